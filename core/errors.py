@@ -1,0 +1,70 @@
+"""Everything that can go wrong for a reason the person in front of the screen can act on.
+
+::
+
+    ParallaxError
+    ├── ImageError         the picture cannot be read or cannot be fitted to the model
+    ├── ModelError         the model cannot be had
+    │   ├── UnknownModel       no such entry in the catalogue
+    │   ├── CatalogueError     a model file (TOML) that does not say what it must
+    │   └── WeightsError       no network, wrong checksum, wrong shapes, missing file
+    ├── MethodError        the method cannot serve this request
+    │   ├── UnknownMethod      no such method
+    │   ├── UnsupportedMethod  the model lacks what the method needs (classes, a class token, …)
+    │   ├── ParameterError     a parameter out of its range, an unknown parameter or class
+    │   └── ZeroGradient       the chosen layer cannot influence the chosen class
+    └── BusyError          too many passes at once; try again
+
+Every message names what was given, what was expected and what to do next, in one sentence
+that may be shown to the person as it is.
+"""
+
+from __future__ import annotations
+
+
+class ParallaxError(Exception):
+    """Root of the tree: anything a person can act on."""
+
+
+class ImageError(ParallaxError):
+    """The picture cannot be read, or not be fitted to the model."""
+
+
+class ModelError(ParallaxError):
+    """The model cannot be had."""
+
+
+class UnknownModel(ModelError):
+    """The catalogue has no model of this id."""
+
+
+class CatalogueError(ModelError):
+    """A catalogue file is not what it must be."""
+
+
+class WeightsError(ModelError):
+    """The weights cannot be had, or are not the ones that were promised."""
+
+
+class MethodError(ParallaxError):
+    """The method cannot serve this request."""
+
+
+class UnknownMethod(MethodError):
+    """There is no method of this name."""
+
+
+class UnsupportedMethod(MethodError):
+    """The model lacks what the method needs."""
+
+
+class ParameterError(MethodError):
+    """A parameter is unknown or out of its range."""
+
+
+class ZeroGradient(MethodError):
+    """The chosen layer cannot influence the chosen class, so its map would be blank."""
+
+
+class BusyError(ParallaxError):
+    """All places for network passes stayed taken for too long."""

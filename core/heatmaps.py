@@ -1,0 +1,121 @@
+"""From relevance to something to look at, and numbers that compare two maps. Pure functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Map = npt.NDArray[np.float32]
+
+
+def resize(relevance: npt.ArrayLike, size: tuple[int, int]) -> Map:
+    """Bilinear resize of a map.
+
+    Parameters
+    ----------
+    relevance : (rows, cols)
+    size
+        (height, width) of the result in pixels. A single row or column is repeated.
+    """
+    values = np.asarray(relevance, dtype=np.float32)
+    picture = Image.fromarray(values)
+    resized = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def limits(relevance: npt.ArrayLike, percentile: float = 100.0) -> tuple[float, float]:
+    """Range of values that a colour scale shows: from the minimum to the given percentile.
+
+    With ``percentile`` 100 the range ends at the maximum; below that the brightest patches share
+    the end colour, so that a single artifact patch cannot blacken a map.
+    """
+    values = np.asarray(relevance, dtype=np.float32)
+    return float(values.min()), float(np.percentile(values, percentile))
+
+
+def normalise(
+    relevance: npt.ArrayLike,
+    low: float | None = None,
+    high: float | None = None,
+) -> Map:
+    """Scale linearly so that ``low`` becomes 0 and ``high`` 1, clipping outside.
+
+    Defaults are the map's own minimum and maximum; a constant map becomes all zero.
+    """
+    values = np.asarray(relevance, dtype=np.float32)
+    low = float(values.min()) if low is None else low
+    high = float(values.max()) if high is None else high
+    if not high > low:
+        return np.zeros_like(values)
+    return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+
+def top_area(relevance: npt.ArrayLike, share: float = 0.2) -> npt.NDArray[np.bool_]:
+    """Mark the ``share`` of positions with the highest values (ties broken by position)."""
+    values = np.asarray(relevance, dtype=np.float32)
+    count = max(1, round(values.size * share))
+    order = np.argsort(-values, axis=None, kind="stable")
+    marked = np.zeros(values.size, dtype=np.bool_)
+    marked[order[:count]] = True
+    return marked.reshape(values.shape)
+
+
+def overlap(first: npt.ArrayLike, second: npt.ArrayLike, share: float = 0.2) -> float:
+    """Intersection over union of the ``top_area`` of two maps of the same shape, in [0, 1]."""
+    a, b = top_area(first, share), top_area(second, share)
+    return float((a & b).sum() / (a | b).sum())
+
+
+def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Spearman's rank correlation of two maps of the same shape, in [-1, 1].
+
+    Ties share their mean rank. ``nan`` where a map is constant.
+    """
+    import pandas as pd
+
+    a = pd.Series(np.asarray(first, dtype=np.float64).ravel()).rank()
+    b = pd.Series(np.asarray(second, dtype=np.float64).ravel()).rank()
+    if a.nunique() < 2 or b.nunique() < 2:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def share_right(relevance: npt.ArrayLike) -> float:
+    """Share of the positive relevance that lies on the right half, in [0, 1]; ``nan`` if none.
+
+    A middle column counts half to each side.
+    """
+    values = np.maximum(np.asarray(relevance, dtype=np.float64), 0.0)
+    columns = values.sum(axis=0)
+    centre = (np.arange(columns.size) + 0.5) / columns.size - 0.5
+    weight = np.where(np.isclose(centre, 0.0), 0.5, (centre > 0).astype(np.float64))
+    total = columns.sum()
+    return float((columns * weight).sum() / total) if total > 0 else float("nan")
+
+
+def mass_mask(weights: npt.ArrayLike, mass: float = 0.6) -> npt.NDArray[np.bool_]:
+    """Smallest set of positions whose renormalised weights reach ``mass``, per map.
+
+    Parameters
+    ----------
+    weights : (..., rows, cols)
+        Not negative.
+    mass
+        In (0, 1]; 0.6 in the figures of Caron et al. 2021 (arXiv 2104.14294).
+
+    Returns
+    -------
+    bool array of the same shape
+    """
+    values = np.asarray(weights, dtype=np.float64)
+    flat = values.reshape(*values.shape[:-2], -1)
+    order = np.argsort(-flat, axis=-1, kind="stable")
+    ranked = np.take_along_axis(flat, order, axis=-1)
+    total = ranked.sum(axis=-1, keepdims=True)
+    before = (np.cumsum(ranked, axis=-1) - ranked) / np.where(total > 0, total, 1.0)
+    # A position belongs to the set as long as those ranked before it have not reached the mass.
+    chosen = (before < mass - 1e-12) & (ranked > 0)
+    mask = np.zeros_like(flat, dtype=np.bool_)
+    np.put_along_axis(mask, order, chosen, axis=-1)
+    return mask.reshape(values.shape)

@@ -1,0 +1,63 @@
+"""Class names and how to find one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from core.errors import CatalogueError
+
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "labels"
+
+
+@lru_cache(maxsize=16)
+def read_labels(source: str) -> tuple[str, ...]:
+    """Read class names, one a line, in index order.
+
+    Parameters
+    ----------
+    source
+        Name of a list in ``data/labels`` (``"imagenet1k"``), or path of a text file.
+
+    Raises
+    ------
+    CatalogueError
+        The file is missing, not UTF-8 text, or empty.
+    """
+    path = FOLDER / f"{source}.txt"
+    path = path if path.is_file() else Path(source)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogueError(
+            f"Labels file {source!r} cannot be read; it must be a UTF-8 text file, one class a line."
+        ) from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise CatalogueError(f"Labels file {source!r} is empty; write one class name a line.")
+    return labels
+
+
+def search_labels(labels: Sequence[str], text: str, limit: int = 20) -> list[int]:
+    """Indices of the classes whose name holds ``text``, best match first.
+
+    Whole-name matches come before word beginnings, those before any other place; case is
+    ignored and a number finds the class of that index.
+    """
+    wanted = text.strip().casefold()
+    if not wanted:
+        return []
+    ranked = []
+    for index, label in enumerate(labels):
+        name = label.casefold()
+        if name == wanted or wanted == str(index):
+            rank = 0
+        elif any(word.startswith(wanted) for word in name.split()) or name.startswith(wanted):
+            rank = 1
+        elif wanted in name:
+            rank = 2
+        else:
+            continue
+        ranked.append((rank, len(name), index))
+    return [index for _, _, index in sorted(ranked)[:limit]]

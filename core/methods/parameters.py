@@ -1,0 +1,143 @@
+"""Declaring a method's parameters once: the check, the widget and the help text all follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from core.errors import ParameterError
+from core.models import Model
+
+Choices = Sequence[str] | Callable[[Model], Sequence[str]]
+
+
+class Parameters(Protocol):
+    """Any dataclass whose fields were made by `number`, `choice`, `index` or `span`."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method on one model, ready for a widget.
+
+    Attributes
+    ----------
+    kind
+        ``"number"``, ``"choice"``, ``"index"`` (an integer or ``None``) or ``"span"``
+        (a set of consecutive layers, ``None`` for all).
+    low, high, step
+        Range, in the parameter's own unit (numbers, indices, spans).
+    options
+        Allowed values (choices).
+    """
+
+    name: str
+    kind: str
+    default: Any
+    label: str
+    help: str
+    low: float = 0.0
+    high: float = 1.0
+    step: float = 0.05
+    options: tuple[str, ...] = ()
+
+
+def number(default: float, low: float, high: float, step: float, label: str, help: str) -> Any:
+    """Declare a number in [low, high]."""
+    return dataclasses.field(
+        default=default,
+        metadata={"kind": "number", "low": low, "high": high, "step": step}
+        | {"label": label, "help": help},
+    )
+
+
+def choice(default: str, options: Choices, label: str, help: str) -> Any:
+    """Declare one of several names; ``options`` may depend on the model."""
+    return dataclasses.field(
+        default=default,
+        metadata={"kind": "choice", "options": options, "label": label, "help": help},
+    )
+
+
+def index(default: int | None, count: Callable[[Model], int], label: str, help: str) -> Any:
+    """Declare an index below ``count(model)``; ``None`` means what the help text says."""
+    return dataclasses.field(
+        default=default, metadata={"kind": "index", "count": count, "label": label, "help": help}
+    )
+
+
+def span(count: Callable[[Model], int], label: str, help: str) -> Any:
+    """Declare a set of layers below ``count(model)``, ``None`` for all."""
+    return dataclasses.field(
+        default=None, metadata={"kind": "span", "count": count, "label": label, "help": help}
+    )
+
+
+def describe(kind: type[Parameters], model: Model) -> tuple[Parameter, ...]:
+    """The parameters of a method as they are on one model."""
+    described = []
+    for entry in dataclasses.fields(kind):
+        meta = entry.metadata
+        options = meta.get("options", ())
+        high = meta["count"](model) - 1 if "count" in meta else meta.get("high", 1.0)
+        described.append(
+            Parameter(
+                name=entry.name,
+                kind=meta["kind"],
+                default=entry.default,
+                label=meta["label"],
+                help=meta["help"],
+                low=meta.get("low", 0),
+                high=high,
+                step=meta.get("step", 1),
+                options=tuple(options(model) if callable(options) else options),
+            )
+        )
+    return tuple(described)
+
+
+def parse(
+    kind: type[Parameters], model: Model, method: str, given: Mapping[str, Any]
+) -> Parameters:
+    """Check what a caller passes and build the method's parameter object.
+
+    What is not given comes from the model's catalogue entry, then from the declaration.
+
+    Raises
+    ------
+    ParameterError
+        Unknown name, wrong type or out of range.
+    """
+    known = {parameter.name: parameter for parameter in describe(kind, model)}
+    for name in given:
+        if name not in known:
+            allowed = ", ".join(known) or "none"
+            raise ParameterError(f"{method} has no parameter {name!r}; it knows: {allowed}.")
+    merged = {**model.spec.defaults.get(method, {}), **given}
+    return kind(**{name: _checked(known[name], value) for name, value in merged.items()})
+
+
+def _checked(parameter: Parameter, value: Any) -> Any:
+    name, low, high = parameter.name, parameter.low, parameter.high
+    if parameter.kind == "choice":
+        if value not in parameter.options:
+            options = ", ".join(parameter.options)
+            raise ParameterError(f"{name} is {value!r}, expected one of: {options}.")
+        return value
+    if parameter.kind == "number":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ParameterError(f"{name} is {value!r}, expected a number from {low} to {high}.")
+        return float(value)
+    if value is None:
+        return None
+    try:
+        indices = sorted({int(i) for i in (value if parameter.kind == "span" else [value])})
+    except (TypeError, ValueError):
+        indices = []
+    if not indices or indices[0] < 0 or indices[-1] > high:
+        what = "layers (integers)" if parameter.kind == "span" else "an integer"
+        raise ParameterError(f"{name} is {value!r}, expected {what} from 0 to {int(high)}.")
+    return tuple(indices) if parameter.kind == "span" else indices[0]

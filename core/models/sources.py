@@ -1,0 +1,237 @@
+"""Where weights come from: this repository, timm, torchvision, the hub, a local checkpoint.
+
+Each source imports its library only when a model of that source is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from core.errors import ModelError, WeightsError
+from core.labels import read_labels
+from core.models.base import Preprocessing
+from core.models.spec import WEIGHTS, ModelSpec
+
+logger = logging.getLogger(__name__)
+
+_RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class Loaded(NamedTuple):
+    """A network with what is needed to use it."""
+
+    module: nn.Module
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
+def load(spec: ModelSpec) -> Loaded:
+    """Build a network and fill in its weights.
+
+    Raises
+    ------
+    ModelError
+        One sentence that says what is missing and what to do.
+    """
+    try:
+        return _LOADERS[spec.source](spec)
+    except ModelError:
+        raise
+    except Exception as error:  # libraries raise anything from OSError to their own HTTP errors
+        logger.warning("cannot load %s", spec.id, exc_info=True)
+        raise WeightsError(_why_not(spec, error)) from error
+
+
+def _why_not(spec: ModelSpec, error: Exception) -> str:
+    if spec.source in ("embedded", "local"):
+        return (
+            f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
+            f"({_first_line(error)}); check the entry's architecture, labels and checkpoint."
+        )
+    if isinstance(error, ImportError):
+        return f"{spec.title} needs a package that is not installed ({error}); install it first."
+    return (
+        f"The weights of {spec.title} cannot be downloaded ({_first_line(error)}); check this "
+        "machine's network or choose a model marked as ready, such as the embedded pair."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    text = lines[1].strip() if len(lines) > 1 and lines[0].endswith(":") else (lines or [""])[0]
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+
+
+def is_available(spec: ModelSpec) -> bool:
+    """Whether the weights lie on this machine."""
+    if spec.source == "embedded":
+        return (WEIGHTS / spec.weights).is_file()
+    if spec.source == "local":
+        return Path(spec.weights).is_file()
+    if spec.source == "torchvision":
+        import torchvision
+
+        url = torchvision.models.get_model_weights(spec.architecture)[spec.weights].url
+        return (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]).is_file()
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = f"timm/{spec.architecture}" if spec.source == "timm" else spec.architecture
+    return isinstance(try_to_load_from_cache(repository, "model.safetensors"), str)
+
+
+@lru_cache(maxsize=1)
+def _checksums() -> Mapping[str, str]:
+    lines = (WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line)}
+
+
+def _timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+    from timm.data import resolve_data_config
+
+    config = resolve_data_config(model=module)
+    return Preprocessing(
+        size=spec.input_size,
+        crop_fraction=float(config["crop_pct"]),
+        resample=_RESAMPLE.get(config["interpolation"], Image.Resampling.BICUBIC),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
+    import timm
+
+    if spec.family == "vit":
+        # Any size that is a multiple of the patch; the position embedding is interpolated.
+        options["dynamic_img_size"] = True
+    module: nn.Module = timm.create_model(spec.architecture, **options)
+    return module
+
+
+def _embedded(spec: ModelSpec) -> Loaded:
+    from safetensors.torch import load as load_safetensors
+
+    path = WEIGHTS / spec.weights
+    if not path.is_file():
+        raise WeightsError(
+            f"{path.name} is missing from data/weights; restore it from the repository."
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != _checksums().get(spec.weights):
+        raise WeightsError(
+            f"{path.name} does not have the checksum listed in data/weights/SHA256SUMS; "
+            "restore it from the repository."
+        )
+    labels = read_labels(spec.labels)
+    module = _timm_module(spec, num_classes=len(labels))
+    _fill(module, load_safetensors(content))
+    return Loaded(module, labels, _timm_preprocessing(module, spec))
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    module.load_state_dict(
+        {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    )
+
+
+def _local(spec: ModelSpec) -> Loaded:
+    path = Path(spec.weights)
+    if not path.is_file():
+        raise WeightsError(f"The checkpoint {spec.weights!r} of {spec.title} does not exist.")
+    labels = read_labels(spec.labels) if spec.labels else ()
+    module = _timm_module(spec, num_classes=len(labels))
+    _fill(module, _read_checkpoint(path))
+    return Loaded(module, labels, _timm_preprocessing(module, spec))
+
+
+def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise WeightsError(
+            f"{path.name} holds no state dict; save one with torch.save(model.state_dict(), …)."
+        )
+    return content
+
+
+def _timm(spec: ModelSpec) -> Loaded:
+    module = _timm_module(spec, pretrained=True)
+    labels = read_labels(spec.labels) if spec.labels else ()
+    return Loaded(module, labels, _timm_preprocessing(module, spec))
+
+
+def _torchvision(spec: ModelSpec) -> Loaded:
+    import torchvision
+
+    weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
+    module = torchvision.models.get_model(spec.architecture)
+    module.load_state_dict(weights.get_state_dict(progress=False, check_hash=True))
+    evaluation = weights.transforms()
+    size = int(evaluation.crop_size[0])
+    preprocessing = Preprocessing(
+        size=size,
+        crop_fraction=size / int(evaluation.resize_size[0]),
+        resample=_RESAMPLE[evaluation.interpolation.value],
+        mean=tuple(evaluation.mean),
+        std=tuple(evaluation.std),
+    )
+    return Loaded(module, read_labels(spec.labels), preprocessing)
+
+
+def _hub(spec: ModelSpec) -> Loaded:
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    module = AutoModelForImageClassification.from_pretrained(spec.architecture)
+    processor = AutoImageProcessor.from_pretrained(spec.architecture)
+    return Loaded(module, _hub_labels(module), _hub_preprocessing(processor, spec))
+
+
+def _hub_labels(module: nn.Module) -> tuple[str, ...]:
+    names: Mapping[int, str] = module.config.id2label  # type: ignore[union-attr, assignment]
+    return tuple(str(names[index]) for index in sorted(names))
+
+
+def _hub_preprocessing(processor: Any, spec: ModelSpec) -> Preprocessing:
+    def side(size: Any) -> int:
+        return int(size["height"] if "height" in size else size["shortest_edge"])
+
+    crops = bool(getattr(processor, "do_center_crop", False))
+    size = side(processor.crop_size) if crops else spec.input_size
+    return Preprocessing(
+        size=size,
+        crop_fraction=size / side(processor.size) if crops else 1.0,
+        resample=Image.Resampling(int(processor.resample)),
+        mean=tuple(processor.image_mean),
+        std=tuple(processor.image_std),
+    )
+
+
+_LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {
+    "embedded": _embedded,
+    "local": _local,
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "hub": _hub,
+}

@@ -1,0 +1,192 @@
+"""What is known about a model before it is opened, and the catalogue of all that can be."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import CatalogueError, UnknownModel
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILT_IN = Path(__file__).with_name("catalogue.toml")
+WEIGHTS = ROOT / "data" / "weights"
+OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
+"""Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
+
+Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One catalogue entry: the facts of a model.
+
+    Attributes
+    ----------
+    id
+        What `core.open_model` and the page's address call it.
+    title
+        What people call it.
+    family
+        ``"cnn"`` or ``"vit"``.
+    source
+        Where the weights come from.
+    architecture
+        Name in timm or torchvision, or repository on the Hugging Face hub.
+    parameters
+        In millions; ``None`` if not declared.
+    input_size
+        Side in pixels of the square it is evaluated at.
+    pretraining
+        What it was trained on, for people.
+    trained_on
+        The same as a key: two models with equal, non-empty keys are a matched pair.
+    license
+        Licence of the weights.
+    weights
+        File name (embedded), enum member (torchvision) or path (local).
+    labels
+        Name of a list in ``data/labels`` or path of a file, one class a line; empty for a model
+        without classes, or where the source brings its own names.
+    note
+        What a reader must know before trusting its pictures; may be empty.
+    defaults
+        Parameters per method that suit this model, where they differ from the method's own.
+    """
+
+    id: str
+    title: str
+    family: Literal["cnn", "vit"]
+    source: Source
+    architecture: str
+    parameters: float | None = None
+    input_size: int = 224
+    pretraining: str = "not stated"
+    trained_on: str = ""
+    license: str = "not stated"
+    weights: str = ""
+    labels: str = ""
+    note: str = ""
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    @property
+    def available(self) -> bool:
+        """Whether the weights are on this machine already (no download needed)."""
+        from core.models.sources import is_available
+
+        return is_available(self)
+
+    def matches(self, other: ModelSpec) -> bool:
+        """Whether both were trained on the same data, so that they may be compared as designs."""
+        return bool(self.trained_on) and self.trained_on == other.trained_on
+
+
+def read_catalogue(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
+    """Read ``[[model]]`` tables of a TOML file.
+
+    Parameters
+    ----------
+    own
+        The file declares a user's own models: the source is ``"local"``, relative paths are
+        taken from the file's folder.
+
+    Raises
+    ------
+    CatalogueError
+        Not TOML, an unknown or missing key, or a value of the wrong kind.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CatalogueError(f"{path.name} is not readable TOML: {error}.") from error
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise CatalogueError(f"{path.name} must hold [[model]] tables.")
+    return tuple(_spec(table, path, own) for table in tables)
+
+
+def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
+    table = dict(table)
+    where = f"{path.name}, model {table.get('id', '?')!r}"
+    if own:
+        table.setdefault("source", "local")
+        table.setdefault("title", table.get("id"))
+        for key in ("weights", "labels"):
+            named = str(table.get(key, ""))
+            if named and (path.parent / named).is_file():
+                table[key] = str((path.parent / named).resolve())
+    known = {entry.name for entry in fields(ModelSpec)}
+    if unknown := sorted(set(table) - known):
+        raise CatalogueError(f"{where}: unknown key {unknown[0]!r}; known are {sorted(known)}.")
+    for key in ("id", "title", "family", "source", "architecture"):
+        if not isinstance(table.get(key), str) or not table[key]:
+            raise CatalogueError(f"{where}: the key {key!r} is missing or not a text.")
+    if table["family"] not in ("cnn", "vit"):
+        raise CatalogueError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
+    if own and (table["source"] != "local" or not table.get("weights")):
+        raise CatalogueError(f"{where}: your own models need 'weights', the path of a checkpoint.")
+    size = table.get("input_size", 224)
+    if not isinstance(size, int) or not 16 <= size <= 1024:
+        raise CatalogueError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")
+    return ModelSpec(**table)
+
+
+@lru_cache(maxsize=1)
+def _built_in() -> tuple[ModelSpec, ...]:
+    return read_catalogue(BUILT_IN)
+
+
+def own_models_file() -> Path:
+    """Path of the file that declares a user's own models; it need not exist."""
+    return Path(os.environ.get(OWN_MODELS_VARIABLE) or ROOT / "models.toml")
+
+
+def catalog() -> tuple[ModelSpec, ...]:
+    """All models that can be opened: built in first, then your own.
+
+    A broken file of one's own never hides the built-in models; `catalog_problem` tells of it.
+    """
+    return _built_in() + _own()[0]
+
+
+def catalog_problem() -> str | None:
+    """Why models of one's own are missing from the catalogue, as a sentence; ``None`` if fine."""
+    return _own()[1]
+
+
+def _own() -> tuple[tuple[ModelSpec, ...], str | None]:
+    path = own_models_file()
+    if not path.is_file():
+        return (), None
+    try:
+        own = read_catalogue(path, own=True)
+        taken = {spec.id for spec in _built_in()}
+        for spec in own:
+            if spec.id in taken:
+                raise CatalogueError(f"{path.name}: the id {spec.id!r} is taken; choose another.")
+            taken.add(spec.id)
+    except CatalogueError as error:
+        return (), str(error)
+    return own, None
+
+
+def find_spec(model_id: str) -> ModelSpec:
+    """The catalogue entry of this id.
+
+    Raises
+    ------
+    UnknownModel
+        With the nearest ids as a suggestion.
+    """
+    from difflib import get_close_matches
+
+    specs = {spec.id: spec for spec in catalog()}
+    if model_id in specs:
+        return specs[model_id]
+    near = get_close_matches(model_id, specs, n=3, cutoff=0.4) or list(specs)[:2]
+    raise UnknownModel(
+        f"There is no model {model_id!r} in the catalogue; did you mean {' or '.join(near)}?"
+    )

@@ -1,0 +1,88 @@
+"""Vision transformers of timm: ViT, DeiT (also distilled), DINO, DINOv2 with and without registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from core import probes
+from core.errors import WeightsError
+from core.models.base import Preprocessing, VisionTransformer
+from core.models.spec import ModelSpec
+
+
+class TimmVit(VisionTransformer):
+    """A ``timm.models.VisionTransformer`` or one of its kin with a joint qkv projection."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        module: nn.Module,
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__(spec, module, labels, preprocessing)
+        self.blocks = list(module.blocks)  # type: ignore[arg-type]
+        attention = self.blocks[0].attn
+        if getattr(attention, "gate", None) is not None or not isinstance(
+            getattr(attention, "norm", nn.Identity()), nn.Identity
+        ):
+            raise WeightsError(
+                f"{spec.title} changes its attention's output before the projection (gate or norm), "
+                "which the gradient of attention here does not cover; choose a plain ViT."
+            )
+        self.depth = len(self.blocks)
+        self.heads = int(attention.num_heads)
+        self.width = int(module.embed_dim)  # type: ignore[arg-type]
+        self.prefix = int(module.num_prefix_tokens)  # type: ignore[arg-type]
+        self.patch = int(module.patch_embed.patch_size[0])  # type: ignore[union-attr, index]
+        pooling = str(module.global_pool)
+        self.reads_class_token = module.cls_token is not None and pooling in ("token", "")
+        self.flexible = bool(getattr(module, "dynamic_img_size", False))
+        self._normed = not isinstance(attention.q_norm, nn.Identity)
+        for layer, block in enumerate(self.blocks):
+            probes.probe_output(block.attn.qkv, f"blocks.{layer}.qkv")
+            probes.probe_output(block.attn.q_norm, f"blocks.{layer}.query")
+            probes.probe_output(block.attn.k_norm, f"blocks.{layer}.key")
+            probes.probe_input(block.attn.proj, self.CONTEXT.format(layer))
+            probes.probe_input(block.mlp.fc2, self.HIDDEN.format(layer))
+            probes.probe_output(block, self.OUTPUT.format(layer))
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        blocks = getattr(module, "blocks", None)
+        if blocks is None or not len(blocks) or not hasattr(module, "num_prefix_tokens"):
+            return False
+        return hasattr(blocks[0], "attn") and hasattr(blocks[0].attn, "qkv")
+
+    def score(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.module(pixels)
+        return logits
+
+    def attention_names(self, layer: int) -> tuple[str, ...]:
+        names = [f"blocks.{layer}.qkv"]
+        if self._normed:
+            names += [f"blocks.{layer}.query", f"blocks.{layer}.key"]
+        return tuple(names)
+
+    def queries_keys_values(
+        self, tensors: Mapping[str, Tensor], layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        joint = tensors[f"blocks.{layer}.qkv"]
+        batch, count, _ = joint.shape
+        split = joint.reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = split.unbind(0)
+        if self._normed:
+            query, key = tensors[f"blocks.{layer}.query"], tensors[f"blocks.{layer}.key"]
+        return query, key, value
+
+    def readout(self, tokens: Tensor) -> Tensor:
+        module = self.module
+        normed = module.fc_norm(module.norm(tokens))  # type: ignore[operator]
+        logits: Tensor = module.head(normed)  # type: ignore[operator]
+        if getattr(module, "head_dist", None) is not None:
+            # A distilled DeiT answers with the mean of its two heads.
+            logits = torch.stack([logits, module.head_dist(normed)]).mean(0)  # type: ignore[operator]
+        return logits

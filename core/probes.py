@@ -1,0 +1,81 @@
+"""Look inside a shared model without ever changing it.
+
+The only module that touches PyTorch's hooks. Probes are attached once, when a model is opened,
+and stay; they write into the recorder of the *calling context* (`contextvars`), so any number of
+threads may run the same model at once. With no recorder active a probe returns immediately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from torch import Tensor, nn
+
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+class Recorder:
+    """What the probes of one forward pass saw.
+
+    Parameters
+    ----------
+    keep
+        Names of the probes to keep.
+    leaf
+        Name of a probe where the gradient graph is to begin: what flows through it is cut from
+        everything before and requires a gradient, so that neither the earlier layers nor the
+        parameters take part in the backward pass.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        Filled during the pass.
+    """
+
+    def __init__(self, keep: Collection[str], leaf: str | None = None) -> None:
+        self.keep = frozenset(keep)
+        self.leaf = leaf
+        self.tensors: dict[str, Tensor] = {}
+
+    def see(self, name: str, tensor: Tensor) -> Tensor:
+        """Take note of a tensor; returns the tensor that the network goes on with."""
+        if name == self.leaf:
+            tensor = tensor.detach().requires_grad_()
+        if name in self.keep:
+            self.tensors[name] = tensor
+        return tensor
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """Let the probes write into ``recorder`` for the length of a ``with`` block."""
+    token = _recorder.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _recorder.reset(token)
+
+
+def probe_output(module: nn.Module, name: str) -> None:
+    """Attach a probe for good to what ``module`` returns (one tensor)."""
+
+    def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
+        recorder = _recorder.get()
+        return None if recorder is None else recorder.see(name, output)
+
+    module.register_forward_hook(hook)
+
+
+def probe_input(module: nn.Module, name: str) -> None:
+    """Attach a probe for good to the first argument of ``module``."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        recorder = _recorder.get()
+        if recorder is None:
+            return None
+        return (recorder.see(name, args[0]), *args[1:])
+
+    module.register_forward_pre_hook(hook)

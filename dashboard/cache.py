@@ -1,0 +1,145 @@
+"""The only file with Streamlit caches: wraps core, keys every picture by its digest.
+
+Models and recordings are shared by all sessions (`st.cache_resource`; both are safe to share).
+Finished explanations are plain data (`st.cache_data`). Arguments that begin with an underscore
+do not take part in the key.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from PIL import Image
+
+import core
+from core.attention_maps import Attention
+from core.explanations import Explanation
+from core.images import Framing, fit_image
+from core.models import Model
+from core.recordings import Recording
+from core.samples import Sample
+from dashboard.state import Picture, Scene
+
+Params = tuple[tuple[str, Any], ...]
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _model(model_id: str) -> Model:
+    return core.open_model(model_id)
+
+
+def model(model_id: str) -> Model:
+    """One shared, frozen copy of a model; a spinner while it is loaded for the first time."""
+    with st.spinner(f"Opening {model_id} …", show_time=True):
+        return _model(model_id)
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def ready() -> dict[str, bool]:
+    """By model id, whether the weights are on this machine already."""
+    return {spec.id: spec.available for spec in core.catalog()}
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def sample(path: Path) -> tuple[Image.Image, str]:
+    """A sample picture and its digest."""
+    data = path.read_bytes()
+    return core.read_image(data, path.name), Picture.digest_of(data)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def thumbnail(path: Path, side: int = 128) -> bytes:
+    """A square JPEG thumbnail of a sample."""
+    image = fit_image(core.read_image(path), "crop", (side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def from_sample(chosen: Sample) -> Picture:
+    """A sample as a picture of the session."""
+    image, digest = sample(chosen.path)
+    return Picture(chosen.title, image, digest, chosen.classes)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _decoded(digest: str, name: str, _data: bytes) -> Image.Image:
+    return core.read_image(_data, name)
+
+
+def from_bytes(data: bytes, name: str) -> Picture:
+    """An uploaded file as a picture of the session; raises `ImageError` if it is none."""
+    digest = Picture.digest_of(data)
+    return Picture(name, _decoded(digest, name, data), digest)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _view(vit_id: str, cnn_id: str, digest: str, framing: Framing, _image: Image.Image) -> Any:
+    return core.shared_view((_model(vit_id), _model(cnn_id)), _image, framing)
+
+
+def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
+    """What both models of the pair see of a picture."""
+    shown = picture or scene.picture
+    found: Image.Image = _view(
+        scene.vit.id, scene.cnn.id, shown.digest, scene.framing, shown.image
+    )
+    return found
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _recording(
+    model_id: str, pair: tuple[str, str], digest: str, framing: Framing, _view: Image.Image
+) -> Recording:
+    return core.record(_model(model_id), _view, Framing("given"))
+
+
+def recording(model_id: str, scene: Scene, picture: Picture | None = None) -> Recording:
+    """One forward pass of a model over a picture; serves every slider afterwards."""
+    shown = picture or scene.picture
+    pair = (scene.vit.id, scene.cnn.id)
+    seen = view(scene, shown)
+    return _recording(model_id, pair, shown.digest, scene.framing, seen)
+
+
+def attention(scene: Scene, picture: Picture | None = None) -> Attention:
+    """Attention maps of the scene's transformer."""
+    return core.attention(_model(scene.vit.id), recording(scene.vit.id, scene, picture))
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _explain(
+    model_id: str,
+    pair: tuple[str, str],
+    digest: str,
+    framing: Framing,
+    method: str,
+    targets: tuple[int | None, ...],
+    params: Params,
+    _scene: Scene,
+) -> list[Explanation]:
+    opened, seen = _model(model_id), recording(model_id, _scene)
+    try:
+        return [
+            core.explain(opened, seen, method, target, **dict(params)) for target in targets
+        ]
+    finally:
+        seen.release()
+
+
+def explain(
+    model_id: str,
+    scene: Scene,
+    method: str,
+    targets: tuple[int | None, ...] = (None,),
+    params: dict[str, Any] | None = None,
+) -> list[Explanation]:
+    """Explanations of the scene's picture, one per target class."""
+    pair = (scene.vit.id, scene.cnn.id)
+    key: Params = tuple(sorted((params or {}).items()))
+    return _explain(
+        model_id, pair, scene.picture.digest, scene.framing, method, targets, key, scene
+    )

@@ -1,0 +1,201 @@
+"""Widgets generated from declarations: parameters of a method, display options, class pickers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+import core
+from core import heatmaps
+from core.errors import ParameterError
+from core.methods.parameters import Parameter
+from core.methods.registry import Method
+from core.models import Model
+from core.recordings import Prediction
+from dashboard import state
+from dashboard.figures import SEQUENTIAL
+
+
+def method_picker(label: str, model: Model, key: str, names: Sequence[str] = ()) -> Method:
+    """Choose a method that the model can serve; ``names`` restricts and orders the choice."""
+    served = {method.name: method for method in core.methods(model)}
+    offered = [name for name in names if name in served] if names else list(served)
+    chosen = st.selectbox(
+        label,
+        offered,
+        format_func=lambda name: served[name].title,
+        key=key,
+        bind="query-params",
+        help="\n\n".join(f"**{served[name].title}.** {served[name].meaning}" for name in offered),
+    )
+    return served.get(chosen) or served[offered[0]]
+
+
+def parameters(method: Method, model: Model, key: str) -> dict[str, Any]:
+    """A widget per parameter of a method, starting from the model's own defaults."""
+    defaults = model.spec.defaults.get(method.name, {})
+    chosen = {}
+    for parameter in method.parameters_for(model):
+        start = defaults.get(parameter.name, parameter.default)
+        chosen[parameter.name] = _widget(
+            parameter, start, f"{key}-{model.spec.id}-{method.name}-{parameter.name}"
+        )
+    return chosen
+
+
+def _widget(parameter: Parameter, start: Any, key: str) -> Any:
+    common: dict[str, Any] = {"key": key, "help": parameter.help, "persist_state": "session"}
+    if parameter.kind == "choice":
+        if len(parameter.options) <= 3:
+            picked = st.segmented_control(
+                parameter.label, parameter.options, default=start, required=True, **common
+            )
+            return picked or start
+        place = parameter.options.index(start)
+        return st.selectbox(parameter.label, parameter.options, index=place, **common)
+    if parameter.kind == "number":
+        return st.slider(
+            parameter.label, parameter.low, parameter.high, float(start), parameter.step, **common
+        )
+    last = int(parameter.high)
+    if parameter.kind == "span":
+        first, final = st.slider(parameter.label, 0, last, (0, last), **common)
+        return None if (first, final) == (0, last) else tuple(range(first, final + 1))
+    options: list[int | None] = [None, *range(last + 1)]
+    return st.selectbox(
+        parameter.label,
+        options,
+        index=options.index(start),
+        format_func=lambda value: "default" if value is None else str(value),
+        **common,
+    )
+
+
+@dataclass(frozen=True)
+class Display:
+    """How maps are shown; never part of what is computed."""
+
+    opacity: float
+    colours: str
+    shared: bool
+    percentile: float
+    smooth: bool
+
+    def limits(
+        self, relevance: npt.NDArray[np.float32], others: Sequence[npt.NDArray[np.float32]] = ()
+    ) -> tuple[float, float]:
+        """Ends of the colour scale of a map, shared with the others if the reader wants that."""
+        if not self.shared or not others:
+            return heatmaps.limits(relevance, self.percentile)
+        ends = [heatmaps.limits(values, self.percentile) for values in others]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def unit(self, what: str) -> str:
+        """Title of a colour bar: the value, the scale and the clipping."""
+        scale = "shared scale" if self.shared else "own scale"
+        clip = f", clipped at the {self.percentile:g}th percentile" if self.percentile < 100 else ""
+        return f"{what} · {scale}{clip}"
+
+
+def display(key: str, *, sharing: bool = True) -> Display:
+    """Opacity, colours, scale, clipping and smoothing, folded into a popover."""
+    with st.popover("Display", icon=":material/palette:", width="stretch"):
+        opacity = st.slider(
+            "Opacity of the map", 0.0, 1.0, 0.6, 0.05, key=f"{key}-opacity", persist_state="session"
+        )
+        colours = st.selectbox("Colours", SEQUENTIAL, key="colours", persist_state="session")
+        shared = False
+        if sharing:
+            shared = st.toggle(
+                "One scale for all maps of a model",
+                key=f"{key}-shared",
+                persist_state="session",
+                help="Shared: equal colours mean equal values. Own: each map uses all colours.",
+            )
+        percentile = st.slider(
+            "Clip at percentile", 80.0, 100.0, 99.0, 0.5, key="percentile", persist_state="session",
+            help="Values above it share the brightest colour, so that one patch cannot darken "
+            "all others. 100 clips nothing.",
+        )  # fmt: skip
+        smooth = st.toggle("Smooth between patches", True, key="smooth", persist_state="session")
+    return Display(opacity, colours, shared, percentile, smooth)
+
+
+def top_classes(prediction: Prediction, target: int | None, key: str) -> None:
+    """Top-5 table with probability bars; selecting a row makes that class the target."""
+    import pandas as pd
+
+    rows = pd.DataFrame(
+        {
+            "class": [f"{'● ' if i == target else ''}{n}" for i, n in _names(prediction)],
+            "probability": [float(p) for p in prediction.probabilities],
+        }
+    )
+
+    def select() -> None:
+        chosen = st.session_state[key].selection.rows
+        if chosen:
+            state.choose_classes([int(prediction.indices[chosen[0]])])
+
+    st.dataframe(
+        rows,
+        key=key,
+        hide_index=True,
+        on_select=select,
+        selection_mode="single-row",
+        column_config={
+            "class": st.column_config.TextColumn("Class", width="medium"),
+            "probability": st.column_config.ProgressColumn(
+                "Probability", min_value=0.0, max_value=1.0, format="percent", width="small"
+            ),
+        },
+    )
+
+
+def _names(prediction: Prediction) -> list[tuple[int, str]]:
+    return list(zip((int(i) for i in prediction.indices), prediction.labels, strict=True))
+
+
+def class_picker(labels: Sequence[str], default: int, key: str) -> int:
+    """Search one class by name; what a table row or another page chose comes first."""
+    chosen = (state.chosen_classes(len(labels)) or [default])[0]
+    if st.session_state.get(f"_{key}") != chosen:
+        st.session_state[key] = st.session_state[f"_{key}"] = chosen
+
+    def remember() -> None:
+        state.choose_classes([st.session_state[key]])
+
+    return int(
+        st.selectbox(
+            "Class",
+            range(len(labels)),
+            format_func=lambda i: labels[i],
+            key=key,
+            on_change=remember,
+            help="Type to search. Selecting a row of a table below does the same.",
+        )
+    )
+
+
+def same_class(source: Model, other: Model, target: int) -> int:
+    """Index in ``other`` of the class that ``target`` is in ``source``, found by its name.
+
+    Raises
+    ------
+    ParameterError
+        The other model does not know a class of that name.
+    """
+    name = source.label(target)
+    if target < other.classes and other.label(target) == name:
+        return target
+    if name in other.labels:
+        return other.labels.index(name)
+    raise ParameterError(
+        f"{other.spec.title} knows no class {name!r}, so it cannot be asked for one; choose "
+        "rollout or attention, or two models with the same classes."
+    )

@@ -1,0 +1,395 @@
+"""Results to Plotly figures. Knows no Streamlit.
+
+Positions are in pixels of the view, so that every map lies exactly on what the model saw.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+from PIL import Image
+
+from core import heatmaps
+
+SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
+DIVERGING = "RdBu_r"
+_CLEAR = "rgba(0,0,0,0)"
+
+
+def data_uri(image: Image.Image, quality: int = 85) -> str:
+    """A picture as a JPEG data URI."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
+    """An empty figure in the coordinates of a view, with the view as its background."""
+    figure = go.Figure()
+    figure.add_layout_image(
+        source=data_uri(view), xref="x", yref="y", x=0, y=0, sizex=view.width, sizey=view.height,
+        sizing="stretch", layer="below",
+    )  # fmt: skip
+    figure.update_xaxes(range=[0, view.width], visible=False, constrain="domain")
+    figure.update_yaxes(
+        range=[view.height, 0], visible=False, scaleanchor="x", constrain="domain"
+    )
+    figure.update_layout(
+        margin={"l": 0, "r": 0, "t": top, "b": bottom},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        dragmode=False,
+        hoverlabel={"font_size": 13},
+    )
+    return figure
+
+
+def _centres(length: int, count: int) -> list[float]:
+    return ((np.arange(count) + 0.5) * length / count).tolist()
+
+
+def picture(view: Image.Image) -> go.Figure:
+    """The view alone, at the scale of the overlays beside it."""
+    figure = _canvas(view, bottom=44)
+    figure.add_trace(go.Scatter(x=[0], y=[0], mode="markers", opacity=0, hoverinfo="skip"))
+    return figure
+
+
+def overlay(
+    view: Image.Image,
+    relevance: npt.NDArray[np.float32],
+    *,
+    low: float,
+    high: float,
+    unit: str,
+    opacity: float = 0.6,
+    colours: str = "Inferno",
+    smooth: bool = True,
+) -> go.Figure:
+    """A map over the view it explains; hovering tells the raw value.
+
+    Parameters
+    ----------
+    view
+        What the model saw.
+    relevance : (rows, cols)
+        Raw values.
+    low, high
+        Values at the ends of the colour scale.
+    unit
+        Title of the colour bar: what the values are and how they are scaled.
+    opacity
+        Of the map over the picture, in [0, 1].
+    """
+    figure = _canvas(view, bottom=44)
+    rows, cols = relevance.shape
+    figure.add_trace(
+        go.Heatmap(
+            z=np.round(relevance, 7).tolist() if rows * cols < 4096 else relevance,
+            x=_centres(view.width, cols),
+            y=_centres(view.height, rows),
+            zmin=low,
+            zmax=high if high > low else low + 1e-9,
+            zsmooth="best" if smooth else False,
+            opacity=opacity,
+            colorscale=colours,
+            colorbar=_bar(unit),
+            hovertemplate="%{z:.4g}<extra></extra>",
+        )
+    )
+    return figure
+
+
+def _bar(title: str) -> dict[str, Any]:
+    return {
+        "orientation": "h",
+        "y": 0,
+        "yanchor": "top",
+        "ypad": 4,
+        "thickness": 8,
+        "outlinewidth": 0,
+        "nticks": 4,
+        "tickfont": {"size": 10},
+        "title": {"text": title, "side": "bottom", "font": {"size": 11}},
+    }
+
+
+def clickable(figure: go.Figure, view: Image.Image, grid: tuple[int, int]) -> go.Figure:
+    """Lay an invisible point on every patch, so that a click tells which one it was.
+
+    Clicks on a heat map itself are not reported to Streamlit; those on points are.
+    """
+    rows, cols = grid
+    xs, ys = np.meshgrid(_centres(view.width, cols), _centres(view.height, rows))
+    figure.add_trace(
+        go.Scatter(
+            x=xs.ravel().tolist(),
+            y=ys.ravel().tolist(),
+            mode="markers",
+            marker={"size": max(6, int(240 / max(grid))), "symbol": "square"},
+            opacity=0,
+            customdata=[[row, col] for row in range(rows) for col in range(cols)],
+            hovertemplate="row %{customdata[0]}, column %{customdata[1]}<extra></extra>",
+            showlegend=False,
+            selected={"marker": {"opacity": 0}},
+            unselected={"marker": {"opacity": 0}},
+        )
+    )
+    figure.update_layout(clickmode="event+select")
+    return figure
+
+
+def mark_patch(
+    figure: go.Figure, view: Image.Image, grid: tuple[int, int], patch: tuple[int, int]
+) -> go.Figure:
+    """Outline one patch."""
+    height, width = view.height / grid[0], view.width / grid[1]
+    row, col = patch
+    figure.add_shape(
+        type="rect", x0=col * width, x1=(col + 1) * width, y0=row * height,
+        y1=(row + 1) * height, line={"color": "#2dd4bf", "width": 3},
+    )  # fmt: skip
+    return figure
+
+
+def mosaic(
+    maps: npt.NDArray[np.float32],
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    *,
+    colours: str = "Inferno",
+    percentile: float = 100.0,
+    unit: str = "each map scaled from its minimum to its maximum",
+    limits: tuple[float, float] | None = None,
+    cell: int = 72,
+    names: Sequence[str] = (),
+) -> go.Figure:
+    """Many maps as one heat map trace with gaps.
+
+    Parameters
+    ----------
+    maps : (rows of the mosaic, columns of the mosaic, rows, cols)
+    limits
+        Values at the ends of a scale shared by all maps; by default each has its own.
+    cell
+        Side of a map in pixels, for the height of the figure.
+    names
+        One title per map in reading order, written above it, where rows and columns have none.
+        A map that is all ``nan`` is left out.
+
+    Notes
+    -----
+    Hovering names the row, the column, the patch and the raw value.
+    """
+    lines, columns, rows, cols = maps.shape
+    gap = max(1, round(max(rows, cols) / (5 if names else 14)))
+    shape = (lines * (rows + gap) - gap, columns * (cols + gap) - gap)
+    shown = np.full(shape, np.nan, dtype=np.float32)
+    text = np.full(shape, "", dtype=object)
+    for i in range(lines):
+        for j in range(columns):
+            tile = maps[i, j]
+            if np.isnan(tile).all():
+                continue
+            low, high = limits or heatmaps.limits(tile, percentile)
+            place = (
+                slice(i * (rows + gap), i * (rows + gap) + rows),
+                slice(j * (cols + gap), j * (cols + gap) + cols),
+            )
+            shown[place] = heatmaps.normalise(tile, low, high)
+            raw = np.char.mod("%.3g", tile)
+            own = names[i * columns + j] if names else f"{row_names[i]} · {column_names[j]}"
+            text[place] = np.char.add(f"{own}: ", raw)
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[None if np.isnan(v) else round(float(v), 3) for v in row] for row in shown],
+            text=text.tolist(),
+            hovertemplate="%{text}<extra></extra>",
+            zmin=0.0,
+            zmax=1.0,
+            colorscale=colours,
+            showscale=False,
+            hoverongaps=False,
+        )
+    )
+    figure.update_xaxes(
+        tickvals=[j * (cols + gap) + cols / 2 - 0.5 for j in range(columns)],
+        ticktext=list(column_names), side="top", showgrid=False, zeroline=False, constrain="domain",
+    )  # fmt: skip
+    figure.update_yaxes(
+        tickvals=[i * (rows + gap) + rows / 2 - 0.5 for i in range(lines)],
+        ticktext=list(row_names), autorange="reversed", showgrid=False, zeroline=False,
+        scaleanchor="x", constrain="domain",
+    )  # fmt: skip
+    figure.update_layout(
+        height=round(lines * cell * shape[0] / lines / max(rows, cols)) + 72,
+        margin={"l": 0, "r": 0, "t": 30, "b": 30},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        dragmode=False,
+        annotations=[
+            {
+                "text": unit, "xref": "paper", "yref": "paper", "x": 0, "y": 0, "yanchor": "top",
+                "yshift": -8, "showarrow": False, "font": {"size": 11},
+            },
+            *(
+                {
+                    "text": name, "x": j * (cols + gap) + cols / 2 - 0.5,
+                    "y": i * (rows + gap) - 0.5, "yanchor": "bottom", "showarrow": False,
+                    "font": {"size": 11},
+                }
+                for (i, j), name in zip(np.ndindex(lines, columns), names, strict=False)
+                if name
+            ),
+        ],
+    )  # fmt: skip
+    return figure
+
+
+def matrix(
+    values: npt.NDArray[np.float32], row_names: Sequence[str], column_names: Sequence[str]
+) -> go.Figure:
+    """A small table of shares in [0, 1] as a heat map."""
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.round(values, 4).tolist(),
+            x=list(column_names),
+            y=list(row_names),
+            zmin=0.0,
+            zmax=1.0,
+            colorscale="Teal",
+            showscale=False,
+            xgap=1,
+            ygap=1,
+            hovertemplate="%{y} · %{x}: %{z:.0%}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(showticklabels=False)
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 10})
+    figure.update_layout(
+        height=24 * len(row_names) + 16, margin={"l": 0, "r": 0, "t": 4, "b": 4},
+        paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR, dragmode=False,
+    )  # fmt: skip
+    return figure
+
+
+def animation(
+    view: Image.Image,
+    maps: Sequence[npt.NDArray[np.float32]],
+    labels: Sequence[str],
+    *,
+    unit: str,
+    opacity: float = 0.6,
+    colours: str = "Inferno",
+    smooth: bool = True,
+    percentile: float = 100.0,
+) -> go.Figure:
+    """Maps that follow each other, with a play button and a slider; the browser plays them."""
+
+    def scaled(relevance: npt.NDArray[np.float32]) -> list[list[float]]:
+        low, high = heatmaps.limits(relevance, percentile)
+        scaled_map: list[list[float]] = np.round(
+            heatmaps.normalise(relevance, low, high), 3
+        ).tolist()
+        return scaled_map
+
+    figure = overlay(
+        view, np.array(scaled(maps[0])), low=0, high=1, unit=unit, opacity=opacity,
+        colours=colours, smooth=smooth,
+    )  # fmt: skip
+    figure.frames = [
+        go.Frame(data=[{"type": "heatmap", "z": scaled(relevance)}], name=label, traces=[0])
+        for relevance, label in zip(maps, labels, strict=True)
+    ]
+    step = {"frame": {"duration": 350, "redraw": True}, "mode": "immediate", "fromcurrent": True}
+    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate"}
+    figure.update_layout(
+        margin={"t": 4, "b": 110},
+        updatemenus=[
+            {
+                "type": "buttons", "direction": "left", "x": 0, "y": -0.16, "yanchor": "top",
+                "showactive": False, "pad": {"t": 14},
+                "buttons": [
+                    {"label": "▶", "method": "animate", "args": [None, step]},
+                    {"label": "❚❚", "method": "animate", "args": [[None], still]},
+                ],
+            }
+        ],
+        sliders=[
+            {
+                "x": 0.24, "len": 0.76, "y": -0.16, "yanchor": "top", "pad": {"t": 4},
+                "currentvalue": {"prefix": "discard ratio ", "font": {"size": 12}},
+                "steps": [
+                    {"label": label, "method": "animate", "args": [[label], still]}
+                    for label in labels
+                ],
+            }
+        ],
+    )  # fmt: skip
+    return figure
+
+
+def curves(series: dict[str, npt.ArrayLike], y_title: str) -> go.Figure:
+    """Lines over steps, one per name."""
+    figure = go.Figure()
+    for name, values in series.items():
+        line = np.asarray(values, dtype=float)
+        figure.add_trace(
+            go.Scatter(x=list(range(1, line.size + 1)), y=line.tolist(), name=name, mode="lines")
+        )
+    figure.update_layout(
+        xaxis_title="step",
+        yaxis_title=y_title,
+        height=260,
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        legend={"orientation": "h", "y": 1.15},
+    )
+    return figure
+
+
+def gif(
+    view: Image.Image,
+    maps: Sequence[npt.NDArray[np.float32]],
+    *,
+    opacity: float = 0.6,
+    colours: str = "Inferno",
+    percentile: float = 100.0,
+    milliseconds: int = 350,
+) -> bytes:
+    """The same sequence of overlays as an animated GIF that loops."""
+    frames = [
+        blend(view, relevance, opacity=opacity, colours=colours, percentile=percentile)
+        for relevance in maps
+    ]
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0
+    )
+    return buffer.getvalue()
+
+
+def blend(
+    view: Image.Image,
+    relevance: npt.NDArray[np.float32],
+    *,
+    opacity: float,
+    colours: str,
+    percentile: float = 100.0,
+) -> Image.Image:
+    """A map over its view as a still picture, in the colours of the interactive figures."""
+    from plotly.colors import get_colorscale, sample_colorscale
+
+    low, high = heatmaps.limits(relevance, percentile)
+    levels = sample_colorscale(get_colorscale(colours), np.linspace(0, 1, 256), colortype="tuple")
+    table = (np.asarray(levels) * 255).round().astype(np.uint8)
+    heat = heatmaps.normalise(heatmaps.resize(relevance, (view.height, view.width)), low, high)
+    coloured = Image.fromarray(table[(heat * 255).astype(np.uint8)])
+    return Image.blend(view.convert("RGB"), coloured, opacity)

@@ -1,0 +1,215 @@
+"""The frame every page shares: picture gallery, upload, camera, the pair of models, the fit."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+import core
+from core.errors import ModelError, ParallaxError
+from core.images import FITS, Framing
+from core.models import Model, best_device
+from core.models.spec import ModelSpec, catalog_problem, find_spec
+from core.samples import Sample, samples
+from dashboard import cache, state
+from dashboard.state import Picture, Scene
+
+OWN = "yours"
+FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
+_STYLE = """
+<style>
+[class*="st-key-sample-"] { position: relative; width: 60px !important; flex: none; gap: 0; }
+[class*="st-key-sample-"] img { border-radius: .5rem; display: block; width: 60px; }
+[class*="st-key-sample-"] .stButton { position: absolute; inset: 0; }
+[class*="st-key-sample-"] button {
+  width: 60px; height: 60px; min-height: 0; padding: 0; background: transparent !important;
+  color: transparent !important; border: 3px solid transparent; border-radius: .5rem;
+}
+[class*="st-key-sample-"] button:hover { border-color: color-mix(in srgb, currentColor 0%, #8888); }
+[class*="st-key-sample-"] button:focus-visible { outline: 2px solid #14b8a6; }
+[class*="st-key-sample-"] button p { font-size: 0; }
+.st-key-chosen-sample button, [class*="-chosen"] button { border-color: #14b8a6 !important; }
+</style>
+"""
+
+
+def run(page: Any) -> None:
+    """Draw the frame, then the page; whatever a person can act on becomes one sentence."""
+    st.html(_STYLE)
+    try:
+        state.set_scene(_scene())
+        page.run()
+    except ParallaxError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def _scene() -> Scene:
+    specs = core.catalog()
+    _warn_of_unknown_models()
+    with st.container(border=True, key="frame"):
+        left, right = st.columns([5, 7], gap="medium")
+        with left:
+            picture = _picture()
+        with right:
+            cnn_column, vit_column, fit_column = st.columns([3, 3, 2])
+            with cnn_column:
+                cnn = _model_picker("Convolutional network", "cnn", specs)
+            with vit_column:
+                vit = _model_picker("Vision transformer", "vit", specs)
+            with fit_column:
+                framing = _framing()
+            _about(cnn, vit)
+    if problem := catalog_problem():
+        st.warning(f"Your own models are not offered: {problem}", icon=":material/warning:")
+    cnn, vit = _opened(cnn, "cnn").spec, _opened(vit, "vit").spec
+    return Scene(picture, cnn, vit, framing)
+
+
+def _warn_of_unknown_models() -> None:
+    """Tell of an id in the address that the pickers below are going to ignore."""
+    for key in ("cnn", "vit"):
+        asked = st.query_params.get(key)
+        if asked and key not in st.session_state:
+            try:
+                if find_spec(asked).family == key:
+                    continue
+                message = f"The model {asked!r} in the address is no {key.upper()}."
+            except ModelError as error:
+                message = str(error)
+            st.warning(f"{message} The embedded model is shown.", icon=":material/link_off:")
+
+
+def _model_picker(label: str, family: str, specs: tuple[ModelSpec, ...]) -> ModelSpec:
+    offered = {spec.id: spec for spec in specs if spec.family == family}
+    ready = cache.ready()
+
+    def title(model_id: str) -> str:
+        return offered[model_id].title + ("" if ready.get(model_id) else " · download")
+
+    chosen = st.selectbox(
+        label,
+        list(offered),
+        format_func=title,
+        key=family,
+        bind="query-params",
+        help="Models marked “download” are fetched once, when you pick them.",
+    )
+    return offered.get(chosen) or next(iter(offered.values()))
+
+
+def _opened(spec: ModelSpec, family: str) -> Model:
+    """The model, or the embedded one of its family with a sentence that says why."""
+    try:
+        return cache.model(spec.id)
+    except ModelError as error:
+        embedded = next(s for s in core.catalog() if s.family == family)
+        if embedded.id == spec.id:
+            raise
+        st.warning(f"{error} Shown instead: {embedded.title}.", icon=":material/cloud_off:")
+        return cache.model(embedded.id)
+
+
+def _framing() -> Framing:
+    fit = st.selectbox(
+        "Fit",
+        FIT_OPTIONS,
+        format_func=str.capitalize,
+        key="fit",
+        bind="query-params",
+        help="The same for both models. "
+        + " ".join(f"**{name.capitalize()}**: {FITS[name]}." for name in FIT_OPTIONS),
+    )
+    return Framing(fit if fit in FIT_OPTIONS else "crop")
+
+
+def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
+    device = best_device().type.upper()
+    if cnn.matches(vit):
+        pair = f"Matched pair: both trained on {cnn.pretraining}."
+    else:
+        pair = (
+            f"Unmatched pair — CNN: {cnn.pretraining}. ViT: {vit.pretraining}. "
+            "Differences may come from the training data."
+        )
+    st.caption(f"{pair} Models run on {device}.")
+
+
+def _choose(sample_id: str) -> Callable[[], None]:
+    def callback() -> None:
+        st.session_state["image"] = sample_id
+        state.choose_classes([])
+
+    return callback
+
+
+def _picture() -> Picture:
+    offered = {sample.id: sample for sample in samples()}
+    upload = st.session_state.get("_upload")
+    options = [*offered, OWN] if upload else list(offered)
+    chosen = st.session_state.get("image", st.query_params.get("image"))
+    chosen = chosen if chosen in options else options[0]
+    if chosen in offered and chosen != st.query_params.get("image", options[0]):
+        st.query_params["image"] = chosen
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        for sample in offered.values():
+            _thumbnail(sample, chosen == sample.id)
+        with st.popover("Your own", icon=":material/add_a_photo:"):
+            _upload()
+    return _show_choice(offered, chosen)
+
+
+def _thumbnail(sample: Sample, is_chosen: bool) -> None:
+    key = f"sample-{sample.id}" + ("-chosen" if is_chosen else "")
+    with st.container(key=key):
+        encoded = base64.b64encode(cache.thumbnail(sample.path)).decode()
+        st.html(f'<img src="data:image/jpeg;base64,{encoded}" alt="">')
+        st.button(
+            sample.title,
+            key=f"pick-{sample.id}",
+            on_click=_choose(sample.id),
+            help=sample.credit,
+        )
+
+
+def _upload() -> None:
+    """Upload or camera; what cannot be read is refused with a sentence and changes nothing."""
+    file = st.file_uploader(
+        "Upload a picture",
+        type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
+        key="upload",
+        max_upload_size=20,
+    )
+    use_camera = st.toggle("Use the camera", key="use_camera")
+    shot = st.camera_input("Take a picture", key="camera") if use_camera else None
+    for source in (shot, file):
+        if source is None:
+            continue
+        data = source.getvalue()
+        digest = Picture.digest_of(data)
+        if digest == st.session_state.get("_seen_upload"):
+            return
+        st.session_state["_seen_upload"] = digest
+        try:
+            image = core.read_image(data, source.name)
+        except ParallaxError as error:
+            st.session_state["_upload_error"] = str(error)
+            return
+        st.session_state["_upload"] = Picture(source.name, image, digest)
+        st.session_state["_upload_error"] = None
+        st.session_state["image"] = OWN
+        state.choose_classes([])
+        st.rerun()
+
+
+def _show_choice(offered: dict[str, Sample], chosen: str) -> Picture:
+    upload: Picture | None = st.session_state.get("_upload")
+    if error := st.session_state.get("_upload_error"):
+        st.warning(error, icon=":material/broken_image:")
+    if chosen == OWN and upload is not None:
+        st.caption(f"Looking at your picture: {upload.name}")
+        return upload
+    st.caption(f"Looking at: {offered[chosen].title}")
+    return cache.from_sample(offered[chosen])

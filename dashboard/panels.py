@@ -1,0 +1,118 @@
+"""Pieces that several pages draw: a model's overlay, notes beside a map, the head of a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+from PIL import Image
+
+from core import heatmaps
+from core.explanations import Explanation
+from core.models.spec import ModelSpec
+from core.models import Model
+from core.recordings import Recording
+from dashboard import controls, figures
+from dashboard.controls import Display
+
+CHART: dict[str, Any] = {"displayModeBar": False, "scrollZoom": False}
+
+
+def head(title: str, text: str, sources: str) -> None:
+    """Title, what the reader sees and does not see, and where the definitions come from."""
+    st.header(title, anchor=False)
+    st.markdown(text)
+    st.caption(f"Sources: {sources}")
+
+
+def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:
+    """A Plotly figure without a mode bar."""
+    return st.plotly_chart(figure, key=key, config=CHART, alt=alt, **options)
+
+
+def height_for(view: Image.Image, width: int = 400, extra: int = 60) -> int:
+    """Height in pixels of a chart that shows a view of this shape about ``width`` wide."""
+    return int(min(520, width * view.height / view.width)) + extra
+
+
+def explained(
+    explanation: Explanation,
+    display: Display,
+    key: str,
+    others: Sequence[npt.NDArray[np.float32]] = (),
+    *,
+    caption: str = "",
+    width: int = 400,
+) -> None:
+    """One overlay with everything a reader must know beside it."""
+    what = explanation.title + (f" · {explanation.label}" if explanation.label else "")
+    st.markdown(f"**{caption or what}**")
+    if explanation.is_blank:
+        st.info(explanation.notes[0], icon=":material/visibility_off:")
+        return
+    low, high = display.limits(explanation.relevance, others)
+    figure = figures.overlay(
+        explanation.view, explanation.relevance, low=low, high=high, unit=display.unit("relevance"),
+        opacity=display.opacity, colours=display.colours, smooth=display.smooth,
+    )  # fmt: skip
+    figure.update_layout(height=height_for(explanation.view, width))
+    chart(figure, key, f"{what}, drawn over the picture")
+    for note in explanation.notes:
+        st.caption(note)
+
+
+def caption(model: Model, explanation: Explanation) -> str:
+    """Model, method and class of a map; says so where the map knows no class."""
+    of = explanation.label or "any class"
+    return f"{model.spec.title} · {explanation.title} · {of}"
+
+
+def top_five(model: Model, recording: Recording, target: int | None, key: str) -> None:
+    """Heading and top-5 table of one model."""
+    st.markdown(f"**{model.spec.title}** · top 5")
+    if not model.classes:
+        st.caption("Trained without classes: it predicts none, but its attention can be seen.")
+        return
+    controls.top_classes(recording.predictions()[0], target, key)
+
+
+def agreement(first: Explanation, second: Explanation) -> tuple[float, float]:
+    """Rank correlation and overlap of the top 20 % of two maps on one view, at its grid.
+
+    Both are resized to the finer of the two patch grids before they are compared.
+    """
+    rows = max(first.relevance.shape[0], second.relevance.shape[0])
+    cols = max(first.relevance.shape[1], second.relevance.shape[1])
+    a = heatmaps.resize(first.relevance, (rows, cols))
+    b = heatmaps.resize(second.relevance, (rows, cols))
+    return heatmaps.rank_correlation(a, b), heatmaps.overlap(a, b, 0.2)
+
+
+def number(value: float, form: str = "{:.2f}") -> str:
+    """A figure for a metric, or a dash where it is not defined."""
+    return "–" if math.isnan(value) else form.format(value)
+
+
+def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
+    """What the two models were trained on, and whether that allows a comparison of designs."""
+    facts = [
+        f"**{spec.title}**: {_facts(spec)}" + (f" {spec.note}" if spec.note else "")
+        for spec in (cnn, vit)
+    ]
+    if cnn.matches(vit):
+        verdict = "Both were trained on the same data, so this is a matched pair."
+    else:
+        verdict = (
+            "They were **not trained on the same data**, so a difference between the maps is not "
+            "a difference between architectures. For a matched pair choose ResNet-50 and DeiT-S."
+        )
+    st.info("\n\n".join([verdict, *facts]), icon=":material/school:")
+
+
+def _facts(spec: ModelSpec) -> str:
+    size = f"{spec.parameters:g} M parameters, " if spec.parameters else ""
+    return f"{size}{spec.input_size} px, {spec.pretraining}; licence {spec.license}."

@@ -1,0 +1,286 @@
+r"""Distil a class head for the DINOv2 backbone from the EfficientNet's soft labels.
+
+Run by hand, never by the application. The pictures are those of a few Debian packages::
+
+    for name in gnome-backgrounds plasma-workspace-wallpapers lomiri-wallpapers-16.04 \
+        lomiri-wallpapers-20.04 mate-backgrounds ukui-wallpapers opencv-doc gcompris-qt-data \
+        tuxpaint-stamps-default pysiogame
+    do
+        apt-get download "$name" && dpkg-deb -x "$name"_*.deb "pictures/$name"
+    done
+    python data/distill_head.py --pictures pictures --cache features
+
+Teacher and student see the same picture of 224 by 224 pixels, each with its own normalisation. The
+backbone stays as it is; only a linear layer on its class token is fitted. Features are kept in the
+cache in chunks, so that a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from build_weights import (
+    CNN_ARCHITECTURE,
+    CNN_FILE,
+    HERE,
+    VIT_FILE,
+    WEIGHTS,
+    save_weights,
+    to_half,
+    vit_model,
+    write_checksums,
+)
+from distill_pictures import CUTOUT, NATURAL, SPLITS, Source, collect, draw, split
+from head_fit import Table, agreement, fit_best, probabilities
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+SEED = 20
+CHUNK = 256
+BATCH = 16
+CONFIDENT = 0.3
+KEEP_UNSURE = 0.35
+SPLIT_SHARES = (0.78, 0.07, 0.15)
+NATURAL_SHARE = 0.62
+CARD_FILE = "dinov2-small.card.json"
+PAIR_SAMPLES = ("cat-beside-cup.jpg", "cup-beside-tripod.jpg")
+
+
+def open_models(folder: Path) -> tuple[nn.Module, nn.Module]:
+    """Load the teacher and the student's backbone from the weight files.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The weights folder.
+
+    Returns
+    -------
+    tuple of torch.nn.Module
+        EfficientNet with its classes, vision transformer without a head.
+    """
+    teacher = timm.create_model(CNN_ARCHITECTURE).eval()
+    teacher.load_state_dict(load_file(folder / CNN_FILE), strict=True)
+    backbone = vit_model()
+    weights = {k: v for k, v in load_file(folder / VIT_FILE).items() if not k.startswith("head.")}
+    backbone.load_state_dict(weights, strict=True)
+    return teacher.to(memory_format=torch.channels_last), backbone
+
+
+def normalised(images: list[Image.Image], model: nn.Module) -> Tensor:
+    """Stack pictures with the mean and deviation that the model's own configuration names.
+
+    Parameters
+    ----------
+    images : list of PIL.Image.Image
+        RGB pictures of one size.
+    model : torch.nn.Module
+        A timm model.
+    """
+    config = timm.data.resolve_data_config({}, model=model)
+    values = torch.from_numpy(np.stack([np.asarray(image) for image in images])).float() / 255
+    mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
+    return ((values - mean) / std).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def teacher_logits(teacher: nn.Module, images: list[Image.Image]) -> Tensor:
+    """Return the teacher's class scores."""
+    parts = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
+    return torch.cat([teacher(normalised(part, teacher)) for part in parts])
+
+
+@torch.inference_mode()
+def class_tokens(backbone: nn.Module, images: list[Image.Image]) -> Tensor:
+    """Return the backbone's class token after its last norm."""
+    parts = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
+    return torch.cat([backbone.forward_features(normalised(p, backbone))[:, 0] for p in parts])
+
+
+def make_chunk(
+    number: int,
+    sources: list[Source],
+    families: dict[str, dict[str, list[list[int]]]],
+    models: tuple[nn.Module, nn.Module],
+) -> dict[str, np.ndarray]:
+    """Draw 256 candidate pictures and compute the features of those that are kept.
+
+    All pictures of which the teacher is sure (probability above 0.3) are kept, and 35 % of the
+    others, in every split alike: the agreement is measured where the teacher is sure, so this
+    choice does not touch it.
+
+    Parameters
+    ----------
+    number : int
+        Number of the chunk; seed and number fix its pictures.
+    sources : list of Source
+        The source pictures.
+    families : dict
+        What :func:`distill_pictures.split` returned.
+    models : tuple of torch.nn.Module
+        Teacher and backbone.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Rows of the table for this chunk.
+    """
+    teacher, backbone = models
+    rng = np.random.default_rng([SEED, number])
+    drawn: list[tuple[Image.Image, int, int, int]] = []
+    for _ in range(CHUNK):
+        part = int(rng.choice(len(SPLITS), p=SPLIT_SHARES))
+        natural = bool(rng.random() < NATURAL_SHARE)
+        name = SPLITS[part]
+        kind = NATURAL if natural else CUTOUT
+        image, index = draw(sources, families[name], kind, rng, augment=name == "train")
+        drawn.append((image, index, part, int(natural)))
+    logits = teacher_logits(teacher, [item[0] for item in drawn])
+    sure = logits.softmax(-1).amax(-1).numpy() > CONFIDENT
+    kept = np.flatnonzero(sure | (rng.random(CHUNK) < KEEP_UNSURE))
+    tokens = class_tokens(backbone, [drawn[row][0] for row in kept])
+    columns = np.array([item[1:] for item in drawn])[kept]
+    return {
+        "tokens": tokens.numpy(),
+        "logits": logits[torch.from_numpy(kept)].numpy().astype(np.float16),
+        "source": columns[:, 0],
+        "split": columns[:, 1],
+        "natural": columns[:, 2].astype(bool),
+    }
+
+
+def features(count: int, pictures: Path, cache: Path) -> Table:
+    """Fill the cache up to the wanted number of pictures and read it.
+
+    Parameters
+    ----------
+    count : int
+        Pictures wanted, over all splits.
+    pictures : pathlib.Path
+        The unpacked packages.
+    cache : pathlib.Path
+        Folder of the chunks.
+
+    Returns
+    -------
+    Table
+        Features and soft labels.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    chunks: list[dict[str, np.ndarray]] = []
+    state: tuple[list[Source], dict[str, dict[str, list[list[int]]]]] | None = None
+    models = None
+    total = 0
+    started = time.perf_counter()
+    while total < count:
+        path = cache / f"chunk-{len(chunks):04d}.npz"
+        if not path.exists():
+            if state is None:
+                sources = collect(pictures)
+                state = (sources, split(sources, SEED))
+                models = open_models(WEIGHTS)
+                started = time.perf_counter()
+            assert models is not None
+            partial = path.with_suffix(".part.npz")
+            np.savez(partial, **make_chunk(len(chunks), *state, models))
+            partial.rename(path)
+            print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
+        with np.load(path) as stored:
+            chunks.append({key: stored[key] for key in stored.files})
+        total += len(chunks[-1]["source"])
+    return Table(**{key: np.concatenate([c[key] for c in chunks]) for key in chunks[0]})
+
+
+def on_samples(head: nn.Linear) -> dict[str, dict[str, object]]:
+    """Compare student and teacher on the shipped single-object sample pictures.
+
+    No sample picture is among the training pictures. Each is cropped to the central square and
+    resized to 224 pixels for both models.
+
+    Parameters
+    ----------
+    head : torch.nn.Linear
+        The distilled head.
+    """
+    teacher, backbone = open_models(WEIGHTS)
+    names = (HERE / "labels" / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
+    out: dict[str, dict[str, object]] = {}
+    for path in sorted((HERE / "samples").glob("*.jpg")):
+        if path.name in PAIR_SAMPLES:
+            continue
+        image = Image.open(path).convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((224, 224), Image.Resampling.BICUBIC, box=box)
+        theirs = teacher_logits(teacher, [image]).softmax(-1)[0]
+        mine = probabilities(head, class_tokens(backbone, [image]))[0]
+        entry: dict[str, object] = {}
+        for label, values in (("teacher", theirs), ("student", mine)):
+            top5 = values.topk(5)
+            entry[label] = [
+                {"index": index, "name": names[index], "probability": round(value, 3)}
+                for value, index in zip(top5.values.tolist(), top5.indices.tolist(), strict=True)
+            ]
+        best = int(theirs.argmax())
+        entry["top1"] = bool(int(mine.argmax()) == best)
+        entry["top5"] = bool(best in mine.topk(5).indices)
+        out[path.name] = entry
+    return out
+
+
+def main() -> None:
+    """Compute the features, fit the head, measure it, and put it into the weight file."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--pictures", type=Path, required=True, help="unpacked Debian packages")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for the features")
+    parser.add_argument("--count", type=int, default=12_000, help="pictures over all splits")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    table = features(arguments.count, arguments.pictures, arguments.cache)
+    head, settings = fit_best(table, SEED)
+
+    sure = table.probabilities().amax(-1) > CONFIDENT
+    trained = torch.from_numpy(table.split != SPLITS.index("test"))
+    top = table.probabilities().argmax(-1)
+    test = table.part("test")
+    card = {
+        "model": "dinov2-small",
+        "head": "linear layer on the class token after the last norm, distilled",
+        "teacher": "efficientnet-lite0",
+        "backbone": "frozen",
+        "picture_size": 224,
+        "seed": SEED,
+        "pictures": len(table),
+        "pictures_by_split": {n: int((table.split == i).sum()) for i, n in enumerate(SPLITS)},
+        "source_files": int(np.unique(table.source).size),
+        "source_files_held_out": int(np.unique(test.source).size),
+        "settings": settings,
+        "confident": CONFIDENT,
+        "natural": agreement(head, test, natural=True, confident=CONFIDENT),
+        "cutouts": agreement(head, test, natural=False, confident=CONFIDENT),
+        "classes_taught": int(top[sure & trained].unique().numel()),
+        "samples": on_samples(head),
+    }
+    (WEIGHTS / CARD_FILE).write_text(
+        json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    weights = load_file(WEIGHTS / VIT_FILE)
+    weights.update(to_half({"head.weight": head.weight.data, "head.bias": head.bias.data}))
+    save_weights(weights, WEIGHTS / VIT_FILE)
+    write_checksums()
+    print(json.dumps({k: v for k, v in card.items() if k != "samples"}, indent=2))
+    for name, entry in card["samples"].items():
+        print(name, entry["top1"], entry["top5"], entry["student"][:2])
+
+
+if __name__ == "__main__":
+    main()

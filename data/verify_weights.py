@@ -1,0 +1,217 @@
+"""Compare the built weight files with the sources that they were read from.
+
+Called by ``build_weights.py --verify``; needs onnx and onnxruntime.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from build_weights import CNN_ARCHITECTURE, CNN_FILE, HERE, REFERENCE_FILE, VIT_FILE, vit_model
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+SIDE = 518
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+LIMIT = 1e-4
+KEPT_PATCHES = 24
+EXPECTED = {"chelsea.jpg": (281, 282, 285), "coffee.jpg": (967,), "camera.jpg": (872,)}
+
+
+def load_float(path: Path) -> dict[str, Tensor]:
+    """Read a weight file as float32.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A safetensors file.
+    """
+    return {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in load_file(path).items()
+    }
+
+
+def picture(side: int) -> Tensor:
+    """Return the cat sample, stretched to a square and normalised for the transformer.
+
+    Parameters
+    ----------
+    side : int
+        Width and height in pixels.
+    """
+    image = Image.open(HERE / "samples" / "chelsea.jpg").convert("RGB")
+    image = image.resize((side, side), Image.Resampling.BICUBIC)
+    values = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
+    return ((values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])[None]
+
+
+def run_graph(graph_bytes: bytes, inputs: Tensor) -> Tensor:
+    """Run the ONNX graph up to the backbone's last layer norm.
+
+    The graph declares a square of 224 pixels but computes its shapes from the input; the declared
+    size is lifted so that the graph also runs at 518 pixels, where the position embedding is used
+    as stored.
+
+    Parameters
+    ----------
+    graph_bytes : bytes
+        The serialised ONNX model.
+    inputs : torch.Tensor
+        Normalised picture, (1, 3, height, width).
+
+    Returns
+    -------
+    torch.Tensor
+        Tokens after the norm, (1, 1 + patches, 384).
+    """
+    import onnx
+    import onnxruntime
+
+    model = onnx.load_from_string(graph_bytes)
+    last = next(
+        node
+        for node in model.graph.node
+        if node.op_type == "Add" and "backbone.layernorm.bias" in node.input
+    )
+    for axis, name in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    del model.graph.output[:]
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info(last.output[0], onnx.TensorProto.FLOAT, None)
+    )
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (tokens,) = session.run(None, {model.graph.input[0].name: inputs.numpy()})
+    return torch.from_numpy(tokens)
+
+
+def tokens(weights: dict[str, Tensor], inputs: Tensor, plain_resize: bool = False) -> Tensor:
+    """Run the rebuilt backbone up to its last norm.
+
+    Parameters
+    ----------
+    weights : dict of str to torch.Tensor
+        State dict; a class head in it is left aside.
+    inputs : torch.Tensor
+        Normalised picture, (1, 3, height, width).
+    plain_resize : bool
+        Resize the position embedding beforehand, as the graph does: bicubic without antialiasing.
+        timm by itself resizes with antialiasing.
+    """
+    weights = {key: value for key, value in weights.items() if not key.startswith("head.")}
+    if plain_resize:
+        side = inputs.shape[-1] // 14
+        grid = weights["pos_embed"][:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+        grid = torch.nn.functional.interpolate(grid, size=(side, side), mode="bicubic")
+        grid = grid.permute(0, 2, 3, 1).reshape(1, side * side, -1)
+        weights["pos_embed"] = torch.cat([weights["pos_embed"][:, :1], grid], dim=1)
+        model = timm.create_model(
+            "vit_small_patch14_dinov2", img_size=inputs.shape[-1], num_classes=0
+        ).eval()
+    else:
+        model = vit_model()
+    model.load_state_dict(weights, strict=True)
+    with torch.inference_mode():
+        return model.forward_features(inputs).clone()
+
+
+def compare(name: str, ours: Tensor, theirs: Tensor) -> float:
+    """Print and return the largest absolute difference of two token tables.
+
+    Parameters
+    ----------
+    name : str
+        What is compared.
+    ours, theirs : torch.Tensor
+        Tokens of equal shape.
+    """
+    error = float((ours - theirs).abs().max())
+    cosine = torch.nn.functional.cosine_similarity(ours, theirs, dim=-1)
+    print(
+        f"{name}: largest difference {error:.2e}, values up to {float(theirs.abs().max()):.1f}, "
+        f"least cosine {float(cosine.min()):.7f}, class token {float(cosine[0, 0]):.7f}"
+    )
+    return error
+
+
+def report(
+    cnn: dict[str, Tensor], vit: dict[str, Tensor], graph_bytes: bytes, folder: Path
+) -> None:
+    """Print every comparison, store the reference for the tests, and refuse a bad build.
+
+    Parameters
+    ----------
+    cnn, vit : dict of str to torch.Tensor
+        The state dicts in float32, before rounding.
+    graph_bytes : bytes
+        The ONNX model that the transformer was read from.
+    folder : pathlib.Path
+        Where the weight files lie and the reference goes.
+    """
+    halved = load_float(folder / VIT_FILE)
+    for side in (SIDE, 224):
+        inputs = picture(side)
+        theirs = run_graph(graph_bytes, inputs)
+        plain = side != SIDE
+        error = compare(f"float32 at {side}", tokens(vit, inputs, plain), theirs)
+        compare(f"half at {side}", tokens(halved, inputs, plain), theirs)
+        if error > LIMIT:
+            raise SystemExit(f"the rebuilt backbone differs from its graph by {error:.2e}")
+        if plain:
+            compare(f"half at {side}, timm's own resize", tokens(halved, inputs), theirs)
+        else:
+            store_reference(theirs, folder)
+    check_cnn(cnn, folder)
+
+
+def store_reference(theirs: Tensor, folder: Path) -> None:
+    """Keep the graph's class token and some patches, for tests without the graph.
+
+    Parameters
+    ----------
+    theirs : torch.Tensor
+        The graph's tokens at 518 pixels.
+    folder : pathlib.Path
+        Where the file goes.
+    """
+    count = theirs.shape[1]
+    chosen = np.linspace(1, count - 1, KEPT_PATCHES).round().astype(np.int64)
+    chosen = np.concatenate([np.zeros(1, dtype=np.int64), chosen])
+    np.savez_compressed(
+        folder / REFERENCE_FILE, positions=chosen, tokens=theirs[0, chosen].numpy(), side=SIDE
+    )
+
+
+def check_cnn(cnn: dict[str, Tensor], folder: Path) -> None:
+    """Check the convolutional network's predictions before and after rounding.
+
+    Parameters
+    ----------
+    cnn : dict of str to torch.Tensor
+        State dict in float32, before rounding.
+    folder : pathlib.Path
+        Where the weight file lies.
+    """
+    model = timm.create_model(CNN_ARCHITECTURE).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))
+    for file, wanted in EXPECTED.items():
+        inputs = transform(Image.open(HERE / "samples" / file).convert("RGB"))[None]
+        results = []
+        for weights in (cnn, load_float(folder / CNN_FILE)):
+            model.load_state_dict(weights, strict=True)
+            with torch.inference_mode():
+                results.append(model(inputs).softmax(-1)[0])
+        top = results[1].topk(3)
+        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        shown = ", ".join(f"{index} {value:.3f}" for index, value in pairs)
+        error = float((results[0] - results[1]).abs().max())
+        print(f"{file}: {shown}; rounding changes a probability by at most {error:.4f}")
+        if int(top.indices[0]) not in wanted:
+            raise SystemExit(f"{file}: expected one of {wanted}")

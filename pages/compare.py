@@ -1,0 +1,79 @@
+"""CNN and ViT on the same picture: class activation map beside attention rollout."""
+
+import streamlit as st
+
+from dashboard import cache, controls, figures, panels, state
+
+scene = state.scene()
+cnn, vit = cache.model(scene.cnn.id), cache.model(scene.vit.id)
+
+panels.head(
+    "Compare",
+    "The same pixels through both models. On the left of the pair the **CNN**'s map of one class; "
+    "on the right what the **ViT**'s attention gathers. Plain rollout and attention do not depend "
+    "on the class, the CNN's maps do: choose a class-specific ViT method to compare like with like. "
+    "Bright means relevant to that model's own computation, not that the object is there.",
+    "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
+    "Bousselham 2024 (LeGrad)",
+)
+
+class_column, cnn_column, vit_column, display_column = st.columns(
+    [3, 3, 3, 2], vertical_alignment="bottom"
+)
+with cnn_column:
+    cnn_method = controls.method_picker("CNN map", cnn, "cnn_map")
+with vit_column:
+    order = ("rollout", "attention", "gradient_rollout", "transformer_attribution", "legrad")
+    vit_method = controls.method_picker("ViT map", vit, "vit_map", order)
+with display_column:
+    display = controls.display("compare", sharing=False)
+    with st.popover("Parameters", icon=":material/tune:", width="stretch"):
+        st.markdown(f"**{cnn_method.title}**")
+        cnn_parameters = controls.parameters(cnn_method, cnn, "compare")
+        st.markdown(f"**{vit_method.title}**")
+        vit_parameters = controls.parameters(vit_method, vit, "compare")
+with st.spinner("Running both models …", show_time=True):
+    recordings = {m: cache.recording(m.spec.id, scene) for m in (cnn, vit)}
+with class_column:
+    prediction = recordings[cnn].predictions()[0]
+    target = controls.class_picker(cnn.labels, prediction.top, "class")
+
+with st.spinner("Explaining …"):
+    [left] = cache.explain(cnn.spec.id, scene, cnn_method.name, (target,), cnn_parameters)
+    vit_target = controls.same_class(cnn, vit, target) if vit_method.class_specific else None
+    [right] = cache.explain(vit.spec.id, scene, vit_method.name, (vit_target,), vit_parameters)
+
+picture_column, cnn_column, vit_column = st.columns(3, gap="medium")
+with picture_column:
+    st.markdown("**What both models see**")
+    shown = figures.picture(left.view)
+    shown.update_layout(height=panels.height_for(left.view))
+    panels.chart(shown, "compare-picture", "The picture as both models see it")
+with cnn_column:
+    panels.explained(left, display, "compare-cnn", caption=panels.caption(cnn, left))
+with vit_column:
+    panels.explained(right, display, "compare-vit", caption=panels.caption(vit, right))
+
+correlation, overlap = panels.agreement(left, right)
+metrics = st.columns(4)
+metrics[0].metric(
+    "Rank correlation", panels.number(correlation),
+    help="Spearman's, over the finer patch grid: 1 same order, 0 unrelated, −1 reversed.",
+)  # fmt: skip
+metrics[1].metric(
+    "Overlap of top 20 %", panels.number(overlap),
+    help="Intersection over union of the brightest fifth of the area; 0.11 is what chance gives.",
+)  # fmt: skip
+for place, opened, explanation in ((metrics[2], cnn, left), (metrics[3], vit, right)):
+    seconds = recordings[opened].seconds
+    place.metric(
+        f"{opened.spec.title}", f"{1000 * (seconds + explanation.seconds):.0f} ms",
+        help=f"Forward pass {1000 * seconds:.0f} ms, then {1000 * explanation.seconds:.0f} ms for "
+        f"{explanation.title}, when it was first computed.",
+    )  # fmt: skip
+
+table_columns = st.columns(2, gap="medium")
+for place, opened in zip(table_columns, (cnn, vit), strict=True):
+    with place:
+        panels.top_five(opened, recordings[opened], target, f"top-{opened.spec.id}")
+panels.training_note(scene.cnn, scene.vit)

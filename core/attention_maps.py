@@ -133,14 +133,17 @@ class Attention:
             In (0, 1): above one half is positive, below is negative.
         """
         if kind not in PROJECTIONS:
-            raise ParameterError(f"Projection {kind!r} is unknown; choose {', '.join(PROJECTIONS)}.")
+            raise ParameterError(
+                f"Projection {kind!r} is unknown; choose {', '.join(PROJECTIONS)}."
+            )
         self._check("head", head, self.heads)
         self._check("channel", channel, self.channels)
         tensor = self._recording.queries_keys_values(layer)[PROJECTIONS.index(kind)]
         return self._to_grid(_numpy(tensor[0, head, :, channel].sigmoid()))
 
     def _to_grid(self, tokens: Float) -> Float:
-        return tokens[..., self.prefix :].reshape(*tokens.shape[:-1], *self.grid)
+        laid_out: Float = tokens[..., self.prefix :].reshape(*tokens.shape[:-1], *self.grid)
+        return laid_out
 
     def _patch(self, query: int | tuple[int, int]) -> int:
         rows, cols = self.grid

@@ -17,7 +17,7 @@ from core.errors import ImageError, ParameterError
 from core.images import Framing
 from core.methods.parameters import parse
 from core.methods.registry import Method, supported
-from core.models import Model
+from core.models import Model, VisionTransformer
 from core.recordings import GradientRequest, Prediction, Recording, record
 
 BATCH = 16
@@ -110,7 +110,7 @@ def predict(
         The model has no classes.
     """
     single = isinstance(image, Image.Image)
-    images = [image] if single else list(image)
+    images = [image] if isinstance(image, Image.Image) else list(image)
     found: list[Any] = [None] * len(images)
     for places in _batches(model, images, framing):
         recording = record(model, [images[i] for i in places], framing, layers=())
@@ -206,8 +206,8 @@ def _record(
 ) -> Recording:
     """A pass that keeps no more layers than the request needs."""
     layer = getattr(parameters, "layer", None)
-    one = isinstance(layer, int) and request is None
-    return record(model, images, framing, layers=[layer] if one else None, request=request)
+    layers = [layer] if isinstance(layer, int) and request is None else None
+    return record(model, images, framing, layers=layers, request=request)
 
 
 def _targets(target: int | Sequence[int] | None, count: int) -> list[int | None]:
@@ -277,6 +277,6 @@ def _notes(
     notes = []
     if not relevance.any():
         notes.append(f"The map is zero everywhere. {if_zero}".strip())
-    if hidden is not None and getattr(model, "prefix", 0):
+    if hidden is not None and isinstance(model, VisionTransformer) and model.prefix:
         notes.append(f"{hidden:.0%} of the mass falls on prefix tokens and is not shown.")
     return tuple(notes)

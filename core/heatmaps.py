@@ -48,7 +48,8 @@ def normalise(
     high = float(values.max()) if high is None else high
     if not high > low:
         return np.zeros_like(values)
-    return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    scaled: Map = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return scaled
 
 
 def top_area(relevance: npt.ArrayLike, share: float = 0.2) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.errors import ImageError
 
@@ -109,7 +109,7 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(_too_large(name)) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
         raise ImageError(f"{name} is not a picture this page can read ({kinds}).") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
@@ -197,8 +197,11 @@ def fit_image(
         return ImageOps.pad(image, (width, height), resample, color=(124, 116, 104))
     if fit == "whole":
         scale = min(size) / min(image.size)
-        sides = (max(multiple, round(side * scale / multiple) * multiple) for side in image.size)
-        return image.resize(tuple(sides), resample)
+
+        def whole(side: int) -> int:
+            return max(multiple, round(side * scale / multiple) * multiple)
+
+        return image.resize((whole(image.width), whole(image.height)), resample)
     # "native": resize so that the crop covers crop_fraction of the short side, then cut the centre.
     resized_short = int(min(size) / crop_fraction)
     scale = max(resized_short / min(image.size), width / image.width, height / image.height)

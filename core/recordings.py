@@ -219,7 +219,8 @@ class Recording:
 
     def to_grid(self, tokens: Tensor) -> Tensor:
         """Drop the prefix of (..., tokens) and lay the rest out as (..., rows, cols)."""
-        return tokens[..., self.transformer.prefix :].unflatten(-1, self.grid)
+        patches = tokens[..., self.transformer.prefix :]
+        return patches.reshape(*patches.shape[:-1], *self.grid)
 
     # -- gradients --------------------------------------------------------------------------
 
@@ -261,7 +262,9 @@ class Recording:
                 (gradients[name],) = torch.autograd.grad(score, tap, retain_graph=True)
             return gradients
 
-    def _graph_of(self, request: GradientRequest) -> tuple[GradientRequest, Tensor, dict[str, Tensor]]:
+    def _graph_of(
+        self, request: GradientRequest
+    ) -> tuple[GradientRequest, Tensor, dict[str, Tensor]]:
         """The pass whose graph begins at the request's first tap; run now if it is not at hand."""
         if self._graph is None or self._graph[0] != request:
             self._graph = (request, *self._forward((), request))

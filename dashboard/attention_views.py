@@ -66,7 +66,9 @@ def _mosaic(
     *,
     colours: str | None = None,
 ) -> None:
-    clip = f", clipped at its {display.percentile:g}th percentile" if display.percentile < 100 else ""
+    clip = (
+        f", clipped at its {display.percentile:g}th percentile" if display.percentile < 100 else ""
+    )
     limits = heatmaps.limits(maps, display.percentile) if display.shared else None
     unit = (
         f"one scale for all maps{clip}: {limits[0]:.2g} to {limits[1]:.2g}"
@@ -77,7 +79,9 @@ def _mosaic(
         maps, rows, columns, colours=colours or display.colours, percentile=display.percentile,
         unit=unit, limits=limits, cell=cell,
     )  # fmt: skip
-    panels.chart(figure, key, f"Attention maps: {', '.join(rows[:3])} … by {', '.join(columns[:3])}")
+    panels.chart(
+        figure, key, f"Attention maps: {', '.join(rows[:3])} … by {', '.join(columns[:3])}"
+    )
 
 
 def all_layers(scene: Scene, seen: Attention, display: Display) -> None:

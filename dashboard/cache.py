@@ -84,9 +84,7 @@ def _view(vit_id: str, cnn_id: str, digest: str, framing: Framing, _image: Image
 def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
     """What both models of the pair see of a picture."""
     shown = picture or scene.picture
-    found: Image.Image = _view(
-        scene.vit.id, scene.cnn.id, shown.digest, scene.framing, shown.image
-    )
+    found: Image.Image = _view(scene.vit.id, scene.cnn.id, shown.digest, scene.framing, shown.image)
     return found
 
 
@@ -123,9 +121,7 @@ def _explain(
 ) -> list[Explanation]:
     opened, seen = _model(model_id), recording(model_id, _scene)
     try:
-        return [
-            core.explain(opened, seen, method, target, **dict(params)) for target in targets
-        ]
+        return [core.explain(opened, seen, method, target, **dict(params)) for target in targets]
     finally:
         seen.release()
 

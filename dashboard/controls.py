@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,36 @@ from dashboard import state
 from dashboard.figures import SEQUENTIAL
 
 
+def linked_select(
+    label: str, options: Sequence[str], key: str, format_func: Callable[[str], str] = str,
+    help: str | None = None,
+) -> str:  # fmt: skip
+    """A select box whose choice stands in the page's address and lasts across pages.
+
+    What the address holds is untrusted: only one of ``options`` is taken from it.
+    """
+    state.from_address(key, options)
+    if st.session_state.get(key, options[0]) not in options:
+        del st.session_state[key]
+    chosen = st.selectbox(
+        label, options, format_func=format_func, key=key, help=help, persist_state="session"
+    )
+    state.to_address(key, chosen, options[0])
+    return chosen
+
+
 def method_picker(label: str, model: Model, key: str, names: Sequence[str] = ()) -> Method:
     """Choose a method that the model can serve; ``names`` restricts and orders the choice."""
     served = {method.name: method for method in core.methods(model)}
     offered = [name for name in names if name in served] if names else list(served)
-    chosen = st.selectbox(
+    chosen = linked_select(
         label,
         offered,
-        format_func=lambda name: served[name].title,
-        key=key,
-        bind="query-params",
-        help="\n\n".join(f"**{served[name].title}.** {served[name].meaning}" for name in offered),
+        key,
+        lambda name: served[name].title,
+        "\n\n".join(f"**{served[name].title}.** {served[name].meaning}" for name in offered),
     )
-    return served.get(chosen) or served[offered[0]]
+    return served[chosen]
 
 
 def parameters(method: Method, model: Model, key: str) -> dict[str, Any]:
@@ -98,7 +115,7 @@ class Display:
     def unit(self, what: str) -> str:
         """Title of a colour bar: the value, the scale and the clipping."""
         scale = "shared scale" if self.shared else "own scale"
-        clip = f", clipped at the {self.percentile:g}th percentile" if self.percentile < 100 else ""
+        clip = f" · top {100 - self.percentile:g} % clipped" if self.percentile < 100 else ""
         return f"{what} · {scale}{clip}"
 
 

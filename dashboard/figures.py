@@ -8,17 +8,18 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 from PIL import Image
+from plotly.colors import get_colorscale, hex_to_rgb, sample_colorscale
 
 from core import heatmaps
 
 SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
-DIVERGING = "RdBu_r"
 _CLEAR = "rgba(0,0,0,0)"
 
 
@@ -29,6 +30,20 @@ def data_uri(image: Image.Image, quality: int = 85) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+@cache
+def scale(name: str) -> list[list[Any]]:
+    """A named colour scale, spelt out.
+
+    Streamlit takes some dark hexadecimal colours for placeholders of its theme and would repaint
+    the low end of a scale, so every colour is written as rgb().
+    """
+    steps = get_colorscale(name)
+    return [
+        [place, f"rgb{hex_to_rgb(colour)}" if colour.startswith("#") else colour]
+        for place, colour in steps
+    ]
+
+
 def _canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
     """An empty figure in the coordinates of a view, with the view as its background."""
     figure = go.Figure()
@@ -37,14 +52,13 @@ def _canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
         sizing="stretch", layer="below",
     )  # fmt: skip
     figure.update_xaxes(range=[0, view.width], visible=False, constrain="domain")
-    figure.update_yaxes(
-        range=[view.height, 0], visible=False, scaleanchor="x", constrain="domain"
-    )
+    figure.update_yaxes(range=[view.height, 0], visible=False, scaleanchor="x", constrain="domain")
     figure.update_layout(
         margin={"l": 0, "r": 0, "t": top, "b": bottom},
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
         dragmode=False,
+        showlegend=False,
         hoverlabel={"font_size": 13},
     )
     return figure
@@ -98,7 +112,7 @@ def overlay(
             zmax=high if high > low else low + 1e-9,
             zsmooth="best" if smooth else False,
             opacity=opacity,
-            colorscale=colours,
+            colorscale=scale(colours),
             colorbar=_bar(unit),
             hovertemplate="%{z:.4g}<extra></extra>",
         )
@@ -213,23 +227,23 @@ def mosaic(
             hovertemplate="%{text}<extra></extra>",
             zmin=0.0,
             zmax=1.0,
-            colorscale=colours,
+            colorscale=scale(colours),
             showscale=False,
             hoverongaps=False,
         )
     )
     figure.update_xaxes(
         tickvals=[j * (cols + gap) + cols / 2 - 0.5 for j in range(columns)],
-        ticktext=list(column_names), side="top", showgrid=False, zeroline=False, constrain="domain",
+        ticktext=list(column_names), side="top", showgrid=False, zeroline=False, constrain="domain", ticks="",
     )  # fmt: skip
     figure.update_yaxes(
         tickvals=[i * (rows + gap) + rows / 2 - 0.5 for i in range(lines)],
-        ticktext=list(row_names), autorange="reversed", showgrid=False, zeroline=False,
+        ticktext=list(row_names), autorange="reversed", showgrid=False, zeroline=False, ticks="",
         scaleanchor="x", constrain="domain",
     )  # fmt: skip
     figure.update_layout(
-        height=round(lines * cell * shape[0] / lines / max(rows, cols)) + 72,
-        margin={"l": 0, "r": 0, "t": 30, "b": 30},
+        height=round(lines * cell * shape[0] / lines / max(rows, cols)) + 60,
+        margin={"l": 0, "r": 0, "t": 22 if names else 30, "b": 30},
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
         dragmode=False,
@@ -263,7 +277,7 @@ def matrix(
             y=list(row_names),
             zmin=0.0,
             zmax=1.0,
-            colorscale="Teal",
+            colorscale=scale("Teal"),
             showscale=False,
             xgap=1,
             ygap=1,
@@ -385,10 +399,8 @@ def blend(
     percentile: float = 100.0,
 ) -> Image.Image:
     """A map over its view as a still picture, in the colours of the interactive figures."""
-    from plotly.colors import get_colorscale, sample_colorscale
-
     low, high = heatmaps.limits(relevance, percentile)
-    levels = sample_colorscale(get_colorscale(colours), np.linspace(0, 1, 256), colortype="tuple")
+    levels = sample_colorscale(scale(colours), np.linspace(0, 1, 256), colortype="tuple")
     table = (np.asarray(levels) * 255).round().astype(np.uint8)
     heat = heatmaps.normalise(heatmaps.resize(relevance, (view.height, view.width)), low, high)
     coloured = Image.fromarray(table[(heat * 255).astype(np.uint8)])

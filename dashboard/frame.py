@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import streamlit as st
 
 import core
 from core.errors import ModelError, ParallaxError
-from core.images import FITS, Framing
+from core.images import FITS, Fit, Framing
 from core.models import Model, best_device
 from core.models.spec import ModelSpec, catalog_problem, find_spec
 from core.samples import Sample, samples
-from dashboard import cache, state
+from dashboard import cache, controls, state
 from dashboard.state import Picture, Scene
 
 OWN = "yours"
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 _STYLE = """
 <style>
-[class*="st-key-sample-"] { position: relative; width: 60px !important; flex: none; gap: 0; }
-[class*="st-key-sample-"] img { border-radius: .5rem; display: block; width: 60px; }
-[class*="st-key-sample-"] .stButton { position: absolute; inset: 0; }
+[class*="st-key-sample-"] { position: relative; width: 50px; gap: 0; }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-sample-"]) { width: 50px; flex: 0 0 50px; }
+[class*="st-key-sample-"] img { border-radius: .5rem; display: block; width: 50px; height: 50px; }
+[class*="st-key-sample-"] .stElementContainer:has(.stButton) { position: absolute; inset: 0; }
 [class*="st-key-sample-"] button {
-  width: 60px; height: 60px; min-height: 0; padding: 0; background: transparent !important;
-  color: transparent !important; border: 3px solid transparent; border-radius: .5rem;
+  width: 50px; height: 50px; min-height: 0; padding: 0; background: transparent !important;
+  border: 3px solid transparent; border-radius: .5rem; overflow: hidden;
 }
-[class*="st-key-sample-"] button:hover { border-color: color-mix(in srgb, currentColor 0%, #8888); }
+[class*="st-key-sample-"] button:hover { border-color: #14b8a688; }
 [class*="st-key-sample-"] button:focus-visible { outline: 2px solid #14b8a6; }
 [class*="st-key-sample-"] button p { font-size: 0; }
-.st-key-chosen-sample button, [class*="-chosen"] button { border-color: #14b8a6 !important; }
+[class*="st-key-sample-"][class*="-chosen"] button { border-color: #14b8a6; }
 </style>
 """
 
@@ -50,15 +51,15 @@ def _scene() -> Scene:
     specs = core.catalog()
     _warn_of_unknown_models()
     with st.container(border=True, key="frame"):
-        left, right = st.columns([5, 7], gap="medium")
+        left, right = st.columns(2, gap="medium")
         with left:
             picture = _picture()
         with right:
             cnn_column, vit_column, fit_column = st.columns([3, 3, 2])
             with cnn_column:
-                cnn = _model_picker("Convolutional network", "cnn", specs)
+                cnn = _model_picker("CNN", "cnn", specs)
             with vit_column:
-                vit = _model_picker("Vision transformer", "vit", specs)
+                vit = _model_picker("ViT", "vit", specs)
             with fit_column:
                 framing = _framing()
             _about(cnn, vit)
@@ -89,15 +90,14 @@ def _model_picker(label: str, family: str, specs: tuple[ModelSpec, ...]) -> Mode
     def title(model_id: str) -> str:
         return offered[model_id].title + ("" if ready.get(model_id) else " · download")
 
-    chosen = st.selectbox(
+    chosen = controls.linked_select(
         label,
         list(offered),
-        format_func=title,
-        key=family,
-        bind="query-params",
-        help="Models marked “download” are fetched once, when you pick them.",
+        family,
+        title,
+        "Models marked “download” are fetched once, when you pick them.",
     )
-    return offered.get(chosen) or next(iter(offered.values()))
+    return offered[chosen]
 
 
 def _opened(spec: ModelSpec, family: str) -> Model:
@@ -113,16 +113,11 @@ def _opened(spec: ModelSpec, family: str) -> Model:
 
 
 def _framing() -> Framing:
-    fit = st.selectbox(
-        "Fit",
-        FIT_OPTIONS,
-        format_func=str.capitalize,
-        key="fit",
-        bind="query-params",
-        help="The same for both models. "
-        + " ".join(f"**{name.capitalize()}**: {FITS[name]}." for name in FIT_OPTIONS),
+    texts = " ".join(f"**{name.capitalize()}**: {FITS[name]}." for name in FIT_OPTIONS)
+    fit = controls.linked_select(
+        "Fit", FIT_OPTIONS, "fit", str.capitalize, f"The same for both models. {texts}"
     )
-    return Framing(fit if fit in FIT_OPTIONS else "crop")
+    return Framing(cast(Fit, fit))
 
 
 def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
@@ -149,10 +144,10 @@ def _picture() -> Picture:
     offered = {sample.id: sample for sample in samples()}
     upload = st.session_state.get("_upload")
     options = [*offered, OWN] if upload else list(offered)
-    chosen = st.session_state.get("image", st.query_params.get("image"))
+    state.from_address("image", options)
+    chosen = st.session_state.get("image")
     chosen = chosen if chosen in options else options[0]
-    if chosen in offered and chosen != st.query_params.get("image", options[0]):
-        st.query_params["image"] = chosen
+    state.to_address("image", "" if chosen == OWN else chosen, options[0])
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
         for sample in offered.values():
             _thumbnail(sample, chosen == sample.id)

@@ -34,7 +34,7 @@ def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:
     return st.plotly_chart(figure, key=key, config=CHART, alt=alt, **options)
 
 
-def height_for(view: Image.Image, width: int = 400, extra: int = 60) -> int:
+def height_for(view: Image.Image, width: int = 400, extra: int = 48) -> int:
     """Height in pixels of a chart that shows a view of this shape about ``width`` wide."""
     return int(min(520, width * view.height / view.width)) + extra
 
@@ -45,12 +45,12 @@ def explained(
     key: str,
     others: Sequence[npt.NDArray[np.float32]] = (),
     *,
-    caption: str = "",
+    caption: str,
     width: int = 400,
 ) -> None:
     """One overlay with everything a reader must know beside it."""
-    what = explanation.title + (f" · {explanation.label}" if explanation.label else "")
-    st.markdown(f"**{caption or what}**")
+    what = f"{explanation.title} · {explanation.label or 'any class'}"
+    title(caption, what)
     if explanation.is_blank:
         st.info(explanation.notes[0], icon=":material/visibility_off:")
         return
@@ -65,10 +65,17 @@ def explained(
         st.caption(note)
 
 
-def caption(model: Model, explanation: Explanation) -> str:
-    """Model, method and class of a map; says so where the map knows no class."""
-    of = explanation.label or "any class"
-    return f"{model.spec.title} · {explanation.title} · {of}"
+def title(first: str, second: str) -> None:
+    """Two short lines above a figure, so that figures side by side start level."""
+    st.markdown(f"**{first}**  \n:small[{second}]")
+
+
+def seen(view: Image.Image, key: str, width: int = 400) -> None:
+    """The view itself, at the scale of the overlays beside it."""
+    title("Picture", "as both models see it")
+    figure = figures.picture(view)
+    figure.update_layout(height=height_for(view, width))
+    chart(figure, key, "The picture as both models see it")
 
 
 def top_five(model: Model, recording: Recording, target: int | None, key: str) -> None:
@@ -100,7 +107,8 @@ def number(value: float, form: str = "{:.2f}") -> str:
 def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
     """What the two models were trained on, and whether that allows a comparison of designs."""
     facts = [
-        f"**{spec.title}**: {_facts(spec)}" + (f" {spec.note}" if spec.note else "")
+        f"**{spec.title}**: {_facts(spec)}"
+        + "".join(f" {text}" for text in (spec.note, spec.measured) if text)
         for spec in (cnn, vit)
     ]
     if cnn.matches(vit):

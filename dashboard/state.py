@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -35,6 +36,21 @@ class Scene:
     cnn: ModelSpec
     vit: ModelSpec
     framing: Framing
+
+
+def from_address(key: str, options: Sequence[str]) -> None:
+    """Seed a widget's state from the address, if what stands there is one of the options."""
+    asked = st.query_params.get(key)
+    if key not in st.session_state and asked in options:
+        st.session_state[key] = asked
+
+
+def to_address(key: str, value: str, default: str) -> None:
+    """Write a choice into the address, so that the page can be shared; a default is left out."""
+    if value and value != default:
+        st.query_params[key] = value
+    elif key in st.query_params:
+        del st.query_params[key]
 
 
 def set_scene(scene: Scene) -> None:

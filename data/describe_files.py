@@ -48,7 +48,7 @@ def data_files() -> list[Path]:
         if path.is_file()
         and path.suffix not in {".py", ".pyc", ".md"}
         and path.name != "requirements.txt"
-        and not path.name.startswith(".")
+        and not any(part.startswith(".") for part in path.relative_to(HERE).parts)
     )
 
 

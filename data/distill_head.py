@@ -241,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--pictures", type=Path, required=True, help="unpacked Debian packages")
     parser.add_argument("--cache", type=Path, required=True, help="folder for the features")
-    parser.add_argument("--count", type=int, default=12_000, help="pictures over all splits")
+    parser.add_argument("--count", type=int, default=11_700, help="pictures over all splits")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

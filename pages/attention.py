@@ -25,10 +25,12 @@ views = {
 }
 choice_column, display_column = st.columns([5, 1], vertical_alignment="bottom")
 with choice_column:
+    state.from_address("view", list(views))
     chosen = st.segmented_control(
-        "View", list(views), default="Layers × heads", key="view", bind="query-params",
-        required=True, label_visibility="collapsed",
+        "View", list(views), default=None if "view" in st.session_state else "Layers × heads",
+        key="view", required=True, label_visibility="collapsed", persist_state="session",
     )  # fmt: skip
+    state.to_address("view", chosen or "", "Layers × heads")
 with display_column:
     display = controls.display("attention")
 

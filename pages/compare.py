@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from dashboard import cache, controls, figures, panels, state
+from dashboard import cache, controls, panels, state
 
 scene = state.scene()
 cnn, vit = cache.model(scene.cnn.id), cache.model(scene.vit.id)
 
 panels.head(
     "Compare",
-    "The same pixels through both models. On the left of the pair the **CNN**'s map of one class; "
-    "on the right what the **ViT**'s attention gathers. Plain rollout and attention do not depend "
-    "on the class, the CNN's maps do: choose a class-specific ViT method to compare like with like. "
-    "Bright means relevant to that model's own computation, not that the object is there.",
+    "The same pixels through both models: the **CNN**'s map of one class, beside what the "
+    "**ViT**'s attention gathers. Plain rollout and attention do not depend on the class, the CNN's "
+    "maps do: choose a class-specific ViT map to compare like with like. Bright means relevant to "
+    "that model's own computation, not that the object is there.",
     "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
     "Bousselham 2024 (LeGrad)",
 )
@@ -45,14 +45,11 @@ with st.spinner("Explaining …"):
 
 picture_column, cnn_column, vit_column = st.columns(3, gap="medium")
 with picture_column:
-    st.markdown("**What both models see**")
-    shown = figures.picture(left.view)
-    shown.update_layout(height=panels.height_for(left.view))
-    panels.chart(shown, "compare-picture", "The picture as both models see it")
+    panels.seen(left.view, "compare-picture")
 with cnn_column:
-    panels.explained(left, display, "compare-cnn", caption=panels.caption(cnn, left))
+    panels.explained(left, display, "compare-cnn", caption=cnn.spec.title)
 with vit_column:
-    panels.explained(right, display, "compare-vit", caption=panels.caption(vit, right))
+    panels.explained(right, display, "compare-vit", caption=vit.spec.title)
 
 correlation, overlap = panels.agreement(left, right)
 metrics = st.columns(4)

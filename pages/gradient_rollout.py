@@ -1,1 +1,48 @@
-"""placeholder while the page is written"""
+"""Class-specific maps: several classes on one picture, beside plain rollout and the CNN's maps."""
+
+import streamlit as st
+
+from dashboard import cache, class_views, controls, panels, state
+
+scene = state.scene()
+cnn, vit = cache.model(scene.cnn.id), cache.model(scene.vit.id)
+
+panels.head(
+    "Class-specific gradient rollout",
+    "What speaks for **one class** and what for another, on the same picture. Each column is a "
+    "class; the ViT's class-specific map stands above the CNN's map of the same class. Plain "
+    "rollout beside them is the same for every class: what it shows is no evidence for any. "
+    "The maps weigh attention by a local gradient; they do not tell what the model would answer "
+    "without a patch.",
+    "Gildenblat 2020 (vit-explain), Chefer 2021, Bousselham 2024 (LeGrad), Zhou 2016 (CAM)",
+)
+class_views.require_classes(vit)
+
+class_column, vit_column, cnn_column, display_column = st.columns(
+    [4, 2, 2, 2], vertical_alignment="bottom"
+)
+with vit_column:
+    order = ("gradient_rollout", "transformer_attribution", "legrad")
+    vit_method = controls.method_picker("ViT map", vit, "class_map", order)
+with cnn_column:
+    cnn_method = controls.method_picker("CNN map", cnn, "cnn_map")
+with display_column:
+    display = controls.display("classes")
+    with st.popover("Parameters", icon=":material/tune:", width="stretch"):
+        parameters = controls.parameters(vit_method, vit, "classes")
+with st.spinner("Running both models …", show_time=True):
+    predictions = {m: cache.recording(m.spec.id, scene).predictions()[0] for m in (cnn, vit)}
+with class_column:
+    classes = class_views.classes_picker(vit, scene.picture.classes, predictions[vit])
+if not classes:
+    st.info("Choose at least one class to see its map.", icon=":material/search:")
+    st.stop()
+
+cnn_classes = tuple(controls.same_class(vit, cnn, target) for target in classes)
+with st.spinner("Explaining …", show_time=True):
+    maps = cache.explain(vit.spec.id, scene, vit_method.name, tuple(classes), parameters)
+    cnn_maps = cache.explain(cnn.spec.id, scene, cnn_method.name, cnn_classes)
+    [plain] = cache.explain(vit.spec.id, scene, "rollout")
+
+class_views.side_by_side(vit, cnn, maps, cnn_maps, plain, predictions, display)
+class_views.discard_animation(scene, vit, classes, parameters, display)

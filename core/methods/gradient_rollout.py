@@ -45,9 +45,7 @@ def attention_request(model: Model, parameters: object = None) -> GradientReques
     )
 
 
-def attention_gradient(
-    recording: Recording, layer: int, gradients: dict[str, Tensor]
-) -> Tensor:
+def attention_gradient(recording: Recording, layer: int, gradients: dict[str, Tensor]) -> Tensor:
     """``∂y/∂A = (∂y/∂O) · Vᵀ`` of a layer: (batch, heads, query, key), without unfused attention.
 
     ``O = A·V`` enters the output projection; its gradient is what the probes give.

@@ -41,9 +41,7 @@ def _request(model: Model, parameters: object = None) -> GradientRequest:
     parameters=LeGradParameters,
     request=_request,
 )
-def legrad(
-    recording: Recording, targets: Sequence[int], parameters: LeGradParameters
-) -> Relevance:
+def legrad(recording: Recording, targets: Sequence[int], parameters: LeGradParameters) -> Relevance:
     """``mean_{layers, heads, queries} ReLU(∂s_l/∂A_l)``, ``s_l = head(norm(mean token of z_l))_c``."""
     gradients = class_gradients(recording, targets, _request(recording.model))
     prefix = recording.transformer.prefix

@@ -128,7 +128,11 @@ def _checked(parameter: Parameter, value: Any) -> Any:
             raise ParameterError(f"{name} is {value!r}, expected one of: {options}.")
         return value
     if parameter.kind == "number":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
             raise ParameterError(f"{name} is {value!r}, expected a number from {low} to {high}.")
         return float(value)
     if value is None:

@@ -84,4 +84,5 @@ class HuggingFaceVit(VisionTransformer):
         if classifier.in_features == 2 * self.width:
             # This head reads the class token beside the mean patch; here one vector is both.
             normed = torch.cat([normed, normed], dim=-1)
-        return classifier(normed)
+        logits: Tensor = classifier(normed)
+        return logits

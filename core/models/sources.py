@@ -86,7 +86,7 @@ def is_available(spec: ModelSpec) -> bool:
     if spec.source == "torchvision":
         import torchvision
 
-        url = torchvision.models.get_model_weights(spec.architecture)[spec.weights].url
+        url: str = torchvision.models.get_model_weights(spec.architecture)[spec.weights].url
         return (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]).is_file()
     from huggingface_hub import try_to_load_from_cache
 
@@ -163,8 +163,9 @@ def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+        tensors: Mapping[str, Tensor] = load_file(path)
+        return tensors
+    content: Any = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -172,7 +173,8 @@ def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
         raise WeightsError(
             f"{path.name} holds no state dict; save one with torch.save(model.state_dict(), …)."
         )
-    return content
+    state: Mapping[str, Tensor] = content
+    return state
 
 
 def _timm(spec: ModelSpec) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ class ModelSpec:
         without classes, or where the source brings its own names.
     note
         What a reader must know before trusting its pictures; may be empty.
+    card
+        JSON file beside the embedded weights with the measured quality of a distilled head.
     defaults
         Parameters per method that suit this model, where they differ from the method's own.
     """
@@ -71,6 +74,7 @@ class ModelSpec:
     weights: str = ""
     labels: str = ""
     note: str = ""
+    card: str = ""
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @property
@@ -79,6 +83,21 @@ class ModelSpec:
         from core.models.sources import is_available
 
         return is_available(self)
+
+    @property
+    def measured(self) -> str:
+        """What was measured of a distilled head, as sentences; empty without a card."""
+        if not self.card:
+            return ""
+        card = json.loads((WEIGHTS / self.card).read_text(encoding="utf-8"))
+        natural, cutouts = card["natural"], card["cutouts"]
+        return (
+            f"Measured on held-out pictures where the teacher is above {card['confident']:.0%}: its "
+            f"first answer is the teacher's in {natural['top1']:.0%} of {natural['n']} natural crops "
+            f"and {cutouts['top1']:.0%} of {cutouts['n']} cut-outs (among its first five in "
+            f"{natural['top5']:.0%} and {cutouts['top5']:.0%}). {card['classes_taught']} of the 1,000 "
+            "classes were ever taught with a probability above that: do not trust it on the others."
+        )
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""

@@ -1,0 +1,162 @@
+"""Pieces of the class-specific page: the class picker, the grid of maps, the animation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from core import heatmaps
+from core.errors import UnsupportedMethod
+from core.explanations import Explanation
+from core.models import Model
+from core.recordings import Prediction
+from dashboard import cache, figures, panels, state
+from dashboard.controls import Display
+from dashboard.state import Scene
+
+RATIOS = tuple(round(0.05 * i, 2) for i in range(20))
+"""Discard ratios of the animation: 0 to 0.95."""
+
+
+def require_classes(model: Model) -> None:
+    """Refuse with a reason where the model has no classes."""
+    if not model.classes:
+        raise UnsupportedMethod(
+            f"{model.spec.title} was trained without classes, so it has no class-specific maps; "
+            "choose a vision transformer with a class head, or look at its attention."
+        )
+
+
+def classes_picker(model: Model, shown: Sequence[int], prediction: Prediction) -> list[int]:
+    """Search several classes by name; starts with what the picture shows and the top classes."""
+    likely = [*state.chosen_classes(model.classes), *shown, *map(int, prediction.indices)]
+    start = [c for c in dict.fromkeys(likely) if c < model.classes][:2]
+    return st.multiselect(
+        "Classes",
+        range(model.classes),
+        default=start,
+        max_selections=4,
+        format_func=model.label,
+        key=f"classes-{model.spec.id}-{hash(tuple(start))}",
+        help="Type to search any class by name. The first two are what the picture shows, or the "
+        "model's own first answers.",
+    )
+
+
+def side_by_side(
+    vit: Model,
+    cnn: Model,
+    maps: Sequence[Explanation],
+    cnn_maps: Sequence[Explanation],
+    plain: Explanation,
+    predictions: Mapping[Model, Prediction],
+    display: Display,
+) -> None:
+    """A column per class, the ViT's map above the CNN's, plain rollout first."""
+    columns = st.columns(len(maps) + 1, gap="medium")
+    width = 1200 // (len(maps) + 1)
+    with columns[0]:
+        panels.explained(plain, display, "plain", caption="Plain rollout", width=width)
+        panels.seen(plain.view, "classes-picture", width)
+    raw, cnn_raw = [m.relevance for m in maps], [m.relevance for m in cnn_maps]
+    for i, (column, own, other) in enumerate(zip(columns[1:], maps, cnn_maps, strict=True)):
+        with column:
+            caption = f"{vit.spec.title}: {_percent(predictions[vit], own)}"
+            panels.explained(own, display, f"class-{i}", raw, caption=caption, width=width)
+            caption = f"{cnn.spec.title}: {_percent(predictions[cnn], other)}"
+            panels.explained(
+                other, display, f"class-cnn-{i}", cnn_raw, caption=caption, width=width
+            )
+    _separation(vit, maps, cnn, cnn_maps)
+
+
+def _percent(prediction: Prediction, explanation: Explanation) -> str:
+    return f"{prediction.probability(explanation.target or 0):.1%}"
+
+
+def _separation(
+    vit: Model, maps: Sequence[Explanation], cnn: Model, cnn_maps: Sequence[Explanation]
+) -> None:
+    """How much the maps of two classes differ, measured."""
+    import pandas as pd
+
+    rows = []
+    for model, found in ((vit, maps), (cnn, cnn_maps)):
+        for a, b in combinations(found, 2):
+            rows.append(
+                {
+                    "model": model.spec.title,
+                    "classes": f"{a.label} / {b.label}",
+                    "rank correlation": heatmaps.rank_correlation(a.relevance, b.relevance),
+                    "overlap of top 20 %": heatmaps.overlap(a.relevance, b.relevance),
+                    "share on the right half": " / ".join(
+                        panels.number(heatmaps.share_right(e.relevance), "{:.0%}") for e in (a, b)
+                    ),
+                }
+            )
+    if rows:
+        st.markdown("**How far the maps of two classes differ**")
+        form = st.column_config.NumberColumn(format="%.2f")
+        st.dataframe(
+            pd.DataFrame(rows), hide_index=True, key="separation",
+            column_config={"rank correlation": form, "overlap of top 20 %": form},
+        )  # fmt: skip
+        st.caption(
+            "A method that told classes apart perfectly would show a correlation far below 1 and, "
+            "where the objects stand on different halves, shares near 0 % and 100 %."
+        )
+
+
+@st.fragment
+def discard_animation(
+    scene: Scene, vit: Model, classes: Sequence[int], parameters: dict[str, Any], display: Display
+) -> None:
+    """Gradient rollout as the discard ratio grows: plays in the browser, downloads as a GIF."""
+    st.subheader("Discard ratio, animated", anchor=False)
+    left, right = st.columns([1, 2], gap="medium")
+    with left:
+        target = st.selectbox(
+            "Class", classes, format_func=vit.label, key=f"animated-{hash(tuple(classes))}"
+        )
+        st.caption(
+            "Gradient rollout with more and more of each layer's smallest entries set to zero. "
+            "Each frame has its own scale; past some ratio only what passes through a few "
+            "entries is left."
+        )
+    definition = parameters.get("definition", "paper")
+    maps = []
+    with right:
+        progress = st.progress(0.0, "Computing the frames …")
+        for i, ratio in enumerate(RATIOS):
+            options = {"discard": ratio, "definition": definition}
+            [found] = cache.explain(scene.vit.id, scene, "gradient_rollout", (target,), options)
+            maps.append(found.relevance)
+            progress.progress((i + 1) / len(RATIOS), f"Frame {i + 1} of {len(RATIOS)}")
+        progress.empty()
+        look: dict[str, Any] = {
+            "opacity": display.opacity, "colours": display.colours,
+            "percentile": display.percentile,
+        }  # fmt: skip
+        figure = figures.animation(
+            found.view, maps, [f"{ratio:.2f}" for ratio in RATIOS], smooth=display.smooth,
+            unit=f"{vit.label(target)} · {definition} definition · each frame on its own scale",
+            **look,
+        )  # fmt: skip
+        figure.update_layout(height=panels.height_for(found.view, 420, 130))
+        panels.chart(figure, "animation", "Gradient rollout while the discard ratio grows")
+    with left:
+        st.download_button(
+            "Download as GIF",
+            data=lambda: figures.gif(found.view, maps, **look),
+            file_name=f"gradient-rollout-{vit.label(target).replace(' ', '-')}.gif",
+            mime="image/gif",
+            icon=":material/gif_box:",
+            on_click="ignore",
+        )
+        zeroed = sum(not np.any(relevance) for relevance in maps)
+        if zeroed:
+            st.caption(f"{zeroed} frame(s) are blank: nothing was left at those ratios.")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core import flow
 from core.errors import ParameterError
-from core.heatmaps import mass_mask
+from core.heatmaps import mass_mask, spikes
 from core.images import Framing
 from core.models import Model
 from core.recordings import Prediction, Recording, record
@@ -85,9 +85,31 @@ class Attention:
 
     @property
     def mass_on_prefix(self) -> Float:
-        """Attention mass that falls on prefix tokens and no map shows: (layers, heads) in [0, 1]."""
+        """Attention mass on prefix tokens, which no map shows: (layers, heads) in [0, 1]."""
         rows = [self.tokens(layer) for layer in range(self.layers)]
         return np.stack([row[:, : self.prefix].sum(axis=-1) for row in rows])
+
+    def received(self) -> Float:
+        """Attention each patch receives from the patches, mean over layers, heads and queries.
+
+        Returns
+        -------
+        (rows, cols)
+            Not negative.
+        """
+        total = torch.zeros(self.grid[0] * self.grid[1], device=self._recording.pixels.device)
+        for layer in range(self.layers):
+            patches = self._recording.attention(layer)[0, :, self.prefix :, self.prefix :]
+            total = total + patches.mean(dim=(0, 1))
+        return _numpy(total / self.layers).reshape(self.grid)
+
+    def artifacts(self) -> npt.NDArray[np.bool_]:
+        """Patches that gather attention far beyond the rest and their neighbours: (rows, cols).
+
+        Such patches serve the model as scratch space (Darcet et al. 2023, arXiv 2309.16588); in
+        maps they look like findings.
+        """
+        return spikes(self.received())
 
     def joints(self, fusion: flow.Fusion = "mean", discard: float = 0.0) -> Float:
         """Joint attention after every layer, (layers, rows, cols), in one sweep.
@@ -142,8 +164,8 @@ class Attention:
         return self._to_grid(_numpy(tensor[0, head, :, channel].sigmoid()))
 
     def _to_grid(self, tokens: Float) -> Float:
-        laid_out: Float = tokens[..., self.prefix :].reshape(*tokens.shape[:-1], *self.grid)
-        return laid_out
+        patches: Float = tokens[..., self.prefix :].reshape(*tokens.shape[:-1], *self.grid)
+        return patches
 
     def _patch(self, query: int | tuple[int, int]) -> int:
         rows, cols = self.grid
@@ -179,4 +201,6 @@ def attention(
     UnsupportedMethod
         The model is a convolutional network.
     """
-    return Attention(image if isinstance(image, Recording) else record(model, image, framing))
+    if isinstance(image, Recording):
+        return Attention(image.single(model))
+    return Attention(record(model, image, framing))

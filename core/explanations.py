@@ -177,9 +177,7 @@ def explain(
     parameters = parse(chosen.parameters, model, method, params)
     request = chosen.request(model, parameters)
     if isinstance(image, Recording):
-        if image.model is not model:
-            raise ParameterError("The recording was made with another model; record it anew.")
-        return _explain(image, chosen, parameters, _targets(target, len(image)))[0]
+        return _explain(image.single(model), chosen, parameters, _targets(target, 1))[0]
     single = isinstance(image, Image.Image)
     images = [image] if isinstance(image, Image.Image) else list(image)
     targets = _targets(target, len(images))

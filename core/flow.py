@@ -36,6 +36,8 @@ def discard(fused: Tensor, ratio: float, protect_first: bool) -> Tensor:
     protect_first
         Keep the entry of token 0 on itself (the class token's) whatever its size.
     """
+    if not 0.0 <= ratio <= 1.0:
+        raise ParameterError(f"The discard ratio is {ratio}, expected 0 to 1.")
     batch, tokens, _ = fused.shape
     count = math.floor(ratio * tokens * tokens + 1e-9)
     if count == 0:

@@ -120,3 +120,49 @@ def mass_mask(weights: npt.ArrayLike, mass: float = 0.6) -> npt.NDArray[np.bool_
     mask = np.zeros_like(flat, dtype=np.bool_)
     np.put_along_axis(mask, order, chosen, axis=-1)
     return mask.reshape(values.shape)
+
+
+def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bool_]:
+    """Isolated positions far above the rest, such as the artifact patches of some transformers.
+
+    A position counts if it lies more than ``deviations`` robust standard deviations (1.4826 times
+    the median absolute deviation) above the median *and* above twice each of its neighbours: an
+    object that stands out is larger than one patch.
+
+    Parameters
+    ----------
+    values : (rows, cols)
+        Not negative.
+    """
+    grid = np.asarray(values, dtype=np.float64)
+    median = np.median(grid)
+    spread = 1.4826 * np.median(np.abs(grid - median))
+    highest = _neighbours(grid, -np.inf).max(axis=0)
+    found: npt.NDArray[np.bool_] = (grid > median + deviations * spread) & (grid > 2 * highest)
+    return found
+
+
+def fill(relevance: npt.ArrayLike, mask: npt.NDArray[np.bool_]) -> Map:
+    """Replace masked positions by the median of their unmasked neighbours (of the map if none)."""
+    values = np.asarray(relevance, dtype=np.float32)
+    around = _neighbours(np.where(mask, np.nan, values), np.nan)
+    filled = values.copy()
+    for row, col in np.argwhere(mask):
+        near = around[:, row, col]
+        near = near[~np.isnan(near)]
+        filled[row, col] = np.median(near) if near.size else np.median(values)
+    return filled
+
+
+def _neighbours(grid: npt.NDArray[np.floating], beyond: float) -> npt.NDArray[np.floating]:
+    """The eight neighbours of every position: (8, rows, cols), ``beyond`` outside the grid."""
+    rows, cols = grid.shape
+    padded = np.pad(grid, 1, constant_values=beyond)
+    return np.stack(
+        [
+            padded[1 + i : 1 + i + rows, 1 + j : 1 + j + cols]
+            for i in (-1, 0, 1)
+            for j in (-1, 0, 1)
+            if (i, j) != (0, 0)
+        ]
+    )

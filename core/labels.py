@@ -31,7 +31,7 @@ def read_labels(source: str) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogueError(
-            f"Labels file {source!r} cannot be read; it must be a UTF-8 text file, one class a line."
+            f"Labels file {source!r} cannot be read; it must be UTF-8 text, one class a line."
         ) from error
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:

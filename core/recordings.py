@@ -11,7 +11,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -131,6 +130,22 @@ class Recording:
     def __len__(self) -> int:
         return len(self.views)
 
+    def single(self, model: Model) -> Recording:
+        """This recording, if it is of ``model`` and of one picture.
+
+        Raises
+        ------
+        ParameterError
+            It is not.
+        """
+        if self.model is not model:
+            raise ParameterError("The recording was made with another model; record it anew.")
+        if len(self) != 1:
+            raise ParameterError(
+                f"The recording holds {len(self)} pictures, expected one; record each alone."
+            )
+        return self
+
     @property
     def transformer(self) -> VisionTransformer:
         """The model, if it has attention.
@@ -173,10 +188,11 @@ class Recording:
 
     def activations(self, name: str) -> Tensor:
         """Output of a layer of a convolutional network: (batch, channels, height, width)."""
-        if name not in self.tensors:
-            _, _, seen = self._graph_of(GradientRequest((name,)))
-            self.tensors[name] = seen[name].detach()
-        return self.tensors[name]
+        with self._lock:
+            if name not in self.tensors:
+                _, _, seen = self._graph_of(GradientRequest((name,)))
+                self.tensors[name] = seen[name].detach()
+            return self.tensors[name]
 
     # -- attention --------------------------------------------------------------------------
 

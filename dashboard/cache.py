@@ -11,6 +11,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
 from PIL import Image
 
@@ -23,6 +25,7 @@ from core.recordings import Recording
 from core.samples import Sample
 from dashboard.state import Picture, Scene
 
+Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
 
 
@@ -106,6 +109,19 @@ def recording(model_id: str, scene: Scene, picture: Picture | None = None) -> Re
 def attention(scene: Scene, picture: Picture | None = None) -> Attention:
     """Attention maps of the scene's transformer."""
     return core.attention(_model(scene.vit.id), recording(scene.vit.id, scene, picture))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _artifacts(
+    model_id: str, pair: tuple[str, str], digest: str, framing: Framing, _scene: Scene
+) -> Mask:
+    return attention(_scene).artifacts()
+
+
+def artifacts(scene: Scene) -> Mask:
+    """Artifact patches of the scene's transformer on its picture."""
+    pair = (scene.vit.id, scene.cnn.id)
+    return _artifacts(scene.vit.id, pair, scene.picture.digest, scene.framing, scene)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)

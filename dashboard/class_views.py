@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 from core import heatmaps
@@ -55,18 +56,23 @@ def side_by_side(
     plain: Explanation,
     predictions: Mapping[Model, Prediction],
     display: Display,
+    artifacts: npt.NDArray[np.bool_],
 ) -> None:
     """A column per class, the ViT's map above the CNN's, plain rollout first."""
     columns = st.columns(len(maps) + 1, gap="medium")
     width = 1200 // (len(maps) + 1)
     with columns[0]:
-        panels.explained(plain, display, "plain", caption="Plain rollout", width=width)
+        panels.explained(
+            plain, display, "plain", caption="Plain rollout", width=width, artifacts=artifacts
+        )
         panels.seen(plain.view, "classes-picture", width)
     raw, cnn_raw = [m.relevance for m in maps], [m.relevance for m in cnn_maps]
     for i, (column, own, other) in enumerate(zip(columns[1:], maps, cnn_maps, strict=True)):
         with column:
             caption = f"{vit.spec.title}: {_percent(predictions[vit], own)}"
-            panels.explained(own, display, f"class-{i}", raw, caption=caption, width=width)
+            panels.explained(
+                own, display, f"class-{i}", raw, caption=caption, width=width, artifacts=artifacts
+            )
             caption = f"{cnn.spec.title}: {_percent(predictions[cnn], other)}"
             panels.explained(
                 other, display, f"class-cnn-{i}", cnn_raw, caption=caption, width=width

@@ -102,6 +102,7 @@ class Display:
     shared: bool
     percentile: float
     smooth: bool
+    hide_artifacts: bool = False
 
     def limits(
         self, relevance: npt.NDArray[np.float32], others: Sequence[npt.NDArray[np.float32]] = ()
@@ -140,7 +141,14 @@ def display(key: str, *, sharing: bool = True) -> Display:
             "all others. 100 clips nothing.",
         )  # fmt: skip
         smooth = st.toggle("Smooth between patches", True, key="smooth", persist_state="session")
-    return Display(opacity, colours, shared, percentile, smooth)
+        hide = st.toggle(
+            "Replace artifact patches",
+            key="hide-artifacts",
+            persist_state="session",
+            help="Single patches of a ViT that draw attention far beyond their neighbours are "
+            "shown as the median of their neighbours.",
+        )
+    return Display(opacity, colours, shared, percentile, smooth, hide)
 
 
 def top_classes(prediction: Prediction, target: int | None, key: str) -> None:

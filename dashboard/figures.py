@@ -234,7 +234,8 @@ def mosaic(
     )
     figure.update_xaxes(
         tickvals=[j * (cols + gap) + cols / 2 - 0.5 for j in range(columns)],
-        ticktext=list(column_names), side="top", showgrid=False, zeroline=False, constrain="domain", ticks="",
+        ticktext=list(column_names), side="top", showgrid=False, zeroline=False,
+        constrain="domain", ticks="",
     )  # fmt: skip
     figure.update_yaxes(
         tickvals=[i * (rows + gap) + rows / 2 - 0.5 for i in range(lines)],

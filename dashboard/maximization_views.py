@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import streamlit as st
 from PIL import Image
 
 import core
 from core.maximize.objectives import Objective
-from core.maximize.optimise import Maximization
 from core.maximize.regularise import Regularisation, seam_energy_of
 from core.models import Model, VisionTransformer
 from core.models.convnet import ConvNet
@@ -50,7 +50,6 @@ class Result:
     budget: Budget
     image: Image.Image | None = None
     history: list[float] = field(default_factory=list)
-    finished: Maximization | None = None
 
 
 def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
@@ -135,22 +134,27 @@ def run(tasks: Sequence[Task], budget: Budget) -> None:
     frames = [column.empty() for column in st.columns(max(1, len(tasks)))]
     progress = st.progress(0.0, "Starting …")
     for place, (result, frame) in enumerate(zip(results, frames, strict=True)):
-
-        def on_step(step: int, loss: float, image: Image.Image) -> bool:
-            result.image = image
-            result.history.append(loss)
-            if step % EVERY == 0 or step == budget.steps:
-                done = (place * budget.steps + step) / (len(tasks) * budget.steps)
-                progress.progress(done, f"{result.task.title}: step {step} of {budget.steps}")
-                frame.image(image, width="stretch", caption=result.task.title)
-            return True
-
-        task = result.task
-        result.finished = core.maximize(
-            task.model, task.objective, steps=budget.steps, size=budget.size, seed=budget.seed,
-            on_step=on_step, regularisation=task.regularisation, patch=budget.patch,
-        )  # fmt: skip
+        _make(result, frame, progress, place / len(tasks), 1 / len(tasks))
     st.rerun()
+
+
+def _make(result: Result, frame: Any, progress: Any, before: float, share: float) -> None:
+    """Make one picture; every step lands in the session before it is drawn."""
+    task, budget = result.task, result.budget
+
+    def on_step(step: int, loss: float, image: Image.Image) -> bool:
+        result.image = image
+        result.history.append(loss)
+        if step % EVERY == 0 or step == budget.steps:
+            text = f"{task.title}: step {step} of {budget.steps}"
+            progress.progress(min(1.0, before + share * step / budget.steps), text)
+            frame.image(image, width="stretch", caption=task.title)
+        return True
+
+    core.maximize(
+        task.model, task.objective, steps=budget.steps, size=budget.size, seed=budget.seed,
+        on_step=on_step, regularisation=task.regularisation, patch=budget.patch,
+    )  # fmt: skip
 
 
 def results() -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from core import heatmaps
 from core.explanations import Explanation
-from core.models.spec import ModelSpec
 from core.models import Model
+from core.models.spec import ModelSpec
 from core.recordings import Recording
 from dashboard import controls, figures
 from dashboard.controls import Display
@@ -47,22 +47,46 @@ def explained(
     *,
     caption: str,
     width: int = 400,
+    artifacts: npt.NDArray[np.bool_] | None = None,
 ) -> None:
-    """One overlay with everything a reader must know beside it."""
+    """One overlay with everything a reader must know beside it.
+
+    Parameters
+    ----------
+    others
+        Maps that share the scale, if the reader wants one scale.
+    artifacts
+        Patches to be named, and replaced where the reader wants that.
+    """
     what = f"{explanation.title} · {explanation.label or 'any class'}"
     title(caption, what)
     if explanation.is_blank:
         st.info(explanation.notes[0], icon=":material/visibility_off:")
         return
-    low, high = display.limits(explanation.relevance, others)
+    relevance = explanation.relevance
+    hidden = artifacts is not None and artifacts.any() and display.hide_artifacts
+    if artifacts is not None and hidden:
+        relevance = heatmaps.fill(relevance, artifacts)
+    low, high = display.limits(relevance, others)
     figure = figures.overlay(
-        explanation.view, explanation.relevance, low=low, high=high, unit=display.unit("relevance"),
+        explanation.view, relevance, low=low, high=high, unit=display.unit("relevance"),
         opacity=display.opacity, colours=display.colours, smooth=display.smooth,
     )  # fmt: skip
     figure.update_layout(height=height_for(explanation.view, width))
     chart(figure, key, f"{what}, drawn over the picture")
-    for note in explanation.notes:
-        st.caption(note)
+    notes = list(explanation.notes)
+    if artifacts is not None and artifacts.any():
+        notes.append(_artifact_note(artifacts, bool(hidden)))
+    if notes:
+        st.caption(" ".join(notes))
+
+
+def _artifact_note(artifacts: npt.NDArray[np.bool_], hidden: bool) -> str:
+    places = [f"row {row}, column {col}" for row, col in np.argwhere(artifacts)[:4]]
+    more = int(artifacts.sum()) - len(places)
+    listed = "; ".join(places) + (f" and {more} more" if more else "")
+    fate = "replaced by their neighbours' median" if hidden else "can be replaced under Display"
+    return f"Artifact patches ({listed}) draw attention far beyond their neighbours; {fate}."
 
 
 def title(first: str, second: str) -> None:

@@ -9,11 +9,11 @@ vit = cache.model(scene.vit.id)
 
 panels.head(
     "Attention",
-    f"Where **{vit.spec.title}** looks, layer by layer and head by head, read from one pass. A map "
-    "is one row of attention laid out over the picture: what the class token (or the patch you "
+    f"Where **{vit.spec.title}** looks, layer by layer and head by head, read from one pass. A "
+    "map is one row of attention laid out over the picture: what the class token (or a patch you "
     "click) gathers in that layer. It is not an explanation of the answer: values, MLPs and later "
     "layers decide what becomes of what was gathered.",
-    "Dosovitskiy 2020, Caron 2021 (DINO), Abnar & Zuidema 2020 (joint map), Darcet 2023 (registers)",
+    "Dosovitskiy 2020, Caron 2021 (DINO), Abnar & Zuidema 2020 (joint map), Darcet 2023",
 )
 
 views = {

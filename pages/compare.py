@@ -10,9 +10,9 @@ cnn, vit = cache.model(scene.cnn.id), cache.model(scene.vit.id)
 panels.head(
     "Compare",
     "The same pixels through both models: the **CNN**'s map of one class, beside what the "
-    "**ViT**'s attention gathers. Plain rollout and attention do not depend on the class, the CNN's "
-    "maps do: choose a class-specific ViT map to compare like with like. Bright means relevant to "
-    "that model's own computation, not that the object is there.",
+    "**ViT**'s attention gathers. Plain rollout and attention do not depend on the class, the "
+    "CNN's maps do: choose a class-specific ViT map to compare like with like. Bright means "
+    "relevant to that model's own computation, not that the object is there.",
     "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
     "Bousselham 2024 (LeGrad)",
 )
@@ -49,7 +49,8 @@ with picture_column:
 with cnn_column:
     panels.explained(left, display, "compare-cnn", caption=cnn.spec.title)
 with vit_column:
-    panels.explained(right, display, "compare-vit", caption=vit.spec.title)
+    artifacts = cache.artifacts(scene)
+    panels.explained(right, display, "compare-vit", caption=vit.spec.title, artifacts=artifacts)
 
 correlation, overlap = panels.agreement(left, right)
 metrics = st.columns(4)

@@ -44,5 +44,6 @@ with st.spinner("Explaining …", show_time=True):
     cnn_maps = cache.explain(cnn.spec.id, scene, cnn_method.name, cnn_classes)
     [plain] = cache.explain(vit.spec.id, scene, "rollout")
 
-class_views.side_by_side(vit, cnn, maps, cnn_maps, plain, predictions, display)
+artifacts = cache.artifacts(scene)
+class_views.side_by_side(vit, cnn, maps, cnn_maps, plain, predictions, display, artifacts)
 class_views.discard_animation(scene, vit, classes, parameters, display)

@@ -33,7 +33,7 @@ def _unsupported(model: Model) -> str | None:
     title="CAM",
     family="cnn",
     class_specific=True,
-    meaning="How much each position adds to the class's logit: its mean plus the bias is the logit.",
+    meaning="How much each position adds to the class's logit: mean plus bias is the logit.",
     caveat="Positions are those of the last feature map, each of which sees far more of the "
     "picture than its own square.",
     source="Zhou et al. 2016, arXiv 1512.04150",

@@ -125,7 +125,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
 @_family(
     "hirescam",
     "HiResCAM",
-    "Activation times gradient, position by position, so only places the logit depends on light up.",
+    "Activation times gradient, position by position: only what the logit depends on lights up.",
     "At the last layer of a network with one linear layer it is CAM itself, up to scale.",
     "Draelos & Carin 2020, arXiv 2011.08891",
 )

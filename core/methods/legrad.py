@@ -42,7 +42,10 @@ def _request(model: Model, parameters: object = None) -> GradientRequest:
     request=_request,
 )
 def legrad(recording: Recording, targets: Sequence[int], parameters: LeGradParameters) -> Relevance:
-    """``mean_{layers, heads, queries} ReLU(∂s_l/∂A_l)``, ``s_l = head(norm(mean token of z_l))_c``."""
+    """``mean_{layers, heads, queries} ReLU(∂s_l/∂A_l)``.
+
+    The score of a layer is ``s_l = head(norm(mean token of z_l))_c``.
+    """
     gradients = class_gradients(recording, targets, _request(recording.model))
     prefix = recording.transformer.prefix
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ DEFINITIONS = ("paper", "vit-explain")
 class RolloutParameters:
     """How heads are fused, what is discarded, which layers take part."""
 
-    fusion: flow.Fusion = choice(
+    fusion: str = choice(
         "mean", ("mean", "max", "min"), "Head fusion", "How the heads of a layer become one matrix."
     )
     discard: float = number(
@@ -103,7 +104,7 @@ def rollout(
     protect = original or model.reads_class_token
 
     def matrix(layer: int) -> Tensor:
-        fused = flow.fuse(recording.attention(layer), parameters.fusion)
+        fused = flow.fuse(recording.attention(layer), cast(flow.Fusion, parameters.fusion))
         return flow.discard(fused, parameters.discard, protect)
 
     chosen = layers_of(recording, parameters.layers)

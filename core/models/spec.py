@@ -92,11 +92,11 @@ class ModelSpec:
         card = json.loads((WEIGHTS / self.card).read_text(encoding="utf-8"))
         natural, cutouts = card["natural"], card["cutouts"]
         return (
-            f"Measured on held-out pictures where the teacher is above {card['confident']:.0%}: its "
-            f"first answer is the teacher's in {natural['top1']:.0%} of {natural['n']} natural crops "
-            f"and {cutouts['top1']:.0%} of {cutouts['n']} cut-outs (among its first five in "
-            f"{natural['top5']:.0%} and {cutouts['top5']:.0%}). {card['classes_taught']} of the 1,000 "
-            "classes were ever taught with a probability above that: do not trust it on the others."
+            f"Measured on held-out pictures where the teacher is above {card['confident']:.0%}: "
+            f"its first answer is the teacher's in {natural['top1']:.0%} of {natural['n']} natural "
+            f"crops and {cutouts['top1']:.0%} of {cutouts['n']} cut-outs (among its first five in "
+            f"{natural['top5']:.0%} and {cutouts['top5']:.0%}). {card['classes_taught']} of 1,000 "
+            "classes were ever taught with a probability above that; distrust it on the others."
         )
 
     def matches(self, other: ModelSpec) -> bool:

@@ -1,4 +1,4 @@
-"""Vision transformers of timm: ViT, DeiT (also distilled), DINO, DINOv2 with and without registers."""
+"""Vision transformers of timm: ViT, DeiT (also distilled), DINO, DINOv2 (also with registers)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class TimmVit(VisionTransformer):
             getattr(attention, "norm", nn.Identity()), nn.Identity
         ):
             raise WeightsError(
-                f"{spec.title} changes its attention's output before the projection (gate or norm), "
-                "which the gradient of attention here does not cover; choose a plain ViT."
+                f"{spec.title} changes its attention's output before the projection (gate or "
+                "norm), which the gradient of attention here does not cover; choose a plain ViT."
             )
         self.depth = len(self.blocks)
         self.heads = int(attention.num_heads)

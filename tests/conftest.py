@@ -1,0 +1,21 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+# Nothing here may reach a network; the libraries are told so before any of them is imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# Tiny tensors gain nothing from threads, and on a busy machine they wait for each other.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]) -> None:
+    """Whatever ``models.toml`` lies beside the project, tests see the built-in catalogue."""
+    monkeypatch.setenv("PARALLAX_MODELS", os.path.join(tmp_path, "none.toml"))

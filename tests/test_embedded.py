@@ -1,0 +1,117 @@
+"""The embedded pair on the sample pictures: do its maps make sense? Figures, not impressions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import core
+from core.heatmaps import share_right
+from core.models import Model
+from core.samples import samples
+
+CAT, ESPRESSO = 285, 967
+WHOLE = core.Framing("whole", 224)
+
+
+@pytest.fixture(scope="module")
+def cnn() -> Model:
+    return core.open_model("efficientnet-lite0")
+
+
+@pytest.fixture(scope="module")
+def vit() -> Model:
+    return core.open_model("dinov2-small")
+
+
+def picture(name: str):
+    return core.read_image(next(s.path for s in samples() if s.id == name))
+
+
+def shares(model: Model, method: str, framing: core.Framing) -> tuple[float, float]:
+    """Share of the relevance on the right half (where the cup is) for cat and for espresso."""
+    recording = core.record(model, picture("cat-beside-cup"), framing)
+    cat, espresso = (
+        share_right(core.explain(model, recording, method, target).relevance)
+        for target in (CAT, ESPRESSO)
+    )
+    return cat, espresso
+
+
+# Measured with the shipped weights; see data/README.md for how good the ViT's head is.
+# On the centre crop both methods put the classes on different halves. On the whole picture the
+# ViT's map for the cat is undecided (0.50): its head hardly knows “Egyptian cat” (5 % on the cat
+# alone), and the model itself looks at the cup (0.78 of its last layer's attention).
+@pytest.mark.parametrize(
+    ("family", "method", "framing", "cat", "espresso"),
+    [
+        ("cnn", "cam", WHOLE, 0.03, 0.97),
+        ("cnn", "grad_cam", WHOLE, 0.03, 0.97),
+        ("cnn", "cam", core.Framing("native"), 0.09, 0.91),
+        ("vit", "gradient_rollout", core.Framing("native"), 0.30, 0.78),
+        ("vit", "gradient_rollout", WHOLE, 0.50, 0.78),
+        ("vit", "transformer_attribution", core.Framing("native"), 0.36, 0.62),
+    ],
+)
+def test_maps_of_two_classes_fall_on_their_halves(
+    request: pytest.FixtureRequest,
+    family: str,
+    method: str,
+    framing: core.Framing,
+    cat: float,
+    espresso: float,
+) -> None:
+    found = shares(request.getfixturevalue(family), method, framing)
+    assert found == pytest.approx((cat, espresso), abs=0.03)
+    assert found[1] - found[0] > 0.2
+    assert found[1] > 0.5
+
+
+def test_plain_rollout_is_the_same_whatever_the_class(vit: Model) -> None:
+    cat, espresso = shares(vit, "rollout", WHOLE)
+    assert cat == espresso
+
+
+def test_cam_and_last_layer_heads_light_up_the_cat_and_not_the_background(
+    cnn: Model, vit: Model
+) -> None:
+    image = picture("chelsea")
+    framing = core.Framing("whole", 448)
+    view = core.shared_view((vit, cnn), image, framing)
+    given = core.Framing("given")
+
+    def contrast(relevance: np.ndarray) -> float:
+        """Mean over the cat's face by mean over the blurred background right of it."""
+        rows, cols = relevance.shape
+        face = relevance[rows // 8 :, : int(cols * 0.8)]
+        background = relevance[rows // 4 :, int(cols * 0.87) :]
+        return float(face.mean() / max(float(background.mean()), 1e-9))
+
+    cam = core.explain(cnn, view, "cam", CAT, framing=given)
+    assert contrast(cam.relevance) > 5
+    heads = [contrast(m) for m in core.attention(vit, view, given).maps(11)]
+    # Head 3 marks the background instead, and does so on every picture tried.
+    assert sum(value > 2 for value in heads) >= 5, heads
+
+
+@pytest.mark.parametrize("sample", samples(), ids=lambda s: s.id)
+def test_every_method_gives_a_finite_map_on_every_sample(
+    cnn: Model, vit: Model, sample
+) -> None:
+    image = core.read_image(sample.path)
+    for model in (cnn, vit):
+        recording = core.record(model, image)
+        for method in core.methods(model):
+            explanation = core.explain(model, recording, method.name)
+            assert np.isfinite(explanation.relevance).all(), method.name
+            heatmap = explanation.heatmap(percentile=99)
+            assert heatmap.shape == (explanation.view.height, explanation.view.width)
+            assert heatmap.min() >= 0 <= heatmap.max() <= 1
+            assert not explanation.is_blank, method.name
+
+
+def test_artifact_patches_are_isolated_and_few(vit: Model) -> None:
+    for sample in samples():
+        artifacts = core.attention(vit, core.read_image(sample.path)).artifacts()
+        assert artifacts.sum() <= 8, sample.id  # of 256; six are single stars of `hubble`
+    assert core.attention(vit, picture("chelsea")).artifacts().sum() >= 1

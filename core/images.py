@@ -201,13 +201,24 @@ def fit_image(
         def whole(side: int) -> int:
             return max(multiple, round(side * scale / multiple) * multiple)
 
-        return image.resize((whole(image.width), whole(image.height)), resample)
+        shape = whole(image.width), whole(image.height)
+        return image.resize(_bounded(image, shape, MAX_SIDE**2), resample)
     # "native": resize so that the crop covers crop_fraction of the short side, then cut the centre.
-    resized_short = int(min(size) / crop_fraction)
-    scale = max(resized_short / min(image.size), width / image.width, height / image.height)
-    resized = image.resize(
-        (max(width, int(image.width * scale)), max(height, int(image.height * scale))), resample
-    )
+    # In whole numbers, as torchvision and timm have it: a rounded factor loses a pixel at times.
+    short = max(int(min(size) / crop_fraction + 1e-6), *size)
+    long = short * max(image.size) // min(image.size)
+    shape = (short, long) if image.width <= image.height else (long, short)
+    resized = image.resize(_bounded(image, shape, MAX_PIXELS), resample)
     left = round((resized.width - width) / 2)
     top = round((resized.height - height) / 2)
     return resized.crop((left, top, left + width, top + height))
+
+
+def _bounded(image: Image.Image, shape: tuple[int, int], most: int) -> tuple[int, int]:
+    """Refuse to blow a sliver of a picture up to a (width, height) of more than ``most`` pixels."""
+    if shape[0] * shape[1] > most:
+        raise ImageError(
+            f"A picture of {image.width} × {image.height} pixels is too large or too narrow for "
+            "this fit; choose the fit crop, pad or stretch, or a smaller size."
+        )
+    return shape

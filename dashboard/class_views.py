@@ -69,11 +69,11 @@ def side_by_side(
     raw, cnn_raw = [m.relevance for m in maps], [m.relevance for m in cnn_maps]
     for i, (column, own, other) in enumerate(zip(columns[1:], maps, cnn_maps, strict=True)):
         with column:
-            caption = f"{vit.spec.title}: {_percent(predictions[vit], own)}"
+            caption = f"{vit.spec.title} · p = {_percent(predictions[vit], own)}"
             panels.explained(
                 own, display, f"class-{i}", raw, caption=caption, width=width, artifacts=artifacts
             )
-            caption = f"{cnn.spec.title}: {_percent(predictions[cnn], other)}"
+            caption = f"{cnn.spec.title} · p = {_percent(predictions[cnn], other)}"
             panels.explained(
                 other, display, f"class-cnn-{i}", cnn_raw, caption=caption, width=width
             )

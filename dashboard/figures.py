@@ -58,6 +58,8 @@ def _canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
         dragmode=False,
+        xaxis_fixedrange=True,
+        yaxis_fixedrange=True,
         showlegend=False,
         hoverlabel={"font_size": 13},
     )
@@ -248,6 +250,8 @@ def mosaic(
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
         dragmode=False,
+        xaxis_fixedrange=True,
+        yaxis_fixedrange=True,
         annotations=[
             {
                 "text": unit, "xref": "paper", "yref": "paper", "x": 0, "y": 0, "yanchor": "top",

@@ -51,7 +51,7 @@ def _scene() -> Scene:
     specs = core.catalog()
     _warn_of_unknown_models()
     with st.container(border=True, key="frame"):
-        left, right = st.columns(2, gap="medium")
+        left, right = st.columns([5, 6], gap="medium")
         with left:
             picture = _picture()
         with right:

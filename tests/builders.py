@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -331,3 +332,20 @@ def explain(case: Built, count: int, method: str, **params: Any) -> list[core.Ex
         case.model, pictures(case.name, count), method, TARGETS[:count] if specific else None,
         framing=GIVEN, **params,
     )  # fmt: skip
+
+
+def save_hub_folder(folder: Path, kind: str) -> nn.Module:
+    """Save a tiny classifier of transformers with its image processor, as a hub folder holds it."""
+    import transformers
+
+    module: Any = shake(huggingface_vit(kind))
+    module.config.id2label = {index: f"name {index}" for index in range(CLASSES)}
+    module.save_pretrained(folder)
+    if kind == "vit":
+        processor = transformers.ViTImageProcessor(size={"height": SIDE, "width": SIDE})
+    else:
+        processor = transformers.BitImageProcessor(
+            size={"shortest_edge": 20}, crop_size={"height": SIDE, "width": SIDE}
+        )
+    processor.save_pretrained(folder)
+    return module

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Nothing here may reach a network; the libraries are told so before any of them is imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,6 +14,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 # Tiny tensors gain nothing from threads, and on a busy machine they wait for each other.
 torch.set_num_threads(1)
+
+# The same examples in every run, and no clock: a busy machine must not turn a test red.
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from core import heatmaps
-
-settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
-settings.load_profile("steady")
 
 Map = npt.NDArray[np.float32]
 GRIDS = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7)
@@ -190,7 +187,7 @@ def test_rank_correlation(data: st.DataObject) -> None:
     assert found == pytest.approx(spearman(first, second), abs=1e-9, nan_ok=True)
 
 
-@given(maps(st.floats(-5, 5, width=32)))
+@given(maps(st.integers(-40, 40).map(lambda number: number / 8)))
 def test_rank_correlation_sees_only_the_order(values: Map) -> None:
     assume(values.max() > values.min())
     assert heatmaps.rank_correlation(values, values) == pytest.approx(1.0)

@@ -35,6 +35,8 @@ class Preprocessing:
         Pillow filter of the resize.
     mean, std
         Per channel, for values in [0, 1].
+    squash
+        Whether it is evaluated on the whole picture squeezed into the square, not on a crop.
     """
 
     size: int = 224
@@ -42,6 +44,7 @@ class Preprocessing:
     resample: Image.Resampling = Image.Resampling.BICUBIC
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    squash: bool = False
 
 
 class Model(ABC):
@@ -119,7 +122,7 @@ class Model(ABC):
         native = framing.fit == "native"
         view = fit_image(
             image.convert("RGB"),
-            framing.fit,
+            "stretch" if native and self.preprocessing.squash else framing.fit,
             self.shape(framing),
             multiple=self.multiple,
             crop_fraction=self.preprocessing.crop_fraction if native else 1.0,

@@ -53,7 +53,8 @@ def load(spec: ModelSpec) -> Loaded:
     except ModelError:
         raise
     except Exception as error:  # libraries raise anything from OSError to their own HTTP errors
-        logger.warning("cannot load %s", spec.id, exc_info=True)
+        logger.warning("cannot load %s: %s", spec.id, _first_line(error))
+        logger.debug("the whole story", exc_info=True)
         raise WeightsError(_why_not(spec, error)) from error
 
 
@@ -110,6 +111,7 @@ def _timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
         resample=_RESAMPLE.get(config["interpolation"], Image.Resampling.BICUBIC),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        squash=config["crop_mode"] == "squash",
     )
 
 
@@ -207,7 +209,7 @@ def _hub(spec: ModelSpec) -> Loaded:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     module = AutoModelForImageClassification.from_pretrained(spec.architecture)
     processor = AutoImageProcessor.from_pretrained(spec.architecture)
-    return Loaded(module, _hub_labels(module), _hub_preprocessing(processor, spec))
+    return Loaded(module, _hub_labels(module), _hub_preprocessing(processor))
 
 
 def _hub_labels(module: nn.Module) -> tuple[str, ...]:
@@ -215,18 +217,19 @@ def _hub_labels(module: nn.Module) -> tuple[str, ...]:
     return tuple(str(names[index]) for index in sorted(names))
 
 
-def _hub_preprocessing(processor: Any, spec: ModelSpec) -> Preprocessing:
+def _hub_preprocessing(processor: Any) -> Preprocessing:
     def side(size: Any) -> int:
         return int(size["height"] if "height" in size else size["shortest_edge"])
 
     crops = bool(getattr(processor, "do_center_crop", False))
-    size = side(processor.crop_size) if crops else spec.input_size
+    size = side(processor.crop_size if crops else processor.size)
     return Preprocessing(
         size=size,
         crop_fraction=size / side(processor.size) if crops else 1.0,
         resample=Image.Resampling(int(processor.resample)),
         mean=tuple(processor.image_mean),
         std=tuple(processor.image_std),
+        squash=not crops and "height" in processor.size,
     )
 
 

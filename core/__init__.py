@@ -7,6 +7,15 @@ from core.attention_maps import Attention, attention
 from core.errors import ParallaxError
 from core.explanations import Explanation, explain, predict
 from core.images import Framing, read_image
+from core.maximize.objectives import (
+    block_channel,
+    class_logit,
+    conv_channel,
+    head_channel,
+    mlp_channel,
+)
+from core.maximize.optimise import Maximization, maximize
+from core.maximize.regularise import Regularisation
 from core.methods.registry import Method, methods
 from core.models import Model, open_model
 from core.models.base import shared_view
@@ -17,16 +26,24 @@ __all__ = [
     "Attention",
     "Explanation",
     "Framing",
+    "Maximization",
     "Method",
     "Model",
     "ModelSpec",
     "ParallaxError",
     "Prediction",
     "Recording",
+    "Regularisation",
     "attention",
+    "block_channel",
     "catalog",
+    "class_logit",
+    "conv_channel",
     "explain",
+    "head_channel",
+    "maximize",
     "methods",
+    "mlp_channel",
     "open_model",
     "predict",
     "read_image",

@@ -101,7 +101,8 @@ class Attention:
         for layer in range(self.layers):
             patches = self._recording.attention(layer)[0, :, self.prefix :, self.prefix :]
             total = total + patches.mean(dim=(0, 1))
-        return _numpy(total / self.layers).reshape(self.grid)
+        mean: Float = _numpy(total / self.layers).reshape(self.grid)
+        return mean
 
     def artifacts(self) -> npt.NDArray[np.bool_]:
         """Patches that gather attention far beyond the rest and their neighbours: (rows, cols).

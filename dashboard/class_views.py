@@ -15,7 +15,7 @@ from core.errors import UnsupportedMethod
 from core.explanations import Explanation
 from core.models import Model
 from core.recordings import Prediction
-from dashboard import cache, figures, panels, state
+from dashboard import animations, cache, panels, state
 from dashboard.controls import Display
 from dashboard.state import Scene
 
@@ -147,7 +147,7 @@ def discard_animation(
             "opacity": display.opacity, "colours": display.colours,
             "percentile": display.percentile,
         }  # fmt: skip
-        figure = figures.animation(
+        figure = animations.animation(
             found.view, maps, [f"{ratio:.2f}" for ratio in RATIOS], smooth=display.smooth,
             unit=f"{vit.label(target)} · {definition} definition · each frame on its own scale",
             **look,
@@ -157,7 +157,7 @@ def discard_animation(
     with left:
         st.download_button(
             "Download as GIF",
-            data=lambda: figures.gif(found.view, maps, **look),
+            data=lambda: animations.gif(found.view, maps, **look),
             file_name=f"gradient-rollout-{vit.label(target).replace(' ', '-')}.gif",
             mime="image/gif",
             icon=":material/gif_box:",

@@ -12,6 +12,7 @@ from PIL import Image
 import core
 from core.maximize.objectives import Objective
 from core.maximize.regularise import Regularisation, seam_energy_of
+from core.maximize.transforms import Transforms
 from core.models import Model, VisionTransformer
 from core.models.convnet import ConvNet
 from dashboard import controls, figures, panels
@@ -20,6 +21,7 @@ EVERY = 4
 """Steps between two updates of the growing picture."""
 
 DEFAULT = Regularisation()
+STILL = Transforms(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Budget:
     size: int
     seed: int
     patch: int
+    transforms: Transforms
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,11 @@ def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
                 "than those inside patches.",
             ),
         )  # fmt: skip
+        moves = st.toggle(
+            "Random moves", True, key="moves", persist_state="session",
+            help="Shifts, turns and scales the picture a little before each look. Without them the "
+            "patch grid of a transformer shows most.",
+        )  # fmt: skip
     effect = st.toggle(
         "Show the seam penalty's effect", True, key="seam-effect", persist_state="session",
         help="Makes the ViT's picture twice, without and with the penalty, from the same seed.",
@@ -92,7 +100,7 @@ def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
     if regularisation.seam:
         title = f"{vit.spec.title} · seam penalty {regularisation.seam:g}"
         tasks.append(Task(title, vit, objectives[vit], regularisation))
-    return tasks, Budget(steps, size, int(seed), vit.patch)
+    return tasks, Budget(steps, size, int(seed), vit.patch, Transforms() if moves else STILL)
 
 
 def _weight(label: str, name: str, help: str) -> float:
@@ -153,7 +161,8 @@ def _make(result: Result, frame: Any, progress: Any, before: float, share: float
 
     core.maximize(
         task.model, task.objective, steps=budget.steps, size=budget.size, seed=budget.seed,
-        on_step=on_step, regularisation=task.regularisation, patch=budget.patch,
+        on_step=on_step, regularisation=task.regularisation, transforms=budget.transforms,
+        patch=budget.patch,
     )  # fmt: skip
 
 
@@ -194,6 +203,7 @@ def _show(result: Result) -> None:
     stopped = "" if steps >= result.budget.steps else f", stopped at {steps}"
     st.caption(
         f"{task.objective.describe(task.model)}. {result.budget.steps} steps{stopped}, "
-        f"{result.image.width} × {result.image.height} px, seed {result.budget.seed}. "
+        f"{result.image.width} × {result.image.height} px, seed {result.budget.seed}, "
+        f"{'without random moves' if result.budget.transforms == STILL else 'with random moves'}. "
         f"{task.model.spec.pretraining}."
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -163,6 +164,9 @@ VITS: dict[str, Recipe] = {
     ),
     "timm average beside class token": Recipe(
         lambda: timm_vit(global_pool="avg"), prefix=1, class_token=False
+    ),
+    "timm attention pool": Recipe(
+        lambda: timm_vit(class_token=False, global_pool="map"), prefix=0, class_token=False
     ),
     "timm distilled": Recipe(timm_distilled, prefix=2),
     "timm registers": Recipe(
@@ -349,3 +353,13 @@ def save_hub_folder(folder: Path, kind: str) -> nn.Module:
         )
     processor.save_pretrained(folder)
     return module
+
+
+def sentence(error: pytest.ExceptionInfo[Any]) -> str:
+    """The message, which must fit on the page as it is."""
+    message = str(error.value)
+    assert "\n" not in message
+    assert "Traceback" not in message
+    assert message.endswith((".", "?"))
+    assert len(message) < 500
+    return message

@@ -95,9 +95,7 @@ def test_cam_and_last_layer_heads_light_up_the_cat_and_not_the_background(
 
 
 @pytest.mark.parametrize("sample", samples(), ids=lambda s: s.id)
-def test_every_method_gives_a_finite_map_on_every_sample(
-    cnn: Model, vit: Model, sample
-) -> None:
+def test_every_method_gives_a_finite_map_on_every_sample(cnn: Model, vit: Model, sample) -> None:
     image = core.read_image(sample.path)
     for model in (cnn, vit):
         recording = core.record(model, image)

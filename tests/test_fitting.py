@@ -1,4 +1,4 @@
-"""What a model sees of a picture: every fit, and the same pixels as the library's own evaluation."""
+"""What a model sees of a picture: every fit, and the pixels of the library's own evaluation."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ def test_dead_layer_is_told() -> None:
     explanation = core.explain(dead_network(-1e6), picture(2, 2), "grad_cam", 1, layer="layer1")
     assert explanation.is_blank
     assert "zero everywhere" in explanation.notes[0]
+    assert "negative or zero" in explanation.notes[0]
 
 
 @pytest.mark.parametrize("method", ["gradient_rollout", "transformer_attribution", "legrad"])

@@ -21,8 +21,8 @@ from core.models.convnet import ConvNet
 from core.recordings import GradientRequest, Recording
 
 _IF_ZERO = (
-    "Every weighted activation is negative for this class, so nothing is left after the ReLU: "
-    "this layer holds no evidence for it."
+    "Every weighted activation is negative or zero for this class: this layer holds no evidence "
+    "for it."
 )
 
 

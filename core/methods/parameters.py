@@ -112,11 +112,11 @@ def parse(
         Unknown name, wrong type or out of range.
     """
     known = {parameter.name: parameter for parameter in describe(kind, model)}
-    for name in given:
+    merged = {**model.spec.defaults.get(method, {}), **given}
+    for name in merged:
         if name not in known:
             allowed = ", ".join(known) or "none"
             raise ParameterError(f"{method} has no parameter {name!r}; it knows: {allowed}.")
-    merged = {**model.spec.defaults.get(method, {}), **given}
     return kind(**{name: _checked(known[name], value) for name, value in merged.items()})
 
 

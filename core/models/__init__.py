@@ -56,6 +56,12 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     module: nn.Module = loaded.module
     for family in FAMILIES:
         if family.accepts(module):
+            kind = "vit" if issubclass(family, VisionTransformer) else "cnn"
+            if kind != spec.family:
+                raise WeightsError(
+                    f"{spec.title} ({type(module).__name__}) is read as a {kind}, but its entry "
+                    f"says {spec.family}; correct the entry's family or its architecture."
+                )
             return family(spec, module, loaded.labels, loaded.preprocessing)
     raise WeightsError(
         f"{spec.title} ({type(module).__name__}) is built like none of the supported families: "

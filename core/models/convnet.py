@@ -52,6 +52,8 @@ class ConvNet(Model):
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
+        if getattr(module, "output_fmt", "NCHW") != "NCHW":
+            return False  # channels last, as in Swin: the methods would average the wrong axes
         has_pool = any(_submodule(module, path) is not None for path in _POOLING)
         return has_pool and any(isinstance(part, nn.Conv2d) for part in module.modules())
 

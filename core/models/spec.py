@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -127,6 +127,26 @@ def read_catalogue(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
     return tuple(_spec(table, path, own) for table in tables)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_table_of_tables(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "parameters": _is_number,
+    "input_size": _is_number,
+    "defaults": _is_table_of_tables,
+}
+"""What the value of a key must be, where it is not a text."""
+
+
 def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
     table = dict(table)
     where = f"{path.name}, model {table.get('id', '?')!r}"
@@ -143,6 +163,9 @@ def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
     for key in ("id", "title", "family", "source", "architecture"):
         if not isinstance(table.get(key), str) or not table[key]:
             raise CatalogueError(f"{where}: the key {key!r} is missing or not a text.")
+    for key, value in table.items():
+        if not _KINDS.get(key, _is_text)(value):
+            raise CatalogueError(f"{where}: the key {key!r} is {value!r}, not a value of its kind.")
     if table["family"] not in ("cnn", "vit"):
         raise CatalogueError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
     if own and (table["source"] != "local" or not table.get("weights")):

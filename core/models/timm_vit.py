@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from core import probes
@@ -52,10 +51,15 @@ class TimmVit(VisionTransformer):
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
-        blocks = getattr(module, "blocks", None)
-        if blocks is None or not len(blocks) or not hasattr(module, "num_prefix_tokens"):
+        if not type(module).__module__.startswith("timm."):
             return False
-        return hasattr(blocks[0], "attn") and hasattr(blocks[0].attn, "qkv")
+        from timm.models import vision_transformer
+
+        # Exactly this attention: its kin rotate, bias or mix what the probes see (EVA, BEiT, CaiT).
+        plain = vision_transformer.Attention
+        return isinstance(module, vision_transformer.VisionTransformer) and all(
+            type(getattr(block, "attn", None)) is plain for block in module.blocks
+        )
 
     def score(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.module(pixels)
@@ -79,10 +83,8 @@ class TimmVit(VisionTransformer):
         return query, key, value
 
     def readout(self, tokens: Tensor) -> Tensor:
+        # However a head pools, of equal tokens it reads one: class, distillation, mean or attended.
         module = self.module
-        normed = module.fc_norm(module.norm(tokens))  # type: ignore[operator]
-        logits: Tensor = module.head(normed)  # type: ignore[operator]
-        if getattr(module, "head_dist", None) is not None:
-            # A distilled DeiT answers with the mean of its two heads.
-            logits = torch.stack([logits, module.head_dist(normed)]).mean(0)  # type: ignore[operator]
+        equal = module.norm(tokens).unsqueeze(1).expand(-1, self.prefix + 1, -1)  # type: ignore[operator]
+        logits: Tensor = module.forward_head(equal)  # type: ignore[operator]
         return logits

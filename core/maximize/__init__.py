@@ -1,0 +1,1 @@
+"""Activation maximisation: parameterise, objective, transforms, regularise, optimise."""

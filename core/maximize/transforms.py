@@ -1,0 +1,62 @@
+"""Small random moves that a maximised picture must survive.
+
+Padding, jitter, scale and rotation are one affine map, hence one resampling, whatever their number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """How far a picture is moved before each look of the network.
+
+    All are drawn evenly between minus and plus the bound. What lies outside the picture is
+    mid-grey.
+
+    Attributes
+    ----------
+    padding
+        Margin added on every side, as a share of that side, at least 0.
+    jitter
+        Shift along each axis, as a share of that side.
+    scale
+        Change of size, as a share.
+    rotation
+        In degrees.
+    """
+
+    padding: float = 0.05
+    jitter: float = 0.05
+    scale: float = 0.1
+    rotation: float = 6.0
+
+    def matrix(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Draw one map from what the network sees to the picture: (2, 3).
+
+        Coordinates run from -1 to 1 along each side, x first. Angles are kept for any shape.
+        """
+        height, width = size
+        along, down, scale, angle = (2 * torch.rand(4, generator=generator) - 1).tolist()
+        zoom = (1 + 2 * self.padding) / (1 + self.scale * scale)
+        turn = math.radians(self.rotation * angle)
+        cos, sin = zoom * math.cos(turn), zoom * math.sin(turn)
+        return torch.tensor(
+            [
+                [cos, -sin * height / width, 2 * self.jitter * along],
+                [sin * width / height, cos, 2 * self.jitter * down],
+            ]
+        )
+
+    def __call__(self, unit: Tensor, generator: torch.Generator) -> Tensor:
+        """Move (1, 3, height, width) in [0, 1]; the shape stays."""
+        matrix = self.matrix((unit.shape[-2], unit.shape[-1]), generator).to(unit)
+        grid = functional.affine_grid(matrix.unsqueeze(0), list(unit.shape), align_corners=False)
+        # Around mid-grey, so that the zeros outside the picture are grey.
+        return functional.grid_sample(unit - 0.5, grid, align_corners=False) + 0.5

@@ -184,7 +184,8 @@ class Attention:
 
 
 def _numpy(tensor: Tensor) -> Float:
-    return tensor.detach().float().cpu().numpy()
+    values: Float = tensor.detach().float().cpu().numpy()
+    return values
 
 
 def attention(

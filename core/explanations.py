@@ -211,6 +211,8 @@ def _record(
 def _targets(target: int | Sequence[int] | None, count: int) -> list[int | None]:
     if target is None or isinstance(target, int | np.integer):
         return [None if target is None else int(target)] * count
+    if not isinstance(target, Sequence | np.ndarray):
+        raise ParameterError(f"The class is {target!r}, expected an index, a whole number.")
     if len(target) != count:
         raise ParameterError(f"{len(target)} classes were given for {count} pictures.")
     return [int(t) for t in target]

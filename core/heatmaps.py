@@ -122,6 +122,18 @@ def mass_mask(weights: npt.ArrayLike, mass: float = 0.6) -> npt.NDArray[np.bool_
     return mask.reshape(values.shape)
 
 
+def density(relevance: npt.ArrayLike) -> Map:
+    """Positive relevance as multiples of its mean: 1 is what an even spread would give everywhere.
+
+    Makes maps in different units comparable; negative values become 0, and so does a map without
+    any positive value.
+    """
+    values = np.maximum(np.asarray(relevance, dtype=np.float32), 0.0)
+    mean = float(values.mean())
+    relative: Map = (values / (mean or 1.0)).astype(np.float32)
+    return relative
+
+
 def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bool_]:
     """Isolated positions far above the rest, such as the artifact patches of some transformers.
 

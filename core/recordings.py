@@ -27,7 +27,7 @@ from core.images import Framing
 from core.models import Model, VisionTransformer
 from core.models.convnet import ConvNet
 
-REMEMBERED_GRADIENTS = 8
+REMEMBERED_GRADIENTS = 4
 """Targets whose gradients one recording keeps, least recently used dropped first."""
 
 
@@ -109,10 +109,11 @@ class Recording:
         self._gradients: OrderedDict[tuple[GradientRequest, tuple[int, ...]], dict[str, Tensor]]
         self._gradients = OrderedDict()
         self._graph: tuple[GradientRequest, Tensor, dict[str, Tensor]] | None = None
-        started = time.perf_counter()
-        output, seen = self._forward(names, request)
-        _synchronise(model.device)
-        self.seconds = time.perf_counter() - started
+        with admitted():  # waiting for a place is not the network's time
+            started = time.perf_counter()
+            output, seen = self._forward(names, request)
+            _synchronise(model.device)
+            self.seconds = time.perf_counter() - started
         if request is not None:
             self._graph = (request, output, seen)
         self.logits = output.detach() if model.classes else None

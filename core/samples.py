@@ -19,7 +19,7 @@ class Sample:
     id
         File name without its ending.
     classes
-        Indices (ImageNet-1k) of what it shows, the most telling first.
+        Names of the classes it shows, the most telling first; may be empty.
     """
 
     id: str
@@ -28,7 +28,7 @@ class Sample:
     source: str
     author: str
     license: str
-    classes: tuple[int, ...]
+    classes: tuple[str, ...]
     halves: bool
 
     @property
@@ -49,7 +49,7 @@ def samples() -> tuple[Sample, ...]:
             source=table["source"],
             author=table["author"],
             license=table["license"],
-            classes=tuple(entry["index"] for entry in table["objects"]),
+            classes=tuple(entry["name"] for entry in table["objects"]),
             halves=any(entry["half"] != "whole" for entry in table["objects"]),
         )
         for table in tables

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
@@ -50,7 +52,7 @@ def _query_picker(seen: Attention, scene: Scene, key: str) -> Patch:
                  on_select=click, selection_mode="points")  # fmt: skip
     rows, cols = seen.grid
     st.caption(f"Click one of the {rows} × {cols} patches to make it the query.")
-    if patch is not None and st.button("Back to the class token", key=f"{key}-reset"):
+    if patch is not None and st.button(f"Back to the {_reader(seen, None)}", key=f"{key}-reset"):
         del st.session_state[slot]
         st.rerun()
     return patch
@@ -89,9 +91,9 @@ def all_layers(scene: Scene, seen: Attention, display: Display) -> None:
     left, right = st.columns([1, 3], gap="medium")
     with left:
         patch = _query_picker(seen, scene, "grid")
-        _prefix_mass(seen)
-    with right:
         maps = seen.mosaic(patch)
+        _prefix_mass(seen, patch, 1.0 - maps.sum(axis=(2, 3)))
+    with right:
         mean = maps.mean(axis=1, keepdims=True)
         _mosaic(
             np.concatenate([maps, mean], axis=1), _layers(seen), [*_heads(seen), "mean"], display,
@@ -99,17 +101,16 @@ def all_layers(scene: Scene, seen: Attention, display: Display) -> None:
         )  # fmt: skip
 
 
-def _prefix_mass(seen: Attention) -> None:
+def _prefix_mass(seen: Attention, patch: Patch, mass: npt.NDArray[np.float32]) -> None:
     if not seen.prefix:
         st.caption("This model has no class token or registers: no attention is hidden.")
         return
-    mass = seen.mass_on_prefix
     st.markdown(f"**Attention on prefix tokens** · {mass.mean():.0%} in the mean")
     figure = figures.matrix(mass, _layers(seen), _heads(seen))
     panels.chart(figure, "prefix-mass", "Attention mass on prefix tokens by layer and head")
     st.caption(
-        f"Share of the class token's attention that falls on the {seen.prefix} prefix token(s) "
-        "(itself, registers). No map shows it."
+        f"Share of the attention of the {_reader(seen, patch)} that falls on the {seen.prefix} "
+        "prefix token(s): class token, registers. No map shows it. White is 0 %, darkest 100 %."
     )
 
 
@@ -129,6 +130,7 @@ def one_layer(scene: Scene, seen: Attention, display: Display) -> None:
         names = [*_heads(seen), "mean"]
         st.markdown(f"**Layer {layer}, {_reader(seen, patch)}** · heads and their mean")
         _grid(every, names, display, "one-maps")
+        _hidden(seen, 1.0 - float(maps.sum(axis=(1, 2)).mean()))
         masks = heatmaps.mass_mask(every, mass).astype(np.float32)
         st.markdown(f"**Smallest set of patches with {mass:.0%} of the attention on patches**")
         _grid(masks, names, display, "one-masks", masks=True)
@@ -176,9 +178,15 @@ def joint_maps(scene: Scene, seen: Attention, display: Display) -> None:
     joints = seen.joints(fusion or "mean", discard)
     st.markdown(
         f"**Joint attention after each layer** · {fusion} fusion, discard {discard:g} · the "
-        "product of all layers up to that one, read at the class token"
+        f"product of all layers up to that one, read at the {_reader(seen, None)}"
     )
     _grid(joints, _layers(seen), display, "joint-mosaic")
+    _hidden(seen, 1.0 - float(joints[-1].sum()), "after the last layer")
+
+
+def _hidden(seen: Attention, share: float, when: str = "in the mean over heads") -> None:
+    if seen.prefix:
+        st.caption(f"{share:.0%} of the mass falls on prefix tokens ({when}) and is not shown.")
 
 
 def projections(scene: Scene, seen: Attention, display: Display) -> None:
@@ -205,6 +213,9 @@ def projections(scene: Scene, seen: Attention, display: Display) -> None:
 
 def several(scene: Scene, seen: Attention, display: Display) -> None:
     """Several pictures as columns against layers as rows, each with its top 5."""
+    if scene.framing.fit == "whole":
+        scene = replace(scene, framing=replace(scene.framing, fit="crop"))
+        st.caption("Several pictures share one grid, so they are cropped here.")
     pictures = collections.choose(scene)
     if not pictures:
         st.info("Choose at least one picture.", icon=":material/collections:")
@@ -214,25 +225,23 @@ def several(scene: Scene, seen: Attention, display: Display) -> None:
         persist_state="session", required=True,
     )  # fmt: skip
     progress = st.progress(0.0, "Reading attention …")
-    columns, predictions = [], []
+    columns, predictions, hidden = [], [], []
     for i, picture in enumerate(pictures):
         attention = cache.attention(scene, picture)
         maps = attention.joints() if fusion == "joint map" else attention.mosaic().mean(axis=1)
         columns.append(maps)
         predictions.append(attention.prediction)
+        hidden.append(1.0 - float(maps.sum(axis=(1, 2)).mean()))
         progress.progress((i + 1) / len(pictures), f"{i + 1} of {len(pictures)}: {picture.name}")
     progress.empty()
-    shapes = {maps.shape for maps in columns}
     for place, picture in zip(st.columns(len(pictures)), pictures, strict=True):
         place.image(cache.view(scene, picture), width="stretch", caption=picture.name)
-    if len(shapes) > 1:
-        st.warning("The pictures have several shapes under this fit; choose the fit crop.")
-        return
     maps = np.stack(columns, axis=1)
     _mosaic(maps, _layers(seen), [p.name for p in pictures], display, "several-mosaic",
             max(60, 640 // len(pictures)))  # fmt: skip
+    _hidden(seen, float(np.mean(hidden)), "in the mean over layers and pictures")
     places = st.columns(len(pictures))
     for i, (place, prediction) in enumerate(zip(places, predictions, strict=True)):
         with place:
             if prediction is not None:
-                controls.top_classes(prediction, None, f"several-top-{i}")
+                controls.top_classes(prediction, f"several-top-{i}", selectable=False)

@@ -17,27 +17,60 @@ import streamlit as st
 from PIL import Image
 
 import core
+from core.admission import admitted
 from core.attention_maps import Attention
+from core.errors import WeightsError
 from core.explanations import Explanation
 from core.images import Framing, fit_image
 from core.models import Model
+from core.models.spec import find_spec
 from core.recordings import Recording
 from core.samples import Sample
 from dashboard.state import Picture, Scene
+
+MOST_SCANNED = 1600
+"""Patches up to which artifacts are looked for: the scan needs every layer's full attention."""
 
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _model(model_id: str) -> Model:
+@st.cache_resource(show_spinner=False)
+def _embedded(model_id: str) -> Model:
     return core.open_model(model_id)
 
 
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _other(model_id: str) -> Model:
+    return core.open_model(model_id)
+
+
+@st.cache_resource(ttl=180, show_spinner=False)
+def _refusals() -> dict[str, str]:
+    """Models that could not be had lately, so that not every rerun waits for the network."""
+    return {}
+
+
+def _model(model_id: str) -> Model:
+    embedded = find_spec(model_id).source == "embedded"
+    return _embedded(model_id) if embedded else _other(model_id)
+
+
 def model(model_id: str) -> Model:
-    """One shared, frozen copy of a model; a spinner while it is loaded for the first time."""
-    with st.spinner(f"Opening {model_id} …", show_time=True):
-        return _model(model_id)
+    """One shared, frozen copy of a model; a spinner while it is loaded for the first time.
+
+    The embedded pair is never dropped. A model that could not be had is tried again after three
+    minutes.
+    """
+    refusals = _refusals()
+    if model_id in refusals:
+        raise WeightsError(refusals[model_id])
+    try:
+        with st.spinner(f"Opening {model_id} …", show_time=True):
+            return _model(model_id)
+    except WeightsError as error:
+        refusals[model_id] = str(error)
+        raise
 
 
 @st.cache_data(ttl=60, show_spinner=False)
@@ -56,9 +89,18 @@ def sample(path: Path) -> tuple[Image.Image, str]:
 @st.cache_data(max_entries=64, show_spinner=False)
 def thumbnail(path: Path, side: int = 128) -> bytes:
     """A square JPEG thumbnail of a sample."""
-    image = fit_image(core.read_image(path), "crop", (side, side))
+    return _thumbnail(core.read_image(path), side)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def thumbnail_of(digest: str, _image: Image.Image, side: int = 128) -> bytes:
+    """A square JPEG thumbnail of an uploaded picture."""
+    return _thumbnail(_image, side)
+
+
+def _thumbnail(image: Image.Image, side: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    fit_image(image, "crop", (side, side)).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 
@@ -91,35 +133,46 @@ def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
     return found
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _recording(
-    model_id: str, pair: tuple[str, str], digest: str, framing: Framing, _view: Image.Image
+    instance: int,
+    pair: tuple[str, str],
+    digest: str,
+    framing: Framing,
+    _model: Model,
+    _view: Image.Image,
 ) -> Recording:
-    return core.record(_model(model_id), _view, Framing("given"))
+    return core.record(_model, _view, Framing("given"))
 
 
 def recording(model_id: str, scene: Scene, picture: Picture | None = None) -> Recording:
     """One forward pass of a model over a picture; serves every slider afterwards."""
     shown = picture or scene.picture
     pair = (scene.vit.id, scene.cnn.id)
-    seen = view(scene, shown)
-    return _recording(model_id, pair, shown.digest, scene.framing, seen)
+    seen, opened = view(scene, shown), _model(model_id)
+    # The instance belongs to the key: a model that was dropped and opened anew is another one.
+    return _recording(id(opened), pair, shown.digest, scene.framing, opened, seen)
 
 
 def attention(scene: Scene, picture: Picture | None = None) -> Attention:
     """Attention maps of the scene's transformer."""
-    return core.attention(_model(scene.vit.id), recording(scene.vit.id, scene, picture))
+    seen = recording(scene.vit.id, scene, picture)
+    return core.attention(seen.model, seen)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _artifacts(
     model_id: str, pair: tuple[str, str], digest: str, framing: Framing, _scene: Scene
 ) -> Mask:
-    return attention(_scene).artifacts()
+    seen = attention(_scene)
+    if seen.grid[0] * seen.grid[1] > MOST_SCANNED:
+        return np.zeros(seen.grid, dtype=np.bool_)
+    with admitted():
+        return seen.artifacts()
 
 
 def artifacts(scene: Scene) -> Mask:
-    """Artifact patches of the scene's transformer on its picture."""
+    """Artifact patches of the scene's transformer; not looked for beyond `MOST_SCANNED` patches."""
     pair = (scene.vit.id, scene.cnn.id)
     return _artifacts(scene.vit.id, pair, scene.picture.digest, scene.framing, scene)
 
@@ -135,9 +188,11 @@ def _explain(
     params: Params,
     _scene: Scene,
 ) -> list[Explanation]:
-    opened, seen = _model(model_id), recording(model_id, _scene)
+    seen = recording(model_id, _scene)
     try:
-        return [core.explain(opened, seen, method, target, **dict(params)) for target in targets]
+        return [
+            core.explain(seen.model, seen, method, target, **dict(params)) for target in targets
+        ]
     finally:
         seen.release()
 

@@ -32,10 +32,14 @@ def require_classes(model: Model) -> None:
         )
 
 
-def classes_picker(model: Model, shown: Sequence[int], prediction: Prediction) -> list[int]:
+def classes_picker(model: Model, shown: Sequence[str], prediction: Prediction) -> list[int]:
     """Search several classes by name; starts with what the picture shows and the top classes."""
-    likely = [*state.chosen_classes(model.classes), *shown, *map(int, prediction.indices)]
-    start = [c for c in dict.fromkeys(likely) if c < model.classes][:2]
+    likely = [
+        *state.chosen_classes(model.labels),
+        *state.indices_of(shown, model.labels),
+        *map(int, prediction.indices),
+    ]
+    start = list(dict.fromkeys(likely))[:2]
     return st.multiselect(
         "Classes",
         range(model.classes),
@@ -66,16 +70,15 @@ def side_by_side(
             plain, display, "plain", caption="Plain rollout", width=width, artifacts=artifacts
         )
         panels.seen(plain.view, "classes-picture", width)
-    raw, cnn_raw = [m.relevance for m in maps], [m.relevance for m in cnn_maps]
     for i, (column, own, other) in enumerate(zip(columns[1:], maps, cnn_maps, strict=True)):
         with column:
             caption = f"{vit.spec.title} · p = {_percent(predictions[vit], own)}"
             panels.explained(
-                own, display, f"class-{i}", raw, caption=caption, width=width, artifacts=artifacts
+                own, display, f"class-{i}", maps, caption=caption, width=width, artifacts=artifacts
             )
             caption = f"{cnn.spec.title} · p = {_percent(predictions[cnn], other)}"
             panels.explained(
-                other, display, f"class-cnn-{i}", cnn_raw, caption=caption, width=width
+                other, display, f"class-cnn-{i}", cnn_maps, caption=caption, width=width
             )
     _separation(vit, maps, cnn, cnn_maps)
 
@@ -122,7 +125,7 @@ def discard_animation(
     scene: Scene, vit: Model, classes: Sequence[int], parameters: dict[str, Any], display: Display
 ) -> None:
     """Gradient rollout as the discard ratio grows: plays in the browser, downloads as a GIF."""
-    st.subheader("Discard ratio, animated", anchor=False)
+    st.subheader("Gradient rollout: the discard ratio, animated", anchor=False)
     left, right = st.columns([1, 2], gap="medium")
     with left:
         target = st.selectbox(
@@ -133,12 +136,12 @@ def discard_animation(
             "Each frame has its own scale; past some ratio only what passes through a few "
             "entries is left."
         )
-    definition = parameters.get("definition", "paper")
+    definition, layers = parameters.get("definition", "paper"), parameters.get("layers")
     maps = []
     with right:
         progress = st.progress(0.0, "Computing the frames …")
         for i, ratio in enumerate(RATIOS):
-            options = {"discard": ratio, "definition": definition}
+            options = {"discard": ratio, "definition": definition, "layers": layers}
             [found] = cache.explain(scene.vit.id, scene, "gradient_rollout", (target,), options)
             maps.append(found.relevance)
             progress.progress((i + 1) / len(RATIOS), f"Frame {i + 1} of {len(RATIOS)}")

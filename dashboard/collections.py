@@ -12,6 +12,7 @@ from core.errors import ImageError
 from core.samples import samples
 from dashboard import cache
 from dashboard.state import Picture, Scene
+from dashboard.text import plain
 
 MOST = 8
 FOLDER_VARIABLE = "PARALLAX_PICTURES"
@@ -45,7 +46,7 @@ def _uploads() -> list[Picture]:
         try:
             pictures.append(cache.from_bytes(file.getvalue(), file.name))
         except ImageError as error:
-            st.warning(str(error), icon=":material/broken_image:")
+            st.warning(plain(str(error)), icon=":material/broken_image:")
     if len(files) > MOST:
         st.caption(f"The first {MOST} of {len(files)} pictures are shown.")
     return pictures
@@ -69,5 +70,5 @@ def _random() -> list[Picture]:
         try:
             pictures.append(cache.from_bytes(path.read_bytes(), path.name))
         except (ImageError, OSError) as error:
-            st.warning(str(error), icon=":material/broken_image:")
+            st.warning(plain(str(error)), icon=":material/broken_image:")
     return pictures

@@ -12,7 +12,7 @@ import streamlit as st
 
 import core
 from core import heatmaps
-from core.errors import ParameterError
+from core.errors import ParameterError, UnsupportedMethod
 from core.methods.parameters import Parameter
 from core.methods.registry import Method
 from core.models import Model
@@ -43,6 +43,11 @@ def method_picker(label: str, model: Model, key: str, names: Sequence[str] = ())
     """Choose a method that the model can serve; ``names`` restricts and orders the choice."""
     served = {method.name: method for method in core.methods(model)}
     offered = [name for name in names if name in served] if names else list(served)
+    if not offered:
+        raise UnsupportedMethod(
+            f"None of the maps of this page can be made for {model.spec.title}, which was trained "
+            "without classes; choose another model, or look at the Attention page."
+        )
     chosen = linked_select(
         label,
         offered,
@@ -58,7 +63,9 @@ def parameters(method: Method, model: Model, key: str) -> dict[str, Any]:
     defaults = model.spec.defaults.get(method.name, {})
     chosen = {}
     for parameter in method.parameters_for(model):
-        start = defaults.get(parameter.name, parameter.default)
+        start = parameter.default
+        if parameter.accepts(wanted := defaults.get(parameter.name, start)):
+            start = wanted
         chosen[parameter.name] = _widget(
             parameter, start, f"{key}-{model.spec.id}-{method.name}-{parameter.name}"
         )
@@ -120,44 +127,54 @@ class Display:
         return f"{what} · {scale}{clip}"
 
 
-def display(key: str, *, sharing: bool = True) -> Display:
-    """Opacity, colours, scale, clipping and smoothing, folded into a popover."""
+def display(key: str, sharing: str, *, overlay: bool = True) -> Display:
+    """Opacity, colours, scale, clipping and smoothing, folded into a popover.
+
+    Parameters
+    ----------
+    sharing
+        What a shared scale means on this page.
+    overlay
+        Whether maps lie over pictures here; without, opacity and smoothing are not offered.
+    """
+    opacity, smooth, hide = 1.0, False, False
     with st.popover("Display", icon=":material/palette:", width="stretch"):
-        opacity = st.slider(
-            "Opacity of the map", 0.0, 1.0, 0.6, 0.05, key=f"{key}-opacity", persist_state="session"
-        )
-        colours = st.selectbox("Colours", SEQUENTIAL, key="colours", persist_state="session")
-        shared = False
-        if sharing:
-            shared = st.toggle(
-                "One scale for all maps of a model",
-                key=f"{key}-shared",
-                persist_state="session",
-                help="Shared: equal colours mean equal values. Own: each map uses all colours.",
+        if overlay:
+            opacity = st.slider(
+                "Opacity of the map", 0.0, 1.0, 0.6, 0.05, key="opacity", persist_state="session"
             )
+        colours = st.selectbox("Colours", SEQUENTIAL, key="colours", persist_state="session")
+        shared = st.toggle(
+            "One scale for all maps", key=f"{key}-shared", persist_state="session", help=sharing
+        )
         percentile = st.slider(
             "Clip at percentile", 80.0, 100.0, 99.0, 0.5, key="percentile", persist_state="session",
             help="Values above it share the brightest colour, so that one patch cannot darken "
             "all others. 100 clips nothing.",
         )  # fmt: skip
-        smooth = st.toggle("Smooth between patches", True, key="smooth", persist_state="session")
-        hide = st.toggle(
-            "Replace artifact patches",
-            key="hide-artifacts",
-            persist_state="session",
-            help="Single patches of a ViT that draw attention far beyond their neighbours are "
-            "shown as the median of their neighbours.",
-        )
+        if overlay:
+            smooth = st.toggle(
+                "Smooth between patches", True, key="smooth", persist_state="session"
+            )
+            hide = st.toggle(
+                "Replace artifact patches",
+                key="hide-artifacts",
+                persist_state="session",
+                help="Single patches of a ViT that draw attention far beyond their neighbours are "
+                "shown as the median of their neighbours.",
+            )
     return Display(opacity, colours, shared, percentile, smooth, hide)
 
 
-def top_classes(prediction: Prediction, target: int | None, key: str) -> None:
+def top_classes(
+    prediction: Prediction, key: str, target: str = "", *, selectable: bool = True
+) -> None:
     """Top-5 table with probability bars; selecting a row makes that class the target."""
     import pandas as pd
 
     rows = pd.DataFrame(
         {
-            "class": [f"{'● ' if i == target else ''}{n}" for i, n in _names(prediction)],
+            "class": [f"{'● ' if name == target else ''}{name}" for name in prediction.labels],
             "probability": [float(p) for p in prediction.probabilities],
         }
     )
@@ -165,13 +182,13 @@ def top_classes(prediction: Prediction, target: int | None, key: str) -> None:
     def select() -> None:
         chosen = st.session_state[key].selection.rows
         if chosen:
-            state.choose_classes([int(prediction.indices[chosen[0]])])
+            state.choose_classes([prediction.labels[chosen[0]]])
 
     st.dataframe(
         rows,
         key=key,
         hide_index=True,
-        on_select=select,
+        on_select=select if selectable else "ignore",
         selection_mode="single-row",
         column_config={
             "class": st.column_config.TextColumn("Class", width="medium"),
@@ -182,18 +199,14 @@ def top_classes(prediction: Prediction, target: int | None, key: str) -> None:
     )
 
 
-def _names(prediction: Prediction) -> list[tuple[int, str]]:
-    return list(zip((int(i) for i in prediction.indices), prediction.labels, strict=True))
-
-
 def class_picker(labels: Sequence[str], default: int, key: str) -> int:
     """Search one class by name; what a table row or another page chose comes first."""
-    chosen = (state.chosen_classes(len(labels)) or [default])[0]
+    chosen = (state.chosen_classes(labels) or [default])[0]
     if st.session_state.get(f"_{key}") != chosen:
         st.session_state[key] = st.session_state[f"_{key}"] = chosen
 
     def remember() -> None:
-        state.choose_classes([st.session_state[key]])
+        state.choose_classes([labels[st.session_state[key]]])
 
     return int(
         st.selectbox(

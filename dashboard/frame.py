@@ -16,9 +16,11 @@ from core.models.spec import ModelSpec, catalog_problem, find_spec
 from core.samples import Sample, samples
 from dashboard import cache, controls, state
 from dashboard.state import Picture, Scene
+from dashboard.text import plain
 
 OWN = "yours"
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
+SIZES = ("own", "224", "336", "448", "518", "672")
 _STYLE = """
 <style>
 [class*="st-key-sample-"] { position: relative; width: 50px; gap: 0; }
@@ -44,7 +46,7 @@ def run(page: Any) -> None:
         state.set_scene(_scene())
         page.run()
     except ParallaxError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
 
 
 def _scene() -> Scene:
@@ -55,17 +57,15 @@ def _scene() -> Scene:
         with left:
             picture = _picture()
         with right:
-            cnn_column, vit_column, fit_column = st.columns([3, 3, 2])
+            cnn_column, vit_column = st.columns(2)
             with cnn_column:
-                cnn = _model_picker("CNN", "cnn", specs)
+                cnn = _opened(_model_picker("CNN", "cnn", specs), "cnn").spec
             with vit_column:
-                vit = _model_picker("ViT", "vit", specs)
-            with fit_column:
-                framing = _framing()
+                vit = _opened(_model_picker("ViT", "vit", specs), "vit").spec
+            framing = _framing()
             _about(cnn, vit)
     if problem := catalog_problem():
-        st.warning(f"Your own models are not offered: {problem}", icon=":material/warning:")
-    cnn, vit = _opened(cnn, "cnn").spec, _opened(vit, "vit").spec
+        st.warning(f"Your own models are not offered: {plain(problem)}", icon=":material/warning:")
     return Scene(picture, cnn, vit, framing)
 
 
@@ -80,7 +80,7 @@ def _warn_of_unknown_models() -> None:
                 message = f"The model {asked!r} in the address is no {key.upper()}."
             except ModelError as error:
                 message = str(error)
-            st.warning(f"{message} The embedded model is shown.", icon=":material/link_off:")
+            st.warning(f"{plain(message)} The embedded model is shown.", icon=":material/link_off:")
 
 
 def _model_picker(label: str, family: str, specs: tuple[ModelSpec, ...]) -> ModelSpec:
@@ -88,7 +88,8 @@ def _model_picker(label: str, family: str, specs: tuple[ModelSpec, ...]) -> Mode
     ready = cache.ready()
 
     def title(model_id: str) -> str:
-        return offered[model_id].title + ("" if ready.get(model_id) else " · download")
+        missing = " · missing" if offered[model_id].source == "local" else " · download"
+        return offered[model_id].title + ("" if ready.get(model_id) else missing)
 
     chosen = controls.linked_select(
         label,
@@ -108,16 +109,34 @@ def _opened(spec: ModelSpec, family: str) -> Model:
         embedded = next(s for s in core.catalog() if s.family == family)
         if embedded.id == spec.id:
             raise
-        st.warning(f"{error} Shown instead: {embedded.title}.", icon=":material/cloud_off:")
+        st.warning(
+            f"{plain(str(error))} Shown instead: {embedded.title}. It is tried again after three "
+            "minutes.", icon=":material/cloud_off:",
+        )  # fmt: skip
         return cache.model(embedded.id)
 
 
 def _framing() -> Framing:
     texts = " ".join(f"**{name.capitalize()}**: {FITS[name]}." for name in FIT_OPTIONS)
-    fit = controls.linked_select(
+    fit_column, size_column = st.columns(2)
+    with fit_column:
+        fit = _fit(texts)
+    with size_column:
+        size = _size()
+    return Framing(cast(Fit, fit), None if size == "own" else int(size))
+
+
+def _fit(texts: str) -> str:
+    return controls.linked_select(
         "Fit", FIT_OPTIONS, "fit", str.capitalize, f"The same for both models. {texts}"
     )
-    return Framing(cast(Fit, fit))
+
+
+def _size() -> str:
+    return controls.linked_select(
+        "Size in pixels", SIZES, "size", lambda s: "the ViT's own" if s == "own" else s,
+        "Side of what both models see (the short side for “whole”), rounded to whole patches.",
+    )  # fmt: skip
 
 
 def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
@@ -135,6 +154,7 @@ def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
 def _choose(sample_id: str) -> Callable[[], None]:
     def callback() -> None:
         st.session_state["image"] = sample_id
+        st.session_state["_upload_error"] = None
         state.choose_classes([])
 
     return callback
@@ -150,23 +170,21 @@ def _picture() -> Picture:
     state.to_address("image", "" if chosen == OWN else chosen, options[0])
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
         for sample in offered.values():
-            _thumbnail(sample, chosen == sample.id)
+            picture = cache.thumbnail(sample.path)
+            _thumbnail(sample.id, sample.title, sample.credit, picture, chosen == sample.id)
+        if upload:
+            picture = cache.thumbnail_of(upload.digest, upload.image)
+            _thumbnail(OWN, "Your picture", plain(upload.name), picture, chosen == OWN)
         with st.popover("Your own", icon=":material/add_a_photo:"):
             _upload()
     return _show_choice(offered, chosen)
 
 
-def _thumbnail(sample: Sample, is_chosen: bool) -> None:
-    key = f"sample-{sample.id}" + ("-chosen" if is_chosen else "")
-    with st.container(key=key):
-        encoded = base64.b64encode(cache.thumbnail(sample.path)).decode()
+def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, is_chosen: bool) -> None:
+    with st.container(key=f"sample-{picture_id}" + ("-chosen" if is_chosen else "")):
+        encoded = base64.b64encode(jpeg).decode()
         st.html(f'<img src="data:image/jpeg;base64,{encoded}" alt="">')
-        st.button(
-            sample.title,
-            key=f"pick-{sample.id}",
-            on_click=_choose(sample.id),
-            help=sample.credit,
-        )
+        st.button(title, key=f"pick-{picture_id}", on_click=_choose(picture_id), help=help)
 
 
 def _upload() -> None:
@@ -185,7 +203,7 @@ def _upload() -> None:
         data = source.getvalue()
         digest = Picture.digest_of(data)
         if digest == st.session_state.get("_seen_upload"):
-            return
+            continue
         st.session_state["_seen_upload"] = digest
         try:
             image = core.read_image(data, source.name)
@@ -202,9 +220,9 @@ def _upload() -> None:
 def _show_choice(offered: dict[str, Sample], chosen: str) -> Picture:
     upload: Picture | None = st.session_state.get("_upload")
     if error := st.session_state.get("_upload_error"):
-        st.warning(error, icon=":material/broken_image:")
+        st.warning(plain(error), icon=":material/broken_image:")
     if chosen == OWN and upload is not None:
-        st.caption(f"Looking at your picture: {upload.name}")
+        st.caption(f"Looking at your picture: {plain(upload.name)}")
         return upload
     st.caption(f"Looking at: {offered[chosen].title}")
     return cache.from_sample(offered[chosen])

@@ -43,7 +43,7 @@ def explained(
     explanation: Explanation,
     display: Display,
     key: str,
-    others: Sequence[npt.NDArray[np.float32]] = (),
+    others: Sequence[Explanation] = (),
     *,
     caption: str,
     width: int = 400,
@@ -54,7 +54,8 @@ def explained(
     Parameters
     ----------
     others
-        Maps that share the scale, if the reader wants one scale.
+        Maps that share the scale, if the reader wants one scale. Maps of several methods have
+        several units and are then shown as multiples of their own mean.
     artifacts
         Patches to be named, and replaced where the reader wants that.
     """
@@ -67,9 +68,13 @@ def explained(
     hidden = artifacts is not None and artifacts.any() and display.hide_artifacts
     if artifacts is not None and hidden:
         relevance = heatmaps.fill(relevance, artifacts)
-    low, high = display.limits(relevance, others)
+    unit, rivals = "relevance", [other.relevance for other in others]
+    if display.shared and any(other.method != explanation.method for other in others):
+        unit = "times the mean"
+        relevance, *rivals = (heatmaps.density(values) for values in (relevance, *rivals))
+    low, high = display.limits(relevance, [relevance, *rivals] if rivals else [])
     figure = figures.overlay(
-        explanation.view, relevance, low=low, high=high, unit=display.unit("relevance"),
+        explanation.view, relevance, low=low, high=high, unit=display.unit(unit),
         opacity=display.opacity, colours=display.colours, smooth=display.smooth,
     )  # fmt: skip
     figure.update_layout(height=height_for(explanation.view, width))
@@ -102,13 +107,15 @@ def seen(view: Image.Image, key: str, width: int = 400) -> None:
     chart(figure, key, "The picture as both models see it")
 
 
-def top_five(model: Model, recording: Recording, target: int | None, key: str) -> None:
-    """Heading and top-5 table of one model."""
+def top_five(model: Model, recording: Recording, target: str, digest: str) -> None:
+    """Heading and top-5 table of one model; the class of this name is marked."""
     st.markdown(f"**{model.spec.title}** · top 5")
     if not model.classes:
         st.caption("Trained without classes: it predicts none, but its attention can be seen.")
         return
-    controls.top_classes(recording.predictions()[0], target, key)
+    # A table per picture and target: a tick never outlives what it chose.
+    key = f"top-{model.spec.id}-{digest[:12]}-{target}"
+    controls.top_classes(recording.predictions()[0], key, target)
 
 
 def agreement(first: Explanation, second: Explanation) -> tuple[float, float]:

@@ -20,7 +20,7 @@ class Picture:
     name: str
     image: Image.Image
     digest: str
-    classes: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @staticmethod
     def digest_of(data: bytes) -> str:
@@ -64,11 +64,17 @@ def scene() -> Scene:
     return found
 
 
-def chosen_classes(options: int) -> list[int]:
-    """Classes the reader picked, as far as they exist among ``options`` classes."""
-    return [c for c in st.session_state.get("_classes", []) if 0 <= c < options]
+def chosen_classes(labels: Sequence[str]) -> list[int]:
+    """Classes the reader picked, as indices of a model's own labels; unknown names are left out."""
+    return indices_of(st.session_state.get("_classes", []), labels)
 
 
-def choose_classes(classes: list[int]) -> None:
-    """Remember picked classes for all pages."""
-    st.session_state["_classes"] = list(classes)
+def choose_classes(names: Sequence[str]) -> None:
+    """Remember picked classes for all pages, by name: models may number them differently."""
+    st.session_state["_classes"] = list(names)
+
+
+def indices_of(names: Sequence[str], labels: Sequence[str]) -> list[int]:
+    """Indices of class names among a model's labels; unknown names are left out."""
+    places = {label: index for index, label in enumerate(labels)}
+    return [places[name] for name in names if name in places]

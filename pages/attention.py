@@ -32,7 +32,9 @@ with choice_column:
     )  # fmt: skip
     state.to_address("view", chosen or "", "Layers × heads")
 with display_column:
-    display = controls.display("attention")
+    display = controls.display(
+        "attention", "Equal colours mean equal attention in all maps shown.", overlay=False
+    )
 
 with st.spinner("Recording one pass …", show_time=True):
     seen = cache.attention(scene)

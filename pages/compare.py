@@ -26,7 +26,11 @@ with vit_column:
     order = ("rollout", "attention", "gradient_rollout", "transformer_attribution", "legrad")
     vit_method = controls.method_picker("ViT map", vit, "vit_map", order)
 with display_column:
-    display = controls.display("compare", sharing=False)
+    display = controls.display(
+        "compare",
+        "The two maps have different units, so on one scale each is shown as multiples of its own "
+        "mean (negative values as 0): equal colours mean an equal share of the relevance.",
+    )
     with st.popover("Parameters", icon=":material/tune:", width="stretch"):
         st.markdown(f"**{cnn_method.title}**")
         cnn_parameters = controls.parameters(cnn_method, cnn, "compare")
@@ -47,10 +51,13 @@ picture_column, cnn_column, vit_column = st.columns(3, gap="medium")
 with picture_column:
     panels.seen(left.view, "compare-picture")
 with cnn_column:
-    panels.explained(left, display, "compare-cnn", caption=cnn.spec.title)
+    panels.explained(left, display, "compare-cnn", (right,), caption=cnn.spec.title)
 with vit_column:
-    artifacts = cache.artifacts(scene)
-    panels.explained(right, display, "compare-vit", caption=vit.spec.title, artifacts=artifacts)
+    with st.spinner("Looking for artifact patches …"):
+        artifacts = cache.artifacts(scene)
+    panels.explained(
+        right, display, "compare-vit", (left,), caption=vit.spec.title, artifacts=artifacts
+    )
 
 correlation, overlap = panels.agreement(left, right)
 metrics = st.columns(4)
@@ -73,5 +80,5 @@ for place, opened, explanation in ((metrics[2], cnn, left), (metrics[3], vit, ri
 table_columns = st.columns(2, gap="medium")
 for place, opened in zip(table_columns, (cnn, vit), strict=True):
     with place:
-        panels.top_five(opened, recordings[opened], target, f"top-{opened.spec.id}")
+        panels.top_five(opened, recordings[opened], cnn.label(target), scene.picture.digest)
 panels.training_note(scene.cnn, scene.vit)

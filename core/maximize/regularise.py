@@ -56,8 +56,9 @@ def seam_energy(unit: Tensor, patch: int) -> Tensor:
         borders = borders + lines * border.sum()
         others = others + lines * (1 - border).sum()
     if not borders or not others:
-        return across * 0
-    return (across / borders + EPSILON) / (inside / others + EPSILON) - 1
+        return unit.sum() * 0
+    ratio: Tensor = (across / borders + EPSILON) / (inside / others + EPSILON)
+    return ratio - 1
 
 
 def seam_energy_of(image: Image.Image, patch: int) -> float:

@@ -44,6 +44,14 @@ class Parameter:
     step: float = 0.05
     options: tuple[str, ...] = ()
 
+    def accepts(self, value: Any) -> bool:
+        """Whether `parse` would take this value."""
+        try:
+            _checked(self, value)
+        except ParameterError:
+            return False
+        return True
+
 
 def number(default: float, low: float, high: float, step: float, label: str, help: str) -> Any:
     """Declare a number in [low, high]."""

@@ -209,7 +209,9 @@ def _hub(spec: ModelSpec) -> Loaded:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     module = AutoModelForImageClassification.from_pretrained(spec.architecture)
     processor = AutoImageProcessor.from_pretrained(spec.architecture)
-    return Loaded(module, _hub_labels(module), _hub_preprocessing(processor))
+    # Our own spelling of the names, so that a class can be found again in the other model.
+    labels = read_labels(spec.labels) if spec.labels else _hub_labels(module)
+    return Loaded(module, labels, _hub_preprocessing(processor))
 
 
 def _hub_labels(module: nn.Module) -> tuple[str, ...]:

@@ -131,7 +131,8 @@ class Attention:
     def joint(self, layer: int, fusion: flow.Fusion = "mean", discard: float = 0.0) -> Float:
         """Joint attention of layers 0 to ``layer``: (rows, cols)."""
         self._check("layer", layer, self.layers)
-        return self.joints(fusion, discard)[layer]
+        after: Float = self.joints(fusion, discard)[layer]
+        return after
 
     def mask(self, layer: int, mass: float = 0.6) -> npt.NDArray[np.bool_]:
         """Smallest set of patches that holds ``mass`` of each head's attention on patches.

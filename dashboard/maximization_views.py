@@ -182,7 +182,7 @@ def results() -> None:
         with column:
             _show(result)
     losses = {r.task.title: r.history for r in found}
-    st.markdown("**Loss** · what the optimiser minimises, step by step")
+    st.markdown("**Loss** · minus the objective's value, without the penalties, step by step")
     panels.chart(figures.curves(losses, "loss"), "maximization-loss", "Loss over the steps")
     st.caption(
         "The losses of two models are in different units (their own logits or activations): "
@@ -205,5 +205,5 @@ def _show(result: Result) -> None:
         f"{task.objective.describe(task.model)}. {result.budget.steps} steps{stopped}, "
         f"{result.image.width} × {result.image.height} px, seed {result.budget.seed}, "
         f"{'without random moves' if result.budget.transforms == STILL else 'with random moves'}. "
-        f"{task.model.spec.pretraining}."
+        f"Trained on: {task.model.spec.pretraining}."
     )

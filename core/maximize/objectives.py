@@ -247,7 +247,9 @@ _ACTIVATIONS = ("GeluBackward", "ReluBackward", "HardtanhBackward", "SiluBackwar
 def _redirected(tensor: Tensor) -> Tensor:
     """Let the gradient pass the activation that made ``tensor``, also where the unit is silent.
 
-    A channel that answers nowhere at the start has no gradient to follow (Lucid does the same).
+    A channel that answers nowhere at the start has no gradient to follow; and GELU, which bends
+    up again below -0.75, would lead a silent one ever further down (Lucid redirects the gradient
+    of ReLU for the same reason). The value stays what the definition says.
     The hook sits on this pass's graph and goes with it; the module is not touched.
     """
     node = tensor.grad_fn

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core import probes
 from core.admission import admitted
-from core.errors import ParameterError
+from core.errors import ParameterError, ZeroGradient
 from core.maximize.objectives import Objective
 from core.maximize.parameterise import FourierImage, to_image
 from core.maximize.regularise import Regularisation, seam_energy_of
@@ -39,8 +39,6 @@ class Maximization:
     image : PIL.Image.Image
     history : (steps,) float32
         Value of the objective at each step, before the move; higher is better.
-    losses : (steps,) float32
-        What was minimised: penalties in units of the objective, minus the objective.
     seam_energy : float
         Of the picture as shown; 0 is no visible patch grid.
     steps : int
@@ -55,7 +53,6 @@ class Maximization:
 
     image: Image.Image
     history: npt.NDArray[np.float32]
-    losses: npt.NDArray[np.float32]
     seam_energy: float
     steps: int
     patch: int
@@ -95,17 +92,20 @@ def maximize(
         The same seed and size give the same start and the same moves for every model.
     on_step
         Called after each step with its number (from 1), the loss and the picture so far;
-        returning ``False`` stops.
+        returning ``False`` stops. The loss is minus the objective's value; the penalties, whose
+        weight follows the objective's gradient at every step, are left out of it.
     regularisation, transforms
         By default `Regularisation()` and `Transforms()`.
     patch
         Side in pixels at which seams are measured and charged; by default the transformer's own,
-        and `OTHER_PATCH` for a convolutional network.
+        and `OTHER_PATCH` for a convolutional network. At least 2.
 
     Raises
     ------
     ParameterError, UnsupportedMethod
         The model has no such class, layer, head or channel, or takes no picture of this size.
+    ZeroGradient
+        The picture cannot influence the objective.
     BusyError
         All places for computing stayed taken.
     """
@@ -115,36 +115,39 @@ def maximize(
     if steps < 1:
         raise ParameterError(f"{steps} steps were asked for, expected at least 1.")
     names = objective.probes(model)
-    grid = patch or (model.patch if isinstance(model, VisionTransformer) else OTHER_PATCH)
+    grid = _checked_patch(model, patch)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
-    picture = FourierImage(shape, generator, model.device)
-    adam = torch.optim.Adam([picture.coefficients], lr=RATE)
+    with torch.inference_mode(False):
+        picture = FourierImage(shape, generator, model.device)
+        adam = torch.optim.Adam([picture.coefficients], lr=RATE)
     history: list[float] = []
-    losses: list[float] = []
     for step in range(1, steps + 1):
-        with admitted(), torch.enable_grad():
+        with admitted(), torch.inference_mode(False), torch.enable_grad():
             unit = picture.unit()
             seen = unit.detach().requires_grad_()
             value = _look(model, objective, transforms(seen, generator), names)
             (pull,) = torch.autograd.grad(value, seen)
-            push, penalty = _push(regularisation, seen, grid)
+            push = _push(regularisation, seen, grid)
             # A penalty of weight 1 pushes as hard as the objective pulls, whatever its unit.
             strength = pull.abs().sum()
+            if step == 1 and not strength:
+                raise ZeroGradient(
+                    f"The {objective.describe(model)} of {model.spec.title} does not change with "
+                    "the picture, so there is nothing to follow; choose another seed or objective."
+                )
             (gradient,) = torch.autograd.grad(unit, picture.coefficients, strength * push - pull)
-        picture.coefficients.grad = gradient
-        adam.step()
+            picture.coefficients.grad = gradient
+            adam.step()
         history.append(value.item())
-        losses.append(strength.item() * penalty - history[-1])
         if on_step is not None:
             shown = to_image(picture.unit())
-            if on_step(step, losses[-1], shown) is False:
+            if on_step(step, -history[-1], shown) is False:
                 break
     image = to_image(picture.unit())
     return Maximization(
         image=image,
         history=np.asarray(history, dtype=np.float32),
-        losses=np.asarray(losses, dtype=np.float32),
         seam_energy=seam_energy_of(image, grid),
         steps=len(history),
         patch=grid,
@@ -163,13 +166,21 @@ def _look(model: Model, objective: Objective, unit: Tensor, names: tuple[str, ..
     return objective.value(model, logits, recorder.tensors)
 
 
-def _push(regularisation: Regularisation, seen: Tensor, patch: int) -> tuple[Tensor, float]:
-    """Gradient of the penalties at the picture, and their sum."""
+def _push(regularisation: Regularisation, seen: Tensor, patch: int) -> Tensor:
+    """Gradient of the penalties at the picture."""
     penalty = regularisation.penalty(seen, patch)
     if not penalty.requires_grad:
-        return torch.zeros_like(seen), 0.0
+        return torch.zeros_like(seen)
     (push,) = torch.autograd.grad(penalty, seen)
-    return push, penalty.item()
+    return push
+
+
+def _checked_patch(model: Model, patch: int | None) -> int:
+    if patch is None:
+        return model.patch if isinstance(model, VisionTransformer) else OTHER_PATCH
+    if patch < 2:
+        raise ParameterError(f"patch is {patch!r}, expected at least 2 pixels.")
+    return patch
 
 
 def _checked_size(model: Model, size: int | tuple[int, int]) -> tuple[int, int]:

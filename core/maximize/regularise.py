@@ -5,12 +5,15 @@ Every term is a mean over pixels, so a weight means the same at any size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from core.errors import ParameterError
 
 EPSILON = 1e-8
 """Added to both mean squared steps of `seam_energy`: a picture without any steps has 0."""
@@ -71,7 +74,10 @@ def seam_energy_of(image: Image.Image, patch: int) -> float:
 class Regularisation:
     """Weights of what a picture is charged for.
 
-    The optimiser scales the sum so that a term of weight 1 is as strong as the objective.
+    The optimiser scales the sum so that a term of weight 1 is as strong as the objective. The
+    defaults were chosen by looking at classes and channels of the embedded pair: more variation
+    or grey washes a picture out; a tenth of the seam penalty takes the grid away at little
+    cost for the objective, ten times that cost up to 40 % of it.
 
     Attributes
     ----------
@@ -87,7 +93,13 @@ class Regularisation:
 
     variation: float = 0.03
     grey: float = 0.2
-    seam: float = 0.0
+    seam: float = 0.1
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            weight = getattr(self, entry.name)
+            if not 0 <= weight < math.inf:
+                raise ParameterError(f"{entry.name} is {weight!r}, expected a number from 0 up.")
 
     def penalty(self, unit: Tensor, patch: int) -> Tensor:
         """Weighted sum of the terms for (batch, 3, height, width) in [0, 1]: a scalar."""

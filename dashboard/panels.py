@@ -14,7 +14,7 @@ from PIL import Image
 from core import heatmaps
 from core.explanations import Explanation
 from core.models import Model
-from core.models.spec import ModelSpec
+from core.models.spec import MATCHED_PAIR, ModelSpec, find_spec
 from core.recordings import Recording
 from dashboard import controls, figures
 from dashboard.controls import Display
@@ -147,9 +147,21 @@ def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
     else:
         verdict = (
             "They were **not trained on the same data**, so a difference between the maps is not "
-            "a difference between architectures. For a matched pair choose ResNet-50 and DeiT-S."
+            "a difference between architectures."
         )
     st.info("\n\n".join([verdict, *facts]), icon=":material/school:")
+    if not cnn.matches(vit):
+        titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
+        st.button(
+            f"Use the matched pair: {titles}",
+            icon=":material/balance:",
+            on_click=_choose_matched_pair,
+            help="Both were trained on ImageNet-1k with labels. Their weights are downloaded once.",
+        )
+
+
+def _choose_matched_pair() -> None:
+    st.session_state["cnn"], st.session_state["vit"] = MATCHED_PAIR
 
 
 def _facts(spec: ModelSpec) -> str:

@@ -162,3 +162,20 @@ def test_activation_maximization_runs_and_reports_seam_energy() -> None:
     energies = [m for m in app.metric if m.label == "Seam energy"]
     assert len(energies) == 3
     assert figures(app)[-1]["data"][0]["mode"] == "lines"
+
+
+def test_matched_pair_is_one_click_away_and_refused_with_a_sentence_offline(monkeypatch) -> None:
+    import core.models.sources as sources
+
+    def refuse(spec):
+        raise OSError("no route to host")
+
+    for source in ("timm", "torchvision"):
+        monkeypatch.setitem(sources._LOADERS, source, refuse)
+    app = healthy(start())
+    next(b for b in app.button if b.label.startswith("Use the matched pair")).click().run()
+    healthy(app)
+    assert app.selectbox(key="cnn").value == "torchvision/resnet50"
+    assert app.selectbox(key="vit").value == "timm/deit_small_patch16_224.fb_in1k"
+    assert sum("cannot be downloaded" in w.value for w in app.warning) == 2
+    assert len(figures(app)) == 3

@@ -19,6 +19,9 @@ WEIGHTS = ROOT / "data" / "weights"
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
 
+MATCHED_PAIR = ("torchvision/resnet50", "timm/deit_small_patch16_224.fb_in1k")
+"""A CNN and a ViT trained on the same data, offered where a pair is not matched."""
+
 Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
 
 

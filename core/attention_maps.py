@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from core import flow
+from core.admission import admitted
 from core.errors import ParameterError
 from core.heatmaps import mass_mask, spikes
 from core.images import Framing
@@ -121,7 +122,7 @@ class Attention:
         recording = self._recording
         start = recording.readout_row()
         rows = start[:, :0]
-        with torch.no_grad():
+        with admitted(), torch.no_grad():
             for layer in reversed(range(self.layers)):
                 fused = flow.fuse(recording.attention(layer), fusion)
                 fused = flow.discard(fused, discard, self.reads_class_token)

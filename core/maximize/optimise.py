@@ -118,13 +118,13 @@ def maximize(
     grid = _checked_patch(model, patch)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.enable_grad():
         picture = FourierImage(shape, generator, model.device)
         adam = torch.optim.Adam([picture.coefficients], lr=RATE)
+        unit = picture.unit()
     history: list[float] = []
     for step in range(1, steps + 1):
         with admitted(), torch.inference_mode(False), torch.enable_grad():
-            unit = picture.unit()
             seen = unit.detach().requires_grad_()
             value = _look(model, objective, transforms(seen, generator), names)
             (pull,) = torch.autograd.grad(value, seen)
@@ -139,12 +139,11 @@ def maximize(
             (gradient,) = torch.autograd.grad(unit, picture.coefficients, strength * push - pull)
             picture.coefficients.grad = gradient
             adam.step()
+            unit = picture.unit()
         history.append(value.item())
-        if on_step is not None:
-            shown = to_image(picture.unit())
-            if on_step(step, -history[-1], shown) is False:
-                break
-    image = to_image(picture.unit())
+        if on_step is not None and on_step(step, -history[-1], to_image(unit)) is False:
+            break
+    image = to_image(unit)
     return Maximization(
         image=image,
         history=np.asarray(history, dtype=np.float32),

@@ -162,13 +162,17 @@ def _layer_slider(seen: Attention, key: str) -> int:
     )
 
 
+def _default_fusion(scene: Scene) -> str:
+    """The head fusion that suits this model's rollout, from its catalogue entry."""
+    return str(scene.vit.defaults.get("rollout", {}).get("fusion", "mean"))
+
+
 def joint_maps(scene: Scene, seen: Attention, display: Display) -> None:
     """The rollout product, stopped after every layer."""
     left, middle, _ = st.columns([2, 2, 3])
     with left:
-        defaults = cache.model(scene.vit.id).spec.defaults.get("rollout", {})
         fusion = st.segmented_control(
-            "Head fusion", ("mean", "max", "min"), default=defaults.get("fusion", "mean"),
+            "Head fusion", ("mean", "max", "min"), default=_default_fusion(scene),
             key=f"joint-fusion-{scene.vit.id}", persist_state="session", required=True,
         )  # fmt: skip
     with middle:
@@ -220,15 +224,19 @@ def several(scene: Scene, seen: Attention, display: Display) -> None:
     if not pictures:
         st.info("Choose at least one picture.", icon=":material/collections:")
         return
-    fusion = st.segmented_control(
+    shown = st.segmented_control(
         "Map", ("mean of heads", "joint map"), default="mean of heads", key="several-map",
         persist_state="session", required=True,
     )  # fmt: skip
+    fusion = _default_fusion(scene)
+    if shown == "joint map":
+        st.caption(f"Joint maps with {fusion} fusion and nothing discarded.")
     progress = st.progress(0.0, "Reading attention …")
     columns, predictions, hidden = [], [], []
     for i, picture in enumerate(pictures):
         attention = cache.attention(scene, picture)
-        maps = attention.joints() if fusion == "joint map" else attention.mosaic().mean(axis=1)
+        joint = shown == "joint map"
+        maps = attention.joints(fusion) if joint else attention.mosaic().mean(axis=1)
         columns.append(maps)
         predictions.append(attention.prediction)
         hidden.append(1.0 - float(maps.sum(axis=(1, 2)).mean()))

@@ -11,9 +11,8 @@ import numpy.typing as npt
 import streamlit as st
 
 from core import heatmaps
-from core.errors import UnsupportedMethod
 from core.explanations import Explanation
-from core.models import Model
+from core.models import Model, VisionTransformer
 from core.recordings import Prediction
 from dashboard import animations, cache, panels, state
 from dashboard.controls import Display
@@ -21,15 +20,6 @@ from dashboard.state import Scene
 
 RATIOS = tuple(round(0.05 * i, 2) for i in range(20))
 """Discard ratios of the animation: 0 to 0.95."""
-
-
-def require_classes(model: Model) -> None:
-    """Refuse with a reason where the model has no classes."""
-    if not model.classes:
-        raise UnsupportedMethod(
-            f"{model.spec.title} was trained without classes, so it has no class-specific maps; "
-            "choose a vision transformer with a class head, or look at its attention."
-        )
 
 
 def classes_picker(model: Model, shown: Sequence[str], prediction: Prediction) -> list[int]:
@@ -122,7 +112,11 @@ def _separation(
 
 @st.fragment
 def discard_animation(
-    scene: Scene, vit: Model, classes: Sequence[int], parameters: dict[str, Any], display: Display
+    scene: Scene,
+    vit: VisionTransformer,
+    classes: Sequence[int],
+    parameters: dict[str, Any],
+    display: Display,
 ) -> None:
     """Gradient rollout as the discard ratio grows: plays in the browser, downloads as a GIF."""
     st.subheader("Gradient rollout: the discard ratio, animated", anchor=False)
@@ -137,13 +131,14 @@ def discard_animation(
             "entries is left."
         )
     definition, layers = parameters.get("definition", "paper"), parameters.get("layers")
-    maps = []
+    maps, hidden = [], []
     with right:
         progress = st.progress(0.0, "Computing the frames …")
         for i, ratio in enumerate(RATIOS):
             options = {"discard": ratio, "definition": definition, "layers": layers}
             [found] = cache.explain(scene.vit.id, scene, "gradient_rollout", (target,), options)
             maps.append(found.relevance)
+            hidden.append(found.hidden or 0.0)
             progress.progress((i + 1) / len(RATIOS), f"Frame {i + 1} of {len(RATIOS)}")
         progress.empty()
         look: dict[str, Any] = {
@@ -166,6 +161,11 @@ def discard_animation(
             icon=":material/gif_box:",
             on_click="ignore",
         )
+        if vit.prefix:
+            st.caption(
+                f"{min(hidden):.0%} to {max(hidden):.0%} of the mass, depending on the frame, "
+                "falls on prefix tokens and is not shown."
+            )
         zeroed = sum(not np.any(relevance) for relevance in maps)
         if zeroed:
             st.caption(f"{zeroed} frame(s) are blank: nothing was left at those ratios.")

@@ -104,8 +104,8 @@ def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
 
 
 def _weight(label: str, name: str, help: str) -> float:
-    start = float(getattr(DEFAULT, name) or (1.0 if name == "seam" else 0.0))
-    top = 4 * start or 1.0
+    start = float(getattr(DEFAULT, name))
+    top = 4 * start
     return float(
         st.slider(label, 0.0, top, start, top / 40, key=f"weight-{name}", help=help,
                   persist_state="session")
@@ -198,7 +198,7 @@ def _show(result: Result) -> None:
     st.metric(
         "Seam energy", f"{seam_energy_of(result.image, result.budget.patch):+.2f}",
         help=f"At a patch of {result.budget.patch} px, on the picture as shown: 0 is no visible "
-        "patch grid.",
+        "patch grid, below 0 the borders are smoother than the insides.",
     )  # fmt: skip
     stopped = "" if steps >= result.budget.steps else f", stopped at {steps}"
     st.caption(

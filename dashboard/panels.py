@@ -79,11 +79,17 @@ def explained(
     )  # fmt: skip
     figure.update_layout(height=height_for(explanation.view, width))
     chart(figure, key, f"{what}, drawn over the picture")
-    notes = list(explanation.notes)
+    notes = [settings(explanation), *explanation.notes]
     if artifacts is not None and artifacts.any():
         notes.append(_artifact_note(artifacts, bool(hidden)))
-    if notes:
-        st.caption(" ".join(notes))
+    st.caption(" ".join(filter(None, notes)))
+
+
+def settings(explanation: Explanation) -> str:
+    """The parameters a map was made with, so that no picture hides its definition."""
+    chosen = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+              for name, value in explanation.params.items() if value is not None]  # fmt: skip
+    return f"{', '.join(chosen).capitalize()}." if chosen else ""
 
 
 def _artifact_note(artifacts: npt.NDArray[np.bool_], hidden: bool) -> str:

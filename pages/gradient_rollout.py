@@ -16,7 +16,6 @@ panels.head(
     "without a patch.",
     "Gildenblat 2020 (vit-explain), Chefer 2021, Bousselham 2024 (LeGrad), Zhou 2016 (CAM)",
 )
-class_views.require_classes(vit)
 
 class_column, vit_column, cnn_column, display_column = st.columns(
     [4, 2, 2, 2], vertical_alignment="bottom"

@@ -76,6 +76,7 @@ def test_parameters_of_the_model_s_entry_are_the_widgets_defaults() -> None:
     app = healthy(start())
     fusion = next(w for w in app.segmented_control if w.label == "Head fusion")
     assert fusion.value == "min"
+    assert any("Fusion min, discard 0, definition paper" in c.value for c in app.caption)
 
 
 @pytest.mark.parametrize("key", ["cnn_map", "vit_map"])
@@ -179,3 +180,24 @@ def test_matched_pair_is_one_click_away_and_refused_with_a_sentence_offline(monk
     assert app.selectbox(key="vit").value == "timm/deit_small_patch16_224.fb_in1k"
     assert sum("cannot be downloaded" in w.value for w in app.warning) == 2
     assert len(figures(app)) == 3
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_transformer_without_classes_on_every_page(page: str, tmp_path, monkeypatch) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    save_file(module.state_dict(), tmp_path / "plain.safetensors")
+    entry = 'id = "plain"\nfamily = "vit"\narchitecture = "vit_tiny_patch16_224"\n'
+    own = tmp_path / "models.toml"
+    own.write_text(f'[[model]]\n{entry}weights = "plain.safetensors"\n')
+    monkeypatch.setenv("PARALLAX_MODELS", str(own))
+    app = start(page, vit="plain")
+    assert not app.exception, app.exception
+    if page == "gradient_rollout":
+        [error] = app.error
+        assert "trained without classes" in error.value
+    else:
+        healthy(app)
+        assert app.selectbox(key="vit").value == "plain"

@@ -72,7 +72,7 @@ class Attention:
         if query is None:
             return _numpy(self._recording.readout_attention(layer)[0])
         position = self.prefix + self._patch(query)
-        queries, keys, _ = self._recording.queries_keys_values(layer)
+        queries, keys = self._recording.queries_keys(layer)
         scores = queries[0, :, position : position + 1] @ keys[0].transpose(-2, -1)
         return _numpy((scores * self.channels**-0.5).softmax(-1)[:, 0])
 
@@ -100,9 +100,9 @@ class Attention:
         """
         total = torch.zeros(self.grid[0] * self.grid[1], device=self._recording.pixels.device)
         for layer in range(self.layers):
-            patches = self._recording.attention(layer)[0, :, self.prefix :, self.prefix :]
-            total = total + patches.mean(dim=(0, 1))
-        mean: Float = _numpy(total / self.layers).reshape(self.grid)
+            for head in self._recording.heads(layer):
+                total += head[0, :, self.prefix :, self.prefix :].mean(dim=1).sum(dim=0)
+        mean: Float = _numpy(total / (self.layers * self.heads)).reshape(self.grid)
         return mean
 
     def artifacts(self) -> npt.NDArray[np.bool_]:
@@ -124,7 +124,7 @@ class Attention:
         rows = start[:, :0]
         with admitted(), torch.no_grad():
             for layer in reversed(range(self.layers)):
-                fused = flow.fuse(recording.attention(layer), fusion)
+                fused = flow.fuse(recording.heads(layer), fusion)
                 fused = flow.discard(fused, discard, self.reads_class_token)
                 rows = flow.propagate(torch.cat([start, rows], dim=1), fused, "rows")
         return self._to_grid(_numpy(rows[0]))
@@ -163,7 +163,10 @@ class Attention:
             )
         self._check("head", head, self.heads)
         self._check("channel", channel, self.channels)
-        tensor = self._recording.queries_keys_values(layer)[PROJECTIONS.index(kind)]
+        if kind == "value":
+            tensor = self._recording.values(layer)
+        else:
+            tensor = self._recording.queries_keys(layer)[PROJECTIONS.index(kind)]
         return self._to_grid(_numpy(tensor[0, head, :, channel].sigmoid()))
 
     def _to_grid(self, tokens: Float) -> Float:

@@ -202,10 +202,12 @@ def _record(
     parameters: Any,
     request: GradientRequest | None,
 ) -> Recording:
-    """A pass that keeps no more layers than the request needs."""
+    """A pass that keeps no more than the method needs: values are for gradients only."""
     layer = getattr(parameters, "layer", None)
-    layers = [layer] if isinstance(layer, int) and request is None else None
-    return record(model, images, framing, layers=layers, request=request)
+    layers = [layer] if isinstance(layer, int) else getattr(parameters, "layers", None)
+    if request is not None:
+        return record(model, images, framing, request=request)
+    return record(model, images, framing, layers=layers, values=False)
 
 
 def _targets(target: int | Sequence[int] | None, count: int) -> list[int | None]:

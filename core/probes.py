@@ -40,12 +40,16 @@ class Recorder:
         self.leaf = leaf
         self.tensors: dict[str, Tensor] = {}
 
-    def see(self, name: str, tensor: Tensor) -> Tensor:
-        """Take note of a tensor; returns the tensor that the network goes on with."""
+    def see(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
+        """Take note of a tensor; returns the tensor that the network goes on with.
+
+        With ``first`` only a copy of so many leading channels (last axis) is kept, which lets the
+        rest of the tensor go.
+        """
         if name == self.leaf:
             tensor = tensor.detach().requires_grad_()
         if name in self.keep:
-            self.tensors[name] = tensor
+            self.tensors[name] = tensor if first is None else tensor[..., :first].clone()
         return tensor
 
 
@@ -59,12 +63,12 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
         _recorder.reset(token)
 
 
-def probe_output(module: nn.Module, name: str) -> None:
-    """Attach a probe for good to what ``module`` returns (one tensor)."""
+def probe_output(module: nn.Module, name: str, first: int | None = None) -> None:
+    """Attach a probe for good to what ``module`` returns (one tensor, or its first channels)."""
 
     def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
         recorder = _recorder.get()
-        return None if recorder is None else recorder.see(name, output)
+        return None if recorder is None else recorder.see(name, output, first)
 
     module.register_forward_hook(hook)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +29,9 @@ from core.models.convnet import ConvNet
 
 REMEMBERED_GRADIENTS = 4
 """Targets whose gradients one recording keeps, least recently used dropped first."""
+
+AT_A_TIME = 4 * 2**20
+"""Bytes of attention that are rebuilt at once; what fits into a cache is also what is fast."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,29 +200,57 @@ class Recording:
 
     # -- attention --------------------------------------------------------------------------
 
-    def queries_keys_values(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of a layer, each (batch, heads, tokens, channels)."""
+    def queries_keys(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Queries and keys of a layer, each (batch, heads, tokens, channels)."""
+        return self._recorded(layer, values=False).queries_keys(self.tensors, layer)
+
+    def values(self, layer: int) -> Tensor:
+        """Values of a layer: (batch, heads, tokens, channels)."""
+        return self._recorded(layer, values=True).values(self.tensors, layer)
+
+    def _recorded(self, layer: int, values: bool) -> VisionTransformer:
         model = self.transformer
         if not 0 <= layer < model.depth:
             raise ParameterError(
                 f"Layer {layer} does not exist in {model.spec.title}; "
                 f"choose 0 to {model.depth - 1}."
             )
-        if any(name not in self.tensors for name in model.attention_names(layer)):
+        whole = all(name in self.tensors for name in model.attention_names(layer))
+        part = all(name in self.tensors for name in model.attention_names(layer, values=False))
+        if not (whole or part):
             raise ParameterError(f"Layer {layer} was not recorded in this pass.")
-        return model.queries_keys_values(self.tensors, layer)
+        if values and not whole:
+            raise ParameterError(f"The values of layer {layer} were not recorded in this pass.")
+        return model
+
+    def in_turn(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Split (batch, heads, tokens, channels) so that the attention of a part stays small."""
+        batch, _, tokens, _ = tensor.shape
+        count = max(1, AT_A_TIME // (4 * batch * tokens**2))
+        return tuple(torch.split(tensor, count, dim=1))
+
+    def heads(self, layer: int) -> Iterator[Tensor]:
+        """Attention of a layer after the softmax, a few heads at a time.
+
+        Yields
+        ------
+        (batch, some heads, query, key)
+            Rows sum to 1. On a large grid one head is all that exists at a time.
+        """
+        queries, keys = self.queries_keys(layer)
+        for query, key in zip(self.in_turn(queries), self.in_turn(keys), strict=True):
+            yield _softmax_attention(query, key)
 
     def attention(self, layer: int) -> Tensor:
         """Attention of a layer after the softmax: (batch, heads, query, key), rows sum to 1."""
-        query, key, _ = self.queries_keys_values(layer)
-        return _softmax_attention(query, key)
+        return torch.cat(list(self.heads(layer)), dim=1)
 
     def readout_attention(self, layer: int) -> Tensor:
         """The row of attention that the class head reads from: (batch, heads, key).
 
         The class token's row, or the mean over the patches' rows where the head reads patches.
         """
-        query, key, _ = self.queries_keys_values(layer)
+        query, key = self.queries_keys(layer)
         if self.transformer.reads_class_token:
             return _softmax_attention(query[:, :, :1], key)[:, :, 0]
         return _softmax_attention(query[:, :, self.transformer.prefix :], key).mean(dim=2)
@@ -295,8 +326,12 @@ class Recording:
 
 
 def _softmax_attention(query: Tensor, key: Tensor) -> Tensor:
-    scaled: Tensor = query * query.shape[-1] ** -0.5
-    return (scaled @ key.transpose(-2, -1)).softmax(dim=-1)
+    """``softmax(q kᵀ / √channels)`` of (batch, heads, tokens, channels)."""
+    scores = torch.baddbmm(
+        query.new_empty(1, 1, 1), query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2),
+        beta=0, alpha=query.shape[-1] ** -0.5,
+    )  # fmt: skip
+    return scores.softmax(dim=-1).reshape(*query.shape[:3], key.shape[2])
 
 
 def _synchronise(device: torch.device) -> None:
@@ -310,6 +345,7 @@ def record(
     framing: Framing | None = None,
     *,
     layers: Sequence[int] | None = None,
+    values: bool = True,
     request: GradientRequest | None = None,
 ) -> Recording:
     """Run one pass over pictures and keep what explanations need.
@@ -322,6 +358,9 @@ def record(
         How they are fitted; by default as the model was evaluated.
     layers
         Layers of a transformer to keep; all by default. Fewer need less memory.
+    values
+        Whether to keep the values beside queries and keys. Attention and rollout do without, which
+        saves a third of what is kept; gradients and value pictures do not.
     request
         Gradients that are certain to be asked for: their graph is built in this same pass.
 
@@ -341,7 +380,7 @@ def record(
     pixels = torch.cat([model.normalise(view) for view in views])
     if isinstance(model, VisionTransformer):
         kept = range(model.depth) if layers is None else layers
-        names = [name for layer in kept for name in model.attention_names(layer)]
+        names = [name for layer in kept for name in model.attention_names(layer, values)]
     else:
         # The graph from the features on is only the pooling and the head, so it is always built.
         names = [ConvNet.FEATURES]

@@ -36,18 +36,21 @@ from build_weights import (
     vit_model,
     write_checksums,
 )
-from distill_pictures import CUTOUT, NATURAL, SPLITS, Source, collect, draw, split
+from distill_pictures import draw
 from head_fit import Table, agreement, fit_best, probabilities
+from picture_sources import CUTOUT, NATURAL, SIDE, SPLITS, Source, collect, split
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 SEED = 20
-CHUNK = 256
+CHUNK = 512
 BATCH = 16
 CONFIDENT = 0.3
-KEEP_UNSURE = 0.35
-SPLIT_SHARES = (0.78, 0.07, 0.15)
+KEEP_UNSURE = 0.3
+MOST_OF_A_CLASS = 6
+MIDDLE = 0.875
+SPLIT_SHARES = (0.84, 0.06, 0.10)
 NATURAL_SHARE = 0.62
 CARD_FILE = "dinov2-small.card.json"
 PAIR_SAMPLES = ("cat-beside-cup.jpg", "cup-beside-tripod.jpg")
@@ -104,17 +107,61 @@ def class_tokens(backbone: nn.Module, images: list[Image.Image]) -> Tensor:
     return torch.cat([backbone.forward_features(normalised(p, backbone))[:, 0] for p in parts])
 
 
+def averaged_logits(teacher: nn.Module, images: list[Image.Image], plain: Tensor) -> Tensor:
+    """Average the teacher's class scores over a picture, its mirror image and its middle.
+
+    Parameters
+    ----------
+    teacher : torch.nn.Module
+        The teacher.
+    images : list of PIL.Image.Image
+        RGB pictures of one size.
+    plain : torch.Tensor
+        The teacher's class scores of the pictures as they are.
+    """
+    edge = round(SIDE * (1 - MIDDLE) / 2)
+    box = (edge, edge, SIDE - edge, SIDE - edge)
+    middles = [image.resize(image.size, Image.Resampling.BICUBIC, box=box) for image in images]
+    mirrored = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images]
+    return (plain + teacher_logits(teacher, mirrored) + teacher_logits(teacher, middles)) / 3
+
+
+def chosen_rows(logits: Tensor, train: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose which candidates of a chunk get features.
+
+    All of which the teacher is sure are kept, and some of the others, in every split alike: the
+    agreement is measured where the teacher is sure, so this does not touch it. Among the pictures
+    to fit to, a class that many candidates show is thinned out, which spares time for rare ones.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        The teacher's class scores, (candidates, 1000).
+    train : numpy.ndarray
+        Whether a candidate is one to fit to.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    numpy.ndarray
+        Rows that are kept, rising.
+    """
+    best, first = logits.softmax(-1).max(-1)
+    sure = best.numpy() > CONFIDENT
+    crowd = np.bincount(first.numpy()[sure & train], minlength=logits.shape[1])
+    chance = np.where(train, np.minimum(1.0, MOST_OF_A_CLASS / np.maximum(crowd, 1))[first], 1.0)
+    chance = np.where(sure, chance, KEEP_UNSURE)
+    return np.flatnonzero(rng.random(len(chance)) < chance)
+
+
 def make_chunk(
     number: int,
     sources: list[Source],
     families: dict[str, dict[str, list[list[int]]]],
     models: tuple[nn.Module, nn.Module],
 ) -> dict[str, np.ndarray]:
-    """Draw 256 candidate pictures and compute the features of those that are kept.
-
-    All pictures of which the teacher is sure (probability above 0.3) are kept, and 35 % of the
-    others, in every split alike: the agreement is measured where the teacher is sure, so this
-    choice does not touch it.
+    """Draw candidate pictures and compute the features of those that are kept.
 
     Parameters
     ----------
@@ -123,7 +170,7 @@ def make_chunk(
     sources : list of Source
         The source pictures.
     families : dict
-        What :func:`distill_pictures.split` returned.
+        What :func:`picture_sources.split` returned.
     models : tuple of torch.nn.Module
         Teacher and backbone.
 
@@ -143,13 +190,14 @@ def make_chunk(
         image, index = draw(sources, families[name], kind, rng, augment=name == "train")
         drawn.append((image, index, part, int(natural)))
     logits = teacher_logits(teacher, [item[0] for item in drawn])
-    sure = logits.softmax(-1).amax(-1).numpy() > CONFIDENT
-    kept = np.flatnonzero(sure | (rng.random(CHUNK) < KEEP_UNSURE))
-    tokens = class_tokens(backbone, [drawn[row][0] for row in kept])
+    train = np.array([item[2] for item in drawn]) == SPLITS.index("train")
+    kept = chosen_rows(logits, train, rng)
+    images, logits = [drawn[row][0] for row in kept], logits[torch.from_numpy(kept)]
     columns = np.array([item[1:] for item in drawn])[kept]
     return {
-        "tokens": tokens.numpy(),
-        "logits": logits[torch.from_numpy(kept)].numpy().astype(np.float16),
+        "tokens": class_tokens(backbone, images).numpy(),
+        "logits": logits.numpy().astype(np.float16),
+        "averaged": averaged_logits(teacher, images, logits).numpy().astype(np.float16),
         "source": columns[:, 0],
         "split": columns[:, 1],
         "natural": columns[:, 2].astype(bool),
@@ -184,7 +232,7 @@ def features(count: int, pictures: Path, cache: Path) -> Table:
         if not path.exists():
             if state is None:
                 sources = collect(pictures)
-                state = (sources, split(sources, SEED))
+                state = (sources, split(sources))
                 models = open_models(WEIGHTS)
                 started = time.perf_counter()
             assert models is not None

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from distill_pictures import SPLITS
 from numpy.typing import NDArray
+from picture_sources import SPLITS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +32,8 @@ class Table:
         Class tokens, (pictures, 384).
     logits : numpy.ndarray
         The teacher's class scores, (pictures, 1000).
+    averaged : numpy.ndarray
+        The same, averaged over the picture, its mirror image and its middle.
     source : numpy.ndarray
         Number of the picture's main source file.
     split : numpy.ndarray
@@ -42,6 +44,7 @@ class Table:
 
     tokens: NDArray[np.float32]
     logits: NDArray[np.float16]
+    averaged: NDArray[np.float16]
     source: NDArray[np.int64]
     split: NDArray[np.int64]
     natural: NDArray[np.bool_]

@@ -24,7 +24,14 @@ def free_port() -> int:
 
 @contextmanager
 def serve(log: Path, cwd: Path = ROOT) -> Iterator[str]:
-    """Run ``streamlit run dashboard/Home.py``; yields its address and ends it afterwards.
+    """Run ``streamlit run dashboard/Home.py``; yields its address and ends it afterwards."""
+    with running(log, cwd) as (address, _):
+        yield address
+
+
+@contextmanager
+def running(log: Path, cwd: Path = ROOT) -> Iterator[tuple[str, int]]:
+    """Like `serve`; yields the address and the process id.
 
     Nothing of the test process leaks in: no ``PYTHONPATH``, no working directory but ``cwd``.
     """
@@ -41,7 +48,7 @@ def serve(log: Path, cwd: Path = ROOT) -> Iterator[str]:
         )  # fmt: skip
         try:
             _wait(f"http://127.0.0.1:{port}/_stcore/health", process, log)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.terminate()
             process.wait(timeout=20)

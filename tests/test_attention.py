@@ -16,6 +16,7 @@ from builders import (
     FIXED_SIZE,
     GIVEN,
     HEADS,
+    TARGETS,
     VITS,
     WIDTH,
     Built,
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 import core
 from core.errors import ParameterError, UnsupportedMethod
+from core.methods.gradient_rollout import attention_gradients, attention_request
 
 
 def unfused(case: Built, pixels: Tensor) -> list[Tensor]:
@@ -59,6 +61,47 @@ def unfused(case: Built, pixels: Tensor) -> list[Tensor]:
         found.extend(module(pixels, output_attentions=True, **size).attentions)
     assert len(found) == DEPTH
     return [attention.detach() for attention in found]
+
+
+def library_gradients(
+    case: Built, pixels: Tensor, targets: list[int], patch: pytest.MonkeyPatch
+) -> list[Tensor]:
+    """∂logit/∂attention of each layer, by autograd through the library's own unfused attention.
+
+    What the libraries return is a branch of what they multiply the values with, so the result of
+    the softmax itself is caught.
+    """
+    module: Any = copy.deepcopy(case.bare)
+    found: list[Tensor] = []
+    softmax = nn.functional.softmax
+
+    def caught(*args: Any, **kwargs: Any) -> Tensor:
+        found.append(softmax(*args, **kwargs))
+        return found[-1]
+
+    if case.name.startswith("timm"):
+        for block in module.blocks:
+            block.attn.fused_attn = False
+            block.attn.attn_drop.register_forward_hook(lambda _m, _a, out: found.append(out))
+    else:
+        patch.setattr(nn.functional, "softmax", caught)
+    if case.name == "torchvision":
+        for block in module.encoder.layers:
+            attend = block.self_attention.forward
+
+            def forward(*args: Tensor, attend: Any = attend, **_: Any) -> tuple[Tensor, Tensor]:
+                return attend(*args, need_weights=True, average_attn_weights=False)
+
+            block.self_attention.forward = forward
+    elif case.name.startswith("hf"):
+        module.set_attn_implementation("eager")
+    with torch.enable_grad():
+        logits = answer(module, pixels.clone().requires_grad_())
+        score = logits[torch.arange(len(targets)), targets].sum()
+    assert len(found) == DEPTH
+    gradients = torch.autograd.grad(score, found)
+    heads = (len(targets), HEADS)
+    return [gradient.reshape(*heads, *gradient.shape[-2:]) for gradient in gradients]
 
 
 def grid_of(name: str) -> tuple[int, int]:
@@ -92,6 +135,18 @@ def test_maps_are_the_librarys_own_attention(name: str) -> None:
             close(seen.maps(layer, index), wanted)
             close(seen.maps(layer, divmod(index, cols)), wanted)
             close(seen.tokens(layer, index), ours[:, first + index])
+
+
+@pytest.mark.parametrize("name", VITS)
+def test_gradient_of_attention_is_autograds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = built(name)
+    recording = core.record(case.model, pictures(name, 3), GIVEN)
+    gradients = recording.gradients(attention_request(case.model), TARGETS)
+    expected = library_gradients(case, recording.pixels, TARGETS, monkeypatch)
+    for layer, wanted in enumerate(expected):
+        found = torch.cat(list(attention_gradients(recording, layer, gradients)), dim=1)
+        close(found, wanted)
+        assert wanted.abs().max() > 1e-6 or layer == DEPTH - 1
 
 
 @pytest.mark.parametrize("name", VITS)

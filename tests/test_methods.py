@@ -175,10 +175,11 @@ def test_one_layer_of_attention_by_hand() -> None:
              [[0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0.6, 0.2, 0.2]]]
         ]
     )  # fmt: skip
-    mean = flow.fuse(heads, "mean")
+    each = heads.split(1, dim=1)
+    mean = flow.fuse(each, "mean")
     close(mean[0], [[0.3, 0.2, 0.5], [0.15, 0.5, 0.35], [0.45, 0.25, 0.3]])
-    close(flow.fuse(heads, "max")[0, 0], [0.5, 0.3, 0.8])
-    close(flow.fuse(heads, "min")[0, 0], [0.1, 0.1, 0.2])
+    close(flow.fuse(each, "max")[0, 0], [0.5, 0.3, 0.8])
+    close(flow.fuse(each, "min")[0, 0], [0.1, 0.1, 0.2])
     # ⌊0.34 · 9⌋ = 3 entries go: .15, .2 and .25; of [.3, …] none is the class token's own.
     close(flow.discard(mean, 0.34, True)[0], [[0.3, 0.0, 0.5], [0.0, 0.5, 0.35], [0.45, 0.0, 0.3]])
     first = torch.tensor([[[1.0, 0.0, 0.0]]])

@@ -41,7 +41,7 @@ def stacks(draw: st.DrawFn) -> Tensor:
 def products(stack: Tensor, fusion: Any, ratio: float, rows: Tensor) -> Tensor:
     """Rows of the rollout product, (rows, tokens), as the application multiplies them."""
     for layer in reversed(range(len(stack))):
-        fused = flow.discard(flow.fuse(stack[layer : layer + 1], fusion), ratio, True)
+        fused = flow.discard(flow.fuse(stack[layer, None].split(2, dim=1), fusion), ratio, True)
         rows = flow.propagate(rows, fused, "rows")
     return rows[0]
 
@@ -62,7 +62,7 @@ def test_class_row_by_vectors_is_the_row_of_the_full_product(
     identity = torch.eye(tokens, dtype=stack.dtype)
     full = identity
     for attention in stack:
-        fused = flow.discard(flow.fuse(attention[None], fusion), ratio, True)[0]  # type: ignore[arg-type]
+        fused = flow.discard(flow.fuse([attention[None]], fusion), ratio, True)[0]  # type: ignore[arg-type]
         step = fused + identity
         full = step / step.sum(dim=-1, keepdim=True) @ full
     row = products(stack, fusion, ratio, identity[None, :1])
@@ -88,7 +88,7 @@ def test_order_of_heads_changes_nothing(
 
 @given(stacks(), FUSIONS, st.booleans())
 def test_discarding_nothing_changes_nothing(stack: Tensor, fusion: Any, protected: bool) -> None:
-    fused = flow.fuse(stack, fusion)
+    fused = flow.fuse([stack], fusion)
     assert torch.equal(flow.discard(fused, 0.0, protected), fused)
 
 
@@ -96,7 +96,7 @@ def test_discarding_nothing_changes_nothing(stack: Tensor, fusion: Any, protecte
 def test_what_is_discarded_is_the_smallest_share(
     stack: Tensor, fusion: Any, ratio: float, protected: bool
 ) -> None:
-    fused = flow.fuse(stack, fusion)
+    fused = flow.fuse([stack], fusion)
     kept = flow.discard(fused, ratio, protected)
     count = int(ratio * fused[0].numel() + 1e-9)
     for before, after in zip(fused.flatten(1), kept.flatten(1), strict=True):
@@ -220,8 +220,7 @@ def test_embedded_models_on_a_saturated_picture(model_id: str) -> None:
 
 def test_examples_reach_what_they_should() -> None:
     """The families above are all tried, and heads are several."""
-    assert {all_methods()[m.name].family for n in RECIPES for m in core.methods(built(n).model)} == {
-        "cnn", "vit",
-    }  # fmt: skip
+    tried = {method.family for name in RECIPES for method in core.methods(built(name).model)}
+    assert tried == {method.family for method in all_methods().values()} == {"cnn", "vit"}
     assert HEADS > 1
     assert len(VITS) + len(CNNS) == len(RECIPES)

@@ -176,8 +176,11 @@ class _HeadChannel(Objective):
 
     def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         transformer = _transformer(model)
-        parts = transformer.queries_keys_values(tensors, self.layer)
-        part = parts[get_args(Kind).index(self.kind)]  # (batch, heads, tokens, channels)
+        if self.kind == "value":
+            part = transformer.values(tensors, self.layer)  # (batch, heads, tokens, channels)
+        else:
+            queries, keys = transformer.queries_keys(tensors, self.layer)
+            part = queries if self.kind == "query" else keys
         _check(self.channel, part.shape[-1], "Channel", f"head {self.head} of layer {self.layer}")
         return part[:, self.head, transformer.prefix :, self.channel].mean()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,15 +45,19 @@ def attention_request(model: Model, parameters: object = None) -> GradientReques
     )
 
 
-def attention_gradient(recording: Recording, layer: int, gradients: dict[str, Tensor]) -> Tensor:
-    """``∂y/∂A = (∂y/∂O) · Vᵀ`` of a layer: (batch, heads, query, key), without unfused attention.
+def attention_gradients(
+    recording: Recording, layer: int, gradients: dict[str, Tensor]
+) -> Iterator[Tensor]:
+    """``∂y/∂A = (∂y/∂O) · Vᵀ`` of a layer, a few heads at a time as in `Recording.heads`.
 
-    ``O = A·V`` enters the output projection; its gradient is what the probes give.
+    ``O = A·V`` enters the output projection; its gradient is what the probes give. Attention
+    itself need not exist for it.
     """
     model = recording.transformer
-    _, _, values = recording.queries_keys_values(layer)
-    context = model.context_gradient(gradients[model.CONTEXT.format(layer)], layer)
-    return context @ values.transpose(-2, -1)
+    contexts = model.context_gradient(gradients[model.CONTEXT.format(layer)], layer)
+    values = recording.in_turn(recording.values(layer))
+    for context, value in zip(recording.in_turn(contexts), values, strict=True):
+        yield context @ value.transpose(-2, -1)
 
 
 def class_gradients(
@@ -98,22 +102,24 @@ def gradient_rollout(
     protect = not original and model.reads_class_token
 
     def matrix(layer: int) -> Tensor:
-        attention = recording.attention(layer)
         if original:
-            gradient = _scores_gradient(recording, model.depth - 1 - layer, gradients)
+            weights = _score_gradients(recording, model.depth - 1 - layer, gradients)
         else:
-            gradient = attention_gradient(recording, layer, gradients)
-        weighted = (attention * gradient).mean(dim=1).relu()
-        return flow.discard(weighted, parameters.discard, protect)
+            weights = attention_gradients(recording, layer, gradients)
+        weighted = map(torch.mul, recording.heads(layer), weights)
+        return flow.discard(flow.fuse(weighted, "mean").relu(), parameters.discard, protect)
 
     chosen = layers_of(recording, parameters.layers)
     rolled = roll(recording, chosen, matrix, "columns" if original else "rows")
     return by_maximum(rolled) if original else rolled
 
 
-def _scores_gradient(recording: Recording, layer: int, gradients: dict[str, Tensor]) -> Tensor:
+def _score_gradients(
+    recording: Recording, layer: int, gradients: dict[str, Tensor]
+) -> Iterator[Tensor]:
     """Gradient with respect to the scores *before* the softmax: ``A ⊙ (dA − Σ_j A·dA)``."""
-    attention = recording.attention(layer)
-    gradient = attention_gradient(recording, layer, gradients)
-    expected = torch.sum(attention * gradient, dim=-1, keepdim=True)
-    return attention * (gradient - expected)
+    pairs = zip(
+        recording.heads(layer), attention_gradients(recording, layer, gradients), strict=True
+    )
+    for attention, gradient in pairs:
+        yield attention * (gradient - (attention * gradient).sum(dim=-1, keepdim=True))

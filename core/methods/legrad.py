@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from core import flow
 from core.methods.attention import depth
-from core.methods.gradient_rollout import attention_gradient, attention_request, class_gradients
+from core.methods.gradient_rollout import attention_gradients, attention_request, class_gradients
 from core.methods.parameters import span
 from core.methods.registry import Relevance, method
 from core.methods.rollout import layers_of
@@ -51,10 +52,10 @@ def legrad(recording: Recording, targets: Sequence[int], parameters: LeGradParam
     with torch.no_grad():
         received = torch.stack(
             [
-                attention_gradient(recording, layer, gradients).relu().mean(dim=(1, 2))
+                flow.fuse(map(torch.relu, attention_gradients(recording, layer, gradients)), "mean")
                 for layer in layers_of(recording, parameters.layers)
             ]
-        ).mean(dim=0)
+        ).mean(dim=(0, 2))
     total = received.sum(dim=-1).clamp_min(torch.finfo(received.dtype).tiny)
     return Relevance(
         recording.to_grid(received),

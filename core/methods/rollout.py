@@ -104,7 +104,7 @@ def rollout(
     protect = original or model.reads_class_token
 
     def matrix(layer: int) -> Tensor:
-        fused = flow.fuse(recording.attention(layer), cast(flow.Fusion, parameters.fusion))
+        fused = flow.fuse(recording.heads(layer), cast(flow.Fusion, parameters.fusion))
         return flow.discard(fused, parameters.discard, protect)
 
     chosen = layers_of(recording, parameters.layers)

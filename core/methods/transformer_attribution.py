@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from core import flow
 from core.methods.attention import depth
-from core.methods.gradient_rollout import attention_gradient, attention_request, class_gradients
+from core.methods.gradient_rollout import attention_gradients, attention_request, class_gradients
 from core.methods.parameters import span
 from core.methods.registry import Relevance, method
 from core.methods.rollout import layers_of, roll
@@ -44,7 +46,9 @@ def transformer_attribution(
     gradients = class_gradients(recording, targets, attention_request(recording.model))
 
     def matrix(layer: int) -> Tensor:
-        gradient = attention_gradient(recording, layer, gradients)
-        return (recording.attention(layer) * gradient).relu().mean(dim=1)
+        weighted = map(
+            torch.mul, recording.heads(layer), attention_gradients(recording, layer, gradients)
+        )
+        return flow.fuse(map(torch.relu, weighted), "mean")
 
     return roll(recording, layers_of(recording, parameters.layers), matrix, "none")

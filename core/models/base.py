@@ -235,14 +235,16 @@ class VisionTransformer(Model):
         return size[0] // self.patch, size[1] // self.patch
 
     @abstractmethod
-    def attention_names(self, layer: int) -> tuple[str, ...]:
-        """Probes whose tensors `queries_keys_values` needs."""
+    def attention_names(self, layer: int, values: bool = True) -> tuple[str, ...]:
+        """Probes whose tensors `queries_keys` needs, and `values` where they are wanted."""
 
     @abstractmethod
-    def queries_keys_values(
-        self, tensors: Mapping[str, Tensor], layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values as they enter the attention of one layer."""
+    def queries_keys(self, tensors: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
+        """Queries and keys as they enter the attention of one layer."""
+
+    @abstractmethod
+    def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
+        """Values as they enter the attention of one layer."""
 
     @abstractmethod
     def readout(self, tokens: Tensor) -> Tensor:

@@ -67,16 +67,15 @@ class HuggingFaceVit(VisionTransformer):
         logits: Tensor = self.module(pixels, **options).logits
         return logits
 
-    def attention_names(self, layer: int) -> tuple[str, ...]:
-        return tuple(f"blocks.{layer}.{part}" for part in "qkv")
+    def attention_names(self, layer: int, values: bool = True) -> tuple[str, ...]:
+        return tuple(f"blocks.{layer}.{part}" for part in ("qkv" if values else "qk"))
 
-    def queries_keys_values(
-        self, tensors: Mapping[str, Tensor], layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = (
-            self.split_heads(tensors[name]) for name in self.attention_names(layer)
-        )
-        return query, key, value
+    def queries_keys(self, tensors: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
+        query, key = (self.split_heads(tensors[f"blocks.{layer}.{part}"]) for part in "qk")
+        return query, key
+
+    def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
+        return self.split_heads(tensors[f"blocks.{layer}.v"])
 
     def readout(self, tokens: Tensor) -> Tensor:
         normed = self._backbone.layernorm(tokens)  # type: ignore[operator]

@@ -43,6 +43,7 @@ class TimmVit(VisionTransformer):
         self._normed = not isinstance(attention.q_norm, nn.Identity)
         for layer, block in enumerate(self.blocks):
             probes.probe_output(block.attn.qkv, f"blocks.{layer}.qkv")
+            probes.probe_output(block.attn.qkv, f"blocks.{layer}.query_key", 2 * self.width)
             probes.probe_output(block.attn.q_norm, f"blocks.{layer}.query")
             probes.probe_output(block.attn.k_norm, f"blocks.{layer}.key")
             probes.probe_input(block.attn.proj, self.CONTEXT.format(layer))
@@ -65,22 +66,24 @@ class TimmVit(VisionTransformer):
         logits: Tensor = self.module(pixels)
         return logits
 
-    def attention_names(self, layer: int) -> tuple[str, ...]:
-        names = [f"blocks.{layer}.qkv"]
+    def attention_names(self, layer: int, values: bool = True) -> tuple[str, ...]:
+        parts = ["qkv"] if values else []
         if self._normed:
-            names += [f"blocks.{layer}.query", f"blocks.{layer}.key"]
-        return tuple(names)
+            parts += ["query", "key"]
+        elif not values:
+            parts = ["query_key"]
+        return tuple(f"blocks.{layer}.{part}" for part in parts)
 
-    def queries_keys_values(
-        self, tensors: Mapping[str, Tensor], layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        joint = tensors[f"blocks.{layer}.qkv"]
-        batch, count, _ = joint.shape
-        split = joint.reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = split.unbind(0)
+    def queries_keys(self, tensors: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
         if self._normed:
-            query, key = tensors[f"blocks.{layer}.query"], tensors[f"blocks.{layer}.key"]
-        return query, key, value
+            return tensors[f"blocks.{layer}.query"], tensors[f"blocks.{layer}.key"]
+        whole = f"blocks.{layer}.qkv"
+        joint = tensors[whole if whole in tensors else f"blocks.{layer}.query_key"]
+        query, key = joint[..., : 2 * self.width].chunk(2, dim=-1)
+        return self.split_heads(query), self.split_heads(key)
+
+    def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
+        return self.split_heads(tensors[f"blocks.{layer}.qkv"][..., 2 * self.width :])
 
     def readout(self, tokens: Tensor) -> Tensor:
         # However a head pools, of equal tokens it reads one: class, distillation, mean or attended.

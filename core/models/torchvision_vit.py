@@ -51,18 +51,23 @@ class TorchvisionVit(VisionTransformer):
         logits: Tensor = self.module(pixels)
         return logits
 
-    def attention_names(self, layer: int) -> tuple[str, ...]:
+    def attention_names(self, layer: int, values: bool = True) -> tuple[str, ...]:
         return (f"blocks.{layer}.normed",)
 
-    def queries_keys_values(
-        self, tensors: Mapping[str, Tensor], layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys(self, tensors: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
+        joint = self._projected(tensors, layer, slice(2 * self.width))
+        query, key = (self.split_heads(part) for part in joint.chunk(2, dim=-1))
+        return query, key
+
+    def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
+        return self.split_heads(self._projected(tensors, layer, slice(2 * self.width, None)))
+
+    def _projected(self, tensors: Mapping[str, Tensor], layer: int, rows: slice) -> Tensor:
         attention = self.blocks[layer].self_attention
-        joint = functional.linear(
-            tensors[f"blocks.{layer}.normed"], attention.in_proj_weight, attention.in_proj_bias
+        normed = tensors[f"blocks.{layer}.normed"]
+        return functional.linear(
+            normed, attention.in_proj_weight[rows], attention.in_proj_bias[rows]
         )
-        query, key, value = (self.split_heads(part) for part in joint.chunk(3, dim=-1))
-        return query, key, value
 
     def context_gradient(self, gradient: Tensor, layer: int) -> Tensor:
         # The probe sees the attention's output after its projection W_o: ∂y/∂O = ∂y/∂out · W_o.

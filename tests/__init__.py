@@ -1,0 +1,1 @@
+"""Tests of the project, their helpers and the benchmarks."""

@@ -1,0 +1,125 @@
+"""Run the benchmarks: ``python -m tests.benchmarks``.
+
+Prints one table and writes one JSON file. Every ratio is of two things measured in the same run, in
+turns. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.benchmarks import application, dreams, memory, speed, timing
+from tests.benchmarks.timing import Row
+
+RESULTS = Path(__file__).with_name("results.json")
+PACKAGES = ("torch", "torchvision", "timm", "streamlit", "grad-cam", "torchcam", "captum", "Horama")
+
+
+def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list[Row]]]:
+    """What is measured, in order."""
+    found: dict[str, Callable[[], list[Row]]] = {
+        "maps": lambda: speed.maps(rounds),
+        "grad-cam": lambda: speed.grad_cams(rounds),
+        "pages": lambda: speed.pages(rounds),
+        "batches": lambda: speed.batches(rounds),
+        "maximize": lambda: dreams.rows(rounds),
+        "memory": lambda: memory.rows(threads),
+        "application": application.rows,
+    }
+    if half:
+        found["half"] = lambda: speed.half_precision(rounds)
+    return found
+
+
+def machine(threads: int, rounds: int) -> dict[str, Any]:
+    """What the figures were measured on."""
+    cuda = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if cuda else "CPU",
+        "threads": threads,
+        "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "rounds": rounds,
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def as_markdown(result: dict[str, Any]) -> str:
+    """The table of a result, as the README shows it."""
+    seen = result["machine"]
+    lines = [
+        f"{seen['device']}, {seen['threads']} threads ({seen['instructions']}), "
+        f"{seen['system']}, torch {seen['packages']['torch']}; medians of {seen['rounds']} "
+        "interleaved repeats or more.",
+        "",
+        "| What | Against | Reach | Measured |",
+        "|---|---|---|---|",
+    ]
+    notes: list[str] = []
+    for row in result["rows"]:
+        value, reach, unit = row["value"], row["reach"], row["unit"]
+        digits = 0 if unit == "ms" else 2
+        shown = f"{value:.{digits}f} {unit}"
+        if reach is None:
+            wanted = ""
+        else:
+            wanted = f"{'≤' if row['at_most'] else '≥'} {reach:g} {unit}"
+            shown = shown if row["met"] else f"**{shown}, missed**"
+        if row["note"]:
+            notes.append(row["note"])
+            shown += f" ({len(notes)})"
+        lines.append(f"| {row['what']} | {row['against']} | {wanted} | {shown} |")
+    lines += ["", *[f"{i}. {note[:1].upper()}{note[1:]}." for i, note in enumerate(notes, 1)]]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=timing.ROUNDS, help="repeats of each call")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
+    parser.add_argument("--half", action="store_true", help="half precision beside float32")
+    parser.add_argument("--only", nargs="*", help="groups to measure; the rest keeps its figures")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(arguments.threads)
+    half = arguments.half or torch.cuda.is_available()
+    known = groups(arguments.rounds, arguments.threads, half)
+    chosen = arguments.only or list(known)
+    if unknown := set(chosen) - set(known):
+        parser.error(f"unknown groups {', '.join(unknown)}; choose from {', '.join(known)}")
+    before: dict[str, list[Any]] = {}
+    if arguments.only and arguments.json.exists():
+        for row in json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]:
+            before.setdefault(row["group"], []).append(row)
+    rows: list[dict[str, Any]] = []
+    for name, measure in known.items():
+        if name not in chosen:
+            rows += before.get(name, [])
+            continue
+        print(f"{name} …", file=sys.stderr, flush=True)
+        for row in measure():
+            rows.append({"group": name, **dataclasses.asdict(row), "met": row.met})
+    result = {"machine": machine(arguments.threads, arguments.rounds), "rows": rows}
+    arguments.json.write_text(
+        json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    print(as_markdown(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Speed of every map on the embedded pair, as ratios to the bare forward pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from captum.attr import LayerGradCam
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+from torchcam.methods import GradCAM as TorchcamGradCAM
+
+import core
+from core import heatmaps
+from core.attention_maps import PROJECTIONS
+from core.models import Model
+from core.samples import samples
+from tests.benchmarks.timing import Row, medians, milliseconds
+
+GIVEN = core.Framing("given")
+CNN, VIT = "efficientnet-lite0", "dinov2-small"
+MANY = 64
+TARGET = 285
+
+
+def pair() -> tuple[Model, Model]:
+    """The embedded pair."""
+    return core.open_model(CNN), core.open_model(VIT)
+
+
+def view_of(model: Model, side: int = 224) -> Any:
+    """The first sample, fitted."""
+    image = core.read_image(samples()[0].path)
+    return model.view(image, core.Framing("crop", side))
+
+
+def bare(model: Model, view: Any) -> Callable[[], Tensor]:
+    """The plain forward pass over a fitted picture, fused attention as the library chooses."""
+
+    def call() -> Tensor:
+        with torch.inference_mode():
+            return model.module(model.normalise(view))
+
+    return call
+
+
+def twin(model: Model) -> nn.Module:
+    """A copy as its library makes it: no probes, parameters that want gradients."""
+    name = {"efficientnet-lite0": "tf_efficientnet_lite0", VIT: "vit_small_patch14_dinov2"}
+    options = {} if model.spec.id == CNN else {"num_classes": 1000, "dynamic_img_size": True}
+    module = timm.create_model(name[model.spec.id], **options)
+    module.load_state_dict(copy.deepcopy(model.module.state_dict()))
+    return module.eval().to(model.device)
+
+
+def ratio(what: str, against: str, reach: float, one: Callable[[], object],
+          other: Callable[[], object], rounds: int, note: str = "") -> Row:  # fmt: skip
+    """A row for one call divided by another."""
+    times = medians({"this": one, "reference": other}, rounds)
+    value = times["this"] / times["reference"]
+    return Row(what, against, value, reach=reach, details=milliseconds(times), note=note)
+
+
+# -- maps against the bare pass -------------------------------------------------------------------
+
+
+def maps(rounds: int) -> list[Row]:
+    """CAM, rollout, gradient rollout."""
+    cnn, vit = pair()
+    view, seen = view_of(cnn), view_of(vit)
+    return [
+        ratio(
+            "CAM with predictions, one image, 224 px", "bare forward pass of the CNN", 1.10,
+            lambda: core.explain(cnn, view, "cam", framing=GIVEN), bare(cnn, view), 3 * rounds,
+        ),
+        ratio(
+            "rollout with predictions, one image, 224 px", "bare fused forward pass of the ViT",
+            1.15, lambda: core.explain(vit, seen, "rollout", framing=GIVEN), bare(vit, seen),
+            rounds,
+        ),
+        ratio(
+            "gradient rollout, one image, 224 px", "bare fused forward pass of the ViT", 2.4,
+            lambda: core.explain(vit, seen, "gradient_rollout", TARGET, framing=GIVEN),
+            bare(vit, seen), rounds,
+        ),
+        ratio(
+            "gradient rollout, one image, 224 px",
+            "the usual way: unfused attention, hooks, gradients of all parameters", 0.70,
+            lambda: core.explain(vit, seen, "gradient_rollout", TARGET, framing=GIVEN),
+            usual_gradient_rollout(vit, seen), rounds,
+        ),
+    ]  # fmt: skip
+
+
+def usual_gradient_rollout(model: Model, view: Any) -> Callable[[], Tensor]:
+    """Gradient rollout as it is usually written: everything through autograd, full product."""
+    module = twin(model)
+    attention: list[Tensor] = []
+    gradients: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
+        attention.append(output)
+        output.register_hook(gradients.append)
+
+    for block in module.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(keep)
+
+    def call() -> Tensor:
+        attention.clear()
+        gradients.clear()
+        module.zero_grad()
+        module(model.normalise(view))[0, TARGET].backward()
+        with torch.no_grad():
+            result = torch.eye(attention[0].shape[-1], device=model.device)
+            for a, g in zip(attention, reversed(gradients), strict=True):
+                step = (a * g).mean(dim=1)[0].relu() + torch.eye(len(result), device=model.device)
+                result = step / step.sum(dim=-1, keepdim=True) @ result
+            return result[0, 1:]
+
+    return call
+
+
+def grad_cams(rounds: int) -> list[Row]:
+    """Grad-CAM against three packages, on the same weights, from the same fitted picture."""
+    cnn, _ = pair()
+    view, module = view_of(cnn), twin(cnn)
+    layer = module.bn2
+    theirs = GradCAM(model=module, target_layers=[layer])
+    other = TorchcamGradCAM(module, layer)
+    third = LayerGradCam(module, layer)
+    mine = "this project"
+
+    def torchcam() -> Tensor:
+        module.zero_grad()
+        return other(TARGET, module(cnn.normalise(view)))[0]
+
+    calls = {
+        mine: lambda: core.explain(cnn, view, "grad_cam", TARGET, framing=GIVEN),
+        "grad-cam": lambda: theirs(cnn.normalise(view), [ClassifierOutputTarget(TARGET)]),
+        "torchcam": torchcam,
+        "captum": lambda: third.attribute(cnn.normalise(view), TARGET),
+    }
+    times = medians(calls, 2 * rounds)
+    fastest = min(value for name, value in times.items() if name != mine)
+    return [
+        Row(
+            "Grad-CAM, one image, 224 px", "fastest of grad-cam, torchcam, captum",
+            times[mine] / fastest, reach=1.0, details=milliseconds(times),
+            note="grad-cam also resizes its map to the picture; ours comes with predictions",
+        )
+    ]  # fmt: skip
+
+
+# -- pages and sliders ----------------------------------------------------------------------------
+
+
+def whole_attention_page(model: Model, view: Any) -> core.Attention:
+    """Everything that the views of the Attention page read off one picture."""
+    seen = core.attention(model, view, GIVEN)
+    last = seen.layers - 1
+    heatmaps.limits(seen.mosaic(), 99)
+    assert seen.mass_on_prefix.size
+    heatmaps.mass_mask(seen.maps(last), 0.6)
+    seen.joints("min", 0.0)
+    for kind in PROJECTIONS:
+        for channel in range(7):
+            seen.projection(kind, last, 0, channel)  # type: ignore[arg-type]
+    seen.artifacts()
+    return seen
+
+
+def pages(rounds: int) -> list[Row]:
+    """What the Attention page needs, and one step of each slider."""
+    _, vit = pair()
+    view = view_of(vit)
+    found = [
+        ratio(
+            "everything that the Attention page shows for one image", "bare fused forward pass",
+            1.5, lambda: whole_attention_page(vit, view), bare(vit, view), rounds,
+        )
+    ]  # fmt: skip
+    recording = core.record(vit, view, GIVEN)
+    seen = core.attention(vit, recording)
+    last = seen.layers - 1
+    steps: dict[str, Callable[[], object]] = {
+        "fusion": lambda: core.explain(vit, recording, "rollout", fusion="min"),
+        "discard": lambda: core.explain(vit, recording, "rollout", discard=0.5),
+        "layers": lambda: core.explain(vit, recording, "rollout", layers=tuple(range(6))),
+        "layer": lambda: seen.maps(5),
+        "head": lambda: core.explain(vit, recording, "attention", layer=last, head=3),
+        "query": lambda: seen.mosaic((4, 7)),
+        "mask": lambda: seen.mask(last, 0.7),
+        "joint maps": lambda: seen.joints("mean", 0.5),
+    }
+    times = medians({**steps, "bare pass": bare(vit, view)}, rounds)
+    slowest = max(steps, key=lambda name: times[name])
+    found.append(
+        Row(
+            "a slider step after the first pass, 12 layers × 257 tokens: the slowest of all",
+            "bare fused forward pass", times[slowest] / times["bare pass"], reach=0.25,
+            details=milliseconds(times), note=f"the slowest is “{slowest}”",
+        )
+    )  # fmt: skip
+    return found
+
+
+def batches(rounds: int) -> list[Row]:
+    """64 pictures in one call against 64 calls."""
+    found = []
+    for model, method in zip(pair(), ("cam", "rollout"), strict=True):
+        views = [view_of(model)] * MANY
+
+        def together(model: Model = model, method: str = method, views: Any = views) -> object:
+            return core.explain(model, views, method, framing=GIVEN)
+
+        def alone(model: Model = model, method: str = method, views: Any = views) -> object:
+            return [core.explain(model, view, method, framing=GIVEN) for view in views]
+
+        def plain(model: Model = model, views: Any = views, size: int = 16) -> object:
+            with torch.inference_mode():
+                pixels = torch.cat([model.normalise(view) for view in views])
+                return [model.module(part) for part in pixels.split(size)]
+
+        times = medians(
+            {"batched": together, "single": alone, "bare, 16 at a time": plain,
+             "bare, single": lambda plain=plain: plain(size=1)},
+            max(2, rounds // 5),
+        )  # fmt: skip
+        hardware = times["bare, single"] / times["bare, 16 at a time"]
+        found.append(
+            Row(
+                f"{method}, {MANY} images at once: throughput", f"{MANY} single calls",
+                times["single"] / times["batched"], reach=1.3, at_most=False,
+                details=milliseconds(times),
+                note=f"the bare pass itself gains {hardware:.2f} × from batches on this hardware",
+            )
+        )  # fmt: skip
+    return found
+
+
+def half_precision(rounds: int) -> list[Row]:
+    """The same maps under autocast: time against float32, and how far the maps move."""
+    cnn, vit = pair()
+    kind = cnn.device.type
+    dtype = torch.float16 if kind == "cuda" else torch.bfloat16
+    found = []
+    for model, method in ((cnn, "cam"), (vit, "rollout"), (vit, "gradient_rollout")):
+        view = view_of(model)
+
+        def full(model: Model = model, method: str = method, view: Any = view) -> Any:
+            return core.explain(model, view, method, TARGET, framing=GIVEN)
+
+        def half(call: Callable[[], Any] = full) -> Any:
+            with torch.autocast(kind, dtype):
+                return call()
+
+        times = medians({"float32": full, "half": half}, rounds)
+        exact, rough = full().relevance, half().relevance
+        error = float(abs(rough - exact).max() / abs(exact).max())
+        found.append(
+            Row(
+                f"{method} in half precision ({str(dtype)[6:]}), one image, 224 px", "float32",
+                times["half"] / times["float32"], details=milliseconds(times),
+                note=f"largest error of the {method} map: {error:.2g} of its largest value",
+            )
+        )  # fmt: skip
+    return found

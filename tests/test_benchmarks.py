@@ -1,0 +1,78 @@
+"""The benchmarks measure what they say, and the README shows what they wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from builders import close
+
+import core
+from tests.benchmarks import memory, speed, timing
+from tests.benchmarks.__main__ import RESULTS, as_markdown, groups
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_readme_shows_the_results() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- benchmarks -->")[1].split("<!-- /benchmarks -->")[0]
+    result = json.loads(RESULTS.read_text(encoding="utf-8"))
+    lines = [line.replace(" ", "") for line in as_markdown(result).splitlines() if line]
+    found = [line.replace(" ", "") for line in shown.splitlines() if line]
+    assert [line for line in found if "--" not in line] == [x for x in lines if "--" not in x]
+
+
+def test_the_results_are_of_every_group() -> None:
+    result = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert {row["group"] for row in result["rows"]} >= set(groups(1, 1, half=False))
+    for row in result["rows"]:
+        assert row["value"] > 0
+        if row["reach"] is not None and not row["met"]:
+            assert row["note"], f"{row['what']} missed its target and does not say why"
+
+
+def test_calls_take_turns() -> None:
+    order: list[str] = []
+    timing.medians({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
+    assert order[-6:] == ["a", "b"] * 3
+
+
+@pytest.mark.parametrize(
+    ("value", "at_most", "met"), [(1.0, True, True), (1.2, True, False), (1.2, False, True)]
+)
+def test_targets(value: float, at_most: bool, met: bool) -> None:
+    assert timing.Row("a", "b", value, reach=1.1, at_most=at_most).met is met
+    assert timing.Row("a", "b", value).met is None
+
+
+def test_the_usual_way_gives_the_same_map() -> None:
+    """Otherwise its time would be the time of something else."""
+    _, vit = speed.pair()
+    view = speed.view_of(vit)
+    usual = speed.usual_gradient_rollout(vit, view)()
+    ours = core.explain(vit, view, "gradient_rollout", speed.TARGET, framing=speed.GIVEN)
+    close(ours.relevance.ravel(), usual, 1e-3)
+
+
+def test_the_bare_pass_answers_as_the_recorded_one() -> None:
+    for model in speed.pair():
+        view = speed.view_of(model)
+        logits = speed.bare(model, view)()[0].numpy()
+        assert (core.predict(model, view, framing=speed.GIVEN).logits == logits).all()
+
+
+def test_peak_memory_is_seen() -> None:
+    """A call that holds 200 MiB is measured as one that does."""
+    name = next(iter(memory.MODELS))
+    memory.CALLS["greedy"] = lambda model, view: torch.ones(200, 2**18).sum()
+    try:
+        rest = memory.resident("VmRSS")
+        found = memory.scenario(name, "greedy")
+    finally:
+        del memory.CALLS["greedy"]
+    assert rest > 0
+    assert 190 < found["rise"] < 260
+    assert found["one layer's attention"] == pytest.approx(6 * 1370**2 * 4 / 2**20)

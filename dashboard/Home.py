@@ -13,7 +13,7 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from dashboard import frame  # noqa: E402
+from dashboard import frame, memory  # noqa: E402
 
 st.set_page_config("Parallax", page_icon=":material/visibility:", layout="wide")
 
@@ -48,3 +48,4 @@ page = st.navigation(
     position="top",
 )
 frame.run(page)
+memory.give_back()

@@ -14,7 +14,7 @@ from core import heatmaps
 from core.explanations import Explanation
 from core.models import Model, VisionTransformer
 from core.recordings import Prediction
-from dashboard import animations, cache, panels, state
+from dashboard import animations, cache, controls, panels, state
 from dashboard.controls import Display
 from dashboard.state import Scene
 
@@ -35,7 +35,7 @@ def classes_picker(model: Model, shown: Sequence[str], prediction: Prediction) -
         range(model.classes),
         default=start,
         max_selections=4,
-        format_func=model.label,
+        format_func=controls.class_names(model.labels, model),
         key=f"classes-{model.spec.id}-{hash(tuple(start))}",
         help="Type to search any class by name. The first two are what the picture shows, or the "
         "model's own first answers.",

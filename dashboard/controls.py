@@ -20,6 +20,8 @@ from core.recordings import Prediction
 from dashboard import state
 from dashboard.figures import SEQUENTIAL
 
+HARDLY = " · hardly taught"
+
 
 def linked_select(
     label: str, options: Sequence[str], key: str, format_func: Callable[[str], str] = str,
@@ -199,8 +201,17 @@ def top_classes(
     )
 
 
-def class_picker(labels: Sequence[str], default: int, key: str) -> int:
-    """Search one class by name; what a table row or another page chose comes first."""
+def class_names(labels: Sequence[str], *models: Model) -> Callable[[int], str]:
+    """How class lists name a class: marked where a distilled head of a model hardly knows it."""
+    hardly = {model.label(index) for model in models for index in model.spec.hardly_taught}
+    return lambda index: labels[index] + (HARDLY if labels[index] in hardly else "")
+
+
+def class_picker(labels: Sequence[str], default: int, key: str, *models: Model) -> int:
+    """Search one class by name; what a table row or another page chose comes first.
+
+    Classes that one of ``models`` was hardly taught are marked.
+    """
     chosen = (state.chosen_classes(labels) or [default])[0]
     if st.session_state.get(f"_{key}") != chosen:
         st.session_state[key] = st.session_state[f"_{key}"] = chosen
@@ -212,10 +223,11 @@ def class_picker(labels: Sequence[str], default: int, key: str) -> int:
         st.selectbox(
             "Class",
             range(len(labels)),
-            format_func=lambda i: labels[i],
+            format_func=class_names(labels, *models),
             key=key,
             on_change=remember,
-            help="Type to search. Selecting a row of a table below does the same.",
+            help="Type to search. Selecting a row of a table below does the same. “Hardly taught”: "
+            "a distilled class head saw this class in fewer than three photographs.",
         )
     )
 

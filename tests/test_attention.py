@@ -295,6 +295,39 @@ def test_layer_that_was_not_recorded() -> None:
         core.attention(model, recording).maps(0)
 
 
+@pytest.mark.parametrize("name", VITS)
+def test_a_recording_without_values_serves_attention(name: str) -> None:
+    case, image = built(name), pictures(name, 1)[0]
+    whole = core.attention(case.model, image, GIVEN)
+    recording = core.record(case.model, image, GIVEN, values=False)
+    part = core.attention(case.model, recording)
+    np.testing.assert_array_equal(part.mosaic(), whole.mosaic())
+    np.testing.assert_array_equal(part.joints("max", 0.3), whole.joints("max", 0.3))
+    np.testing.assert_array_equal(part.projection("key", 1, 0, 0), whole.projection("key", 1, 0, 0))
+    if name != "torchvision":  # there all three follow from the layer's input
+        with pytest.raises(ParameterError, match="values of layer 1 were not recorded"):
+            part.projection("value", 1, 0, 0)
+        kept = sum(tensor.nbytes for tensor in recording.tensors.values())
+        all_of_it = core.record(case.model, image, GIVEN).tensors.values()
+        assert kept <= 2 / 3 * sum(tensor.nbytes for tensor in all_of_it)
+
+
+@pytest.mark.parametrize("name", VITS)
+def test_heads_in_turn_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many heads are rebuilt at a time."""
+    case = built(name)
+    images = pictures(name, 2)
+    calls = [("rollout", {"fusion": fusion}) for fusion in ("mean", "max", "min")]
+    calls += [(method, {}) for method in ("gradient_rollout", "transformer_attribution", "legrad")]
+    for method, params in calls:
+        found = []
+        for size in (1, 2**20):
+            monkeypatch.setattr("core.recordings.AT_A_TIME", size)
+            explanations = core.explain(case.model, images, method, framing=GIVEN, **params)
+            found.append(np.stack([one.relevance for one in explanations]))
+        close(found[0], found[1], 1e-5)
+
+
 def test_unfused_attention_differs_between_layers() -> None:
     """The reference itself is not one and the same map, or the tests above would prove little."""
     case = built("timm")

@@ -206,8 +206,43 @@ def test_card_states_what_was_measured() -> None:
     for part in ("natural", "cutouts"):
         assert card[part]["n"] > 200
         assert 0 < card[part]["top1"] <= card[part]["top5"] <= 1
-    assert 0 < card["classes_taught"] <= 1000
+    files = card["source_files_of_class"]
+    assert len(files) == 1000
+    assert card["classes_taught"] == sum(count > 0 for count in files)
+    assert card["classes_taught_well"] == sum(count >= 3 for count in files)
     assert card["samples"]["chelsea.jpg"]["top5"] is True
+    shipped = card["calibration"]["shipped"]
+    assert 0 < shipped["error"] < 0.2
+    assert sum(one["share"] for one in shipped["bins"]) == pytest.approx(1, abs=0.01)
+
+
+def test_card_states_where_class_specific_maps_fall() -> None:
+    card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
+    measured = card["composites"]
+    assert measured["pictures"] >= 200
+    assert 0 < measured["pictures_known"] <= measured["pictures"]
+    found = {(row["method"], *row["parameters"].values()): row for row in measured["methods"]}
+    wanted = {"cam", "gradient_rollout", "transformer_attribution", "legrad", "rollout"}
+    assert {method for method, *_ in found} == wanted
+    blind = found["rollout", "min"]["all"]
+    assert (blind["share"], blind["both_right"]) == (0.5, 0.0)
+    assert found["cam",]["all"]["share"] > 0.7
+    for method in ("gradient_rollout", "transformer_attribution"):
+        row = found[method,]["all"]
+        assert row["share"] - 4 * row["error"] > blind["share"]
+
+
+def test_readmes_show_the_tables_of_the_card() -> None:
+    """What the script would write now is what stands there."""
+    import describe_files
+
+    for path, name, table in (
+        (DATA / "README.md", "head", describe_files.head_table()),
+        (DATA.parent / "README.md", "maps", describe_files.maps_table()),
+    ):
+        text = path.read_text(encoding="utf-8")
+        shown = text.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
+        assert shown.split() == table.split(), f"run data/describe_files.py: {name}"
 
 
 def test_readme_lists_every_file_with_its_checksum(samples: list[dict[str, Any]]) -> None:
@@ -231,9 +266,9 @@ def test_readme_lists_every_file_with_its_checksum(samples: list[dict[str, Any]]
 
 
 def test_readme_repeats_the_card() -> None:
-    text = (DATA / "README.md").read_text(encoding="utf-8")
+    text = " ".join((DATA.parent / "README.md").read_text(encoding="utf-8").split())
     card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
-    for part in ("natural", "cutouts"):
-        figures = card[part]
-        assert f"| {figures['top1']:.3f} | {figures['top5']:.3f} | {figures['n']} |" in text
-    assert f"{card['classes_taught']} different classes" in text
+    natural, cutouts = card["natural"], card["cutouts"]
+    assert f"{natural['top1']:.0%} of natural crops".replace("%", " %") in text
+    assert f"{cutouts['top1']:.0%} of cut-outs".replace("%", " %") in text
+    assert f"{card['classes_taught']} of the 1,000 classes" in text

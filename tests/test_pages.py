@@ -62,6 +62,22 @@ def test_compare_shows_both_maps_on_the_same_view_with_top_five() -> None:
     assert any("not trained on the same data" in box.value for box in app.info)
 
 
+def test_class_lists_mark_what_a_distilled_head_hardly_knows() -> None:
+    import core
+
+    hardly = next(s for s in core.catalog() if s.id == "dinov2-small").hardly_taught
+    assert 0 < len(hardly) < 1000
+    for page in ("compare", "gradient_rollout", "activation_maximization"):
+        app = healthy(start(page))
+        picker = (
+            app.multiselect[0]
+            if page == "gradient_rollout"
+            else app.selectbox(key=("class" if page == "compare" else "maximized"))
+        )
+        marked = {i for i, name in enumerate(picker.options) if name.endswith("· hardly taught")}
+        assert marked == hardly
+
+
 def test_choosing_a_class_changes_the_class_map_and_not_the_rollout() -> None:
     app = healthy(start(image="cat-beside-cup", fit="whole"))
     app.selectbox(key="class").set_value(285).run()

@@ -16,6 +16,9 @@ from core.errors import CatalogueError, UnknownModel
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT_IN = Path(__file__).with_name("catalogue.toml")
 WEIGHTS = ROOT / "data" / "weights"
+HARDLY_TAUGHT = 3
+"""Photographs below which a distilled head hardly knows a class."""
+
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
 
@@ -92,19 +95,38 @@ class ModelSpec:
         """What was measured of a distilled head, as sentences; empty without a card."""
         if not self.card:
             return ""
-        card = json.loads((WEIGHTS / self.card).read_text(encoding="utf-8"))
+        card = _card(self.card)
         natural, cutouts = card["natural"], card["cutouts"]
         return (
             f"Measured on held-out pictures where the teacher is above {card['confident']:.0%}: "
             f"its first answer is the teacher's in {natural['top1']:.0%} of {natural['n']} natural "
             f"crops and {cutouts['top1']:.0%} of {cutouts['n']} cut-outs (among its first five in "
             f"{natural['top5']:.0%} and {cutouts['top5']:.0%}). {card['classes_taught']} of 1,000 "
-            "classes were ever taught with a probability above that; distrust it on the others."
+            f"classes were ever taught with a probability above that, and "
+            f"{card['classes_taught_well']} by three photographs or more; the class lists mark the "
+            "others as hardly taught: distrust it there."
         )
+
+    @property
+    def hardly_taught(self) -> frozenset[int]:
+        """Classes that a distilled head saw in fewer than three photographs; empty without a card.
+
+        Such a class may be meant by the head only by way of others that resemble it.
+        """
+        if not self.card:
+            return frozenset()
+        files = _card(self.card)["source_files_of_class"]
+        return frozenset(index for index, count in enumerate(files) if count < HARDLY_TAUGHT)
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""
         return bool(self.trained_on) and self.trained_on == other.trained_on
+
+
+@lru_cache(maxsize=8)
+def _card(name: str) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((WEIGHTS / name).read_text(encoding="utf-8"))
+    return card
 
 
 def read_catalogue(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:

@@ -24,6 +24,7 @@ from tests.benchmarks import application, dreams, memory, speed, timing
 from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
+README = Path(__file__).resolve().parents[2] / "README.md"
 PACKAGES = ("torch", "torchvision", "timm", "streamlit", "grad-cam", "torchcam", "captum", "Horama")
 
 
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     parser.add_argument("--half", action="store_true", help="half precision beside float32")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
     parser.add_argument("--only", nargs="*", help="groups to measure; the rest keeps its figures")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -102,23 +104,26 @@ def main() -> None:
     chosen = arguments.only or list(known)
     if unknown := set(chosen) - set(known):
         parser.error(f"unknown groups {', '.join(unknown)}; choose from {', '.join(known)}")
-    before: dict[str, list[Any]] = {}
+    groups_measured: dict[str, list[Any]] = {}
     if arguments.only and arguments.json.exists():
         for row in json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]:
-            before.setdefault(row["group"], []).append(row)
-    rows: list[dict[str, Any]] = []
+            groups_measured.setdefault(row["group"], []).append(row)
+    result: dict[str, Any] = {}
     for name, measure in known.items():
-        if name not in chosen:
-            rows += before.get(name, [])
-            continue
-        print(f"{name} …", file=sys.stderr, flush=True)
-        for row in measure():
-            rows.append({"group": name, **dataclasses.asdict(row), "met": row.met})
-    result = {"machine": machine(arguments.threads, arguments.rounds), "rows": rows}
-    arguments.json.write_text(
-        json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+        if name in chosen:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            groups_measured[name] = [
+                {"group": name, **dataclasses.asdict(row), "met": row.met} for row in measure()
+            ]
+        rows = [row for group in known for row in groups_measured.get(group, [])]
+        result = {"machine": machine(arguments.threads, arguments.rounds), "rows": rows}
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        arguments.json.write_text(text, encoding="utf-8")
     print(as_markdown(result))
+    if arguments.readme:
+        before, start, rest = README.read_text(encoding="utf-8").partition("<!-- benchmarks -->\n")
+        _, end, after = rest.partition("<!-- /benchmarks -->")
+        README.write_text(f"{before}{start}{as_markdown(result)}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+"""Memory that nobody uses goes back to the system."""
+
+from __future__ import annotations
+
+import platform
+import threading
+
+import numpy as np
+import pytest
+
+from dashboard import memory
+from tests.benchmarks.memory import resident
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed")
+def test_what_a_thread_freed_is_given_back() -> None:
+    """Small blocks below one that stays are what the C library keeps."""
+    stays: list[object] = []
+
+    def work() -> None:
+        blocks = [np.ones(16_000, dtype=np.uint8) for _ in range(6_000)]
+        stays.append(blocks[-1])
+        del blocks
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    before = resident("VmRSS")
+    memory.give_back()
+    assert resident("VmRSS") < before - 50
+
+
+def test_a_system_without_the_function_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_library", lambda: None)
+    assert memory.give_back() is False

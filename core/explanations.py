@@ -203,10 +203,14 @@ def _record(
     request: GradientRequest | None,
 ) -> Recording:
     """A pass that keeps no more than the method needs: values are for gradients only."""
-    layer = getattr(parameters, "layer", None)
-    layers = [layer] if isinstance(layer, int) else getattr(parameters, "layers", None)
-    if request is not None:
+    if request is not None or not isinstance(model, VisionTransformer):
         return record(model, images, framing, request=request)
+    if hasattr(parameters, "layer"):
+        layers: Sequence[int] | None = [
+            model.depth - 1 if parameters.layer is None else parameters.layer
+        ]
+    else:
+        layers = getattr(parameters, "layers", None)
     return record(model, images, framing, layers=layers, values=False)
 
 

@@ -30,8 +30,8 @@ from core.models.convnet import ConvNet
 REMEMBERED_GRADIENTS = 4
 """Targets whose gradients one recording keeps, least recently used dropped first."""
 
-AT_A_TIME = 4 * 2**20
-"""Bytes of attention that are rebuilt at once; what fits into a cache is also what is fast."""
+AT_A_TIME = {"cpu": 4 * 2**20, "cuda": 256 * 2**20, "mps": 64 * 2**20}
+"""Bytes of attention that are rebuilt at once; on a CPU what fits into its cache is fastest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,18 +215,17 @@ class Recording:
                 f"Layer {layer} does not exist in {model.spec.title}; "
                 f"choose 0 to {model.depth - 1}."
             )
-        whole = all(name in self.tensors for name in model.attention_names(layer))
-        part = all(name in self.tensors for name in model.attention_names(layer, values=False))
-        if not (whole or part):
-            raise ParameterError(f"Layer {layer} was not recorded in this pass.")
-        if values and not whole:
-            raise ParameterError(f"The values of layer {layer} were not recorded in this pass.")
+        kinds = (True,) if values else (True, False)
+        names = [model.attention_names(layer, kind) for kind in kinds]
+        if not any(all(name in self.tensors for name in needed) for needed in names):
+            what = f"The values of layer {layer} were" if values else f"Layer {layer} was"
+            raise ParameterError(f"{what} not recorded in this pass; record it anew.")
         return model
 
     def in_turn(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """Split (batch, heads, tokens, channels) so that the attention of a part stays small."""
         batch, _, tokens, _ = tensor.shape
-        count = max(1, AT_A_TIME // (4 * batch * tokens**2))
+        count = max(1, AT_A_TIME[tensor.device.type] // (4 * batch * tokens**2))
         return tuple(torch.split(tensor, count, dim=1))
 
     def heads(self, layer: int) -> Iterator[Tensor]:
@@ -360,7 +359,7 @@ def record(
         Layers of a transformer to keep; all by default. Fewer need less memory.
     values
         Whether to keep the values beside queries and keys. Attention and rollout do without, which
-        saves a third of what is kept; gradients and value pictures do not.
+        saves a third of what is kept in most families; gradients and value pictures do not.
     request
         Gradients that are certain to be asked for: their graph is built in this same pass.
 

@@ -47,5 +47,7 @@ page = st.navigation(
     ],
     position="top",
 )
-frame.run(page)
-memory.give_back()
+try:
+    frame.run(page)
+finally:  # also where the page stopped early or started anew
+    memory.give_back()

@@ -28,9 +28,6 @@ from core.recordings import Recording
 from core.samples import Sample
 from dashboard.state import Picture, Scene
 
-MOST_SCANNED = 1600
-"""Patches up to which artifacts are looked for: the scan needs every layer's full attention."""
-
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
 
@@ -165,14 +162,12 @@ def _artifacts(
     model_id: str, pair: tuple[str, str], digest: str, framing: Framing, _scene: Scene
 ) -> Mask:
     seen = attention(_scene)
-    if seen.grid[0] * seen.grid[1] > MOST_SCANNED:
-        return np.zeros(seen.grid, dtype=np.bool_)
     with admitted():
         return seen.artifacts()
 
 
 def artifacts(scene: Scene) -> Mask:
-    """Artifact patches of the scene's transformer; not looked for beyond `MOST_SCANNED` patches."""
+    """Artifact patches of the scene's transformer, looked for in every layer's full attention."""
     pair = (scene.vit.id, scene.cnn.id)
     return _artifacts(scene.vit.id, pair, scene.picture.digest, scene.framing, scene)
 

@@ -38,7 +38,7 @@ def classes_picker(model: Model, shown: Sequence[str], prediction: Prediction) -
         format_func=controls.class_names(model.labels, model),
         key=f"classes-{model.spec.id}-{hash(tuple(start))}",
         help="Type to search any class by name. The first two are what the picture shows, or the "
-        "model's own first answers.",
+        f"model's own first answers. {controls.HARDLY_HELP}",
     )
 
 

@@ -21,6 +21,10 @@ from dashboard import state
 from dashboard.figures import SEQUENTIAL
 
 HARDLY = " · hardly taught"
+HARDLY_HELP = (
+    "“Hardly taught”: the ViT learned its class names from the CNN's answers and saw this class in "
+    "hardly any picture, so do not trust its maps for it."
+)
 
 
 def linked_select(
@@ -226,8 +230,7 @@ def class_picker(labels: Sequence[str], default: int, key: str, *models: Model) 
             format_func=class_names(labels, *models),
             key=key,
             on_change=remember,
-            help="Type to search. Selecting a row of a table below does the same. “Hardly taught”: "
-            "a distilled class head saw this class in fewer than three photographs.",
+            help=f"Type to search. Selecting a row of a table below does the same. {HARDLY_HELP}",
         )
     )
 

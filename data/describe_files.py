@@ -159,8 +159,9 @@ def maps_table() -> str:
     measured = card()["composites"]
     known = measured["pictures_known"]
     lines = [
-        f"| map | share on the right object, {measured['pictures']} pictures | both classes right "
-        f"| the same where the ViT knows both objects ({known}) | both right |",
+        f"| map | share on the right object, {measured['pictures']} pictures of "
+        f"{measured['objects']} kinds of objects | both classes right | share where each object's "
+        f"class is among the ViT's first five for it alone, {known} pictures | both right |",
         "|---|---|---|---|---|",
     ]
     for row in measured["methods"]:

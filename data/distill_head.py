@@ -13,6 +13,7 @@ cache in chunks, so that a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import time
@@ -34,8 +35,8 @@ from build_weights import (
     write_checksums,
 )
 from distill_pictures import draw
-from head_fit import Table, calibrate, fit_best, probabilities
-from head_measures import HARDLY, agreement, calibration, draw_reliability, taught
+from head_fit import SURE, Table, calibrate, fit_best, probabilities
+from head_measures import HARDLY, agreement, calibration, draw_reliability, taught, weights
 from picture_sources import CUTOUT, NATURAL, SIDE, SPLITS, Source, collect, split
 from PIL import Image
 from safetensors.torch import load_file
@@ -44,7 +45,6 @@ from torch import Tensor, nn
 SEED = 20
 CHUNK = 512
 BATCH = 16
-CONFIDENT = 0.3
 KEEP_UNSURE = 0.3
 MOST_OF_A_CLASS = 6
 MIDDLE = 0.875
@@ -148,7 +148,7 @@ def chosen_rows(logits: Tensor, train: np.ndarray, rng: np.random.Generator) -> 
         Rows that are kept, rising.
     """
     best, first = logits.softmax(-1).max(-1)
-    sure = best.numpy() > CONFIDENT
+    sure = best.numpy() > SURE
     crowd = np.bincount(first.numpy()[sure & train], minlength=logits.shape[1])
     chance = np.where(train, np.minimum(1.0, MOST_OF_A_CLASS / np.maximum(crowd, 1))[first], 1.0)
     chance = np.where(sure, chance, KEEP_UNSURE)
@@ -204,6 +204,27 @@ def make_chunk(
     }
 
 
+def check_recipe(sources: list[Source], path: Path) -> None:
+    """Refuse a cache whose features were made of other pictures or in another way.
+
+    Parameters
+    ----------
+    sources : list of Source
+        The source pictures.
+    path : pathlib.Path
+        File in the cache that holds the recipe's digest; written where there is none.
+    """
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(f"{source.name} {source.family} {source.image.size}\n".encode())
+    for script in ("distill_pictures.py", "picture_sources.py"):
+        digest.update((HERE / script).read_bytes())
+    digest.update(repr((SEED, CHUNK, KEEP_UNSURE, MOST_OF_A_CLASS, MIDDLE, SPLIT_SHARES)).encode())
+    if path.exists() and path.read_text(encoding="utf-8") != digest.hexdigest():
+        raise SystemExit(f"{path.parent} holds features of another recipe; choose an empty folder.")
+    path.write_text(digest.hexdigest(), encoding="utf-8")
+
+
 def features(count: int, pictures: Path, cache: Path) -> Table:
     """Fill the cache up to the wanted number of pictures and read it.
 
@@ -222,22 +243,18 @@ def features(count: int, pictures: Path, cache: Path) -> Table:
         Features and soft labels.
     """
     cache.mkdir(parents=True, exist_ok=True)
+    sources = collect(pictures)
+    check_recipe(sources, cache / "recipe.sha256")
     chunks: list[dict[str, np.ndarray]] = []
-    state: tuple[list[Source], dict[str, dict[str, list[list[int]]]]] | None = None
     models = None
     total = 0
     started = time.perf_counter()
     while total < count:
         path = cache / f"chunk-{len(chunks):04d}.npz"
         if not path.exists():
-            if state is None:
-                sources = collect(pictures)
-                state = (sources, split(sources))
-                models = open_models(WEIGHTS)
-                started = time.perf_counter()
-            assert models is not None
+            models = models or open_models(WEIGHTS)
             partial = path.with_suffix(".part.npz")
-            np.savez(partial, **make_chunk(len(chunks), *state, models))
+            np.savez(partial, **make_chunk(len(chunks), sources, split(sources), models))
             partial.rename(path)
             print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
         with np.load(path) as stored:
@@ -285,7 +302,7 @@ def on_samples(head: nn.Linear) -> dict[str, dict[str, object]]:
 
 
 def make_card(table: Table, head: nn.Linear, settings: dict[str, float | bool]) -> dict[str, Any]:
-    """Calibrate the head and measure it; nothing of this was seen while it was fitted.
+    """Calibrate the head on the validation pictures and measure it on the held-out ones.
 
     Parameters
     ----------
@@ -297,9 +314,10 @@ def make_card(table: Table, head: nn.Linear, settings: dict[str, float | bool]) 
         How it was fitted.
     """
     train, validation, test = (table.part(name) for name in SPLITS)
-    before = calibration(head, test, 1 / KEEP_UNSURE)
-    scale = calibrate(head, validation)
-    after = calibration(head, test, 1 / KEEP_UNSURE)
+    weight = weights(test, 1 / KEEP_UNSURE)
+    before = calibration(head, test, weight)
+    scale = calibrate(head, validation, weights(validation, 1 / KEEP_UNSURE))
+    after = calibration(head, test, weight)
     draw_reliability(before, after, HERE / RELIABILITY)
     files = taught(train)
     return {
@@ -314,7 +332,8 @@ def make_card(table: Table, head: nn.Linear, settings: dict[str, float | bool]) 
         "source_files": int(np.unique(table.source).size),
         "source_files_held_out": int(np.unique(test.source).size),
         "settings": {**settings, "scale": round(scale, 2)},
-        "confident": CONFIDENT,
+        "confident": SURE,
+        "hardly_below": HARDLY,
         **agreement(head, test, files),
         "classes_taught": int((files > 0).sum()),
         "classes_taught_well": int((files >= HARDLY).sum()),
@@ -338,9 +357,9 @@ def main() -> None:
     head, settings = fit_best(table, classes, SEED)
     card = make_card(table, head, settings)
     (WEIGHTS / CARD_FILE).write_text(card_text(card), encoding="utf-8")
-    weights = load_file(WEIGHTS / VIT_FILE)
-    weights.update(to_half({"head.weight": head.weight.data, "head.bias": head.bias.data}))
-    save_weights(weights, WEIGHTS / VIT_FILE)
+    file = load_file(WEIGHTS / VIT_FILE)
+    file.update(to_half({"head.weight": head.weight.data, "head.bias": head.bias.data}))
+    save_weights(file, WEIGHTS / VIT_FILE)
     write_checksums()
     left_out = ("samples", "source_files_of_class", "calibration")
     print(json.dumps({k: v for k, v in card.items() if k not in left_out}, indent=2))

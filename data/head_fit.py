@@ -20,6 +20,9 @@ TEMPERATURES = (1.0, 2.0)
 LEARNING_RATES = (5e-4, 1e-3)
 WEIGHT_DECAYS = (0.1, 1.0)
 SURE = 0.3
+"""Probability above which the teacher is sure of its first class."""
+
+FACTORS = torch.linspace(0.4, 2.5, 43)
 
 
 @dataclass
@@ -73,8 +76,29 @@ def probabilities(head: nn.Linear, tokens: Tensor) -> Tensor:
     return head(tokens).softmax(-1)
 
 
+def scaled_losses(head: nn.Linear, table: Table, weight: Tensor) -> Tensor:
+    """Return the cross-entropy against the teacher's soft labels for each of `FACTORS`.
+
+    Parameters
+    ----------
+    head : torch.nn.Linear
+        The student's head, whose scores are multiplied by the factor.
+    table : Table
+        Pictures to measure on.
+    weight : torch.Tensor
+        What each picture counts, (pictures,).
+    """
+    target = table.probabilities()
+    weight = weight / weight.sum()
+    with torch.inference_mode():
+        scores = head(table.inputs())
+        return torch.stack(
+            [-(weight @ (target * (scores * f).log_softmax(-1)).sum(-1)) for f in FACTORS]
+        )
+
+
 def sure_loss(head: nn.Linear, table: Table) -> float:
-    """Return the cross-entropy against the teacher's soft labels where the teacher is sure.
+    """Return the loss where the teacher is sure, at the scale that suits the head best.
 
     Parameters
     ----------
@@ -83,11 +107,8 @@ def sure_loss(head: nn.Linear, table: Table) -> float:
     table : Table
         Pictures to measure on.
     """
-    target = table.probabilities()
-    rows = target.amax(-1) > SURE
-    with torch.inference_mode():
-        scores = head(table.inputs()[rows]).log_softmax(-1)
-    return float(-(target[rows] * scores).sum(-1).mean())
+    sure = table.probabilities().amax(-1) > SURE
+    return float(scaled_losses(head, table, sure.float()).min())
 
 
 def ridge(tokens: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +191,8 @@ def fit(
     basis = basis / basis.norm(dim=1).mean()
     change = nn.Parameter(torch.zeros(basis.shape[1], tokens.shape[1]))
     bias = nn.Parameter(bias)
-    optimiser = torch.optim.AdamW([change, bias], lr=settings.rate, weight_decay=settings.decay)
+    groups = [{"params": [change]}, {"params": [bias], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=settings.decay)
     steps = EPOCHS * -(-len(tokens) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     best: tuple[nn.Linear, int, float] | None = None
@@ -194,7 +216,7 @@ def fit(
     return best
 
 
-def calibrate(head: nn.Linear, table: Table) -> float:
+def calibrate(head: nn.Linear, table: Table, weight: Tensor) -> float:
     """Scale the head so that its probabilities fit the teacher's best, and return the factor.
 
     Parameters
@@ -203,13 +225,10 @@ def calibrate(head: nn.Linear, table: Table) -> float:
         Changed in place.
     table : Table
         Pictures that the head was not fitted to.
+    weight : torch.Tensor
+        What each picture counts, (pictures,).
     """
-    target = table.probabilities()
-    factors = torch.linspace(0.4, 2.5, 106)
-    with torch.inference_mode():
-        scores = head(table.inputs())
-        losses = [float(-(target * (scores * f).log_softmax(-1)).sum(-1).mean()) for f in factors]
-    factor = float(factors[int(np.argmin(losses))])
+    factor = float(FACTORS[int(scaled_losses(head, table, weight).argmin())])
     with torch.no_grad():
         head.weight.mul_(factor)
         head.bias.mul_(factor)

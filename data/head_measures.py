@@ -92,7 +92,21 @@ def agreement(head: nn.Linear, table: Table, sources: np.ndarray) -> dict[str, A
     return out
 
 
-def calibration(head: nn.Linear, table: Table, weight_of_unsure: float) -> dict[str, Any]:
+def weights(table: Table, weight_of_unsure: float) -> Tensor:
+    """Return what each picture counts, so that the table is like the pictures that were drawn.
+
+    Parameters
+    ----------
+    table : Table
+        Pictures; crops of photographs count, cut-outs do not.
+    weight_of_unsure : float
+        How many pictures each one stands for of which the teacher is not sure.
+    """
+    sure = table.probabilities().amax(-1) > SURE
+    return torch.where(sure, 1.0, weight_of_unsure) * torch.from_numpy(table.natural)
+
+
+def calibration(head: nn.Linear, table: Table, weight: Tensor) -> dict[str, Any]:
     """Measure whether the student is as often right as its probability says.
 
     "Right" is to name the teacher's first class. The expected calibration error is the mean
@@ -103,20 +117,17 @@ def calibration(head: nn.Linear, table: Table, weight_of_unsure: float) -> dict[
     head : torch.nn.Linear
         The student's head.
     table : Table
-        Held-out pictures; crops of photographs are used.
-    weight_of_unsure : float
-        How many pictures each one stands for of which the teacher is not sure.
+        Held-out pictures.
+    weight : torch.Tensor
+        What each picture counts, (pictures,).
 
     Returns
     -------
     dict
         ``error``, and ``bins`` with bounds, share of pictures, mean probability and agreement.
     """
-    rows = torch.from_numpy(table.natural)
-    best, first = (values[rows] for values in table.probabilities().max(-1))
-    confidence, guess = probabilities(head, table.inputs()[rows]).max(-1)
-    right = (guess == first).float()
-    weight = torch.where(best > SURE, 1.0, weight_of_unsure)
+    confidence, guess = probabilities(head, table.inputs()).max(-1)
+    right = (guess == table.probabilities().argmax(-1)).float()
     weight = weight / weight.sum()
     place = (confidence * BINS).long().clamp_max(BINS - 1)
     bins, error = [], 0.0
@@ -134,7 +145,7 @@ def calibration(head: nn.Linear, table: Table, weight_of_unsure: float) -> dict[
                 "share": round(share, 3),
                 "probability": round(mean, 3),
                 "agreement": round(hit, 3),
-                "n": int(chosen.sum()),
+                "n": int((chosen & (weight > 0)).sum()),
             }
         )
     return {"error": round(error, 3), "bins": bins}

@@ -6,7 +6,8 @@ side on a held-out photograph; the map of each one's class should lie on it and 
     python data/measure_maps.py --pictures pictures
 
 An object's class is what the convolutional network answers to it alone on the same ground; objects
-of which it is not sure are left out. The pictures are not shipped, the figures go into the card.
+of which it is not sure, and answers that it gives to the bare ground, are left out. That favours
+the convolutional network. The pictures are not shipped, the figures go into the card.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from distill_head import CARD_FILE, WEIGHTS, card_text
 from distill_pictures import random_crop
+from head_fit import SURE
 from picture_sources import CUTOUT, NATURAL, SIDE, Source, collect, split
 
 import core
@@ -35,7 +36,7 @@ from core.models import Model
 
 SEED = 7
 WANTED = 240
-LEAST = 0.3
+REPLICATES = 2000
 GIVEN = core.Framing("given")
 HALF = SIDE // 2
 METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -56,6 +57,8 @@ class Composite:
     ----------
     image : PIL.Image.Image
         224 by 224 pixels.
+    ground : PIL.Image.Image
+        The same without the objects.
     alone : tuple of PIL.Image.Image
         The same with the left object only, and with the right one only.
     masks : tuple of numpy.ndarray
@@ -63,6 +66,7 @@ class Composite:
     """
 
     image: Image.Image
+    ground: Image.Image
     alone: tuple[Image.Image, Image.Image]
     masks: tuple[np.ndarray, np.ndarray]
 
@@ -95,7 +99,7 @@ def compose(
         mask = Image.new("L", (SIDE, SIDE))
         mask.paste(small.getchannel("A"), (left, top))
         masks.append(np.asarray(mask) > 127)
-    return Composite(both, (alone[0], alone[1]), (masks[0], masks[1]))
+    return Composite(both, ground, (alone[0], alone[1]), (masks[0], masks[1]))
 
 
 def coverage(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -113,32 +117,36 @@ def share(relevance: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
     return on_right / (on_right + on_wrong) if on_right + on_wrong else 0.5
 
 
-def composites(
-    sources: list[Source], rng: np.random.Generator
-) -> list[tuple[Callable[[], Composite], tuple[int, int]]]:
-    """Return recipes for pictures of every pair of held-out cut-outs, in random order."""
-    families = split(sources)["test"]
-    cutouts = [index for family in families[CUTOUT] for index in family]
-    grounds = [index for family in families[NATURAL] for index in family]
+def pairs_of(sources: list[Source], rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Return every pair of held-out cut-outs of two families, in random order."""
+    cutouts = [index for family in split(sources)["test"][CUTOUT] for index in family]
     pairs = [
         pair
         for pair in itertools.combinations(cutouts, 2)
         if sources[pair[0]].family != sources[pair[1]].family
     ]
-    rng.shuffle(pairs)
-    found = []
-    for first, second in pairs:
+    return [pairs[place] for place in rng.permutation(len(pairs))]
 
-        def make(first: int = first, second: int = second) -> Composite:
-            ground = random_crop(sources[rng.choice(grounds)].image, rng, 0.3)
-            return compose((sources[first].image, sources[second].image), ground, rng)
 
-        found.append((make, (first, second)))
-    return found
+def classes_of(cnn: Model, composite: Composite) -> list[int] | None:
+    """Return the classes of the left and the right object, if they are beyond doubt.
+
+    Parameters
+    ----------
+    cnn : core.models.Model
+        The network that names them.
+    composite : Composite
+        The picture.
+    """
+    views = [*composite.alone, composite.ground]
+    left, right, ground = core.predict(cnn, views, framing=GIVEN)
+    if len({left.top, right.top, ground.top}) < 3:
+        return None
+    return [left.top, right.top] if min(p.probabilities[0] for p in (left, right)) > SURE else None
 
 
 def measure(cnn: Model, vit: Model, sources: list[Source]) -> dict[str, Any]:
-    """Measure every method on the first pairs whose two classes the teacher is sure of.
+    """Measure every method on the first pairs whose two classes are beyond doubt.
 
     Parameters
     ----------
@@ -150,39 +158,41 @@ def measure(cnn: Model, vit: Model, sources: list[Source]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Number of pictures, and for each method the mean share on the right object, its standard
-        error, and the share of pictures in which the maps of both classes lie on their objects;
-        over all pictures, and over those where the transformer knows both objects alone.
+        Number of pictures and of objects, and what :func:`summary` says of each method, over all
+        pictures and over those where the class of each object alone is among the transformer's
+        first five.
     """
     rng = np.random.default_rng(SEED)
-    rows: list[dict[str, Any]] = []
-    for make, _ in composites(sources, rng):
-        if len(rows) == WANTED:
+    grounds = [index for family in split(sources)["test"][NATURAL] for index in family]
+    shares_found: list[list[tuple[float, float]]] = []
+    families: list[tuple[str, str]] = []
+    known: list[bool] = []
+    for pair in pairs_of(sources, rng):
+        if len(known) == WANTED:
             break
-        composite = make()
-        answers = core.predict(cnn, list(composite.alone), framing=GIVEN)
-        classes = [answer.top for answer in answers]
-        if classes[0] == classes[1] or min(a.probabilities[0] for a in answers) < LEAST:
+        ground = random_crop(sources[rng.choice(grounds)].image, rng, 0.3)
+        composite = compose((sources[pair[0]].image, sources[pair[1]].image), ground, rng)
+        classes = classes_of(cnn, composite)
+        if classes is None or min(mask.mean() for mask in composite.masks) < 0.02:
             continue
-        if min(mask.sum() for mask in composite.masks) < 0.02 * SIDE**2:
-            continue
-        students = core.predict(vit, list(composite.alone), framing=GIVEN)
-        known = all(
-            wanted in student.indices for wanted, student in zip(classes, students, strict=True)
-        )
-        rows.append({"known": known, "shares": shares(cnn, vit, composite, classes)})
-        if len(rows) % 40 == 0:
-            print(f"{len(rows)} of {WANTED}", flush=True)
+        answers = core.predict(vit, list(composite.alone), framing=GIVEN)
+        known.append(all(c in a.indices for c, a in zip(classes, answers, strict=True)))
+        families.append((sources[pair[0]].family, sources[pair[1]].family))
+        shares_found.append(shares(cnn, vit, composite, classes))
+        if len(known) % 40 == 0:
+            print(f"{len(known)} of {WANTED}", flush=True)
+    values, chosen = np.array(shares_found), np.array(known)
     return {
-        "pictures": len(rows),
-        "pictures_known": sum(row["known"] for row in rows),
+        "pictures": len(known),
+        "pictures_known": int(chosen.sum()),
+        "objects": len(set(itertools.chain(*families))),
         "methods": [
             {
                 "model": family,
                 "method": name,
                 "parameters": parameters,
-                "all": summary([row["shares"][place] for row in rows]),
-                "known": summary([row["shares"][place] for row in rows if row["known"]]),
+                "all": summary(values[:, place], families),
+                "known": summary(values[chosen, place], list(itertools.compress(families, known))),
             }
             for place, (family, name, parameters) in enumerate(METHODS)
         ],
@@ -207,13 +217,32 @@ def shares(
     return found
 
 
-def summary(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    """Return mean share, its standard error over pictures, and how often both are above half."""
-    means = np.mean(pairs, axis=1)
+def summary(pairs: np.ndarray, families: list[tuple[str, str]]) -> dict[str, float]:
+    """Return the mean share, its standard error, and how often both classes are above half.
+
+    The same objects appear in many pictures, so the error is a bootstrap over families of objects
+    and not over pictures: each replicate draws families with replacement, and a picture counts as
+    often as both of its families were drawn, multiplied.
+
+    Parameters
+    ----------
+    pairs : numpy.ndarray
+        (pictures, 2) shares for the left and the right class; at least one picture.
+    families : list of tuple of str
+        Families of the two objects of each picture.
+    """
+    means = pairs.mean(axis=1)
+    names = sorted(set(itertools.chain(*families)))
+    places = np.array([[names.index(one), names.index(other)] for one, other in families])
+    rng = np.random.default_rng(SEED)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), REPLICATES)
+    weight = counts[:, places[:, 0]] * counts[:, places[:, 1]]
+    drawn = weight.sum(axis=1) > 0
+    replicates = (weight @ means)[drawn] / weight.sum(axis=1)[drawn]
     return {
         "share": round(float(means.mean()), 3),
-        "error": round(float(means.std(ddof=1) / len(means) ** 0.5), 3),
-        "both_right": round(float((np.min(pairs, axis=1) > 0.5).mean()), 3),
+        "error": round(float(replicates.std()), 3),
+        "both_right": round(float((pairs.min(axis=1) > 0.5).mean()), 3),
     }
 
 

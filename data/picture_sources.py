@@ -277,8 +277,8 @@ def collect(root: Path) -> list[Source]:
 def split_of(source: Source) -> str:
     """Return the side of the split that a source is on.
 
-    It follows from the name of its family alone, so that another package changes nothing for the
-    pictures that were there before.
+    It follows from the name of its family alone, so that another package moves no picture to the
+    other side unless it resembles a new one.
     """
     if source.always_train:
         return "train"

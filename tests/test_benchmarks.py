@@ -31,7 +31,7 @@ def test_the_results_are_of_every_group() -> None:
     for row in result["rows"]:
         assert row["value"] > 0
         if row["reach"] is not None and not row["met"]:
-            assert row["note"], f"{row['what']} missed its target and does not say why"
+            assert row["reason"], f"{row['what']} missed its target and does not say why"
 
 
 def test_calls_take_turns() -> None:
@@ -54,20 +54,20 @@ def test_the_usual_way_gives_the_same_map() -> None:
     view = speed.view_of(vit)
     usual = speed.usual_gradient_rollout(vit, view)()
     ours = core.explain(vit, view, "gradient_rollout", speed.TARGET, framing=speed.GIVEN)
-    close(ours.relevance.ravel(), usual, 1e-3)
+    close(ours.relevance.ravel(), usual.cpu(), 1e-3)
 
 
 def test_the_bare_pass_answers_as_the_recorded_one() -> None:
     for model in speed.pair():
         view = speed.view_of(model)
-        logits = speed.bare(model, view)()[0].numpy()
+        logits = speed.bare(model, view)()[0].cpu().numpy()
         assert (core.predict(model, view, framing=speed.GIVEN).logits == logits).all()
 
 
 def test_peak_memory_is_seen() -> None:
     """A call that holds 200 MiB is measured as one that does."""
     name = next(iter(memory.MODELS))
-    memory.CALLS["greedy"] = lambda model, view: torch.ones(200, 2**18).sum()
+    memory.CALLS["greedy"] = lambda model, _: torch.ones(200, 2**18, device=model.device).sum()
     try:
         rest = memory.resident("VmRSS")
         found = memory.scenario(name, "greedy")

@@ -167,6 +167,21 @@ def test_grad_cam_computed_by_hand(layer: str, expected: list[list[float]]) -> N
     np.testing.assert_allclose(explanation.relevance, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_of_equal_entries_the_first_are_discarded(dtype: torch.dtype) -> None:
+    fused = torch.tensor(
+        [[[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.0, 0.25, 0.75]],
+         [[0.125, 0.5, 0.375], [0.25, 0.25, 0.5], [0.375, 0.375, 0.25]]], dtype=dtype,
+    )  # fmt: skip
+    # ⌊0.34 · 9⌋ = 3 entries of each: 0 and two of four .25; .125 and two of three .25.
+    wanted = fused.clone()
+    wanted[0, 0, 1] = wanted[0, 0, 2] = wanted[0, 2, 0] = 0
+    wanted[1, 0, 0] = wanted[1, 1, 0] = wanted[1, 1, 1] = 0
+    assert torch.equal(flow.discard(fused, 0.34, False), wanted)
+    wanted[1, 0, 0] = 0.125
+    assert torch.equal(flow.discard(fused, 0.34, True), wanted)
+
+
 def test_one_layer_of_attention_by_hand() -> None:
     """Two heads, three tokens, numbers small enough to follow."""
     heads = torch.tensor(

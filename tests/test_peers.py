@@ -68,7 +68,7 @@ def embedded() -> Case:
     """The embedded network on two photographs."""
     import timm
 
-    model = core.open_model("efficientnet-lite0")
+    model = core.open_model("efficientnet-lite0", "cpu")
     twin = timm.create_model("tf_efficientnet_lite0")
     twin.load_state_dict(model.module.state_dict())
     chosen = [core.read_image(s.path) for s in samples() if s.id in ("chelsea", "coffee")]

@@ -218,6 +218,20 @@ def test_embedded_models_on_a_saturated_picture(model_id: str) -> None:
         assert explanation.relevance.std() > 0, method.name
 
 
+@pytest.mark.parametrize("method", [n for n, m in all_methods().items() if m.family == "vit"])
+def test_half_precision_gives_nearly_the_same(method: str) -> None:
+    model = built("timm").model
+    image = flat_picture("timm", (200, 30, 90))
+    exact = core.explain(model, image, method, 1, framing=GIVEN).relevance
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = core.explain(model, image, method, 1, framing=GIVEN).relevance
+        if "rollout" in method:
+            less = core.explain(model, image, method, 1, framing=GIVEN, discard=0.4).relevance
+            assert np.isfinite(less).all()
+    assert rough.dtype == np.float32
+    assert np.abs(rough - exact).max() < 0.2 * np.abs(exact).max()
+
+
 def test_examples_reach_what_they_should() -> None:
     """The families above are all tried, and heads are several."""
     tried = {method.family for name in RECIPES for method in core.methods(built(name).model)}

@@ -52,10 +52,12 @@ def legrad(recording: Recording, targets: Sequence[int], parameters: LeGradParam
     with torch.no_grad():
         received = torch.stack(
             [
-                flow.fuse(map(torch.relu, attention_gradients(recording, layer, gradients)), "mean")
+                flow.fuse(
+                    map(torch.relu, attention_gradients(recording, layer, gradients)), "mean"
+                ).mean(dim=1)
                 for layer in layers_of(recording, parameters.layers)
             ]
-        ).mean(dim=(0, 2))
+        ).mean(dim=0)
     total = received.sum(dim=-1).clamp_min(torch.finfo(received.dtype).tiny)
     return Relevance(
         recording.to_grid(received),

@@ -16,9 +16,6 @@ from core.errors import CatalogueError, UnknownModel
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT_IN = Path(__file__).with_name("catalogue.toml")
 WEIGHTS = ROOT / "data" / "weights"
-HARDLY_TAUGHT = 3
-"""Photographs below which a distilled head hardly knows a class."""
-
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
 
@@ -102,21 +99,19 @@ class ModelSpec:
             f"its first answer is the teacher's in {natural['top1']:.0%} of {natural['n']} natural "
             f"crops and {cutouts['top1']:.0%} of {cutouts['n']} cut-outs (among its first five in "
             f"{natural['top5']:.0%} and {cutouts['top5']:.0%}). {card['classes_taught']} of 1,000 "
-            f"classes were ever taught with a probability above that, and "
-            f"{card['classes_taught_well']} by three photographs or more; the class lists mark the "
-            "others as hardly taught: distrust it there."
+            "classes were ever taught with a probability above that, "
+            f"{card['classes_taught_well']} of them by {card['hardly_below']} pictures or more; "
+            "the class lists mark all others as hardly taught: distrust it there."
         )
 
     @property
     def hardly_taught(self) -> frozenset[int]:
-        """Classes that a distilled head saw in fewer than three photographs; empty without a card.
-
-        Such a class may be meant by the head only by way of others that resemble it.
-        """
+        """Classes that a distilled head saw in hardly any picture; empty without a card."""
         if not self.card:
             return frozenset()
-        files = _card(self.card)["source_files_of_class"]
-        return frozenset(index for index, count in enumerate(files) if count < HARDLY_TAUGHT)
+        card = _card(self.card)
+        files, least = card["source_files_of_class"], card["hardly_below"]
+        return frozenset(index for index, count in enumerate(files) if count < least)
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""

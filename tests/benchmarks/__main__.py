@@ -1,7 +1,8 @@
 """Run the benchmarks: ``python -m tests.benchmarks``.
 
-Prints one table and writes one JSON file. Every ratio is of two things measured in the same run, in
-turns. Nothing else should run on the machine meanwhile.
+Prints one table and writes one JSON file. Ratios of times are medians of calls that take turns;
+peak memory is measured once, each call in a process of its own. Nothing else should run on the
+machine meanwhile.
 """
 
 from __future__ import annotations
@@ -63,11 +64,10 @@ def as_markdown(result: dict[str, Any]) -> str:
     seen = result["machine"]
     lines = [
         f"{seen['device']}, {seen['threads']} threads ({seen['instructions']}), "
-        f"{seen['system']}, torch {seen['packages']['torch']}; medians of {seen['rounds']} "
-        "interleaved repeats or more.",
+        f"{seen['system']}, torch {seen['packages']['torch']}.",
         "",
-        "| What | Against | Reach | Measured |",
-        "|---|---|---|---|",
+        "| What | Against | Reach | Measured | Repeats |",
+        "|---|---|---|---|---|",
     ]
     notes: list[str] = []
     for row in result["rows"]:
@@ -79,10 +79,13 @@ def as_markdown(result: dict[str, Any]) -> str:
         else:
             wanted = f"{'≤' if row['at_most'] else '≥'} {reach:g} {unit}"
             shown = shown if row["met"] else f"**{shown}, missed**"
-        if row["note"]:
-            notes.append(row["note"])
-            shown += f" ({len(notes)})"
-        lines.append(f"| {row['what']} | {row['against']} | {wanted} | {shown} |")
+        reason = row["reason"] if row["met"] is False else ""
+        if note := "; ".join(filter(None, (row["note"], reason))):
+            notes += [note] if note not in notes else []
+            shown += f" ({notes.index(note) + 1})"
+        lines.append(
+            f"| {row['what']} | {row['against']} | {wanted} | {shown} | {row['repeats']} |"
+        )
     lines += ["", *[f"{i}. {note[:1].upper()}{note[1:]}." for i, note in enumerate(notes, 1)]]
     return "\n".join(lines)
 
@@ -106,7 +109,10 @@ def main() -> None:
         parser.error(f"unknown groups {', '.join(unknown)}; choose from {', '.join(known)}")
     groups_measured: dict[str, list[Any]] = {}
     if arguments.only and arguments.json.exists():
-        for row in json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]:
+        stored = json.loads(arguments.json.read_text(encoding="utf-8"))
+        if stored["machine"] != machine(arguments.threads, arguments.rounds):
+            parser.error(f"{arguments.json} was measured in another way; measure all groups anew")
+        for row in stored["rows"]:
             groups_measured.setdefault(row["group"], []).append(row)
     result: dict[str, Any] = {}
     for name, measure in known.items():
@@ -123,6 +129,8 @@ def main() -> None:
     if arguments.readme:
         before, start, rest = README.read_text(encoding="utf-8").partition("<!-- benchmarks -->\n")
         _, end, after = rest.partition("<!-- /benchmarks -->")
+        if not end:
+            parser.error(f"no place for the table in {README}")
         README.write_text(f"{before}{start}{as_markdown(result)}\n{end}{after}", encoding="utf-8")
 
 

@@ -55,7 +55,7 @@ def imports() -> Row:
         times.append([float(word) for word in output.split()])
     imported, opened = (statistics.median(column) for column in zip(*times[1:], strict=True))
     return Row(
-        "import of core, without transformers", "absolute", imported, "s",
+        "import of core, without transformers", "absolute", imported, "s", repeats=3,
         details={"open the embedded pair s": round(opened, 2)},
         note="nothing imports transformers before a Hugging Face model is opened: checked",
     )  # fmt: skip
@@ -148,14 +148,18 @@ def visits() -> list[Row]:
             memory = psutil.Process(process).memory_info().rss / 1e9
     largest = max(own, key=lambda name: own[name])
     return [
-        Row("streamlit run to the first page with its pictures, warm disk", "absolute", start, "s"),
+        Row(
+            "streamlit run to the first page with its pictures, warm disk", "absolute", start, "s",
+            repeats=3,
+        ),
         Row(
             "resident memory after a walk through all pages, embedded pair", "absolute",
-            memory, "GB", reach=1.2,
+            memory, "GB", reach=1.2, reason="PyTorch and its libraries alone take most of it",
         ),
         Row(
             "bytes that a page sends: the largest", "absolute", own[largest], "MB", reach=3.0,
             details={f"{name} MB": round(value, 2) for name, value in own.items()},
+            reason="pictures and maps are sent whole",
             note=f"the largest is {largest}; Streamlit's own client, kept by the browser, is "
             f"{max(client.values()):.1f} MB more on the first visit",
         ),
@@ -189,7 +193,8 @@ def reruns() -> list[Row]:
     return [
         Row(
             "warm rerun of a page: the slowest", "absolute", times[slowest], "ms", reach=300,
-            details={f"{name} ms": round(value) for name, value in times.items()},
+            details={f"{name} ms": round(value) for name, value in times.items()}, repeats=9,
+            reason="figures are built anew in every run",
             note=f"the slowest is {slowest}; the script without a browser, by Streamlit's AppTest",
         )
     ]  # fmt: skip

@@ -66,7 +66,7 @@ def rows(rounds: int) -> list[Row]:
         (cnn, core.conv_channel("blocks.4", 3), "blocks.4", 3),
         (vit, core.mlp_channel(8, 5), "blocks.8.mlp.act", 5),
     ]
-    found = []
+    found, repeats = [], max(3, rounds // 3)
     for model, objective, layer, channel in cases:
 
         def ours(model: Model = model, objective: Any = objective) -> object:
@@ -79,7 +79,7 @@ def rows(rounds: int) -> list[Row]:
                 "horama": horama(model, layer, channel, is_vit),
                 "forward and backward": forward_and_backward(model, objective),
             },
-            max(3, rounds // 3),
+            repeats,
         )
         step = times["this project"] / STEPS
         details = milliseconds(
@@ -91,7 +91,8 @@ def rows(rounds: int) -> list[Row]:
             Row(
                 f"activation maximization, a step, {name}", "one forward + backward, 224 px",
                 step / times["forward and backward"], reach=1.3, details=details,
-                note=f"a call of {STEPS} steps divided by {STEPS}",
+                note=f"a call of {STEPS} steps divided by {STEPS}", repeats=repeats,
+                reason="moves, penalties and the step of Adam come on top",
             ),
             Row(
                 f"activation maximization, steps a second, {name}",
@@ -100,6 +101,7 @@ def rows(rounds: int) -> list[Row]:
                 details=details,
                 note=f"horama looks {CROPS} times at the picture in each step, its least; look "
                 f"for look we take {CROPS * step / (times['horama'] / STEPS):.2f} of its time",
+                repeats=repeats,
             ),
         ]  # fmt: skip
     return found

@@ -1,8 +1,8 @@
 """Peak memory of a pass, with and without what explanations keep of it.
 
-Each scenario runs in a process of its own (``python -m tests.benchmarks.memory SCENARIO``), which
-says by how much its resident memory rose above rest. Large blocks go back to the system at once
-there, so that the peak is what is in use at the same time.
+Each scenario runs in a process of its own (``python -m tests.benchmarks.memory MODEL CALL
+THREADS``), which says by how much its resident memory rose above rest. Large blocks go back to the
+system at once there, so that the peak is what is in use at the same time.
 """
 
 from __future__ import annotations
@@ -131,17 +131,16 @@ def rows(threads: int) -> list[Row]:
         extra = (peaks["rollout"]["rise"] - base) / attention
         found += [
             Row(
-                f"head maps of the last layer, {name}: peak memory, weights included",
-                "bare pass",
-                (weights + heads) / (weights + base),
-                reach=1.15,
-                details=details,
-                note=f"without the weights {heads / base:.2f} ×: queries and keys of one layer "
-                "stay, so that any query can be chosen afterwards",
+                f"head maps of the last layer alone, {name}: peak memory above rest", "bare pass",
+                heads / base, reach=1.15, details=details,
+                note=f"with the weights counted {(weights + heads) / (weights + base):.2f} ×",
+                reason="queries and keys of the layer stay, so that any query can be chosen later",
             ),
             Row(
                 f"rollout, {name}: peak memory beyond the bare pass", "one layer's attention",
                 extra, reach=1.0, details=details,
+                reason="queries and keys of all twelve layers are kept, which here is more than "
+                "the attention of one",
             ),
         ]  # fmt: skip
     return found

@@ -32,7 +32,11 @@ class Row:
     details : dict of str to float
         Absolute figures behind the value, in the unit that their name says.
     note : str
-        Reason for a missed target, or what a reader must know.
+        What a reader must know.
+    reason : str
+        Why the target is missed, where it is.
+    repeats : int
+        How often each call was timed; 1 for what was measured once.
     """
 
     what: str
@@ -43,6 +47,8 @@ class Row:
     at_most: bool = True
     details: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    reason: str = ""
+    repeats: int = 1
 
     @property
     def met(self) -> bool | None:

@@ -301,6 +301,9 @@ def test_a_recording_without_values_serves_attention(name: str) -> None:
     case, image = built(name), pictures(name, 1)[0]
     whole = core.attention(case.model, image, GIVEN)
     recording = core.record(case.model, image, GIVEN, values=False)
+    assert recording.logits is not None
+    with torch.no_grad():
+        assert torch.equal(recording.logits, answer(case.bare, recording.pixels))
     part = core.attention(case.model, recording)
     np.testing.assert_array_equal(part.mosaic(), whole.mosaic())
     np.testing.assert_array_equal(part.joints("max", 0.3), whole.joints("max", 0.3))

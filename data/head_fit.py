@@ -76,8 +76,8 @@ def probabilities(head: nn.Linear, tokens: Tensor) -> Tensor:
     return head(tokens).softmax(-1)
 
 
-def scaled_losses(head: nn.Linear, table: Table, weight: Tensor) -> Tensor:
-    """Return the cross-entropy against the teacher's soft labels for each of `FACTORS`.
+def scaled_losses(head: nn.Linear, table: Table, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the cross-entropy against a target for each of `FACTORS`.
 
     Parameters
     ----------
@@ -85,10 +85,11 @@ def scaled_losses(head: nn.Linear, table: Table, weight: Tensor) -> Tensor:
         The student's head, whose scores are multiplied by the factor.
     table : Table
         Pictures to measure on.
+    target : torch.Tensor
+        Probabilities that are wanted, (pictures, 1000).
     weight : torch.Tensor
         What each picture counts, (pictures,).
     """
-    target = table.probabilities()
     weight = weight / weight.sum()
     with torch.inference_mode():
         scores = head(table.inputs())
@@ -107,8 +108,9 @@ def sure_loss(head: nn.Linear, table: Table) -> float:
     table : Table
         Pictures to measure on.
     """
-    sure = table.probabilities().amax(-1) > SURE
-    return float(scaled_losses(head, table, sure.float()).min())
+    target = table.probabilities()
+    sure = target.amax(-1) > SURE
+    return float(scaled_losses(head, table, target, sure.float()).min())
 
 
 def ridge(tokens: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,7 +219,10 @@ def fit(
 
 
 def calibrate(head: nn.Linear, table: Table, weight: Tensor) -> float:
-    """Scale the head so that its probabilities fit the teacher's best, and return the factor.
+    """Scale the head so that its probability tells how often it names the teacher's class.
+
+    Temperature scaling (Guo et al. 2017): the factor with the least cross-entropy against the
+    teacher's first class is returned.
 
     Parameters
     ----------
@@ -228,7 +233,8 @@ def calibrate(head: nn.Linear, table: Table, weight: Tensor) -> float:
     weight : torch.Tensor
         What each picture counts, (pictures,).
     """
-    factor = float(FACTORS[int(scaled_losses(head, table, weight).argmin())])
+    target = F.one_hot(table.probabilities().argmax(-1), table.logits.shape[1]).float()
+    factor = float(FACTORS[int(scaled_losses(head, table, target, weight).argmin())])
     with torch.no_grad():
         head.weight.mul_(factor)
         head.bias.mul_(factor)

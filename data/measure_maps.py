@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from core.models import Model
 SEED = 7
 WANTED = 240
 REPLICATES = 2000
+PASSES = 20
 GIVEN = core.Framing("given")
 HALF = SIDE // 2
 METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -117,15 +119,34 @@ def share(relevance: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
     return on_right / (on_right + on_wrong) if on_right + on_wrong else 0.5
 
 
-def pairs_of(sources: list[Source], rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Return every pair of held-out cut-outs of two families, in random order."""
+def pairs_of(
+    cnn: Model, sources: list[Source], rng: np.random.Generator
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs of held-out cut-outs of two families, in random order, again and again.
+
+    Cut-outs of which the network is not sure even on plain grey are left out at once.
+
+    Parameters
+    ----------
+    cnn : core.models.Model
+        The network that names them.
+    sources : list of Source
+        What :func:`picture_sources.collect` returned.
+    rng : numpy.random.Generator
+        Source of chance.
+    """
+    grey = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
     cutouts = [index for family in split(sources)["test"][CUTOUT] for index in family]
+    views = [compose((sources[i].image, sources[i].image), grey, rng).alone[0] for i in cutouts]
+    answers = core.predict(cnn, views, framing=GIVEN)
+    sure = [i for i, a in zip(cutouts, answers, strict=True) if a.probabilities[0] > SURE]
     pairs = [
         pair
-        for pair in itertools.combinations(cutouts, 2)
+        for pair in itertools.combinations(sure, 2)
         if sources[pair[0]].family != sources[pair[1]].family
     ]
-    return [pairs[place] for place in rng.permutation(len(pairs))]
+    for _ in range(PASSES):
+        yield from (pairs[place] for place in rng.permutation(len(pairs)))
 
 
 def classes_of(cnn: Model, composite: Composite) -> list[int] | None:
@@ -167,7 +188,7 @@ def measure(cnn: Model, vit: Model, sources: list[Source]) -> dict[str, Any]:
     shares_found: list[list[tuple[float, float]]] = []
     families: list[tuple[str, str]] = []
     known: list[bool] = []
-    for pair in pairs_of(sources, rng):
+    for pair in pairs_of(cnn, sources, rng):
         if len(known) == WANTED:
             break
         ground = random_crop(sources[rng.choice(grounds)].image, rng, 0.3)

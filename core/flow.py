@@ -40,7 +40,7 @@ def fuse(heads: Iterable[Tensor], fusion: Fusion) -> Tensor:
     within, between = _FUSIONS[fusion]
     fused, count = None, 0
     for part in heads:
-        one = within(part, dim=1)
+        one = part[:, 0] if part.shape[1] == 1 else within(part, dim=1)
         fused = one if fused is None else between(fused, one)
         count += part.shape[1]
     if fused is None:

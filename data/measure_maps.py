@@ -27,6 +27,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from build_weights import write_checksums
 from distill_head import CARD_FILE, WEIGHTS, card_text
 from distill_pictures import random_crop
 from head_fit import SURE
@@ -279,6 +280,7 @@ def main() -> None:
     card = json.loads(path.read_text(encoding="utf-8"))
     card["composites"] = measure(cnn, vit, collect(arguments.pictures))
     path.write_text(card_text(card), encoding="utf-8")
+    write_checksums()
     print(json.dumps(card["composites"], indent=1))
 
 

@@ -139,8 +139,8 @@ def rows(threads: int) -> list[Row]:
             Row(
                 f"rollout, {name}: peak memory beyond the bare pass", "one layer's attention",
                 extra, reach=1.0, details=details,
-                reason="queries and keys of all twelve layers are kept, which here is more than "
-                "the attention of one",
+                reason="queries and keys of all twelve layers are kept, and a few matrices of "
+                "one head exist at a time",
             ),
         ]  # fmt: skip
     return found

@@ -27,7 +27,8 @@ MANY = 64
 TARGET = 285
 REBUILT = (
     "attention is rebuilt beside the fused pass: with a patch of 14 pixels there are 257 tokens, "
-    "and the products and softmax of 12 layers and 6 heads take a tenth of a pass or more"
+    "the products and softmax of 12 layers and 6 heads take a tenth of a pass or more, and what is "
+    "kept for them lies in memory that the bare pass would have used again"
 )
 
 

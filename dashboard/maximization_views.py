@@ -204,7 +204,7 @@ def _show(result: Result) -> None:
     st.markdown(f"**{task.title}**")
     st.image(result.image, width="stretch")
     st.metric(
-        "Seam energy", f"{seam_energy_of(result.image, result.budget.patch):+.2f}",
+        "Seam energy", f"{round(seam_energy_of(result.image, result.budget.patch), 2) + 0.0:+.2f}",
         help=f"At a patch of {result.budget.patch} px, on the picture as shown: 0 is no visible "
         "patch grid, below 0 the borders are smoother than the insides.",
     )  # fmt: skip

@@ -66,7 +66,7 @@ def rows(rounds: int) -> list[Row]:
         (cnn, core.conv_channel("blocks.4", 3), "blocks.4", 3),
         (vit, core.mlp_channel(8, 5), "blocks.8.mlp.act", 5),
     ]
-    found, repeats = [], max(3, rounds // 3)
+    found, repeats = [], rounds
     for model, objective, layer, channel in cases:
 
         def ours(model: Model = model, objective: Any = objective) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,11 @@ from core.errors import ParameterError
 from core.heatmaps import mass_mask, spikes
 from core.images import Framing
 from core.models import Model
+from core.models.base import Projection
 from core.recordings import Prediction, Recording, record
 
 Float = npt.NDArray[np.float32]
-PROJECTIONS = ("query", "key", "value")
+PROJECTIONS = get_args(Projection)
 
 
 class Attention:
@@ -147,9 +148,7 @@ class Attention:
             raise ParameterError(f"The mass is {mass}, expected above 0 and at most 1.")
         return mass_mask(self.maps(layer), mass)
 
-    def projection(
-        self, kind: Literal["query", "key", "value"], layer: int, head: int, channel: int
-    ) -> Float:
+    def projection(self, kind: Projection, layer: int, head: int, channel: int) -> Float:
         """One channel of the queries, keys or values at each patch, through a sigmoid.
 
         Returns
@@ -163,10 +162,7 @@ class Attention:
             )
         self._check("head", head, self.heads)
         self._check("channel", channel, self.channels)
-        if kind == "value":
-            tensor = self._recording.values(layer)
-        else:
-            tensor = self._recording.queries_keys(layer)[PROJECTIONS.index(kind)]
+        tensor = self._recording.projection(layer, kind)
         return self._to_grid(_numpy(tensor[0, head, :, channel].sigmoid()))
 
     def _to_grid(self, tokens: Float) -> Float:

@@ -25,6 +25,7 @@ from core.admission import admitted
 from core.errors import ImageError, ParameterError, UnsupportedMethod
 from core.images import Framing
 from core.models import Model, VisionTransformer
+from core.models.base import Projection
 from core.models.convnet import ConvNet
 
 REMEMBERED_GRADIENTS = 4
@@ -207,6 +208,11 @@ class Recording:
     def values(self, layer: int) -> Tensor:
         """Values of a layer: (batch, heads, tokens, channels)."""
         return self._recorded(layer, values=True).values(self.tensors, layer)
+
+    def projection(self, layer: int, kind: Projection) -> Tensor:
+        """Queries, keys or values of a layer: (batch, heads, tokens, channels)."""
+        model = self._recorded(layer, values=kind == "value")
+        return model.projection(self.tensors, layer, kind)
 
     def _recorded(self, layer: int, values: bool) -> VisionTransformer:
         model = self.transformer

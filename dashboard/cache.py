@@ -7,7 +7,6 @@ do not take part in the key.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from core.models import Model
 from core.models.spec import find_spec
 from core.recordings import Recording
 from core.samples import Sample
+from dashboard.figures import jpeg
 from dashboard.state import Picture, Scene
 
 Mask = npt.NDArray[np.bool_]
@@ -86,19 +86,13 @@ def sample(path: Path) -> tuple[Image.Image, str]:
 @st.cache_data(max_entries=64, show_spinner=False)
 def thumbnail(path: Path, side: int = 128) -> bytes:
     """A square JPEG thumbnail of a sample."""
-    return _thumbnail(core.read_image(path), side)
+    return jpeg(fit_image(core.read_image(path), "crop", (side, side)))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def thumbnail_of(digest: str, _image: Image.Image, side: int = 128) -> bytes:
     """A square JPEG thumbnail of an uploaded picture."""
-    return _thumbnail(_image, side)
-
-
-def _thumbnail(image: Image.Image, side: int) -> bytes:
-    buffer = io.BytesIO()
-    fit_image(image, "crop", (side, side)).save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    return jpeg(fit_image(_image, "crop", (side, side)))
 
 
 def from_sample(chosen: Sample) -> Picture:

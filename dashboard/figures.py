@@ -23,11 +23,16 @@ SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
 _CLEAR = "rgba(0,0,0,0)"
 
 
-def data_uri(image: Image.Image, quality: int = 85) -> str:
-    """A picture as a JPEG data URI."""
+def jpeg(image: Image.Image, quality: int = 85) -> bytes:
+    """A picture as a JPEG file."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def data_uri(image: Image.Image, quality: int = 85) -> str:
+    """A picture as a JPEG data URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()
 
 
 @cache

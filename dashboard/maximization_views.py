@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -157,7 +156,8 @@ def _make(result: Result, frame: Any, progress: Any, before: float, share: float
         if step % EVERY == 0 or step == budget.steps:
             text = f"{task.title}: step {step} of {budget.steps}"
             progress.progress(min(1.0, before + share * step / budget.steps), text)
-            frame.image(_preview(image), width="stretch", caption=task.title)
+            preview = figures.jpeg(image, quality=65)  # a run sends dozens of them
+            frame.image(preview, width="stretch", caption=task.title)
         return True
 
     core.maximize(
@@ -165,13 +165,6 @@ def _make(result: Result, frame: Any, progress: Any, before: float, share: float
         on_step=on_step, regularisation=task.regularisation, transforms=budget.transforms,
         patch=budget.patch,
     )  # fmt: skip
-
-
-def _preview(image: Image.Image) -> bytes:
-    """A small file for a picture that is shown for a second; a run sends dozens of them."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=65)
-    return buffer.getvalue()
 
 
 def results() -> None:

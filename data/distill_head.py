@@ -245,6 +245,7 @@ def features(count: int, pictures: Path, cache: Path) -> Table:
     cache.mkdir(parents=True, exist_ok=True)
     sources = collect(pictures)
     check_recipe(sources, cache / "recipe.sha256")
+    families = split(sources)
     chunks: list[dict[str, np.ndarray]] = []
     models = None
     total = 0
@@ -254,7 +255,7 @@ def features(count: int, pictures: Path, cache: Path) -> Table:
         if not path.exists():
             models = models or open_models(WEIGHTS)
             partial = path.with_suffix(".part.npz")
-            np.savez(partial, **make_chunk(len(chunks), sources, split(sources), models))
+            np.savez(partial, **make_chunk(len(chunks), sources, families, models))
             partial.rename(path)
             print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
         with np.load(path) as stored:

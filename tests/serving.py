@@ -12,6 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -66,3 +77,23 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"the server did not come up:\n{log.read_text(encoding='utf-8')}")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def settle(page: Page, patience: float = 120) -> None:
+    """Wait until the script has run to its end and the charts are drawn."""
+    page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
+    deadline, quiet = time.monotonic() + patience, 0
+    busy = page.locator('[data-testid="stStatusWidget"], [data-testid="stSpinner"]')
+    while quiet < 4:
+        assert time.monotonic() < deadline, "the page never came to rest"
+        quiet = 0 if busy.count() else quiet + 1
+        page.wait_for_timeout(250)

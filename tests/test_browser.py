@@ -6,24 +6,14 @@ With ``PARALLAX_SCREENSHOTS`` set to a folder the pictures of the README are wri
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.serving import serve
+from tests.serving import chromium, serve, settle
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
 PAGES = {
     "compare": "Compare",
@@ -46,10 +36,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 def visit(browser: Browser, url: str, width: int = 1440, scheme: str = "light") -> Page:
@@ -65,17 +53,6 @@ def visit(browser: Browser, url: str, width: int = 1440, scheme: str = "light") 
     page.goto(url)
     settle(page)
     return page
-
-
-def settle(page: Page, patience: float = 120) -> None:
-    """Wait until the script has run to its end and the charts are drawn."""
-    page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
-    deadline, quiet = time.monotonic() + patience, 0
-    busy = page.locator('[data-testid="stStatusWidget"], [data-testid="stSpinner"]')
-    while quiet < 4:
-        assert time.monotonic() < deadline, "the page never came to rest"
-        quiet = 0 if busy.count() else quiet + 1
-        page.wait_for_timeout(250)
 
 
 def check(page: Page) -> None:

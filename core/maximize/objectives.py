@@ -5,15 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
 from core.errors import ParameterError, UnsupportedMethod
 from core.models import Model, VisionTransformer
+from core.models.base import Projection
 from core.models.convnet import ConvNet
-
-Kind = Literal["query", "key", "value"]
 
 
 class Objective(ABC):
@@ -166,7 +165,7 @@ class _HeadChannel(Objective):
     layer: int
     head: int
     channel: int
-    kind: Kind
+    kind: Projection
 
     def probes(self, model: Model) -> tuple[str, ...]:
         transformer = _transformer(model)
@@ -176,11 +175,8 @@ class _HeadChannel(Objective):
 
     def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         transformer = _transformer(model)
-        if self.kind == "value":
-            part = transformer.values(tensors, self.layer)  # (batch, heads, tokens, channels)
-        else:
-            queries, keys = transformer.queries_keys(tensors, self.layer)
-            part = queries if self.kind == "query" else keys
+        # (batch, heads, tokens, channels)
+        part = transformer.projection(tensors, self.layer, self.kind)
         _check(self.channel, part.shape[-1], "Channel", f"head {self.head} of layer {self.layer}")
         return part[:, self.head, transformer.prefix :, self.channel].mean()
 
@@ -217,7 +213,7 @@ def mlp_channel(layer: int, channel: int) -> Objective:
     return _TokenChannel(layer, channel, VisionTransformer.HIDDEN, "the MLP of block")
 
 
-def head_channel(layer: int, head: int, channel: int, kind: Kind = "key") -> Objective:
+def head_channel(layer: int, head: int, channel: int, kind: Projection = "key") -> Objective:
     """Mean over patches of a channel of one head's queries, keys or values.
 
     Raises
@@ -225,8 +221,10 @@ def head_channel(layer: int, head: int, channel: int, kind: Kind = "key") -> Obj
     ParameterError
         ``kind`` is none of the three.
     """
-    if kind not in get_args(Kind):
-        raise ParameterError(f"kind is {kind!r}, expected one of: {', '.join(get_args(Kind))}.")
+    if kind not in get_args(Projection):
+        raise ParameterError(
+            f"kind is {kind!r}, expected one of: {', '.join(get_args(Projection))}."
+        )
     return _HeadChannel(layer, head, channel, kind)
 
 

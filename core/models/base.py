@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from core.errors import ImageError, ParameterError, UnsupportedMethod
 from core.images import Framing, fit_image
 from core.models.spec import ModelSpec
+
+Projection = Literal["query", "key", "value"]
 
 MAX_TOKENS = 4096
 """Most patches a transformer is given at once; keeps one request from taking all memory."""
@@ -245,6 +247,13 @@ class VisionTransformer(Model):
     @abstractmethod
     def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
         """Values as they enter the attention of one layer."""
+
+    def projection(self, tensors: Mapping[str, Tensor], layer: int, kind: Projection) -> Tensor:
+        """Queries, keys or values as they enter the attention of one layer."""
+        if kind == "value":
+            return self.values(tensors, layer)
+        queries, keys = self.queries_keys(tensors, layer)
+        return queries if kind == "query" else keys
 
     @abstractmethod
     def readout(self, tokens: Tensor) -> Tensor:

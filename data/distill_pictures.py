@@ -1,4 +1,4 @@
-"""How the pictures for the class head are drawn: crops of photographs, and cut-outs on crops."""
+"""How the pictures for the classes are drawn: crops of photographs, and cut-outs on crops."""
 
 from __future__ import annotations
 

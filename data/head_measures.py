@@ -1,4 +1,4 @@
-"""How good the class head is: agreement with the teacher, coverage, calibration."""
+"""How good the distilled classes are: agreement with the teacher, coverage, calibration."""
 
 from __future__ import annotations
 
@@ -8,13 +8,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from head_fit import SURE, Table, probabilities
+from head_fit import SURE, Table, in_parts
 from torch import Tensor, nn
 
 BINS = 10
+REPLICATES = 2000
+SEED = 3
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 HARDLY = 3
 """Fewer source files than this, and a class counts as hardly taught."""
+
+
+def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:
+    """Return the standard error of a rate, by a bootstrap over families of files.
+
+    Crops of one photograph resemble each other, so a hundred of them say little more than one.
+
+    Parameters
+    ----------
+    hits : numpy.ndarray
+        (pictures,) booleans.
+    family : numpy.ndarray
+        Number of each picture's family.
+    """
+    if not len(hits):
+        return 0.0
+    _, place, sizes = np.unique(family, return_inverse=True, return_counts=True)
+    count = len(sizes)
+    rng = np.random.default_rng(SEED)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), REPLICATES)
+    return float(((drawn @ np.bincount(place, hits)) / (drawn @ sizes)).std())
 
 
 def rates(ranked: Tensor, wanted: Tensor) -> dict[str, float | int]:
@@ -54,13 +77,13 @@ def taught(table: Table) -> np.ndarray:
     return np.bincount(pairs[0], minlength=table.logits.shape[1])
 
 
-def agreement(head: nn.Linear, table: Table, sources: np.ndarray) -> dict[str, Any]:
+def agreement(student: nn.Module, table: Table, sources: np.ndarray) -> dict[str, Any]:
     """Measure how often the student names the teacher's class.
 
     Parameters
     ----------
-    head : torch.nn.Linear
-        The student's head.
+    student : torch.nn.Module
+        Gives class scores.
     table : Table
         Held-out pictures.
     sources : numpy.ndarray
@@ -69,24 +92,27 @@ def agreement(head: nn.Linear, table: Table, sources: np.ndarray) -> dict[str, A
     Returns
     -------
     dict
-        Rates for crops of photographs and for cut-outs where the teacher is sure; the same by the
-        teacher's confidence (over all pictures), and by how many source files taught the class.
+        Rates for crops of photographs and for cut-outs where the teacher is sure, with standard
+        errors and the number of files; rates by the teacher's confidence (over all crops), and by
+        how many source files taught the class.
     """
     best, first = table.probabilities().max(-1)
-    ranked = probabilities(head, table.inputs()).topk(5).indices
+    ranked = in_parts(student, table.inputs).topk(5).indices
     natural, sure = torch.from_numpy(table.natural), best > SURE
-    files = torch.from_numpy(sources)[first]
-    out: dict[str, Any] = {
-        "natural": rates(ranked[sure & natural], first[sure & natural]),
-        "cutouts": rates(ranked[sure & ~natural], first[sure & ~natural]),
-        "by_confidence": [],
-        "by_source_files": [],
-    }
+    taught_by = torch.from_numpy(sources)[first]
+    out: dict[str, Any] = {}
+    for name, rows in (("natural", sure & natural), ("cutouts", sure & ~natural)):
+        out[name] = rates(ranked[rows], first[rows])
+        hits, chosen = (ranked == first[:, None])[rows].numpy(), rows.numpy()
+        out[name]["top1_error"] = round(error_of_rate(hits[:, 0], table.family[chosen]), 3)
+        out[name]["top5_error"] = round(error_of_rate(hits.any(-1), table.family[chosen]), 3)
+        out[name]["files"] = int(np.unique(table.source[chosen]).size)
+    out |= {"by_confidence": [], "by_source_files": []}
     for low, high in itertools.pairwise(CONFIDENCES):
         rows = natural & (best > low) & (best <= high)
         out["by_confidence"].append({"above": low, "to": high, **rates(ranked[rows], first[rows])})
     for low, top in ((0, 0), (1, 2), (3, 9), (10, 10**6)):
-        rows = natural & sure & (files >= low) & (files <= top)
+        rows = natural & sure & (taught_by >= low) & (taught_by <= top)
         label = "10 or more" if low == 10 else "none" if low == 0 else f"{low} to {top}"
         out["by_source_files"].append({"files": label, **rates(ranked[rows], first[rows])})
     return out
@@ -106,7 +132,7 @@ def weights(table: Table, weight_of_unsure: float) -> Tensor:
     return torch.where(sure, 1.0, weight_of_unsure) * torch.from_numpy(table.natural)
 
 
-def calibration(head: nn.Linear, table: Table, weight: Tensor) -> dict[str, Any]:
+def calibration(student: nn.Module, table: Table, weight: Tensor) -> dict[str, Any]:
     """Measure whether the student is as often right as its probability says.
 
     "Right" is to name the teacher's first class. The expected calibration error is the mean
@@ -114,8 +140,8 @@ def calibration(head: nn.Linear, table: Table, weight: Tensor) -> dict[str, Any]
 
     Parameters
     ----------
-    head : torch.nn.Linear
-        The student's head.
+    student : torch.nn.Module
+        Gives class scores.
     table : Table
         Held-out pictures.
     weight : torch.Tensor
@@ -126,7 +152,7 @@ def calibration(head: nn.Linear, table: Table, weight: Tensor) -> dict[str, Any]
     dict
         ``error``, and ``bins`` with bounds, share of pictures, mean probability and agreement.
     """
-    confidence, guess = probabilities(head, table.inputs()).max(-1)
+    confidence, guess = in_parts(student, table.inputs).softmax(-1).max(-1)
     right = (guess == table.probabilities().argmax(-1)).float()
     weight = weight / weight.sum()
     place = (confidence * BINS).long().clamp_max(BINS - 1)
@@ -184,7 +210,7 @@ def draw_reliability(before: dict[str, Any], after: dict[str, Any], path: Path) 
         aspect="equal",
         xlabel="probability of the student's first class",
         ylabel="share in which it is the teacher's",
-        title="DINOv2 ViT-S/14, distilled head",
+        title="DINOv2 ViT-S/14, distilled classes",
     )
     axes.legend(loc="upper left", frameon=False)
     figure.tight_layout()

@@ -1,4 +1,4 @@
-"""Where the pictures for the class head come from, and how they are split.
+"""Where the pictures for the classes come from, and how they are split.
 
 They lie in packages of Debian and npm, unpacked below one folder, one subfolder for each package.
 They serve to fit and to measure only and are not part of the project. Nothing here needs a label.

@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from build_weights import CNN_ARCHITECTURE, CNN_FILE, HERE, REFERENCE_FILE, VIT_FILE, vit_model
+from build_weights import (
+    CNN_ARCHITECTURE,
+    CNN_FILE,
+    DEPTH,
+    HERE,
+    REFERENCE_FILE,
+    VIT_FILE,
+    check_fitted,
+    to_half,
+    vit_model,
+)
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,6 +30,14 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LIMIT = 1e-4
 KEPT_PATCHES = 24
+LAST_LAYER = f"backbone.encoder.layer.{DEPTH - 1}"
+REFERENCES = {
+    "tokens": f"{LAST_LAYER}.norm1.bias",
+    "queries": f"{LAST_LAYER}.attention.attention.query.bias",
+    "keys": f"{LAST_LAYER}.attention.attention.key.bias",
+    "final": "backbone.layernorm.bias",
+}
+"""What is compared, and the constant that the graph adds last to get it."""
 EXPECTED = {"chelsea.jpg": (281, 282, 285), "coffee.jpg": (967,), "camera.jpg": (872,)}
 
 
@@ -51,7 +69,7 @@ def picture(side: int) -> Tensor:
     return ((values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])[None]
 
 
-def run_graph(graph_bytes: bytes, inputs: Tensor) -> Tensor:
+def run_graph(graph_bytes: bytes, inputs: Tensor) -> dict[str, Tensor]:
     """Run the ONNX graph up to the backbone's last layer norm.
 
     The graph declares a square of 224 pixels but computes its shapes from the input; the declared
@@ -67,32 +85,34 @@ def run_graph(graph_bytes: bytes, inputs: Tensor) -> Tensor:
 
     Returns
     -------
-    torch.Tensor
-        Tokens after the norm, (1, 1 + patches, 384).
+    dict of str to torch.Tensor
+        By the keys of `REFERENCES`, each (1, 1 + patches, 384).
     """
     import onnx
     import onnxruntime
 
     model = onnx.load_from_string(graph_bytes)
-    last = next(
-        node
-        for node in model.graph.node
-        if node.op_type == "Add" and "backbone.layernorm.bias" in node.input
-    )
+    sums = [node for node in model.graph.node if node.op_type == "Add"]
+    names = [
+        next(node.output[0] for node in sums if constant in node.input)
+        for constant in REFERENCES.values()
+    ]
     for axis, name in ((2, "height"), (3, "width")):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     del model.graph.output[:]
-    model.graph.output.append(
-        onnx.helper.make_tensor_value_info(last.output[0], onnx.TensorProto.FLOAT, None)
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
     )
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    (tokens,) = session.run(None, {model.graph.input[0].name: inputs.numpy()})
-    return torch.from_numpy(tokens)
+    found = session.run(names, {model.graph.input[0].name: inputs.numpy()})
+    return {key: torch.from_numpy(value) for key, value in zip(REFERENCES, found, strict=True)}
 
 
-def tokens(weights: dict[str, Tensor], inputs: Tensor, plain_resize: bool = False) -> Tensor:
+def tokens(
+    weights: dict[str, Tensor], inputs: Tensor, plain_resize: bool = False
+) -> dict[str, Tensor]:
     """Run the rebuilt backbone up to its last norm.
 
     Parameters
@@ -104,6 +124,11 @@ def tokens(weights: dict[str, Tensor], inputs: Tensor, plain_resize: bool = Fals
     plain_resize : bool
         Resize the position embedding beforehand, as the graph does: bicubic without antialiasing.
         timm by itself resizes with antialiasing.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        By the keys of `REFERENCES`, each (1, 1 + patches, 384).
     """
     weights = {key: value for key, value in weights.items() if not key.startswith("head.")}
     if plain_resize:
@@ -118,27 +143,34 @@ def tokens(weights: dict[str, Tensor], inputs: Tensor, plain_resize: bool = Fals
     else:
         model = vit_model()
     model.load_state_dict(weights, strict=True)
+    block, kept = model.blocks[-1], {}
+    block.norm1.register_forward_hook(lambda *call: kept.update(tokens=call[-1]))
+    block.attn.qkv.register_forward_hook(lambda *call: kept.update(qkv=call[-1]))
     with torch.inference_mode():
-        return model.forward_features(inputs).clone()
+        final = model.forward_features(inputs)
+        queries, keys, _ = kept["qkv"].chunk(3, dim=-1)
+    return {"tokens": kept["tokens"], "queries": queries, "keys": keys, "final": final}
 
 
-def compare(name: str, ours: Tensor, theirs: Tensor) -> float:
-    """Print and return the largest absolute difference of two token tables.
+def compare(name: str, ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+    """Print the largest absolute differences of all tables, and return the greatest of them.
 
     Parameters
     ----------
     name : str
         What is compared.
-    ours, theirs : torch.Tensor
-        Tokens of equal shape.
+    ours, theirs : dict of str to torch.Tensor
+        By the keys of `REFERENCES`.
     """
-    error = float((ours - theirs).abs().max())
-    cosine = torch.nn.functional.cosine_similarity(ours, theirs, dim=-1)
-    print(
-        f"{name}: largest difference {error:.2e}, values up to {float(theirs.abs().max()):.1f}, "
-        f"least cosine {float(cosine.min()):.7f}, class token {float(cosine[0, 0]):.7f}"
-    )
-    return error
+    errors = []
+    for key, reference in theirs.items():
+        errors.append(float((ours[key] - reference).abs().max()))
+        cosine = torch.nn.functional.cosine_similarity(ours[key], reference, dim=-1)
+        print(
+            f"{name}, {key}: largest difference {errors[-1]:.2e}, values up to "
+            f"{float(reference.abs().max()):.1f}, least cosine {float(cosine.min()):.7f}"
+        )
+    return max(errors)
 
 
 def report(
@@ -155,7 +187,10 @@ def report(
     folder : pathlib.Path
         Where the weight files lie and the reference goes.
     """
-    halved = load_float(folder / VIT_FILE)
+    halved = to_half(vit)
+    check_fitted(halved, load_file(folder / VIT_FILE))
+    print("queries, keys and all layers before the last are bit for bit those of the source")
+    halved = {key: value.float() for key, value in halved.items()}
     for side in (SIDE, 224):
         inputs = picture(side)
         theirs = run_graph(graph_bytes, inputs)
@@ -171,22 +206,22 @@ def report(
     check_cnn(cnn, folder)
 
 
-def store_reference(theirs: Tensor, folder: Path) -> None:
-    """Keep the graph's class token and some patches, for tests without the graph.
+def store_reference(theirs: dict[str, Tensor], folder: Path) -> None:
+    """Keep what the graph says of the class token and some patches, for tests without the graph.
 
     Parameters
     ----------
-    theirs : torch.Tensor
-        The graph's tokens at 518 pixels.
+    theirs : dict of str to torch.Tensor
+        What the graph gave at 518 pixels. The final tokens are left out: the shipped last block
+        is fitted.
     folder : pathlib.Path
         Where the file goes.
     """
-    count = theirs.shape[1]
+    count = theirs["tokens"].shape[1]
     chosen = np.linspace(1, count - 1, KEPT_PATCHES).round().astype(np.int64)
     chosen = np.concatenate([np.zeros(1, dtype=np.int64), chosen])
-    np.savez_compressed(
-        folder / REFERENCE_FILE, positions=chosen, tokens=theirs[0, chosen].numpy(), side=SIDE
-    )
+    kept = {key: theirs[key][0, chosen].numpy() for key in theirs if key != "final"}
+    np.savez_compressed(folder / REFERENCE_FILE, positions=chosen, side=SIDE, **kept)
 
 
 def check_cnn(cnn: dict[str, Tensor], folder: Path) -> None:

@@ -109,16 +109,29 @@ def test_weights_are_finite_and_in_half_precision(name: str) -> None:
 
 
 def test_backbone_gives_what_its_onnx_graph_gave(vit: nn.Module) -> None:
+    """Up to the last block's queries and keys, so for the attention of every layer."""
     with np.load(WEIGHTS / "dinov2-small.reference.npz") as stored:
-        positions, tokens, side = stored["positions"], stored["tokens"], int(stored["side"])
+        reference = {key: torch.from_numpy(stored[key]) for key in stored.files if key != "side"}
+        side = int(stored["side"])
+    positions = reference.pop("positions")
+    block, kept = vit.blocks[-1], {}
+    hooks = [
+        block.norm1.register_forward_hook(lambda *call: kept.update(tokens=call[-1])),
+        block.attn.qkv.register_forward_hook(lambda *call: kept.update(qkv=call[-1])),
+    ]
     with torch.inference_mode():
-        ours = vit.forward_features(inputs("chelsea.jpg", vit, side, crop=False))[0]
-    chosen = ours[torch.from_numpy(positions)]
-    theirs = torch.from_numpy(tokens)
+        vit.forward_features(inputs("chelsea.jpg", vit, side, crop=False))
+    for hook in hooks:
+        hook.remove()
+    ours = {"tokens": kept["tokens"]}
+    ours["queries"], ours["keys"], _ = kept["qkv"].chunk(3, dim=-1)
     assert positions[0] == 0
     assert len(positions) >= 5
-    assert float((chosen - theirs).abs().max()) < HALF_TOLERANCE
-    assert float(torch.cosine_similarity(chosen, theirs, dim=-1).min()) > 0.9999
+    assert set(reference) == set(ours)
+    for key, theirs in reference.items():
+        chosen = ours[key][0, positions]
+        assert float((chosen - theirs).abs().max()) < HALF_TOLERANCE, key
+        assert float(torch.cosine_similarity(chosen, theirs, dim=-1).min()) > 0.9999, key
 
 
 def test_teacher_names_the_cat_the_cup_and_the_tripod(cnn: nn.Module) -> None:
@@ -211,6 +224,8 @@ def test_card_states_what_was_measured() -> None:
     assert card["classes_taught"] == sum(count > 0 for count in files)
     assert card["classes_taught_well"] == sum(count >= 3 for count in files)
     assert card["samples"]["chelsea.jpg"]["top5"] is True
+    assert card["last_layer"]["attention"] == 0
+    assert len(card["tried"]) == 2
     shipped = card["calibration"]["shipped"]
     assert 0 < shipped["error"] < 0.2
     assert sum(one["share"] for one in shipped["bins"]) == pytest.approx(1, abs=0.01)
@@ -268,7 +283,15 @@ def test_readme_lists_every_file_with_its_checksum(samples: list[dict[str, Any]]
 def test_readme_repeats_the_card() -> None:
     text = " ".join((DATA.parent / "README.md").read_text(encoding="utf-8").split())
     card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
-    natural, cutouts = card["natural"], card["cutouts"]
-    assert f"{natural['top1']:.0%} of natural crops".replace("%", " %") in text
-    assert f"{cutouts['top1']:.0%} of cut-outs".replace("%", " %") in text
-    assert f"{card['classes_taught']} of the 1,000 classes" in text
+    natural, cutouts, often = card["natural"], card["cutouts"], card["by_source_files"][-1]
+
+    def percent(rate: float) -> str:
+        return f"{100 * rate:.0f}"
+
+    assert f"{percent(natural['top1'])} % of natural crops" in text
+    assert f"{percent(cutouts['top1'])} % of cut-outs" in text
+    assert f"± {percent(natural['top1_error'])} and ± {percent(cutouts['top1_error'])};" in text
+    assert f"first five: {percent(natural['top5'])} % and {percent(cutouts['top5'])} %" in text
+    assert f"{percent(often['top1'])} % (first five: {percent(often['top5'])} %)" in text
+    assert f"{card['classes_taught']} of the 1,000 classes were ever taught" in text
+    assert f"{card['classes_taught_well']} by three pictures or more" in text

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import picture_sources
 import pytest
+import timm
 import torch
-from distill_head import MOST_OF_A_CLASS, chosen_rows
+from build_weights import (
+    VIT_FILE,
+    WEIGHTS,
+    add_fitted,
+    check_fitted,
+    save_weights,
+    source_rows,
+    to_half,
+)
 from distill_pictures import draw
-from head_fit import Table, calibrate
-from head_measures import agreement, calibration, taught
+from head_features import MOST_OF_A_CLASS, chosen_rows
+from head_fit import Settings, Table, calibrate, fit, in_parts, sure_loss
+from head_measures import agreement, calibration, error_of_rate, taught
+from last_block import Student, block_inputs, class_attention, differences
 from measure_maps import compose, coverage, share, summary
 from picture_sources import CUTOUT, NATURAL, SIDE, SPLITS, Source, merge_duplicates, split
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 CLASSES, CHANNELS = 6, 4
@@ -38,17 +52,55 @@ def some_sources() -> list[Source]:
     return natural + cutouts
 
 
-def table(count: int = 400, seed: int = 0) -> tuple[Table, nn.Linear]:
+def table(count: int = 400, seed: int = 0) -> tuple[Table, nn.Sequential]:
     """Pictures whose teacher is a known linear layer, and that layer."""
     generator = torch.Generator().manual_seed(seed)
-    head = nn.Linear(CHANNELS, CLASSES)
+    student = nn.Sequential(nn.Flatten(), nn.Linear(CHANNELS, CLASSES))
     with torch.no_grad():
-        head.weight.copy_(3 * torch.randn(CLASSES, CHANNELS, generator=generator))
-        head.bias.zero_()
-        tokens = torch.randn(count, CHANNELS, generator=generator)
-        logits = head(tokens).numpy().astype(np.float16)
+        student[1].weight.copy_(3 * torch.randn(CLASSES, CHANNELS, generator=generator))
+        student[1].bias.zero_()
+        inputs = torch.randn(count, 1, CHANNELS, generator=generator).half()
+        logits = student(inputs.float()).numpy().astype(np.float16)
     rows = np.arange(count)
-    return Table(tokens.numpy(), logits, logits, rows // 4, rows % 3, rows % 2 == 0), head
+    return Table(
+        inputs.numpy(), logits, logits, rows // 4, rows % 3, rows % 2 == 0, rows // 8
+    ), student
+
+
+def backbone(seed: int = 0) -> nn.Module:
+    """A small transformer of the embedded one's architecture."""
+    torch.manual_seed(seed)
+    return timm.create_model(
+        "vit_small_patch14_dinov2",
+        img_size=56,
+        embed_dim=24,
+        depth=3,
+        num_heads=3,
+        num_classes=CLASSES,
+        init_values=0.7,
+    ).eval()
+
+
+def seen_by(network: nn.Module, count: int = 240, seed: int = 0) -> Table:
+    """Pictures whose teacher is the network itself, with another last block and head."""
+    other = backbone(seed)
+    for name in ("blocks", "norm"):
+        getattr(other, name).load_state_dict(getattr(network, name).state_dict())
+    torch.manual_seed(seed + 1)
+    with torch.no_grad():
+        for parameter in other.blocks[-1].mlp.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        other.head.weight.copy_(2 * torch.randn_like(other.head.weight))
+    pictures = torch.randn(count, 3, 56, 56)
+    pictures *= torch.rand(count, 3, 1, 1) * 2
+    inputs = block_inputs(network, pictures)
+    teacher = Student(other, CLASSES)
+    teacher.head.load_state_dict(other.head.state_dict())
+    logits = in_parts(teacher, inputs.numpy()).numpy().astype(np.float16)
+    rows = np.arange(count)
+    return Table(
+        inputs.half().numpy(), logits, logits, rows // 4, rows % 3, rows % 2 == 0, rows // 8
+    )
 
 
 def test_no_family_is_on_two_sides() -> None:
@@ -105,34 +157,139 @@ def test_crowded_classes_are_thinned_out_only_where_they_are_fitted_to() -> None
     assert 0.2 < (kept >= 2004).sum() / 996 < 0.4
 
 
+def test_student_is_the_network_from_the_last_blocks_attention_on() -> None:
+    network = backbone()
+    pictures = torch.randn(3, 3, 56, 56)
+    attention, entering, _ = class_attention(network, pictures)
+    assert torch.allclose(attention.sum(-1), torch.ones(3, 3), atol=1e-6)
+    assert entering.shape == (3, 17, 24)
+    inputs = block_inputs(network, pictures).clone()
+    assert inputs.shape == (3, 4, 24)
+    student = Student(network, CLASSES)
+    assert not student(inputs).any()
+    student.head.load_state_dict(network.head.state_dict())
+    assert torch.allclose(student(inputs), network(pictures), atol=1e-5)
+
+
+def test_fitted_weights_change_the_classes_and_no_attention() -> None:
+    before, network = backbone(), backbone()
+    pictures = torch.randn(4, 3, 56, 56)
+    inputs = block_inputs(network, pictures).clone()
+    student = Student(network, CLASSES)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=0.05, weight_decay=0.0)
+    for _ in range(5):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(student(inputs), torch.arange(4)).backward()
+        optimiser.step()
+    network.load_state_dict({**network.state_dict(), **student.weights()}, strict=True)
+    assert torch.allclose(student(inputs), network(pictures), atol=1e-4)
+    found = differences(before, network, pictures)
+    assert found["attention"] == 0.0
+    assert found["class_token"] < 0.99 > found["patches"]
+    assert differences(before, before, pictures) == {
+        "attention": 0.0, "class_token": 1.0, "patches": 1.0
+    }  # fmt: skip
+    for name, tensor in student.weights().items():
+        original = before.state_dict()[name]
+        rows = source_rows(name.replace("blocks.2.", "blocks.11."), tensor)
+        assert torch.equal(tensor[:rows], original[:rows]), name
+        assert rows == len(tensor) or not torch.equal(tensor[rows:], original[rows:]), name
+
+
+@pytest.mark.parametrize("rate", [0.0, 3e-4])
+def test_fit_agrees_with_the_teacher_and_moves_the_block_only_when_asked(rate: float) -> None:
+    network = backbone()
+    pictures = seen_by(network)
+    train, validation = pictures.part("train"), pictures.part("validation")
+    classes = torch.randn(CLASSES, 40, generator=torch.Generator().manual_seed(0))
+    settings = Settings(rate_of_block=rate, temperature=2.0, dropout=0.1)
+    student, epoch, loss = fit(network, train, validation, classes, settings, 0)
+    assert epoch > 0
+    assert loss == pytest.approx(sure_loss(student, validation))
+    assert loss < 0.8 * sure_loss(Student(network, CLASSES), validation)
+    assert agreement(student, train, taught(train))["natural"]["top1"] > 0.6
+    for name, tensor in student.weights().items():
+        original = network.state_dict()[name]
+        rows = source_rows(name.replace("blocks.2.", "blocks.11."), tensor)
+        assert torch.equal(tensor[:rows], original[:rows]), name
+        if rows < len(tensor) and not name.startswith("head."):
+            assert torch.equal(tensor[rows:], original[rows:]) == (rate == 0.0), name
+
+
+def test_a_rebuild_keeps_what_was_fitted_and_restores_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / VIT_FILE
+    shipped = load_file(WEIGHTS / VIT_FILE)
+    backbone = {name: tensor for name, tensor in shipped.items() if not name.startswith("head.")}
+    bare = add_fitted(backbone, path)
+    assert set(bare) == set(shipped)
+    assert not bare["head.weight"].any()
+    changed = {name: tensor + 1 for name, tensor in shipped.items()}
+    save_weights(changed, path)
+    rebuilt = add_fitted(backbone, path)
+    check_fitted(backbone, rebuilt)
+    assert torch.equal(rebuilt["blocks.0.attn.qkv.weight"], shipped["blocks.0.attn.qkv.weight"])
+    assert torch.equal(rebuilt["blocks.11.norm1.bias"], shipped["blocks.11.norm1.bias"])
+    for name in ("blocks.11.attn.qkv.weight", "blocks.11.attn.qkv.bias"):
+        rows = 2 * 384
+        assert torch.equal(rebuilt[name][:rows], shipped[name][:rows])
+        assert torch.equal(rebuilt[name][rows:], changed[name][rows:])
+    assert torch.equal(rebuilt["blocks.11.mlp.fc1.weight"], changed["blocks.11.mlp.fc1.weight"])
+    assert torch.equal(rebuilt["head.bias"], changed["head.bias"])
+
+
+@pytest.mark.parametrize(
+    "name", ["blocks.0.norm1.weight", "blocks.11.norm1.weight", "blocks.11.attn.qkv.weight"]
+)
+def test_weights_that_differ_elsewhere_are_refused(name: str) -> None:
+    weights = to_half(backbone().state_dict())
+    weights = {key.replace("blocks.2.", "blocks.11."): value for key, value in weights.items()}
+    check_fitted(weights, weights)
+    wrong = weights[name].clone()
+    wrong[0] += 1
+    with pytest.raises(SystemExit, match=name):
+        check_fitted(weights, {**weights, name: wrong})
+
+
 def test_the_teacher_itself_agrees_and_is_calibrated_to_itself() -> None:
-    pictures, head = table()
+    pictures, student = table()
     files = taught(pictures)
     assert files.sum() > 0
-    found = agreement(head, pictures, files)
+    found = agreement(student, pictures, files)
     assert found["natural"]["top1"] > 0.98  # its scores were rounded to half precision
     rows = found["by_confidence"]
     assert sum(row["n"] for row in rows) == pictures.natural.sum()
     weight = torch.ones(len(pictures))
-    assert calibrate(head, pictures, weight) > 1.5  # it is never wrong, so it may be certain
+    # It is never wrong, so it may be certain.
+    assert calibrate(student, student[1], pictures, weight) > 1.5
+
+
+def test_error_of_a_rate_counts_files_and_not_pictures() -> None:
+    """Ten crops of each of twenty photographs tell as much as twenty pictures."""
+    source = np.repeat(np.arange(20), 10)
+    alike = source % 2 == 0
+    assert error_of_rate(alike, source) == pytest.approx((0.25 / 20) ** 0.5, rel=0.1)
+    assert error_of_rate(np.arange(200) % 2 == 0, np.arange(200)) == pytest.approx(
+        (0.25 / 200) ** 0.5, rel=0.1
+    )
+    assert error_of_rate(np.ones(200), source) == error_of_rate(np.ones(0), np.ones(0)) == 0.0
 
 
 def test_calibration_finds_the_scale_and_measures_its_lack() -> None:
-    pictures, head = table()
+    pictures, student = table()
     weight = torch.ones(len(pictures))
     # A student that names the teacher's class in four of five pictures but is always certain.
     wrong = torch.arange(len(pictures)) % 5 == 0
-    tokens = torch.from_numpy(pictures.tokens)
-    tokens[wrong] = -tokens[wrong]
+    inputs = torch.from_numpy(pictures.inputs)
+    inputs[wrong] = -inputs[wrong]
     with torch.no_grad():
-        head.weight.mul_(20)
-    before = calibration(head, pictures, weight)
+        student[1].weight.mul_(20)
+    before = calibration(student, pictures, weight)
     assert before["error"] == pytest.approx(0.2, abs=0.05)
-    assert calibrate(head, pictures, weight) < 0.5
-    assert calibration(head, pictures, weight)["error"] < before["error"]
+    assert calibrate(student, student[1], pictures, weight) < 0.5
+    assert calibration(student, pictures, weight)["error"] < before["error"]
     only = torch.zeros(len(pictures))
     only[~wrong] = 1.0
-    assert calibration(head, pictures, only)["error"] < 0.15
+    assert calibration(student, pictures, only)["error"] < 0.15
 
 
 def test_objects_of_a_composite_lie_side_by_side() -> None:

@@ -69,9 +69,9 @@ class Table:
         rows = self.split == SPLITS.index(name)
         return Table(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    def probabilities(self, temperature: float = 1.0) -> Tensor:
-        """Return the teacher's probabilities, softened by a temperature."""
-        return (torch.from_numpy(self.logits).float() / temperature).softmax(-1)
+    def probabilities(self) -> Tensor:
+        """Return the teacher's probabilities."""
+        return torch.from_numpy(self.logits).float().softmax(-1)
 
 
 @torch.inference_mode()

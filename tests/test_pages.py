@@ -76,6 +76,11 @@ def test_class_lists_mark_what_a_distilled_head_hardly_knows() -> None:
         )
         marked = {i for i, name in enumerate(picker.options) if name.endswith("· hardly taught")}
         assert marked == hardly
+        if page == "gradient_rollout":
+            assert not any("hardly taught" in caption.value for caption in app.caption)
+            picker.set_value([min(hardly), 285]).run()
+            said = [c.value for c in healthy(app).caption if "hardly taught" in c.value]
+            assert len(said) == 1, "once, below the map of that class"
 
 
 def test_choosing_a_class_changes_the_class_map_and_not_the_rollout() -> None:

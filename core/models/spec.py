@@ -101,7 +101,7 @@ class ModelSpec:
             f"{natural['top5']:.0%} and {cutouts['top5']:.0%}). {card['classes_taught']} of 1,000 "
             "classes were ever taught with a probability above that, "
             f"{card['classes_taught_well']} of them by {card['hardly_below']} pictures or more; "
-            "the class lists mark all others as hardly taught: distrust it there."
+            "class lists and notes below maps mark all others as hardly taught: distrust it there."
         )
 
     @property

@@ -114,7 +114,8 @@ def make_card(
         The card, and the chosen student, scaled and rounded as it is shipped.
     """
     train, validation, test = (table.part(name) for name in SPLITS)
-    _, student, settings = min(students, key=lambda item: item[0])
+    place = min(range(len(students)), key=lambda number: students[number][0])
+    _, student, settings = students[place]
     weight = weights(test, 1 / KEEP_UNSURE)
     files = taught(train)
     before = calibration(student, test, weight)
@@ -136,7 +137,7 @@ def make_card(
         "settings": {**settings, "scale": round(scale, 2)},
         "confident": SURE,
         "hardly_below": HARDLY,
-        **agreement(student, test, files),
+        **found[place],
         "on_pictures_fitted_to": {kind: fitted[kind] for kind in ("natural", "cutouts")},
         "tried": [
             {**entry, "natural": rate["natural"], "cutouts": rate["cutouts"]}

@@ -42,10 +42,8 @@ MOST_OF_A_CLASS = 6
 MIDDLE = 0.875
 SPLIT_SHARES = (0.88, 0.05, 0.07)
 NATURAL_SHARE = 0.62
-RECIPE = (
-    *(HERE / f"{name}.py" for name in ("picture_sources", "distill_pictures", "head_features")),
-    WEIGHTS / CNN_FILE,
-)
+SCRIPTS = ("picture_sources", "distill_pictures", "head_features", "last_block")
+RECIPE = (*(HERE / f"{name}.py" for name in SCRIPTS), WEIGHTS / CNN_FILE)
 """What decides the features, beside the pictures and the backbone's package."""
 
 

@@ -143,12 +143,36 @@ def tokens(
     else:
         model = vit_model()
     model.load_state_dict(weights, strict=True)
+    return observed(model, inputs)
+
+
+def observed(model: torch.nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    """Run a transformer and return what enters its last attention, and its final tokens.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A timm vision transformer.
+    inputs : torch.Tensor
+        Normalised picture, (1, 3, height, width).
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        By the keys of `REFERENCES`, each (1, 1 + patches, 384).
+    """
     block, kept = model.blocks[-1], {}
-    block.norm1.register_forward_hook(lambda *call: kept.update(tokens=call[-1]))
-    block.attn.qkv.register_forward_hook(lambda *call: kept.update(qkv=call[-1]))
-    with torch.inference_mode():
-        final = model.forward_features(inputs)
-        queries, keys, _ = kept["qkv"].chunk(3, dim=-1)
+    hooks = [
+        block.norm1.register_forward_hook(lambda *call: kept.update(tokens=call[-1])),
+        block.attn.qkv.register_forward_hook(lambda *call: kept.update(qkv=call[-1])),
+    ]
+    try:
+        with torch.inference_mode():
+            final = model.forward_features(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    queries, keys, _ = kept["qkv"].chunk(3, dim=-1)
     return {"tokens": kept["tokens"], "queries": queries, "keys": keys, "final": final}
 
 

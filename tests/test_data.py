@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from verify_weights import observed
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 WEIGHTS = DATA / "weights"
@@ -114,17 +115,8 @@ def test_backbone_gives_what_its_onnx_graph_gave(vit: nn.Module) -> None:
         reference = {key: torch.from_numpy(stored[key]) for key in stored.files if key != "side"}
         side = int(stored["side"])
     positions = reference.pop("positions")
-    block, kept = vit.blocks[-1], {}
-    hooks = [
-        block.norm1.register_forward_hook(lambda *call: kept.update(tokens=call[-1])),
-        block.attn.qkv.register_forward_hook(lambda *call: kept.update(qkv=call[-1])),
-    ]
-    with torch.inference_mode():
-        vit.forward_features(inputs("chelsea.jpg", vit, side, crop=False))
-    for hook in hooks:
-        hook.remove()
-    ours = {"tokens": kept["tokens"]}
-    ours["queries"], ours["keys"], _ = kept["qkv"].chunk(3, dim=-1)
+    ours = observed(vit, inputs("chelsea.jpg", vit, side, crop=False))
+    del ours["final"]  # of the last block, which is fitted
     assert positions[0] == 0
     assert len(positions) >= 5
     assert set(reference) == set(ours)

@@ -14,8 +14,8 @@ from core.maximize.objectives import (
     head_channel,
     mlp_channel,
 )
-from core.maximize.optimise import Maximization, maximize
-from core.maximize.regularise import Regularisation
+from core.maximize.optimize import Maximization, maximize
+from core.maximize.regularize import Regularization
 from core.methods.registry import Method, methods
 from core.models import Model, open_model
 from core.models.base import shared_view
@@ -33,7 +33,7 @@ __all__ = [
     "ParallaxError",
     "Prediction",
     "Recording",
-    "Regularisation",
+    "Regularization",
     "attention",
     "block_channel",
     "catalog",

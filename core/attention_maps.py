@@ -107,7 +107,7 @@ class Attention:
         return mean
 
     def artifacts(self) -> npt.NDArray[np.bool_]:
-        """Patches that gather attention far beyond the rest and their neighbours: (rows, cols).
+        """Patches that gather attention far beyond the rest and their neighbors: (rows, cols).
 
         Such patches serve the model as scratch space (Darcet et al. 2023, arXiv 2309.16588); in
         maps they look like findings.

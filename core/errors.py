@@ -5,8 +5,8 @@
     ParallaxError
     ├── ImageError         the picture cannot be read or cannot be fitted to the model
     ├── ModelError         the model cannot be had
-    │   ├── UnknownModel       no such entry in the catalogue
-    │   ├── CatalogueError     a model file (TOML) that does not say what it must
+    │   ├── UnknownModel       no such entry in the catalog
+    │   ├── CatalogError     a model file (TOML) that does not say what it must
     │   └── WeightsError       no network, wrong checksum, wrong shapes, missing file
     ├── MethodError        the method cannot serve this request
     │   ├── UnknownMethod      no such method
@@ -35,11 +35,11 @@ class ModelError(ParallaxError):
 
 
 class UnknownModel(ModelError):
-    """The catalogue has no model of this id."""
+    """The catalog has no model of this id."""
 
 
-class CatalogueError(ModelError):
-    """A catalogue file is not what it must be."""
+class CatalogError(ModelError):
+    """A catalog file is not what it must be."""
 
 
 class WeightsError(ModelError):

@@ -84,7 +84,7 @@ class Explanation:
         """
         size = size or (self.view.height, self.view.width)
         low, high = heatmaps.limits(self.relevance, percentile)
-        return heatmaps.normalise(heatmaps.resize(self.relevance, size), low, high)
+        return heatmaps.normalize(heatmaps.resize(self.relevance, size), low, high)
 
     @property
     def is_blank(self) -> bool:

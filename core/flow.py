@@ -13,7 +13,7 @@ from torch import Tensor
 from core.errors import ParameterError
 
 Fusion = Literal["mean", "max", "min"]
-Normalisation = Literal["rows", "columns", "none"]
+Normalization = Literal["rows", "columns", "none"]
 
 _FUSIONS: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "mean": (torch.sum, torch.add),
@@ -88,7 +88,7 @@ def _smallest(flat: Tensor, count: int) -> Tensor:
     return torch.from_numpy(parted[:, count - 1 : count].copy()).to(flat)
 
 
-def propagate(rows: Tensor, matrix: Tensor, normalisation: Normalisation) -> Tensor:
+def propagate(rows: Tensor, matrix: Tensor, normalization: Normalization) -> Tensor:
     """Multiply rows of a running product by one more layer, without forming the product.
 
     Parameters
@@ -97,7 +97,7 @@ def propagate(rows: Tensor, matrix: Tensor, normalisation: Normalisation) -> Ten
         Rows of the product of all later layers.
     matrix : (batch, tokens, tokens)
         Fused attention ``M`` of this layer.
-    normalisation
+    normalization
         ``"rows"``: by ``M + I`` with rows scaled to sum 1 (Abnar & Zuidema 2020).
         ``"columns"``: column *j* divided by the sum of row *j*, as vit-explain does.
         ``"none"``: by ``I + M`` as it is (Chefer et al. 2021).
@@ -106,10 +106,10 @@ def propagate(rows: Tensor, matrix: Tensor, normalisation: Normalisation) -> Ten
     -------
     (batch, any, tokens)
     """
-    if normalisation == "none":
+    if normalization == "none":
         return torch.baddbmm(rows, rows, matrix)
     sums = matrix.sum(dim=-1).unsqueeze(1) + 1.0
-    if normalisation == "rows":
+    if normalization == "rows":
         scaled = rows / sums
         return torch.baddbmm(scaled, scaled, matrix)
     return torch.baddbmm(rows, rows, matrix) / sums

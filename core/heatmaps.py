@@ -25,16 +25,16 @@ def resize(relevance: npt.ArrayLike, size: tuple[int, int]) -> Map:
 
 
 def limits(relevance: npt.ArrayLike, percentile: float = 100.0) -> tuple[float, float]:
-    """Range of values that a colour scale shows: from the minimum to the given percentile.
+    """Range of values that a color scale shows: from the minimum to the given percentile.
 
     With ``percentile`` 100 the range ends at the maximum; below that the brightest patches share
-    the end colour, so that a single artifact patch cannot blacken a map.
+    the end color, so that a single artifact patch cannot blacken a map.
     """
     values = np.asarray(relevance, dtype=np.float32)
     return float(values.min()), float(np.percentile(values, percentile))
 
 
-def normalise(
+def normalize(
     relevance: npt.ArrayLike,
     low: float | None = None,
     high: float | None = None,
@@ -89,14 +89,14 @@ def share_right(relevance: npt.ArrayLike) -> float:
     """
     values = np.maximum(np.asarray(relevance, dtype=np.float64), 0.0)
     columns = values.sum(axis=0)
-    centre = (np.arange(columns.size) + 0.5) / columns.size - 0.5
-    weight = np.where(np.isclose(centre, 0.0), 0.5, (centre > 0).astype(np.float64))
+    center = (np.arange(columns.size) + 0.5) / columns.size - 0.5
+    weight = np.where(np.isclose(center, 0.0), 0.5, (center > 0).astype(np.float64))
     total = columns.sum()
     return float((columns * weight).sum() / total) if total > 0 else float("nan")
 
 
 def mass_mask(weights: npt.ArrayLike, mass: float = 0.6) -> npt.NDArray[np.bool_]:
-    """Smallest set of positions whose renormalised weights reach ``mass``, per map.
+    """Smallest set of positions whose renormalized weights reach ``mass``, per map.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bo
     """Isolated positions far above the rest, such as the artifact patches of some transformers.
 
     A position counts if it lies more than ``deviations`` robust standard deviations (1.4826 times
-    the median absolute deviation) above the median *and* above twice each of its neighbours: an
+    the median absolute deviation) above the median *and* above twice each of its neighbors: an
     object that stands out is larger than one patch.
 
     Parameters
@@ -149,15 +149,15 @@ def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bo
     grid = np.asarray(values, dtype=np.float64)
     median = np.median(grid)
     spread = 1.4826 * np.median(np.abs(grid - median))
-    highest = _neighbours(grid, -np.inf).max(axis=0)
+    highest = _neighbors(grid, -np.inf).max(axis=0)
     found: npt.NDArray[np.bool_] = (grid > median + deviations * spread) & (grid > 2 * highest)
     return found
 
 
 def fill(relevance: npt.ArrayLike, mask: npt.NDArray[np.bool_]) -> Map:
-    """Replace masked positions by the median of their unmasked neighbours (of the map if none)."""
+    """Replace masked positions by the median of their unmasked neighbors (of the map if none)."""
     values = np.asarray(relevance, dtype=np.float32)
-    around = _neighbours(np.where(mask, np.nan, values), np.nan)
+    around = _neighbors(np.where(mask, np.nan, values), np.nan)
     filled = values.copy()
     for row, col in np.argwhere(mask):
         near = around[:, row, col]
@@ -166,8 +166,8 @@ def fill(relevance: npt.ArrayLike, mask: npt.NDArray[np.bool_]) -> Map:
     return filled
 
 
-def _neighbours(grid: npt.NDArray[np.floating], beyond: float) -> npt.NDArray[np.floating]:
-    """The eight neighbours of every position: (8, rows, cols), ``beyond`` outside the grid."""
+def _neighbors(grid: npt.NDArray[np.floating], beyond: float) -> npt.NDArray[np.floating]:
+    """The eight neighbors of every position: (8, rows, cols), ``beyond`` outside the grid."""
     rows, cols = grid.shape
     padded = np.pad(grid, 1, constant_values=beyond)
     return np.stack(

@@ -28,9 +28,9 @@ BACKGROUND = (255, 255, 255)
 
 Fit = Literal["native", "crop", "pad", "stretch", "whole", "given"]
 FITS: dict[str, str] = {
-    "native": "as the model was evaluated: resized, then its own centre crop",
-    "crop": "largest centred crop of the model's shape",
-    "pad": "whole picture, grey bars added",
+    "native": "as the model was evaluated: resized, then its own center crop",
+    "crop": "largest centered crop of the model's shape",
+    "pad": "whole picture, gray bars added",
     "stretch": "whole picture, proportions not kept",
     "whole": "whole picture at its own shape, rounded to whole patches",
     "given": "as it is: the picture has been fitted before",
@@ -146,12 +146,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(values: np.ndarray, full: float | None) -> np.ndarray:
-    """Scale deep greyscale to 0..255; without a known ``full`` scale it is told from the values."""
-    grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(grey.max(initial=0.0))
+    """Scale deep grayscale to 0..255; without a known ``full`` scale it is told from the values."""
+    gray = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(gray.max(initial=0.0))
     if full is None:
         full = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
-    return (np.clip(grey / full, 0.0, 1.0) * 255.0).round().astype(np.uint8)
+    return (np.clip(gray / full, 0.0, 1.0) * 255.0).round().astype(np.uint8)
 
 
 def fit_image(
@@ -203,7 +203,7 @@ def fit_image(
 
         shape = whole(image.width), whole(image.height)
         return image.resize(_bounded(image, shape, MAX_SIDE**2), resample)
-    # "native": resize so that the crop covers crop_fraction of the short side, then cut the centre.
+    # "native": resize so that the crop covers crop_fraction of the short side, then cut the center.
     # In whole numbers, as torchvision and timm have it: a rounded factor loses a pixel at times.
     short = max(int(min(size) / crop_fraction + 1e-6), *size)
     long = short * max(image.size) // min(image.size)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from core.errors import CatalogueError
+from core.errors import CatalogError
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "labels"
 
@@ -22,7 +22,7 @@ def read_labels(source: str) -> tuple[str, ...]:
 
     Raises
     ------
-    CatalogueError
+    CatalogError
         The file is missing, not UTF-8 text, or empty.
     """
     path = FOLDER / f"{source}.txt"
@@ -30,12 +30,12 @@ def read_labels(source: str) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CatalogueError(
+        raise CatalogError(
             f"Labels file {source!r} cannot be read; it must be UTF-8 text, one class a line."
         ) from error
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:
-        raise CatalogueError(f"Labels file {source!r} is empty; write one class name a line.")
+        raise CatalogError(f"Labels file {source!r} is empty; write one class name a line.")
     return labels
 
 

@@ -116,7 +116,7 @@ class Recording:
         with admitted():  # waiting for a place is not the network's time
             started = time.perf_counter()
             output, seen = self._forward(names, request)
-            _synchronise(model.device)
+            _synchronize(model.device)
             self.seconds = time.perf_counter() - started
         if request is not None:
             self._graph = (request, output, seen)
@@ -333,13 +333,16 @@ class Recording:
 def _softmax_attention(query: Tensor, key: Tensor) -> Tensor:
     """``softmax(q kᵀ / √channels)`` of (batch, heads, tokens, channels)."""
     scores = torch.baddbmm(
-        query.new_empty(1, 1, 1), query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2),
-        beta=0, alpha=query.shape[-1] ** -0.5,
-    )  # fmt: skip
+        query.new_empty(1, 1, 1),
+        query.flatten(0, 1),
+        key.flatten(0, 1).transpose(1, 2),
+        beta=0,
+        alpha=query.shape[-1] ** -0.5,
+    )
     return scores.softmax(dim=-1).reshape(*query.shape[:3], key.shape[2])
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -382,7 +385,7 @@ def record(
         raise ImageError(
             "The fitted pictures have several sizes; a batch needs one, so choose the fit crop."
         )
-    pixels = torch.cat([model.normalise(view) for view in views])
+    pixels = torch.cat([model.normalize(view) for view in views])
     if isinstance(model, VisionTransformer):
         kept = range(model.depth) if layers is None else layers
         names = [name for layer in kept for name in model.attention_names(layer, values)]

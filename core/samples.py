@@ -33,7 +33,7 @@ class Sample:
 
     @property
     def credit(self) -> str:
-        """One line that names author, source and licence."""
+        """One line that names author, source and license."""
         return f"{self.title}. {self.author}; {self.license}; {self.source}."
 
 

@@ -22,7 +22,7 @@ def animation(
     *,
     unit: str,
     opacity: float = 0.6,
-    colours: str = "Inferno",
+    colors: str = "Inferno",
     smooth: bool = True,
     percentile: float = 100.0,
 ) -> go.Figure:
@@ -31,14 +31,20 @@ def animation(
     def scaled(relevance: npt.NDArray[np.float32]) -> list[list[float]]:
         low, high = heatmaps.limits(relevance, percentile)
         scaled_map: list[list[float]] = np.round(
-            heatmaps.normalise(relevance, low, high), 3
+            heatmaps.normalize(relevance, low, high), 3
         ).tolist()
         return scaled_map
 
     figure = overlay(
-        view, np.array(scaled(maps[0])), low=0, high=1, unit=unit, opacity=opacity,
-        colours=colours, smooth=smooth,
-    )  # fmt: skip
+        view,
+        np.array(scaled(maps[0])),
+        low=0,
+        high=1,
+        unit=unit,
+        opacity=opacity,
+        colors=colors,
+        smooth=smooth,
+    )
     figure.frames = [
         go.Frame(data=[{"type": "heatmap", "z": scaled(relevance)}], name=label, traces=[0])
         for relevance, label in zip(maps, labels, strict=True)
@@ -49,8 +55,13 @@ def animation(
         margin={"t": 4, "b": 110},
         updatemenus=[
             {
-                "type": "buttons", "direction": "left", "x": 0, "y": -0.16, "yanchor": "top",
-                "showactive": False, "pad": {"t": 14},
+                "type": "buttons",
+                "direction": "left",
+                "x": 0,
+                "y": -0.16,
+                "yanchor": "top",
+                "showactive": False,
+                "pad": {"t": 14},
                 "buttons": [
                     {"label": "▶", "method": "animate", "args": [None, step]},
                     {"label": "❚❚", "method": "animate", "args": [[None], still]},
@@ -59,7 +70,11 @@ def animation(
         ],
         sliders=[
             {
-                "x": 0.24, "len": 0.76, "y": -0.16, "yanchor": "top", "pad": {"t": 4},
+                "x": 0.24,
+                "len": 0.76,
+                "y": -0.16,
+                "yanchor": "top",
+                "pad": {"t": 4},
                 "currentvalue": {"prefix": "discard ratio ", "font": {"size": 12}},
                 "steps": [
                     {"label": label, "method": "animate", "args": [[label], still]}
@@ -67,7 +82,7 @@ def animation(
                 ],
             }
         ],
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -76,13 +91,13 @@ def gif(
     maps: Sequence[npt.NDArray[np.float32]],
     *,
     opacity: float = 0.6,
-    colours: str = "Inferno",
+    colors: str = "Inferno",
     percentile: float = 100.0,
     milliseconds: int = 350,
 ) -> bytes:
     """The same sequence of overlays as an animated GIF that loops."""
     frames = [
-        blend(view, relevance, opacity=opacity, colours=colours, percentile=percentile)
+        blend(view, relevance, opacity=opacity, colors=colors, percentile=percentile)
         for relevance in maps
     ]
     buffer = io.BytesIO()
@@ -97,13 +112,13 @@ def blend(
     relevance: npt.NDArray[np.float32],
     *,
     opacity: float,
-    colours: str,
+    colors: str,
     percentile: float = 100.0,
 ) -> Image.Image:
-    """A map over its view as a still picture, in the colours of the interactive figures."""
+    """A map over its view as a still picture, in the colors of the interactive figures."""
     low, high = heatmaps.limits(relevance, percentile)
-    levels = sample_colorscale(scale(colours), np.linspace(0, 1, 256), colortype="tuple")
+    levels = sample_colorscale(scale(colors), np.linspace(0, 1, 256), colortype="tuple")
     table = (np.asarray(levels) * 255).round().astype(np.uint8)
-    heat = heatmaps.normalise(heatmaps.resize(relevance, (view.height, view.width)), low, high)
-    coloured = Image.fromarray(table[(heat * 255).astype(np.uint8)])
-    return Image.blend(view.convert("RGB"), coloured, opacity)
+    heat = heatmaps.normalize(heatmaps.resize(relevance, (view.height, view.width)), low, high)
+    colored = Image.fromarray(table[(heat * 255).astype(np.uint8)])
+    return Image.blend(view.convert("RGB"), colored, opacity)

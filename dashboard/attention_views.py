@@ -48,8 +48,13 @@ def _query_picker(seen: Attention, scene: Scene, key: str) -> Patch:
         figures.mark_patch(shown, seen.view, seen.grid, patch)
     shown.update_layout(height=panels.height_for(seen.view, 300, 8), margin={"b": 4})
     st.markdown(f"Query: **{_reader(seen, patch)}**")
-    panels.chart(shown, chart_key, "The picture; click a patch to make it the query",
-                 on_select=click, selection_mode="points")  # fmt: skip
+    panels.chart(
+        shown,
+        chart_key,
+        "The picture; click a patch to make it the query",
+        on_select=click,
+        selection_mode="points",
+    )
     rows, cols = seen.grid
     st.caption(f"Click one of the {rows} × {cols} patches to make it the query.")
     if patch is not None and st.button(f"Back to the {_reader(seen, None)}", key=f"{key}-reset"):
@@ -66,7 +71,7 @@ def _mosaic(
     key: str,
     cell: int,
     *,
-    colours: str | None = None,
+    colors: str | None = None,
 ) -> None:
     clip = (
         f", clipped at its {display.percentile:g}th percentile" if display.percentile < 100 else ""
@@ -78,9 +83,15 @@ def _mosaic(
         else f"each map from its own minimum to its maximum{clip}"
     )
     figure = figures.mosaic(
-        maps, rows, columns, colours=colours or display.colours, percentile=display.percentile,
-        unit=unit, limits=limits, cell=cell,
-    )  # fmt: skip
+        maps,
+        rows,
+        columns,
+        colors=colors or display.colors,
+        percentile=display.percentile,
+        unit=unit,
+        limits=limits,
+        cell=cell,
+    )
     panels.chart(
         figure, key, f"Attention maps: {', '.join(rows[:3])} … by {', '.join(columns[:3])}"
     )
@@ -96,9 +107,13 @@ def all_layers(scene: Scene, seen: Attention, display: Display) -> None:
     with right:
         mean = maps.mean(axis=1, keepdims=True)
         _mosaic(
-            np.concatenate([maps, mean], axis=1), _layers(seen), [*_heads(seen), "mean"], display,
-            "grid-mosaic", 84,
-        )  # fmt: skip
+            np.concatenate([maps, mean], axis=1),
+            _layers(seen),
+            [*_heads(seen), "mean"],
+            display,
+            "grid-mosaic",
+            84,
+        )
 
 
 def _prefix_mass(seen: Attention, patch: Patch, mass: npt.NDArray[np.float32]) -> None:
@@ -120,9 +135,15 @@ def one_layer(scene: Scene, seen: Attention, display: Display) -> None:
     with left:
         layer = _layer_slider(seen, "one")
         mass = st.slider(
-            "Mass of the mask", 0.05, 1.0, 0.6, 0.05, key="mass", persist_state="session",
+            "Mass of the mask",
+            0.05,
+            1.0,
+            0.6,
+            0.05,
+            key="mass",
+            persist_state="session",
             help="The smallest set of patches whose attention adds up to this share, per head.",
-        )  # fmt: skip
+        )
         patch = _query_picker(seen, scene, "one")
     with right:
         maps = seen.maps(layer, patch)
@@ -146,12 +167,16 @@ def _grid(
     padded[: len(maps)] = maps
     labels = [*names, *[""] * (rows * columns - len(names))]
     figure = figures.mosaic(
-        padded.reshape(rows, columns, *maps.shape[1:]), [""] * rows, [""] * columns,
-        colours="Greys_r" if masks else display.colours, names=labels,
-        percentile=100.0 if masks else display.percentile, cell=126,
+        padded.reshape(rows, columns, *maps.shape[1:]),
+        [""] * rows,
+        [""] * columns,
+        colors="Greys_r" if masks else display.colors,
+        names=labels,
+        percentile=100.0 if masks else display.percentile,
+        cell=126,
         unit="white: in the set" if masks else "each map from its minimum to its maximum",
         limits=(0.0, 1.0) if masks else None,
-    )  # fmt: skip
+    )
     panels.chart(figure, key, "Masks per head" if masks else "Attention per head")
 
 
@@ -163,7 +188,7 @@ def _layer_slider(seen: Attention, key: str) -> int:
 
 
 def _default_fusion(scene: Scene) -> str:
-    """The head fusion that suits this model's rollout, from its catalogue entry."""
+    """The head fusion that suits this model's rollout, from its catalog entry."""
     return str(scene.vit.defaults.get("rollout", {}).get("fusion", "mean"))
 
 
@@ -172,9 +197,13 @@ def joint_maps(scene: Scene, seen: Attention, display: Display) -> None:
     left, middle, _ = st.columns([2, 2, 3])
     with left:
         fusion = st.segmented_control(
-            "Head fusion", ("mean", "max", "min"), default=_default_fusion(scene),
-            key=f"joint-fusion-{scene.vit.id}", persist_state="session", required=True,
-        )  # fmt: skip
+            "Head fusion",
+            ("mean", "max", "min"),
+            default=_default_fusion(scene),
+            key=f"joint-fusion-{scene.vit.id}",
+            persist_state="session",
+            required=True,
+        )
     with middle:
         discard = st.slider(
             "Discard ratio", 0.0, 1.0, 0.0, 0.05, key="joint-discard", persist_state="session"
@@ -209,9 +238,14 @@ def projections(scene: Scene, seen: Attention, display: Display) -> None:
         )
         st.markdown(f"**Layer {layer}, head {head}** · channels through a sigmoid")
         figure = figures.mosaic(
-            maps, list(PROJECTIONS), [f"channel {c}" for c in channels], colours="Greys_r",
-            unit="bright: positive, dark: negative, mid-grey: zero", limits=(0.0, 1.0), cell=126,
-        )  # fmt: skip
+            maps,
+            list(PROJECTIONS),
+            [f"channel {c}" for c in channels],
+            colors="Greys_r",
+            unit="bright: positive, dark: negative, mid-gray: zero",
+            limits=(0.0, 1.0),
+            cell=126,
+        )
         panels.chart(figure, "projection-mosaic", "Query, key and value channels at each patch")
 
 
@@ -225,9 +259,13 @@ def several(scene: Scene, seen: Attention, display: Display) -> None:
         st.info("Choose at least one picture.", icon=":material/collections:")
         return
     shown = st.segmented_control(
-        "Map", ("mean of heads", "joint map"), default="mean of heads", key="several-map",
-        persist_state="session", required=True,
-    )  # fmt: skip
+        "Map",
+        ("mean of heads", "joint map"),
+        default="mean of heads",
+        key="several-map",
+        persist_state="session",
+        required=True,
+    )
     fusion = _default_fusion(scene)
     if shown == "joint map":
         st.caption(f"Joint maps with {fusion} fusion and nothing discarded.")
@@ -245,8 +283,14 @@ def several(scene: Scene, seen: Attention, display: Display) -> None:
     for place, picture in zip(st.columns(len(pictures)), pictures, strict=True):
         place.image(cache.view(scene, picture), width="stretch", caption=picture.name)
     maps = np.stack(columns, axis=1)
-    _mosaic(maps, _layers(seen), [p.name for p in pictures], display, "several-mosaic",
-            max(60, 640 // len(pictures)))  # fmt: skip
+    _mosaic(
+        maps,
+        _layers(seen),
+        [p.name for p in pictures],
+        display,
+        "several-mosaic",
+        max(60, 640 // len(pictures)),
+    )
     _hidden(seen, float(np.mean(hidden)), "in the mean over layers and pictures")
     places = st.columns(len(pictures))
     for i, (place, prediction) in enumerate(zip(places, predictions, strict=True)):

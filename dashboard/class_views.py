@@ -101,9 +101,11 @@ def _separation(
         st.markdown("**How far the maps of two classes differ**")
         form = st.column_config.NumberColumn(format="%.2f")
         st.dataframe(
-            pd.DataFrame(rows), hide_index=True, key="separation",
+            pd.DataFrame(rows),
+            hide_index=True,
+            key="separation",
             column_config={"rank correlation": form, "overlap of top 20 %": form},
-        )  # fmt: skip
+        )
         st.caption(
             "A method that told classes apart perfectly would show a correlation far below 1 and, "
             "where the objects stand on different halves, shares near 0 % and 100 %."
@@ -142,14 +144,18 @@ def discard_animation(
             progress.progress((i + 1) / len(RATIOS), f"Frame {i + 1} of {len(RATIOS)}")
         progress.empty()
         look: dict[str, Any] = {
-            "opacity": display.opacity, "colours": display.colours,
+            "opacity": display.opacity,
+            "colors": display.colors,
             "percentile": display.percentile,
-        }  # fmt: skip
+        }
         figure = animations.animation(
-            found.view, maps, [f"{ratio:.2f}" for ratio in RATIOS], smooth=display.smooth,
+            found.view,
+            maps,
+            [f"{ratio:.2f}" for ratio in RATIOS],
+            smooth=display.smooth,
             unit=f"{vit.label(target)} · {definition} definition · each frame on its own scale",
             **look,
-        )  # fmt: skip
+        )
         figure.update_layout(height=panels.height_for(found.view, 420, 130))
         panels.chart(figure, "animation", "Gradient rollout while the discard ratio grows")
     with left:

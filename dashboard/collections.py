@@ -21,26 +21,37 @@ FOLDER_VARIABLE = "PARALLAX_PICTURES"
 def choose(scene: Scene) -> list[Picture]:
     """Up to eight pictures, as the reader wants them."""
     source = st.segmented_control(
-        "Pictures", ("samples", "upload", "random"), default="samples", key="several-source",
-        required=True, format_func=str.capitalize,
-    )  # fmt: skip
+        "Pictures",
+        ("samples", "upload", "random"),
+        default="samples",
+        key="several-source",
+        required=True,
+        format_func=str.capitalize,
+    )
     if source == "upload":
         return _uploads()
     if source == "random":
         return _random()
     offered = {sample.id: sample for sample in samples()}
     chosen = st.multiselect(
-        "Samples", list(offered), default=list(offered)[:4], max_selections=MOST,
-        format_func=lambda i: offered[i].title, key="several-samples", persist_state="session",
-    )  # fmt: skip
+        "Samples",
+        list(offered),
+        default=list(offered)[:4],
+        max_selections=MOST,
+        format_func=lambda i: offered[i].title,
+        key="several-samples",
+        persist_state="session",
+    )
     return [cache.from_sample(offered[i]) for i in chosen if i in offered]
 
 
 def _uploads() -> list[Picture]:
     files = st.file_uploader(
-        f"Up to {MOST} pictures", accept_multiple_files=True, key="several-upload",
+        f"Up to {MOST} pictures",
+        accept_multiple_files=True,
+        key="several-upload",
         max_upload_size=20,
-    )  # fmt: skip
+    )
     pictures = []
     for file in files[:MOST]:
         try:

@@ -28,9 +28,12 @@ HARDLY_HELP = (
 
 
 def linked_select(
-    label: str, options: Sequence[str], key: str, format_func: Callable[[str], str] = str,
+    label: str,
+    options: Sequence[str],
+    key: str,
+    format_func: Callable[[str], str] = str,
     help: str | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """A select box whose choice stands in the page's address and lasts across pages.
 
     What the address holds is untrusted: only one of ``options`` is taken from it.
@@ -111,7 +114,7 @@ class Display:
     """How maps are shown; never part of what is computed."""
 
     opacity: float
-    colours: str
+    colors: str
     shared: bool
     percentile: float
     smooth: bool
@@ -120,21 +123,21 @@ class Display:
     def limits(
         self, relevance: npt.NDArray[np.float32], others: Sequence[npt.NDArray[np.float32]] = ()
     ) -> tuple[float, float]:
-        """Ends of the colour scale of a map, shared with the others if the reader wants that."""
+        """Ends of the color scale of a map, shared with the others if the reader wants that."""
         if not self.shared or not others:
             return heatmaps.limits(relevance, self.percentile)
         ends = [heatmaps.limits(values, self.percentile) for values in others]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def unit(self, what: str) -> str:
-        """Title of a colour bar: the value, the scale and the clipping."""
+        """Title of a color bar: the value, the scale and the clipping."""
         scale = "shared scale" if self.shared else "own scale"
         clip = f" · top {100 - self.percentile:g} % clipped" if self.percentile < 100 else ""
         return f"{what} · {scale}{clip}"
 
 
 def display(key: str, sharing: str, *, overlay: bool = True) -> Display:
-    """Opacity, colours, scale, clipping and smoothing, folded into a popover.
+    """Opacity, colors, scale, clipping and smoothing, folded into a popover.
 
     Parameters
     ----------
@@ -149,15 +152,21 @@ def display(key: str, sharing: str, *, overlay: bool = True) -> Display:
             opacity = st.slider(
                 "Opacity of the map", 0.0, 1.0, 0.6, 0.05, key="opacity", persist_state="session"
             )
-        colours = st.selectbox("Colours", SEQUENTIAL, key="colours", persist_state="session")
+        colors = st.selectbox("Colors", SEQUENTIAL, key="colors", persist_state="session")
         shared = st.toggle(
             "One scale for all maps", key=f"{key}-shared", persist_state="session", help=sharing
         )
         percentile = st.slider(
-            "Clip at percentile", 80.0, 100.0, 99.0, 0.5, key="percentile", persist_state="session",
-            help="Values above it share the brightest colour, so that one patch cannot darken "
+            "Clip at percentile",
+            80.0,
+            100.0,
+            99.0,
+            0.5,
+            key="percentile",
+            persist_state="session",
+            help="Values above it share the brightest color, so that one patch cannot darken "
             "all others. 100 clips nothing.",
-        )  # fmt: skip
+        )
         if overlay:
             smooth = st.toggle(
                 "Smooth between patches", True, key="smooth", persist_state="session"
@@ -166,10 +175,10 @@ def display(key: str, sharing: str, *, overlay: bool = True) -> Display:
                 "Replace artifact patches",
                 key="hide-artifacts",
                 persist_state="session",
-                help="Single patches of a ViT that draw attention far beyond their neighbours are "
-                "shown as the median of their neighbours.",
+                help="Single patches of a ViT that draw attention far beyond their neighbors are "
+                "shown as the median of their neighbors.",
             )
-    return Display(opacity, colours, shared, percentile, smooth, hide)
+    return Display(opacity, colors, shared, percentile, smooth, hide)
 
 
 def top_classes(

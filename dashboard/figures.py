@@ -37,15 +37,15 @@ def data_uri(image: Image.Image, quality: int = 85) -> str:
 
 @cache
 def scale(name: str) -> list[list[Any]]:
-    """A named colour scale, spelt out.
+    """A named color scale, spelled out.
 
-    Streamlit takes some dark hexadecimal colours for placeholders of its theme and would repaint
-    the low end of a scale, so every colour is written as rgb().
+    Streamlit takes some dark hexadecimal colors for placeholders of its theme and would repaint
+    the low end of a scale, so every color is written as rgb().
     """
     steps = get_colorscale(name)
     return [
-        [place, f"rgb{hex_to_rgb(colour)}" if colour.startswith("#") else colour]
-        for place, colour in steps
+        [place, f"rgb{hex_to_rgb(color)}" if color.startswith("#") else color]
+        for place, color in steps
     ]
 
 
@@ -53,9 +53,16 @@ def _canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
     """An empty figure in the coordinates of a view, with the view as its background."""
     figure = go.Figure()
     figure.add_layout_image(
-        source=data_uri(view), xref="x", yref="y", x=0, y=0, sizex=view.width, sizey=view.height,
-        sizing="stretch", layer="below",
-    )  # fmt: skip
+        source=data_uri(view),
+        xref="x",
+        yref="y",
+        x=0,
+        y=0,
+        sizex=view.width,
+        sizey=view.height,
+        sizing="stretch",
+        layer="below",
+    )
     figure.update_xaxes(range=[0, view.width], visible=False, constrain="domain")
     figure.update_yaxes(range=[view.height, 0], visible=False, scaleanchor="x", constrain="domain")
     figure.update_layout(
@@ -71,7 +78,7 @@ def _canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
     return figure
 
 
-def _centres(length: int, count: int) -> list[float]:
+def _centers(length: int, count: int) -> list[float]:
     return ((np.arange(count) + 0.5) * length / count).tolist()
 
 
@@ -90,7 +97,7 @@ def overlay(
     high: float,
     unit: str,
     opacity: float = 0.6,
-    colours: str = "Inferno",
+    colors: str = "Inferno",
     smooth: bool = True,
 ) -> go.Figure:
     """A map over the view it explains; hovering tells the raw value.
@@ -102,9 +109,9 @@ def overlay(
     relevance : (rows, cols)
         Raw values.
     low, high
-        Values at the ends of the colour scale.
+        Values at the ends of the color scale.
     unit
-        Title of the colour bar: what the values are and how they are scaled.
+        Title of the color bar: what the values are and how they are scaled.
     opacity
         Of the map over the picture, in [0, 1].
     """
@@ -113,13 +120,13 @@ def overlay(
     figure.add_trace(
         go.Heatmap(
             z=np.round(relevance, 7).tolist() if rows * cols < 4096 else relevance,
-            x=_centres(view.width, cols),
-            y=_centres(view.height, rows),
+            x=_centers(view.width, cols),
+            y=_centers(view.height, rows),
             zmin=low,
             zmax=high if high > low else low + 1e-9,
             zsmooth="best" if smooth else False,
             opacity=opacity,
-            colorscale=scale(colours),
+            colorscale=scale(colors),
             colorbar=_bar(unit),
             hovertemplate="%{z:.4g}<extra></extra>",
         )
@@ -147,7 +154,7 @@ def clickable(figure: go.Figure, view: Image.Image, grid: tuple[int, int]) -> go
     Clicks on a heat map itself are not reported to Streamlit; those on points are.
     """
     rows, cols = grid
-    xs, ys = np.meshgrid(_centres(view.width, cols), _centres(view.height, rows))
+    xs, ys = np.meshgrid(_centers(view.width, cols), _centers(view.height, rows))
     figure.add_trace(
         go.Scatter(
             x=xs.ravel().tolist(),
@@ -173,9 +180,13 @@ def mark_patch(
     height, width = view.height / grid[0], view.width / grid[1]
     row, col = patch
     figure.add_shape(
-        type="rect", x0=col * width, x1=(col + 1) * width, y0=row * height,
-        y1=(row + 1) * height, line={"color": "#2dd4bf", "width": 3},
-    )  # fmt: skip
+        type="rect",
+        x0=col * width,
+        x1=(col + 1) * width,
+        y0=row * height,
+        y1=(row + 1) * height,
+        line={"color": "#2dd4bf", "width": 3},
+    )
     return figure
 
 
@@ -184,7 +195,7 @@ def mosaic(
     row_names: Sequence[str],
     column_names: Sequence[str],
     *,
-    colours: str = "Inferno",
+    colors: str = "Inferno",
     percentile: float = 100.0,
     unit: str = "each map scaled from its minimum to its maximum",
     limits: tuple[float, float] | None = None,
@@ -223,7 +234,7 @@ def mosaic(
                 slice(i * (rows + gap), i * (rows + gap) + rows),
                 slice(j * (cols + gap), j * (cols + gap) + cols),
             )
-            shown[place] = heatmaps.normalise(tile, low, high)
+            shown[place] = heatmaps.normalize(tile, low, high)
             raw = np.char.mod("%.3g", tile)
             own = names[i * columns + j] if names else f"{row_names[i]} · {column_names[j]}"
             text[place] = np.char.add(f"{own}: ", raw)
@@ -234,21 +245,30 @@ def mosaic(
             hovertemplate="%{text}<extra></extra>",
             zmin=0.0,
             zmax=1.0,
-            colorscale=scale(colours),
+            colorscale=scale(colors),
             showscale=False,
             hoverongaps=False,
         )
     )
     figure.update_xaxes(
         tickvals=[j * (cols + gap) + cols / 2 - 0.5 for j in range(columns)],
-        ticktext=list(column_names), side="top", showgrid=False, zeroline=False,
-        constrain="domain", ticks="",
-    )  # fmt: skip
+        ticktext=list(column_names),
+        side="top",
+        showgrid=False,
+        zeroline=False,
+        constrain="domain",
+        ticks="",
+    )
     figure.update_yaxes(
         tickvals=[i * (rows + gap) + rows / 2 - 0.5 for i in range(lines)],
-        ticktext=list(row_names), autorange="reversed", showgrid=False, zeroline=False, ticks="",
-        scaleanchor="x", constrain="domain",
-    )  # fmt: skip
+        ticktext=list(row_names),
+        autorange="reversed",
+        showgrid=False,
+        zeroline=False,
+        ticks="",
+        scaleanchor="x",
+        constrain="domain",
+    )
     figure.update_layout(
         height=round(lines * cell * shape[0] / lines / max(rows, cols)) + 60,
         margin={"l": 0, "r": 0, "t": 22 if names else 30, "b": 30},
@@ -259,20 +279,30 @@ def mosaic(
         yaxis_fixedrange=True,
         annotations=[
             {
-                "text": unit, "xref": "paper", "yref": "paper", "x": 0, "y": 0, "yanchor": "top",
-                "yshift": -8, "showarrow": False, "font": {"size": 11},
+                "text": unit,
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0,
+                "y": 0,
+                "yanchor": "top",
+                "yshift": -8,
+                "showarrow": False,
+                "font": {"size": 11},
             },
             *(
                 {
-                    "text": name, "x": j * (cols + gap) + cols / 2 - 0.5,
-                    "y": i * (rows + gap) - 0.5, "yanchor": "bottom", "showarrow": False,
+                    "text": name,
+                    "x": j * (cols + gap) + cols / 2 - 0.5,
+                    "y": i * (rows + gap) - 0.5,
+                    "yanchor": "bottom",
+                    "showarrow": False,
                     "font": {"size": 11},
                 }
                 for (i, j), name in zip(np.ndindex(lines, columns), names, strict=False)
                 if name
             ),
         ],
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -297,9 +327,12 @@ def matrix(
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(autorange="reversed", tickfont={"size": 10})
     figure.update_layout(
-        height=24 * len(row_names) + 16, margin={"l": 0, "r": 0, "t": 4, "b": 4},
-        paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR, dragmode=False,
-    )  # fmt: skip
+        height=24 * len(row_names) + 16,
+        margin={"l": 0, "r": 0, "t": 4, "b": 4},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        dragmode=False,
+    )
     return figure
 
 

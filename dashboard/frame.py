@@ -111,8 +111,9 @@ def _opened(spec: ModelSpec, family: str) -> Model:
             raise
         st.warning(
             f"{plain(str(error))} Shown instead: {embedded.title}. It is tried again after three "
-            "minutes.", icon=":material/cloud_off:",
-        )  # fmt: skip
+            "minutes.",
+            icon=":material/cloud_off:",
+        )
         return cache.model(embedded.id)
 
 
@@ -134,9 +135,12 @@ def _fit(texts: str) -> str:
 
 def _size() -> str:
     return controls.linked_select(
-        "Size in pixels", SIZES, "size", lambda s: "the ViT's own" if s == "own" else s,
+        "Size in pixels",
+        SIZES,
+        "size",
+        lambda s: "the ViT's own" if s == "own" else s,
         "Side of what both models see (the short side for “whole”), rounded to whole patches.",
-    )  # fmt: skip
+    )
 
 
 def _about(cnn: ModelSpec, vit: ModelSpec) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import core
 from core.maximize.objectives import Objective
-from core.maximize.regularise import Regularisation, seam_energy_of
+from core.maximize.regularize import Regularization, seam_energy_of
 from core.maximize.transforms import Transforms
 from core.models import Model, VisionTransformer
 from core.models.convnet import ConvNet
@@ -20,7 +20,7 @@ from dashboard import controls, figures, panels
 EVERY = 4
 """Steps between two updates of the growing picture."""
 
-DEFAULT = Regularisation()
+DEFAULT = Regularization()
 STILL = Transforms(0.0, 0.0, 0.0, 0.0)
 
 
@@ -42,7 +42,7 @@ class Task:
     title: str
     model: Model
     objective: Objective
-    regularisation: Regularisation
+    regularization: Regularization
 
 
 @dataclass(eq=False)
@@ -56,11 +56,16 @@ class Result:
 
 
 def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
-    """Widgets for objective, budget and regularisers; returns what is to be made."""
+    """Widgets for objective, budget and regularizers; returns what is to be made."""
     what = st.segmented_control(
-        "Maximise", ("class", "channel"), default="class", key="objective", required=True,
-        format_func=str.capitalize, persist_state="session",
-    )  # fmt: skip
+        "Maximize",
+        ("class", "channel"),
+        default="class",
+        key="objective",
+        required=True,
+        format_func=str.capitalize,
+        persist_state="session",
+    )
     if what == "channel" or not vit.classes:
         objectives = {cnn: _cnn_channel(cnn), vit: _vit_channel(vit)}
     else:
@@ -72,34 +77,41 @@ def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
     assert isinstance(vit, VisionTransformer)
     sizes = [vit.patch * n for n in (8, 12, 16)] if vit.flexible else [vit.preprocessing.size]
     size = st.select_slider("Size in pixels", sizes, sizes[-1], key=f"size-{vit.patch}")
-    with st.expander("Regularisers and seed", icon=":material/tune:"):
+    with st.expander("Regularizers and seed", icon=":material/tune:"):
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="maximize-seed")
-        regularisation = Regularisation(
+        regularization = Regularization(
             variation=_weight("Total variation", "variation", "Charges every step between pixels."),
-            grey=_weight("Distance from grey", "grey", "Charges colours far from mid-grey."),
+            gray=_weight("Distance from gray", "gray", "Charges colors far from mid-gray."),
             seam=_weight(
-                "Seam penalty (ViT)", "seam", "Charges steps across patch borders that are larger "
-                "than those inside patches.",
+                "Seam penalty (ViT)",
+                "seam",
+                "Charges steps across patch borders that are larger than those inside patches.",
             ),
-        )  # fmt: skip
+        )
         moves = st.toggle(
-            "Random moves", True, key="moves", persist_state="session",
+            "Random moves",
+            True,
+            key="moves",
+            persist_state="session",
             help="Shifts, turns and scales the picture a little before each look. Without them the "
             "patch grid of a transformer shows most.",
-        )  # fmt: skip
+        )
     effect = st.toggle(
-        "Show the seam penalty's effect", True, key="seam-effect", persist_state="session",
+        "Show the seam penalty's effect",
+        True,
+        key="seam-effect",
+        persist_state="session",
         help="Makes the ViT's picture twice, without and with the penalty, from the same seed.",
-    )  # fmt: skip
-    without = replace(regularisation, seam=0.0)
+    )
+    without = replace(regularization, seam=0.0)
     tasks = []
     if cnn in objectives:
         tasks.append(Task(cnn.spec.title, cnn, objectives[cnn], without))
-    if effect or not regularisation.seam:
+    if effect or not regularization.seam:
         tasks.append(Task(f"{vit.spec.title} · no seam penalty", vit, objectives[vit], without))
-    if regularisation.seam:
-        title = f"{vit.spec.title} · seam penalty {regularisation.seam:g}"
-        tasks.append(Task(title, vit, objectives[vit], regularisation))
+    if regularization.seam:
+        title = f"{vit.spec.title} · seam penalty {regularization.seam:g}"
+        tasks.append(Task(title, vit, objectives[vit], regularization))
     return tasks, Budget(steps, size, int(seed), vit.patch, Transforms() if moves else STILL)
 
 
@@ -107,9 +119,17 @@ def _weight(label: str, name: str, help: str) -> float:
     start = float(getattr(DEFAULT, name))
     top = 4 * start
     return float(
-        st.slider(label, 0.0, top, start, top / 40, key=f"weight-{name}", help=help,
-                  persist_state="session")
-    )  # fmt: skip
+        st.slider(
+            label,
+            0.0,
+            top,
+            start,
+            top / 40,
+            key=f"weight-{name}",
+            help=help,
+            persist_state="session",
+        )
+    )
 
 
 def _cnn_channel(cnn: Model) -> Objective:
@@ -161,10 +181,16 @@ def _make(result: Result, frame: Any, progress: Any, before: float, share: float
         return True
 
     core.maximize(
-        task.model, task.objective, steps=budget.steps, size=budget.size, seed=budget.seed,
-        on_step=on_step, regularisation=task.regularisation, transforms=budget.transforms,
+        task.model,
+        task.objective,
+        steps=budget.steps,
+        size=budget.size,
+        seed=budget.seed,
+        on_step=on_step,
+        regularization=task.regularization,
+        transforms=budget.transforms,
         patch=budget.patch,
-    )  # fmt: skip
+    )
 
 
 def results() -> None:
@@ -174,7 +200,7 @@ def results() -> None:
     ]
     if not found:
         st.info(
-            "Choose what is to be maximised and press **Start**: the pictures grow here, step by "
+            "Choose what is to be maximized and press **Start**: the pictures grow here, step by "
             "step, and can be stopped at any time.",
             icon=":material/auto_awesome:",
         )
@@ -197,10 +223,11 @@ def _show(result: Result) -> None:
     st.markdown(f"**{task.title}**")
     st.image(result.image, width="stretch")
     st.metric(
-        "Seam energy", f"{round(seam_energy_of(result.image, result.budget.patch), 2) + 0.0:+.2f}",
+        "Seam energy",
+        f"{round(seam_energy_of(result.image, result.budget.patch), 2) + 0.0:+.2f}",
         help=f"At a patch of {result.budget.patch} px, on the picture as shown: 0 is no visible "
         "patch grid, below 0 the borders are smoother than the insides.",
-    )  # fmt: skip
+    )
     stopped = "" if steps >= result.budget.steps else f", stopped at {steps}"
     st.caption(
         f"{task.objective.describe(task.model)}. {result.budget.steps} steps{stopped}, "

@@ -74,9 +74,15 @@ def explained(
         relevance, *rivals = (heatmaps.density(values) for values in (relevance, *rivals))
     low, high = display.limits(relevance, [relevance, *rivals] if rivals else [])
     figure = figures.overlay(
-        explanation.view, relevance, low=low, high=high, unit=display.unit(unit),
-        opacity=display.opacity, colours=display.colours, smooth=display.smooth,
-    )  # fmt: skip
+        explanation.view,
+        relevance,
+        low=low,
+        high=high,
+        unit=display.unit(unit),
+        opacity=display.opacity,
+        colors=display.colors,
+        smooth=display.smooth,
+    )
     figure.update_layout(height=height_for(explanation.view, width))
     chart(figure, key, f"{what}, drawn over the picture")
     notes = [settings(explanation), *explanation.notes]
@@ -87,8 +93,11 @@ def explained(
 
 def settings(explanation: Explanation) -> str:
     """The parameters a map was made with, so that no picture hides its definition."""
-    chosen = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-              for name, value in explanation.params.items() if value is not None]  # fmt: skip
+    chosen = [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in explanation.params.items()
+        if value is not None
+    ]
     return f"{', '.join(chosen).capitalize()}." if chosen else ""
 
 
@@ -96,8 +105,8 @@ def _artifact_note(artifacts: npt.NDArray[np.bool_], hidden: bool) -> str:
     places = [f"row {row}, column {col}" for row, col in np.argwhere(artifacts)[:4]]
     more = int(artifacts.sum()) - len(places)
     listed = "; ".join(places) + (f" and {more} more" if more else "")
-    fate = "replaced by their neighbours' median" if hidden else "can be replaced under Display"
-    return f"Artifact patches ({listed}) draw attention far beyond their neighbours; {fate}."
+    fate = "replaced by their neighbors' median" if hidden else "can be replaced under Display"
+    return f"Artifact patches ({listed}) draw attention far beyond their neighbors; {fate}."
 
 
 def title(first: str, second: str) -> None:
@@ -172,4 +181,4 @@ def _choose_matched_pair() -> None:
 
 def _facts(spec: ModelSpec) -> str:
     size = f"{spec.parameters:g} M parameters, " if spec.parameters else ""
-    return f"{size}{spec.input_size} px, {spec.pretraining}; licence {spec.license}."
+    return f"{size}{spec.input_size} px, {spec.pretraining}; license {spec.license}."

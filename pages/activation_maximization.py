@@ -11,7 +11,7 @@ panels.head(
     "Activation maximization",
     "A picture made from noise so that **one class or channel** answers as strongly as possible, "
     "for both models with the same budget and the same seed. It shows what excites that unit most, "
-    "not what it needs in photographs, and it depends on the regularisers. A transformer's patch "
+    "not what it needs in photographs, and it depends on the regularizers. A transformer's patch "
     "grid shows up as **seam energy**: 0 means that steps across patch borders are no larger than "
     "steps inside patches.",
     "Olah 2017 (Feature Visualization, Distill), Lucid; the seam penalty is this project's own",

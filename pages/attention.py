@@ -27,13 +27,18 @@ choice_column, display_column = st.columns([5, 1], vertical_alignment="bottom")
 with choice_column:
     state.from_address("view", list(views))
     chosen = st.segmented_control(
-        "View", list(views), default=None if "view" in st.session_state else "Layers × heads",
-        key="view", required=True, label_visibility="collapsed", persist_state="session",
-    )  # fmt: skip
+        "View",
+        list(views),
+        default=None if "view" in st.session_state else "Layers × heads",
+        key="view",
+        required=True,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
     state.to_address("view", chosen or "", "Layers × heads")
 with display_column:
     display = controls.display(
-        "attention", "Equal colours mean equal attention in all maps shown.", overlay=False
+        "attention", "Equal colors mean equal attention in all maps shown.", overlay=False
     )
 
 with st.spinner("Recording one pass …", show_time=True):

@@ -29,7 +29,7 @@ with display_column:
     display = controls.display(
         "compare",
         "The two maps have different units, so on one scale each is shown as multiples of its own "
-        "mean (negative values as 0): equal colours mean an equal share of the relevance.",
+        "mean (negative values as 0): equal colors mean an equal share of the relevance.",
     )
     with st.popover("Parameters", icon=":material/tune:", width="stretch"):
         st.markdown(f"**{cnn_method.title}**")
@@ -62,20 +62,23 @@ with vit_column:
 correlation, overlap = panels.agreement(left, right)
 metrics = st.columns(4)
 metrics[0].metric(
-    "Rank correlation", panels.number(correlation),
+    "Rank correlation",
+    panels.number(correlation),
     help="Spearman's, over the finer patch grid: 1 same order, 0 unrelated, −1 reversed.",
-)  # fmt: skip
+)
 metrics[1].metric(
-    "Overlap of top 20 %", panels.number(overlap),
+    "Overlap of top 20 %",
+    panels.number(overlap),
     help="Intersection over union of the brightest fifth of the area; 0.11 is what chance gives.",
-)  # fmt: skip
+)
 for place, opened, explanation in ((metrics[2], cnn, left), (metrics[3], vit, right)):
     seconds = recordings[opened].seconds
     place.metric(
-        f"{opened.spec.title}", f"{1000 * (seconds + explanation.seconds):.0f} ms",
+        f"{opened.spec.title}",
+        f"{1000 * (seconds + explanation.seconds):.0f} ms",
         help=f"Forward pass {1000 * seconds:.0f} ms, then {1000 * explanation.seconds:.0f} ms for "
         f"{explanation.title}, when it was first computed.",
-    )  # fmt: skip
+    )
 
 table_columns = st.columns(2, gap="medium")
 for place, opened in zip(table_columns, (cnn, vit), strict=True):

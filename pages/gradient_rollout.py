@@ -26,7 +26,7 @@ with vit_column:
 with cnn_column:
     cnn_method = controls.method_picker("CNN map", cnn, "cnn_map")
 with display_column:
-    display = controls.display("classes", "Equal colours mean equal values in all maps of a model.")
+    display = controls.display("classes", "Equal colors mean equal values in all maps of a model.")
     with st.popover("Parameters", icon=":material/tune:", width="stretch"):
         parameters = controls.parameters(vit_method, vit, "classes")
 with st.spinner("Running both models …", show_time=True):

@@ -22,5 +22,5 @@ settings.load_profile("steady")
 
 @pytest.fixture(autouse=True)
 def _no_models_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]) -> None:
-    """Whatever ``models.toml`` lies beside the project, tests see the built-in catalogue."""
+    """Whatever ``models.toml`` lies beside the project, tests see the built-in catalog."""
     monkeypatch.setenv("PARALLAX_MODELS", os.path.join(tmp_path, "none.toml"))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import close
 
 import core
 from tests.benchmarks import memory, speed, timing
 from tests.benchmarks.__main__ import RESULTS, as_markdown, groups
+from tests.support.builders import close
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,1 +1,1 @@
-"""Activation maximisation: parameterise, objective, transforms, regularise, optimise."""
+"""Activation maximization: parameterize, objective, transforms, regularize, optimize."""

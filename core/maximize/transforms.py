@@ -1,4 +1,4 @@
-"""Small random moves that a maximised picture must survive.
+"""Small random moves that a maximized picture must survive.
 
 Padding, jitter, scale and rotation are one affine map, hence one resampling, whatever their number.
 """
@@ -18,7 +18,7 @@ class Transforms:
     """How far a picture is moved before each look of the network.
 
     All are drawn evenly between minus and plus the bound. What lies outside the picture is
-    mid-grey.
+    mid-gray.
 
     Attributes
     ----------
@@ -58,5 +58,5 @@ class Transforms:
         """Move (1, 3, height, width) in [0, 1]; the shape stays."""
         matrix = self.matrix((unit.shape[-2], unit.shape[-1]), generator).to(unit)
         grid = functional.affine_grid(matrix.unsqueeze(0), list(unit.shape), align_corners=False)
-        # Around mid-grey, so that the zeros outside the picture are grey.
+        # Around mid-gray, so that the zeros outside the picture are gray.
         return functional.grid_sample(unit - 0.5, grid, align_corners=False) + 0.5

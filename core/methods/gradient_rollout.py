@@ -23,17 +23,23 @@ class GradientRolloutParameters:
     """What is discarded, which layers take part, whose definition."""
 
     discard: float = number(
-        0.0, 0.0, 1.0, 0.05, "Discard ratio",
+        0.0,
+        0.0,
+        1.0,
+        0.05,
+        "Discard ratio",
         "Share of each layer's smallest entries that is set to zero.",
-    )  # fmt: skip
+    )
     layers: tuple[int, ...] | None = span(
         depth, "Layers", "Layers that take part in the product; all if not chosen."
     )
     definition: str = choice(
-        "paper", DEFINITIONS, "Definition",
+        "paper",
+        DEFINITIONS,
+        "Definition",
         "“paper” pairs each layer's attention with its own gradient. “vit-explain” is that "
         "package's code as published, which pairs layer l with the gradient of layer L−1−l.",
-    )  # fmt: skip
+    )
 
 
 def attention_request(model: Model, parameters: object = None) -> GradientRequest:

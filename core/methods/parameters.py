@@ -112,7 +112,7 @@ def parse(
 ) -> Parameters:
     """Check what a caller passes and build the method's parameter object.
 
-    What is not given comes from the model's catalogue entry, then from the declaration.
+    What is not given comes from the model's catalog entry, then from the declaration.
 
     Raises
     ------

@@ -115,9 +115,18 @@ def method(
 
     def register(run: Run) -> Run:
         _registry[name] = Method(
-            name, title, family, class_specific, meaning, caveat, source, parameters, run, request,
+            name,
+            title,
+            family,
+            class_specific,
+            meaning,
+            caveat,
+            source,
+            parameters,
+            run,
+            request,
             unsupported,
-        )  # fmt: skip
+        )
         return run
 
     return register

@@ -26,17 +26,23 @@ class RolloutParameters:
         "mean", ("mean", "max", "min"), "Head fusion", "How the heads of a layer become one matrix."
     )
     discard: float = number(
-        0.0, 0.0, 1.0, 0.05, "Discard ratio",
+        0.0,
+        0.0,
+        1.0,
+        0.05,
+        "Discard ratio",
         "Share of each layer's smallest attention entries that is set to zero.",
-    )  # fmt: skip
+    )
     layers: tuple[int, ...] | None = span(
         depth, "Layers", "Layers that take part in the product; all if not chosen."
     )
     definition: str = choice(
-        "paper", DEFINITIONS, "Definition",
+        "paper",
+        DEFINITIONS,
+        "Definition",
         "“paper” scales rows to sum 1. “vit-explain” is that package's code as published, which "
         "divides columns instead and scales the map by its maximum.",
-    )  # fmt: skip
+    )
 
 
 def layers_of(recording: Recording, layers: Sequence[int] | None) -> list[int]:
@@ -49,7 +55,7 @@ def roll(
     recording: Recording,
     layers: Sequence[int],
     matrix: Callable[[int], Tensor],
-    normalisation: flow.Normalisation,
+    normalization: flow.Normalization,
 ) -> Relevance:
     """Row of the product over ``layers`` (last to first) that the class head reads.
 
@@ -61,7 +67,7 @@ def roll(
     rows = recording.readout_row()
     with torch.no_grad():
         for layer in layers:
-            rows = flow.propagate(rows, matrix(layer), normalisation)
+            rows = flow.propagate(rows, matrix(layer), normalization)
     row = rows[:, 0]
     prefix = recording.transformer.prefix
     total = row.sum(dim=-1).clamp_min(torch.finfo(row.dtype).tiny)

@@ -34,7 +34,7 @@ class AttributionParameters:
     meaning="Attention times its positive gradient, each head cut before the mean, added up along "
     "all paths through the layers.",
     caveat="This is the form with gradients alone, not the one with layer-wise relevance "
-    "propagation; rows are not normalised, so absolute values do not compare between pictures.",
+    "propagation; rows are not normalized, so absolute values do not compare between pictures.",
     source="Chefer et al. 2021, arXiv 2103.15679",
     parameters=AttributionParameters,
     request=attention_request,

@@ -27,7 +27,7 @@ def best_device() -> torch.device:
 
 
 def open_model(model_id: str, device: str | torch.device | None = None) -> Model:
-    """Load a model of the catalogue, frozen and ready to be shared between threads.
+    """Load a model of the catalog, frozen and ready to be shared between threads.
 
     Each call loads anew; keep the result.
 

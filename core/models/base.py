@@ -148,16 +148,16 @@ class Model(ABC):
             )
 
     def pixels(self, image: Image.Image, framing: Framing | None = None) -> Tensor:
-        """Model input for a picture: (1, 3, height, width), normalised, on the model's device."""
-        return self.normalise(self.view(image, framing))
+        """Model input for a picture: (1, 3, height, width), normalized, on the model's device."""
+        return self.normalize(self.view(image, framing))
 
-    def normalise(self, view: Image.Image) -> Tensor:
+    def normalize(self, view: Image.Image) -> Tensor:
         """Model input for a view that is fitted already: (1, 3, height, width)."""
         values = torch.from_numpy(np.asarray(view.convert("RGB")).copy())
         unit = values.permute(2, 0, 1).unsqueeze(0).float().div(255)
-        return self.standardise(unit).to(self.device)
+        return self.standardize(unit).to(self.device)
 
-    def standardise(self, unit: Tensor) -> Tensor:
+    def standardize(self, unit: Tensor) -> Tensor:
         """Subtract the mean and divide by the deviation of (batch, 3, height, width) in [0, 1]."""
         mean = torch.tensor(self.preprocessing.mean, device=unit.device).view(1, 3, 1, 1)
         std = torch.tensor(self.preprocessing.std, device=unit.device).view(1, 3, 1, 1)
@@ -281,7 +281,7 @@ def shared_view(
     image
         Mode RGB.
     framing
-        By default the largest centred square.
+        By default the largest centered square.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What is known about a model before it is opened, and the catalogue of all that can be."""
+"""What is known about a model before it is opened, and the catalog of all that can be."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from core.errors import CatalogueError, UnknownModel
+from core.errors import CatalogError, UnknownModel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BUILT_IN = Path(__file__).with_name("catalogue.toml")
+BUILT_IN = Path(__file__).with_name("catalog.toml")
 WEIGHTS = ROOT / "data" / "weights"
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
@@ -27,7 +27,7 @@ Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One catalogue entry: the facts of a model.
+    """One catalog entry: the facts of a model.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class ModelSpec:
     trained_on
         The same as a key: two models with equal, non-empty keys are a matched pair.
     license
-        Licence of the weights.
+        License of the weights.
     weights
         File name (embedded), enum member (torchvision) or path (local).
     labels
@@ -124,7 +124,7 @@ def _card(name: str) -> dict[str, Any]:
     return card
 
 
-def read_catalogue(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
+def read_catalog(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
     """Read ``[[model]]`` tables of a TOML file.
 
     Parameters
@@ -135,15 +135,15 @@ def read_catalogue(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
 
     Raises
     ------
-    CatalogueError
+    CatalogError
         Not TOML, an unknown or missing key, or a value of the wrong kind.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CatalogueError(f"{path.name} is not readable TOML: {error}.") from error
+        raise CatalogError(f"{path.name} is not readable TOML: {error}.") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise CatalogueError(f"{path.name} must hold [[model]] tables.")
+        raise CatalogError(f"{path.name} must hold [[model]] tables.")
     return tuple(_spec(table, path, own) for table in tables)
 
 
@@ -179,26 +179,26 @@ def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
                 table[key] = str((path.parent / named).resolve())
     known = {entry.name for entry in fields(ModelSpec)}
     if unknown := sorted(set(table) - known):
-        raise CatalogueError(f"{where}: unknown key {unknown[0]!r}; known are {sorted(known)}.")
+        raise CatalogError(f"{where}: unknown key {unknown[0]!r}; known are {sorted(known)}.")
     for key in ("id", "title", "family", "source", "architecture"):
         if not isinstance(table.get(key), str) or not table[key]:
-            raise CatalogueError(f"{where}: the key {key!r} is missing or not a text.")
+            raise CatalogError(f"{where}: the key {key!r} is missing or not a text.")
     for key, value in table.items():
         if not _KINDS.get(key, _is_text)(value):
-            raise CatalogueError(f"{where}: the key {key!r} is {value!r}, not a value of its kind.")
+            raise CatalogError(f"{where}: the key {key!r} is {value!r}, not a value of its kind.")
     if table["family"] not in ("cnn", "vit"):
-        raise CatalogueError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
+        raise CatalogError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
     if own and (table["source"] != "local" or not table.get("weights")):
-        raise CatalogueError(f"{where}: your own models need 'weights', the path of a checkpoint.")
+        raise CatalogError(f"{where}: your own models need 'weights', the path of a checkpoint.")
     size = table.get("input_size", 224)
     if not isinstance(size, int) or not 16 <= size <= 1024:
-        raise CatalogueError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")
+        raise CatalogError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")
     return ModelSpec(**table)
 
 
 @lru_cache(maxsize=1)
 def _built_in() -> tuple[ModelSpec, ...]:
-    return read_catalogue(BUILT_IN)
+    return read_catalog(BUILT_IN)
 
 
 def own_models_file() -> Path:
@@ -215,7 +215,7 @@ def catalog() -> tuple[ModelSpec, ...]:
 
 
 def catalog_problem() -> str | None:
-    """Why models of one's own are missing from the catalogue, as a sentence; ``None`` if fine."""
+    """Why models of one's own are missing from the catalog, as a sentence; ``None`` if fine."""
     return _own()[1]
 
 
@@ -224,19 +224,19 @@ def _own() -> tuple[tuple[ModelSpec, ...], str | None]:
     if not path.is_file():
         return (), None
     try:
-        own = read_catalogue(path, own=True)
+        own = read_catalog(path, own=True)
         taken = {spec.id for spec in _built_in()}
         for spec in own:
             if spec.id in taken:
-                raise CatalogueError(f"{path.name}: the id {spec.id!r} is taken; choose another.")
+                raise CatalogError(f"{path.name}: the id {spec.id!r} is taken; choose another.")
             taken.add(spec.id)
-    except CatalogueError as error:
+    except CatalogError as error:
         return (), str(error)
     return own, None
 
 
 def find_spec(model_id: str) -> ModelSpec:
-    """The catalogue entry of this id.
+    """The catalog entry of this id.
 
     Raises
     ------
@@ -250,5 +250,5 @@ def find_spec(model_id: str) -> ModelSpec:
         return specs[model_id]
     near = get_close_matches(model_id, specs, n=3, cutoff=0.4) or list(specs)[:2]
     raise UnknownModel(
-        f"There is no model {model_id!r} in the catalogue; did you mean {' or '.join(near)}?"
+        f"There is no model {model_id!r} in the catalog; did you mean {' or '.join(near)}?"
     )

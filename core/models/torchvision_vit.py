@@ -16,7 +16,7 @@ class TorchvisionVit(VisionTransformer):
     """A ``torchvision.models.VisionTransformer``.
 
     ``MultiheadAttention`` takes another kernel as soon as it carries a hook of its own, so the
-    probes sit on its neighbours: the norm before it and the dropout after it.
+    probes sit on its neighbors: the norm before it and the dropout after it.
     """
 
     flexible = False

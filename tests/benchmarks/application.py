@@ -19,7 +19,7 @@ import psutil
 from playwright.sync_api import Browser, Page, Request, WebSocket
 
 from tests.benchmarks.timing import Row, seconds
-from tests.serving import ROOT, chromium, running, settle
+from tests.support.serving import ROOT, chromium, running, settle
 
 PAGES = {
     "": "Compare",
@@ -51,10 +51,14 @@ def imports() -> Row:
         times.append([float(word) for word in output.split()])
     imported, opened = (statistics.median(column) for column in zip(*times[1:], strict=True))
     return Row(
-        "import of core, without transformers", "absolute", imported, "s", repeats=3,
+        "import of core, without transformers",
+        "absolute",
+        imported,
+        "s",
+        repeats=3,
         details={"open the embedded pair s": round(opened, 2)},
         note="nothing imports transformers before a Hugging Face model is opened: checked",
-    )  # fmt: skip
+    )
 
 
 class Traffic:
@@ -128,21 +132,32 @@ def visits() -> list[Row]:
     largest = max(own, key=lambda name: own[name])
     return [
         Row(
-            "streamlit run to the first page with its pictures, warm disk", "absolute", start, "s",
+            "streamlit run to the first page with its pictures, warm disk",
+            "absolute",
+            start,
+            "s",
             repeats=3,
         ),
         Row(
-            "resident memory after a walk through all pages, embedded pair", "absolute",
-            memory, "GB", reach=1.2, reason="PyTorch and its libraries alone take most of it",
+            "resident memory after a walk through all pages, embedded pair",
+            "absolute",
+            memory,
+            "GB",
+            reach=1.2,
+            reason="PyTorch and its libraries alone take most of it",
         ),
         Row(
-            "bytes that a page sends: the largest", "absolute", own[largest], "MB", reach=3.0,
+            "bytes that a page sends: the largest",
+            "absolute",
+            own[largest],
+            "MB",
+            reach=3.0,
             details={f"{name} MB": round(value, 2) for name, value in own.items()},
             reason="pictures and maps are sent whole",
             note=f"the largest is {largest}; Streamlit's own client, kept by the browser, is "
             f"{max(client.values()):.1f} MB more on the first visit",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def run_to_the_end(page: Page) -> None:
@@ -172,9 +187,14 @@ def reruns() -> list[Row]:
     slowest = max(times, key=lambda name: times[name])
     return [
         Row(
-            "warm rerun of a page: the slowest", "absolute", times[slowest], "ms", reach=300,
-            details={f"{name} ms": round(value) for name, value in times.items()}, repeats=9,
+            "warm rerun of a page: the slowest",
+            "absolute",
+            times[slowest],
+            "ms",
+            reach=300,
+            details={f"{name} ms": round(value) for name, value in times.items()},
+            repeats=9,
             reason="figures are built anew in every run",
             note=f"the slowest is {slowest}; the script without a browser, by Streamlit's AppTest",
         )
-    ]  # fmt: skip
+    ]

@@ -38,7 +38,7 @@ def forward_and_backward(model: Model, objective: Any) -> Callable[[], Tensor]:
 
 
 def horama(model: Model, layer: str, channel: int, vit: bool) -> Callable[[], Any]:
-    """The same layer and channel in horama's Fourier optimisation, as few looks as it takes."""
+    """The same layer and channel in horama's Fourier optimization, as few looks as it takes."""
     from horama import fourier
 
     module = twin(model).requires_grad_(False)
@@ -52,9 +52,14 @@ def horama(model: Model, layer: str, channel: int, vit: bool) -> Callable[[], An
 
     def call() -> Any:
         return fourier(
-            objective, total_steps=STEPS, image_size=SIDE, model_input_size=SIDE,
-            crops_per_iteration=CROPS, box_size=(0.9, 0.95), device=str(model.device),
-        )  # fmt: skip
+            objective,
+            total_steps=STEPS,
+            image_size=SIDE,
+            model_input_size=SIDE,
+            crops_per_iteration=CROPS,
+            box_size=(0.9, 0.95),
+            device=str(model.device),
+        )
 
     return call
 
@@ -83,25 +88,34 @@ def rows(rounds: int) -> list[Row]:
         )
         step = times["this project"] / STEPS
         details = milliseconds(
-            {"step": step, "horama's step": times["horama"] / STEPS,
-             "forward and backward": times["forward and backward"]}
-        )  # fmt: skip
+            {
+                "step": step,
+                "horama's step": times["horama"] / STEPS,
+                "forward and backward": times["forward and backward"],
+            }
+        )
         name = model.spec.title
         found += [
             Row(
-                f"activation maximization, a step, {name}", "one forward + backward, 224 px",
-                step / times["forward and backward"], reach=1.3, details=details,
-                note=f"a call of {STEPS} steps divided by {STEPS}", repeats=repeats,
+                f"activation maximization, a step, {name}",
+                "one forward + backward, 224 px",
+                step / times["forward and backward"],
+                reach=1.3,
+                details=details,
+                note=f"a call of {STEPS} steps divided by {STEPS}",
+                repeats=repeats,
                 reason="moves, penalties and the step of Adam come on top",
             ),
             Row(
                 f"activation maximization, steps a second, {name}",
                 "horama's, same layer and channel",
-                times["horama"] / times["this project"], reach=1.0, at_most=False,
+                times["horama"] / times["this project"],
+                reach=1.0,
+                at_most=False,
                 details=details,
                 note=f"horama looks {CROPS} times at the picture in each step, its least; look "
                 f"for look we take {CROPS * step / (times['horama'] / STEPS):.2f} of its time",
                 repeats=repeats,
             ),
-        ]  # fmt: skip
+        ]
     return found

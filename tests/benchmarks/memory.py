@@ -108,8 +108,12 @@ def apart(name: str, call: str, threads: int) -> dict[str, float]:
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     output = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.memory", name, call, str(threads)],
-        cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
     return found
 
@@ -131,18 +135,24 @@ def rows(threads: int) -> list[Row]:
         extra = (peaks["rollout"]["rise"] - base) / attention
         found += [
             Row(
-                f"head maps of the last layer alone, {name}: peak memory above rest", "bare pass",
-                heads / base, reach=1.15, details=details,
+                f"head maps of the last layer alone, {name}: peak memory above rest",
+                "bare pass",
+                heads / base,
+                reach=1.15,
+                details=details,
                 note=f"with the weights counted {(weights + heads) / (weights + base):.2f} ×",
                 reason="queries and keys of the layer stay, so that any query can be chosen later",
             ),
             Row(
-                f"rollout, {name}: peak memory beyond the bare pass", "one layer's attention",
-                extra, reach=1.0, details=details,
+                f"rollout, {name}: peak memory beyond the bare pass",
+                "one layer's attention",
+                extra,
+                reach=1.0,
+                details=details,
                 reason="queries and keys of all twelve layers are kept, and a few matrices of "
                 "one head exist at a time",
             ),
-        ]  # fmt: skip
+        ]
     return found
 
 

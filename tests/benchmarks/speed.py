@@ -48,7 +48,7 @@ def bare(model: Model, view: Any) -> Callable[[], Tensor]:
 
     def call() -> Tensor:
         with torch.inference_mode():
-            return model.module(model.normalise(view))
+            return model.module(model.normalize(view))
 
     return call
 
@@ -62,15 +62,27 @@ def twin(model: Model) -> nn.Module:
     return module.eval().to(model.device)
 
 
-def ratio(what: str, against: str, reach: float, one: Callable[[], object],
-          other: Callable[[], object], rounds: int, reason: str = "") -> Row:  # fmt: skip
+def ratio(
+    what: str,
+    against: str,
+    reach: float,
+    one: Callable[[], object],
+    other: Callable[[], object],
+    rounds: int,
+    reason: str = "",
+) -> Row:
     """A row for one call divided by another."""
     times = medians({"this": one, "reference": other}, rounds)
     value = times["this"] / times["reference"]
     return Row(
-        what, against, value, reach=reach, details=milliseconds(times), reason=reason,
+        what,
+        against,
+        value,
+        reach=reach,
+        details=milliseconds(times),
+        reason=reason,
         repeats=rounds,
-    )  # fmt: skip
+    )
 
 
 # -- maps against the bare pass -------------------------------------------------------------------
@@ -82,27 +94,42 @@ def maps(rounds: int) -> list[Row]:
     view, seen = view_of(cnn), view_of(vit)
     return [
         ratio(
-            "CAM with predictions, one image, 224 px", "bare forward pass of the CNN", 1.10,
-            lambda: core.explain(cnn, view, "cam", framing=GIVEN), bare(cnn, view), 3 * rounds,
+            "CAM with predictions, one image, 224 px",
+            "bare forward pass of the CNN",
+            1.10,
+            lambda: core.explain(cnn, view, "cam", framing=GIVEN),
+            bare(cnn, view),
+            3 * rounds,
             "reading the picture, five classes and their names are part of it",
         ),
         ratio(
-            "rollout with predictions, one image, 224 px", "bare fused forward pass of the ViT",
-            1.15, lambda: core.explain(vit, seen, "rollout", framing=GIVEN), bare(vit, seen),
-            rounds, REBUILT,
-        ),
-        ratio(
-            "gradient rollout, one image, 224 px", "bare fused forward pass of the ViT", 2.4,
-            lambda: core.explain(vit, seen, "gradient_rollout", TARGET, framing=GIVEN),
-            bare(vit, seen), rounds, REBUILT,
+            "rollout with predictions, one image, 224 px",
+            "bare fused forward pass of the ViT",
+            1.15,
+            lambda: core.explain(vit, seen, "rollout", framing=GIVEN),
+            bare(vit, seen),
+            rounds,
+            REBUILT,
         ),
         ratio(
             "gradient rollout, one image, 224 px",
-            "the usual way: unfused attention, hooks, gradients of all parameters", 0.70,
+            "bare fused forward pass of the ViT",
+            2.4,
             lambda: core.explain(vit, seen, "gradient_rollout", TARGET, framing=GIVEN),
-            usual_gradient_rollout(vit, seen), rounds, REBUILT,
+            bare(vit, seen),
+            rounds,
+            REBUILT,
         ),
-    ]  # fmt: skip
+        ratio(
+            "gradient rollout, one image, 224 px",
+            "the usual way: unfused attention, hooks, gradients of all parameters",
+            0.70,
+            lambda: core.explain(vit, seen, "gradient_rollout", TARGET, framing=GIVEN),
+            usual_gradient_rollout(vit, seen),
+            rounds,
+            REBUILT,
+        ),
+    ]
 
 
 def usual_gradient_rollout(model: Model, view: Any) -> Callable[[], Tensor]:
@@ -123,7 +150,7 @@ def usual_gradient_rollout(model: Model, view: Any) -> Callable[[], Tensor]:
         attention.clear()
         gradients.clear()
         module.zero_grad()
-        module(model.normalise(view))[0, TARGET].backward()
+        module(model.normalize(view))[0, TARGET].backward()
         with torch.no_grad():
             result = torch.eye(attention[0].shape[-1], device=model.device)
             for a, g in zip(attention, reversed(gradients), strict=True):
@@ -146,24 +173,28 @@ def grad_cams(rounds: int) -> list[Row]:
 
     def of_torchcam() -> Tensor:
         other.zero_grad()
-        return torchcam(TARGET, other(cnn.normalise(view)))[0]
+        return torchcam(TARGET, other(cnn.normalize(view)))[0]
 
     calls = {
         mine: lambda: core.explain(cnn, view, "grad_cam", TARGET, framing=GIVEN),
-        "grad-cam": lambda: grad_cam(cnn.normalise(view), [ClassifierOutputTarget(TARGET)]),
+        "grad-cam": lambda: grad_cam(cnn.normalize(view), [ClassifierOutputTarget(TARGET)]),
         "torchcam": of_torchcam,
-        "captum": lambda: captum.attribute(cnn.normalise(view), TARGET),
+        "captum": lambda: captum.attribute(cnn.normalize(view), TARGET),
     }
     times = medians(calls, 2 * rounds)
     fastest = min(value for name, value in times.items() if name != mine)
     return [
         Row(
-            "Grad-CAM, one image, 224 px", "fastest of grad-cam, torchcam, captum",
-            times[mine] / fastest, reach=1.0, details=milliseconds(times),
+            "Grad-CAM, one image, 224 px",
+            "fastest of grad-cam, torchcam, captum",
+            times[mine] / fastest,
+            reach=1.0,
+            details=milliseconds(times),
             note="grad-cam also resizes its map to the picture; ours comes with predictions",
-            reason="predictions are part of ours", repeats=2 * rounds,
+            reason="predictions are part of ours",
+            repeats=2 * rounds,
         )
-    ]  # fmt: skip
+    ]
 
 
 # -- pages and sliders ----------------------------------------------------------------------------
@@ -190,10 +221,15 @@ def pages(rounds: int) -> list[Row]:
     view = view_of(vit)
     found = [
         ratio(
-            "everything that the Attention page shows for one image", "bare fused forward pass",
-            1.5, lambda: whole_attention_page(vit, view), bare(vit, view), rounds, REBUILT,
+            "everything that the Attention page shows for one image",
+            "bare fused forward pass",
+            1.5,
+            lambda: whole_attention_page(vit, view),
+            bare(vit, view),
+            rounds,
+            REBUILT,
         )
-    ]  # fmt: skip
+    ]
     recording = core.record(vit, view, GIVEN)
     seen = core.attention(vit, recording)
     last = seen.layers - 1
@@ -212,11 +248,15 @@ def pages(rounds: int) -> list[Row]:
     found.append(
         Row(
             "a slider step after the first pass, 12 layers × 257 tokens: the slowest of all",
-            "bare fused forward pass", times[slowest] / times["bare pass"], reach=0.25,
-            details=milliseconds(times), note=f"the slowest is “{slowest}”",
-            reason="every layer's attention is rebuilt and selected from anew", repeats=rounds,
+            "bare fused forward pass",
+            times[slowest] / times["bare pass"],
+            reach=0.25,
+            details=milliseconds(times),
+            note=f"the slowest is “{slowest}”",
+            reason="every layer's attention is rebuilt and selected from anew",
+            repeats=rounds,
         )
-    )  # fmt: skip
+    )
     return found
 
 
@@ -234,24 +274,32 @@ def batches(rounds: int) -> list[Row]:
 
         def plain(model: Model = model, views: Any = views, size: int = 16) -> object:
             with torch.inference_mode():
-                pixels = torch.cat([model.normalise(view) for view in views])
+                pixels = torch.cat([model.normalize(view) for view in views])
                 return [model.module(part) for part in pixels.split(size)]
 
         times = medians(
-            {"batched": together, "single": alone, "bare, 16 at a time": plain,
-             "bare, single": lambda plain=plain: plain(size=1)},
+            {
+                "batched": together,
+                "single": alone,
+                "bare, 16 at a time": plain,
+                "bare, single": lambda plain=plain: plain(size=1),
+            },
             max(3, rounds // 3),
-        )  # fmt: skip
+        )
         hardware = times["bare, single"] / times["bare, 16 at a time"]
         found.append(
             Row(
-                f"{method}, {MANY} images at once: throughput", f"{MANY} single calls",
-                times["single"] / times["batched"], reach=1.3, at_most=False,
+                f"{method}, {MANY} images at once: throughput",
+                f"{MANY} single calls",
+                times["single"] / times["batched"],
+                reach=1.3,
+                at_most=False,
                 details=milliseconds(times),
                 note=f"the bare pass itself gains {hardware:.2f} × from batches on this hardware",
-                reason="the hardware has no more to give", repeats=max(3, rounds // 3),
+                reason="the hardware has no more to give",
+                repeats=max(3, rounds // 3),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -276,10 +324,12 @@ def half_precision(rounds: int) -> list[Row]:
         error = float(abs(rough - exact).max() / abs(exact).max())
         found.append(
             Row(
-                f"{method} in half precision ({str(dtype)[6:]}), one image, 224 px", "float32",
-                times["half"] / times["float32"], details=milliseconds(times),
+                f"{method} in half precision ({str(dtype)[6:]}), one image, 224 px",
+                "float32",
+                times["half"] / times["float32"],
+                details=milliseconds(times),
                 note=f"largest error of the {method} map: {error:.2g} of its largest value",
                 repeats=rounds,
             )
-        )  # fmt: skip
+        )
     return found

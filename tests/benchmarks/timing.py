@@ -58,7 +58,7 @@ class Row:
         return self.value <= self.reach if self.at_most else self.value >= self.reach
 
 
-def synchronise() -> None:
+def synchronize() -> None:
     """Wait for the accelerator, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -66,10 +66,10 @@ def synchronise() -> None:
 
 def seconds(call: Callable[[], object]) -> float:
     """Wall time of one call."""
-    synchronise()
+    synchronize()
     started = time.perf_counter()
     call()
-    synchronise()
+    synchronize()
     return time.perf_counter() - started
 
 

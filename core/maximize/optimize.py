@@ -1,0 +1,199 @@
+"""The loop: look at the picture, ask the network, move the picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core import probes
+from core.admission import admitted
+from core.errors import ParameterError, ZeroGradient
+from core.maximize.objectives import Objective
+from core.maximize.parameterize import FourierImage, to_image
+from core.maximize.regularize import Regularization, seam_energy_of
+from core.maximize.transforms import Transforms
+from core.models import Model, VisionTransformer
+
+RATE = 0.05
+"""Adam's step size."""
+
+OTHER_PATCH = 16
+"""Patch in pixels at which the seam energy of a network without patches is measured."""
+
+OnStep = Callable[[int, float, Image.Image], bool | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Maximization:
+    """A finished (or stopped) maximization.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+    history : (steps,) float32
+        Value of the objective at each step, before the move; higher is better.
+    seam_energy : float
+        Of the picture as shown; 0 is no visible patch grid.
+    steps : int
+        Steps done.
+    patch : int
+        Patch in pixels at which the seam energy was measured.
+    objective, model_id : str
+    seed : int
+    regularization : Regularization
+    seconds : float
+    """
+
+    image: Image.Image
+    history: npt.NDArray[np.float32]
+    seam_energy: float
+    steps: int
+    patch: int
+    objective: str
+    model_id: str
+    seed: int
+    regularization: Regularization
+    seconds: float
+
+
+def maximize(
+    model: Model,
+    objective: Objective,
+    steps: int = 256,
+    size: int | tuple[int, int] = 224,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    *,
+    regularization: Regularization | None = None,
+    transforms: Transforms | None = None,
+    patch: int | None = None,
+) -> Maximization:
+    """Make a picture that excites an objective as much as possible.
+
+    Gradient ascent by Adam on the Fourier coefficients of the picture (Olah, Mordvintsev,
+    Schubert 2017, “Feature Visualization”, Distill), which is moved at random before each look.
+    The model is not touched: gradients reach the coefficients only.
+
+    Parameters
+    ----------
+    objective
+        From `class_logit`, `conv_channel`, `block_channel`, `mlp_channel` or `head_channel`;
+        objectives add up and scale.
+    size
+        Side of a square, or (height, width), in pixels; multiples of a transformer's patch.
+    seed
+        The same seed and size give the same start and the same moves for every model.
+    on_step
+        Called after each step with its number (from 1), the loss and the picture so far;
+        returning ``False`` stops. The loss is minus the objective's value; the penalties, whose
+        weight follows the objective's gradient at every step, are left out of it.
+    regularization, transforms
+        By default `Regularization()` and `Transforms()`.
+    patch
+        Side in pixels at which seams are measured and charged; by default the transformer's own,
+        and `OTHER_PATCH` for a convolutional network. At least 2.
+
+    Raises
+    ------
+    ParameterError, UnsupportedMethod
+        The model has no such class, layer, head or channel, or takes no picture of this size.
+    ZeroGradient
+        The picture cannot influence the objective.
+    BusyError
+        All places for computing stayed taken.
+    """
+    regularization = regularization or Regularization()
+    transforms = transforms or Transforms()
+    shape = _checked_size(model, size)
+    if steps < 1:
+        raise ParameterError(f"{steps} steps were asked for, expected at least 1.")
+    names = objective.probes(model)
+    grid = _checked_patch(model, patch)
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False), torch.enable_grad():
+        picture = FourierImage(shape, generator, model.device)
+        adam = torch.optim.Adam([picture.coefficients], lr=RATE)
+        unit = picture.unit()
+    history: list[float] = []
+    for step in range(1, steps + 1):
+        with admitted(), torch.inference_mode(False), torch.enable_grad():
+            seen = unit.detach().requires_grad_()
+            value = _look(model, objective, transforms(seen, generator), names)
+            (pull,) = torch.autograd.grad(value, seen)
+            push = _push(regularization, seen, grid)
+            # A penalty of weight 1 pushes as hard as the objective pulls, whatever its unit.
+            strength = pull.abs().sum()
+            if step == 1 and not strength:
+                raise ZeroGradient(
+                    f"The {objective.describe(model)} of {model.spec.title} does not change with "
+                    "the picture, so there is nothing to follow; choose another seed or objective."
+                )
+            (gradient,) = torch.autograd.grad(unit, picture.coefficients, strength * push - pull)
+            picture.coefficients.grad = gradient
+            adam.step()
+            unit = picture.unit()
+        history.append(value.item())
+        if on_step is not None and on_step(step, -history[-1], to_image(unit)) is False:
+            break
+    image = to_image(unit)
+    return Maximization(
+        image=image,
+        history=np.asarray(history, dtype=np.float32),
+        seam_energy=seam_energy_of(image, grid),
+        steps=len(history),
+        patch=grid,
+        objective=objective.describe(model),
+        model_id=model.spec.id,
+        seed=seed,
+        regularization=regularization,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _look(model: Model, objective: Objective, unit: Tensor, names: tuple[str, ...]) -> Tensor:
+    """Value of the objective for one picture in [0, 1]."""
+    with probes.recording(probes.Recorder(names)) as recorder:
+        logits = model.score(model.standardize(unit))
+    return objective.value(model, logits, recorder.tensors)
+
+
+def _push(regularization: Regularization, seen: Tensor, patch: int) -> Tensor:
+    """Gradient of the penalties at the picture."""
+    penalty = regularization.penalty(seen, patch)
+    if not penalty.requires_grad:
+        return torch.zeros_like(seen)
+    (push,) = torch.autograd.grad(penalty, seen)
+    return push
+
+
+def _checked_patch(model: Model, patch: int | None) -> int:
+    if patch is None:
+        return model.patch if isinstance(model, VisionTransformer) else OTHER_PATCH
+    if patch < 2:
+        raise ParameterError(f"patch is {patch!r}, expected at least 2 pixels.")
+    return patch
+
+
+def _checked_size(model: Model, size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    for side in (height, width):
+        if side < 16 or side > 1024 or side % model.multiple:
+            raise ParameterError(
+                f"The size is {height} × {width} pixels; {model.spec.title} takes sides from 16 "
+                f"to 1024 that are multiples of {model.multiple}."
+            )
+    fixed = model.preprocessing.size
+    if not model.flexible and (height, width) != (fixed, fixed):
+        raise ParameterError(
+            f"The size is {height} × {width} pixels; {model.spec.title} takes only {fixed} × "
+            f"{fixed}."
+        )
+    return height, width

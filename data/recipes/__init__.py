@@ -1,0 +1,1 @@
+"""How the files of this folder were made; run one with ``python -m data.recipes.NAME``."""

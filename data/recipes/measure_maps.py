@@ -1,0 +1,284 @@
+"""Measure class-specific maps on pictures with two objects whose places are known.
+
+Run by hand after `distill_head.py`, with the same pictures. Two held-out cut-outs are set side by
+side on a held-out photograph; the map of each one's class should lie on it and not on the other::
+
+    python -m data.recipes.measure_maps --pictures pictures
+
+An object's class is what the convolutional network answers to it alone on the same ground; objects
+of which it is not sure, and answers that it gives to the bare ground, are left out. That favors
+the convolutional network. The pictures are not shipped, the figures go into the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import core
+from core.models import Model
+from data.recipes.build_weights import write_checksums
+from data.recipes.distill_head import CARD_FILE, WEIGHTS, card_text
+from data.recipes.distill_pictures import random_crop
+from data.recipes.head_fit import SURE
+from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, Source, collect, split
+
+SEED = 7
+WANTED = 240
+REPLICATES = 2000
+PASSES = 20
+GIVEN = core.Framing("given")
+HALF = SIDE // 2
+METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("cnn", "cam", {}),
+    ("vit", "gradient_rollout", {}),
+    ("vit", "gradient_rollout", {"definition": "vit-explain"}),
+    ("vit", "transformer_attribution", {}),
+    ("vit", "legrad", {}),
+    ("vit", "rollout", {"fusion": "min"}),
+)
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Two objects on one ground.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        224 by 224 pixels.
+    ground : PIL.Image.Image
+        The same without the objects.
+    alone : tuple of PIL.Image.Image
+        The same with the left object only, and with the right one only.
+    masks : tuple of numpy.ndarray
+        (224, 224) booleans, where each object is.
+    """
+
+    image: Image.Image
+    ground: Image.Image
+    alone: tuple[Image.Image, Image.Image]
+    masks: tuple[np.ndarray, np.ndarray]
+
+
+def compose(
+    cutouts: tuple[Image.Image, Image.Image], ground: Image.Image, rng: np.random.Generator
+) -> Composite:
+    """Set one cut-out on the left half and one on the right.
+
+    Parameters
+    ----------
+    cutouts : tuple of PIL.Image.Image
+        RGBA, cropped to what is not transparent.
+    ground : PIL.Image.Image
+        RGB, 224 by 224 pixels.
+    rng : numpy.random.Generator
+        Source of chance.
+    """
+    both, alone, masks = ground.copy(), [], []
+    for number, cutout in enumerate(cutouts):
+        scale = HALF * rng.uniform(0.85, 0.98) / max(cutout.size)
+        size = tuple(max(1, round(side * scale)) for side in cutout.size)
+        small = cutout.resize(size, Image.Resampling.LANCZOS)
+        left = number * HALF + (HALF - small.width) // 2
+        top = round(rng.uniform(0.1, 0.9) * (SIDE - small.height))
+        one = ground.copy()
+        for picture in (one, both):
+            picture.paste(small, (left, top), small)
+        alone.append(one)
+        mask = Image.new("L", (SIDE, SIDE))
+        mask.paste(small.getchannel("A"), (left, top))
+        masks.append(np.asarray(mask) > 127)
+    return Composite(both, ground, (alone[0], alone[1]), (masks[0], masks[1]))
+
+
+def coverage(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Return the share of each cell of a map that an object covers."""
+    rows, cols = grid
+    cells = mask.reshape(rows, SIDE // rows, cols, SIDE // cols)
+    return cells.mean(axis=(1, 3))
+
+
+def share(relevance: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
+    """Return how much of a map's positive relevance on both objects is on the right one."""
+    positive = np.maximum(relevance, 0)
+    on_right = float((positive * coverage(right, relevance.shape)).sum())
+    on_wrong = float((positive * coverage(wrong, relevance.shape)).sum())
+    return on_right / (on_right + on_wrong) if on_right + on_wrong else 0.5
+
+
+def pairs_of(
+    cnn: Model, sources: list[Source], rng: np.random.Generator
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs of held-out cut-outs of two families, in random order, again and again.
+
+    Cut-outs of which the network is not sure even on plain gray are left out at once.
+
+    Parameters
+    ----------
+    cnn : core.models.Model
+        The network that names them.
+    sources : list of Source
+        What :func:`picture_sources.collect` returned.
+    rng : numpy.random.Generator
+        Source of chance.
+    """
+    gray = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
+    cutouts = [index for family in split(sources)["test"][CUTOUT] for index in family]
+    views = [compose((sources[i].image, sources[i].image), gray, rng).alone[0] for i in cutouts]
+    answers = core.predict(cnn, views, framing=GIVEN)
+    sure = [i for i, a in zip(cutouts, answers, strict=True) if a.probabilities[0] > SURE]
+    pairs = [
+        pair
+        for pair in itertools.combinations(sure, 2)
+        if sources[pair[0]].family != sources[pair[1]].family
+    ]
+    for _ in range(PASSES):
+        yield from (pairs[place] for place in rng.permutation(len(pairs)))
+
+
+def classes_of(cnn: Model, composite: Composite) -> list[int] | None:
+    """Return the classes of the left and the right object, if they are beyond doubt.
+
+    Parameters
+    ----------
+    cnn : core.models.Model
+        The network that names them.
+    composite : Composite
+        The picture.
+    """
+    views = [*composite.alone, composite.ground]
+    left, right, ground = core.predict(cnn, views, framing=GIVEN)
+    if len({left.top, right.top, ground.top}) < 3:
+        return None
+    return [left.top, right.top] if min(p.probabilities[0] for p in (left, right)) > SURE else None
+
+
+def measure(cnn: Model, vit: Model, sources: list[Source]) -> dict[str, Any]:
+    """Measure every method on the first pairs whose two classes are beyond doubt.
+
+    Parameters
+    ----------
+    cnn, vit : core.models.Model
+        The embedded pair.
+    sources : list of Source
+        What :func:`picture_sources.collect` returned.
+
+    Returns
+    -------
+    dict
+        Number of pictures and of objects, and what :func:`summary` says of each method, over all
+        pictures and over those where the class of each object alone is among the transformer's
+        first five.
+    """
+    rng = np.random.default_rng(SEED)
+    grounds = [index for family in split(sources)["test"][NATURAL] for index in family]
+    shares_found: list[list[tuple[float, float]]] = []
+    families: list[tuple[str, str]] = []
+    known: list[bool] = []
+    for pair in pairs_of(cnn, sources, rng):
+        if len(known) == WANTED:
+            break
+        ground = random_crop(sources[rng.choice(grounds)].image, rng, 0.3)
+        composite = compose((sources[pair[0]].image, sources[pair[1]].image), ground, rng)
+        classes = classes_of(cnn, composite)
+        if classes is None or min(mask.mean() for mask in composite.masks) < 0.02:
+            continue
+        answers = core.predict(vit, list(composite.alone), framing=GIVEN)
+        known.append(all(c in a.indices for c, a in zip(classes, answers, strict=True)))
+        families.append((sources[pair[0]].family, sources[pair[1]].family))
+        shares_found.append(shares(cnn, vit, composite, classes))
+        if len(known) % 40 == 0:
+            print(f"{len(known)} of {WANTED}", flush=True)
+    values, chosen = np.array(shares_found), np.array(known)
+    return {
+        "pictures": len(known),
+        "pictures_known": int(chosen.sum()),
+        "objects": len(set(itertools.chain(*families))),
+        "methods": [
+            {
+                "model": family,
+                "method": name,
+                "parameters": parameters,
+                "all": summary(values[:, place], families),
+                "known": summary(values[chosen, place], list(itertools.compress(families, known))),
+            }
+            for place, (family, name, parameters) in enumerate(METHODS)
+        ],
+    }
+
+
+def shares(
+    cnn: Model, vit: Model, composite: Composite, classes: list[int]
+) -> list[tuple[float, float]]:
+    """Return, for each method, the share on the right object for the left and the right class."""
+    recordings = {"cnn": core.record(cnn, composite.image, GIVEN)}
+    recordings["vit"] = core.record(vit, composite.image, GIVEN)
+    left, right = composite.masks
+    found = []
+    for family, name, parameters in METHODS:
+        recording = recordings[family]
+        maps = [
+            core.explain(recording.model, recording, name, target, **parameters).relevance
+            for target in classes
+        ]
+        found.append((share(maps[0], left, right), share(maps[1], right, left)))
+    return found
+
+
+def summary(pairs: np.ndarray, families: list[tuple[str, str]]) -> dict[str, float]:
+    """Return the mean share, its standard error, and how often both classes are above half.
+
+    The same objects appear in many pictures, so the error is a bootstrap over families of objects
+    and not over pictures: each replicate draws families with replacement, and a picture counts as
+    often as both of its families were drawn, multiplied.
+
+    Parameters
+    ----------
+    pairs : numpy.ndarray
+        (pictures, 2) shares for the left and the right class; at least one picture.
+    families : list of tuple of str
+        Families of the two objects of each picture.
+    """
+    means = pairs.mean(axis=1)
+    names = sorted(set(itertools.chain(*families)))
+    places = np.array([[names.index(one), names.index(other)] for one, other in families])
+    rng = np.random.default_rng(SEED)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), REPLICATES)
+    weight = counts[:, places[:, 0]] * counts[:, places[:, 1]]
+    drawn = weight.sum(axis=1) > 0
+    replicates = (weight @ means)[drawn] / weight.sum(axis=1)[drawn]
+    return {
+        "share": round(float(means.mean()), 3),
+        "error": round(float(replicates.std()), 3),
+        "both_right": round(float((pairs.min(axis=1) > 0.5).mean()), 3),
+    }
+
+
+def main() -> None:
+    """Measure and write the figures into the card."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--pictures", type=Path, required=True, help="unpacked packages")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cnn, vit = core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")
+    path = WEIGHTS / CARD_FILE
+    card = json.loads(path.read_text(encoding="utf-8"))
+    card["composites"] = measure(cnn, vit, collect(arguments.pictures))
+    path.write_text(card_text(card), encoding="utf-8")
+    write_checksums()
+    print(json.dumps(card["composites"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The catalog: every entry names what exists, and states the facts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+import core
+from core.errors import CatalogError, UnknownModel, WeightsError
+from core.models import FAMILIES, sources, wrap
+from core.models.base import Preprocessing, VisionTransformer
+from core.models.convnet import ConvNet
+from core.models.spec import ModelSpec
+from core.models.torchvision_vit import TorchvisionVit
+from tests.support.builders import CLASSES, sentence, timm_convnet
+
+SPECS = {spec.id: spec for spec in core.catalog()}
+
+
+def on_paper(spec: ModelSpec) -> nn.Module:
+    """The architecture of an entry without memory for its weights and without a download."""
+    if spec.architecture.startswith("regnet_y"):
+        import torchvision
+
+        # Reckons its widths with tensors, so it needs them to be real; it is small.
+        return torchvision.models.get_model(spec.architecture)
+    with torch.device("meta"):
+        if spec.source == "torchvision":
+            import torchvision
+
+            return torchvision.models.get_model(spec.architecture)
+        if spec.source == "hub":
+            import transformers
+
+            name = spec.architecture.split("/")[-1]
+            if name == "vit-base-patch16-224":
+                return transformers.ViTForImageClassification(
+                    transformers.ViTConfig(num_labels=1000)
+                )
+            kind = "Dinov2WithRegisters" if "registers" in name else "Dinov2"
+            config = getattr(transformers, f"{kind}Config")(
+                hidden_size=384,
+                num_attention_heads=6,
+                patch_size=14,
+                image_size=518,
+                num_labels=1000,
+            )
+            return getattr(transformers, f"{kind}ForImageClassification")(config)
+        options = {"num_classes": 1000} if spec.source == "embedded" else {}
+        return sources._timm_module(spec, pretrained=False, **options)
+
+
+@pytest.mark.parametrize("model_id", SPECS)
+def test_entry_names_an_architecture_that_a_family_knows(model_id: str) -> None:
+    spec = SPECS[model_id]
+    module = on_paper(spec)
+    assert spec.parameters is not None
+    count = sum(parameter.numel() for parameter in module.parameters()) / 1e6
+    assert count == pytest.approx(spec.parameters, rel=0.02)
+    has_classes = bool(spec.labels) or spec.source == "hub"
+    labels = tuple(map(str, range(1000))) if has_classes else ()
+    model = wrap(spec, sources.Loaded(module, labels, Preprocessing(size=spec.input_size)))
+    assert isinstance(model, VisionTransformer) == (spec.family == "vit")
+    assert isinstance(model, ConvNet) == (spec.family == "cnn")
+    assert sum(family.accepts(module) for family in FAMILIES) == 1
+    if isinstance(model, VisionTransformer):
+        assert spec.input_size % model.patch == 0
+        special = {"distilled": 2, "reg4": 5, "with-registers": 5, "gap": 0}
+        assert model.prefix == next((n for key, n in special.items() if key in model_id), 1)
+        assert model.reads_class_token == ("gap" not in model_id)
+    elif spec.source != "embedded":
+        assert model.head.out_features == 1000
+    if spec.source == "timm":
+        assert module.num_classes == (1000 if has_classes else 0)
+
+
+@pytest.mark.parametrize("model_id", SPECS)
+def test_entry_states_the_facts(model_id: str) -> None:
+    spec = SPECS[model_id]
+    assert spec.title
+    assert spec.pretraining != "not stated"
+    assert spec.license in {"Apache-2.0", "BSD-3-Clause", "MIT"}
+    assert spec.trained_on
+    assert isinstance(spec.available, bool)
+    if spec.source == "embedded":
+        assert (spec.available, bool(spec.weights)) == (True, True)
+    if spec.source == "torchvision":
+        import torchvision
+
+        weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
+        assert len(weights.meta["categories"]) == 1000
+        assert weights.meta["num_params"] / 1e6 == pytest.approx(spec.parameters, rel=0.02)
+    if spec.source == "timm":
+        import timm
+
+        stated = timm.get_pretrained_cfg(spec.architecture)
+        assert stated is not None
+        assert str(stated.license).lower() == spec.license.lower()
+        assert stated.input_size[-1] == spec.input_size
+        assert ("1k" in spec.trained_on) or not spec.labels
+
+
+def test_ids_and_pairs() -> None:
+    assert len(SPECS) == len(core.catalog())
+    first = {
+        family: next(s for s in core.catalog() if s.family == family) for family in ("cnn", "vit")
+    }
+    assert {spec.source for spec in first.values()} == {"embedded"}
+    assert not first["cnn"].matches(first["vit"])
+    resnet, deit = SPECS["torchvision/resnet50"], SPECS["timm/deit_small_patch16_224.fb_in1k"]
+    assert resnet.matches(deit)
+    assert not resnet.matches(SPECS["timm/vit_small_patch16_224.dino"])
+    nothing = dataclasses.replace(resnet, trained_on="")
+    assert not nothing.matches(nothing)
+
+
+def test_unknown_model_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownModel) as caught:
+        core.open_model("dinov2-smal")
+    message = sentence(caught)
+    assert "'dinov2-smal'" in message
+    assert "dinov2-small" in message
+    with pytest.raises(UnknownModel) as caught:
+        core.open_model("../../etc/passwd")
+    assert "did you mean" in sentence(caught)
+
+
+def test_architecture_that_no_family_covers_is_refused() -> None:
+    """Attention that is rotated, biased or windowed must not be shown as if it were plain."""
+    import timm
+
+    names = [
+        "vit_small_patch16_dinov3",
+        "eva02_tiny_patch14_224",
+        "beit_base_patch16_224",
+        "vit_relpos_small_patch16_224",
+        "swin_tiny_patch4_window7_224",
+        "cait_xxs24_224",
+        "xcit_nano_12_p16_224",
+        "naflexvit_base_patch16_gap",
+        "mixer_s16_224",
+        "vit_dlittle_patch16_reg1_gap_256",
+    ]
+    known = [name for name in names if timm.is_model(name)]  # older releases lack the newest
+    assert len(known) > 6
+    for name in known:
+        with torch.device("meta"):
+            module = timm.create_model(name, num_classes=CLASSES)
+        for family in ("cnn", "vit"):
+            spec = ModelSpec("mine", "Mine", family, "local", name)  # type: ignore[arg-type]
+            with pytest.raises(WeightsError, match="none of the supported families"):
+                wrap(spec, sources.Loaded(module, tuple("abcde"), Preprocessing()))
+
+
+def test_entry_of_the_wrong_family_is_refused() -> None:
+    spec = ModelSpec("mine", "Mine", "vit", "local", "test_resnet")
+    with pytest.raises(WeightsError, match=r"read as a cnn, but its entry says vit"):
+        wrap(spec, sources.Loaded(timm_convnet("test_resnet"), tuple("abcde"), Preprocessing()))
+
+
+def test_preprocessing_comes_from_the_models_own_configuration() -> None:
+    means = {}
+    for model_id in (
+        "timm/deit_tiny_patch16_224.fb_in1k",
+        "timm/vit_small_patch16_224.augreg_in1k",
+        "timm/vit_medium_patch16_gap_256.sw_in12k_ft_in1k",
+    ):
+        spec = SPECS[model_id]
+        found = sources._timm_preprocessing(on_paper(spec), spec)
+        means[model_id] = (found.mean[0], found.size, found.crop_fraction, found.std[0])
+    assert list(means.values()) == [
+        (0.485, 224, 0.9, 0.229),
+        (0.5, 224, 0.9, 0.5),
+        (0.5, 256, 0.95, 0.5),
+    ]
+
+
+def test_torchvision_transformer_is_read_by_its_own_family() -> None:
+    spec = SPECS["torchvision/vit_b_16"]
+    model = wrap(spec, sources.Loaded(on_paper(spec), ("a",) * 1000, Preprocessing()))
+    assert isinstance(model, TorchvisionVit)
+    assert not model.flexible
+
+
+def test_labels() -> None:
+    from core.labels import read_labels, search_labels
+
+    labels = read_labels("imagenet1k")
+    assert (len(labels), labels[285], labels[967]) == (1000, "Egyptian cat", "espresso")
+    assert search_labels(labels, "espresso") == [967, 550]
+    assert search_labels(labels, "285") == [285]
+    assert search_labels(labels, "EGYPT")[0] == 285
+    assert search_labels(labels, "  ") == []
+    assert search_labels(labels, "no such thing") == []
+    assert len(search_labels(labels, "a", limit=7)) == 7
+    with pytest.raises(CatalogError, match="cannot be read"):
+        read_labels("no-such-list")

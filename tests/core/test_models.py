@@ -1,0 +1,332 @@
+"""Opening a model: what fits opens, and what does not is told in one sentence."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import core
+from core.errors import ModelError, ParameterError, UnknownModel, WeightsError
+from core.models import sources, wrap
+from core.models.base import VisionTransformer
+from core.models.convnet import ConvNet
+from core.models.spec import WEIGHTS, ModelSpec, catalog_problem, find_spec
+from tests.support.builders import (
+    CLASSES,
+    answer,
+    picture,
+    save_hub_folder,
+    sentence,
+    shake,
+    timm_convnet,
+)
+
+SPECS = {spec.id: spec for spec in core.catalog()}
+
+
+# -- the embedded pair ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of weights that a test may spoil."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in ("SHA256SUMS", "efficientnet-lite0.safetensors"):
+        shutil.copy(WEIGHTS / name, folder / name)
+    monkeypatch.setattr(sources, "WEIGHTS", folder)
+    sources._checksums.cache_clear()
+    yield folder
+    sources._checksums.cache_clear()
+
+
+def test_embedded_network_opens(weights: Path) -> None:
+    model = core.open_model("efficientnet-lite0", "cpu")
+    assert isinstance(model, ConvNet)
+    assert len(model.labels) == 1000
+    assert model.device.type == "cpu"
+    assert {"cam", "grad_cam", "layer_cam"} <= {method.name for method in core.methods(model)}
+    prediction = core.predict(model, picture(10, 10), k=2)
+    assert (len(prediction.indices), len(prediction.labels)) == (2, 2)
+
+
+def test_embedded_transformer_opens() -> None:
+    model = core.open_model("dinov2-small", "cpu")
+    assert isinstance(model, VisionTransformer)
+    assert (model.depth, model.heads, model.prefix, model.patch) == (12, 6, 1, 14)
+    assert len(model.labels) == 1000
+    seen = core.attention(model, picture(7, 14), core.Framing("whole", 28))
+    assert seen.grid == (2, 4)
+
+
+def test_wrong_checksum_is_refused(weights: Path) -> None:
+    path = weights / "efficientnet-lite0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        core.open_model("efficientnet-lite0")
+    message = sentence(caught)
+    assert "efficientnet-lite0.safetensors" in message
+    assert "checksum" in message
+    assert "restore" in message
+
+
+def test_missing_checksum_is_refused(weights: Path) -> None:
+    (weights / "SHA256SUMS").write_text("")
+    with pytest.raises(WeightsError, match="checksum"):
+        core.open_model("efficientnet-lite0")
+
+
+def test_missing_weights(weights: Path) -> None:
+    (weights / "efficientnet-lite0.safetensors").unlink()
+    assert not find_spec("efficientnet-lite0").available
+    with pytest.raises(WeightsError) as caught:
+        core.open_model("efficientnet-lite0")
+    assert "missing from data/weights" in sentence(caught)
+    assert str(weights) not in str(caught.value)
+
+
+# -- your own -------------------------------------------------------------------------------------
+
+ENTRY = """
+[[model]]
+id = "mine"
+family = "vit"
+architecture = "test_vit"
+weights = "mine.safetensors"
+labels = "labels.txt"
+input_size = 160
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model of one's own, declared in models.toml."""
+    module = shake(timm_convnet("test_vit"))
+    save_file(module.state_dict(), tmp_path / "mine.safetensors")
+    torch.save(module.state_dict(), tmp_path / "mine.pth")
+    (tmp_path / "labels.txt").write_text("apple\nbirne\nçilek\ndate\nelma\n", encoding="utf-8")
+    (tmp_path / "models.toml").write_text(ENTRY)
+    monkeypatch.setenv("PARALLAX_MODELS", str(tmp_path / "models.toml"))
+    return tmp_path
+
+
+def test_model_of_ones_own_opens(own: Path) -> None:
+    assert catalog_problem() is None
+    spec = core.catalog()[-1]
+    assert (spec.id, spec.title, spec.source, spec.available) == ("mine", "mine", "local", True)
+    model = core.open_model("mine", "cpu")
+    assert model.labels == ("apple", "birne", "çilek", "date", "elma")
+    assert model.preprocessing.size == 160
+    assert model.preprocessing.mean == (0.5, 0.5, 0.5)
+    image = picture(40, 40)
+    bare = shake(timm_convnet("test_vit"))
+    with torch.no_grad():
+        wanted = answer(bare, model.pixels(image))[0].numpy()
+    np.testing.assert_allclose(core.predict(model, image).logits, wanted, rtol=1e-5, atol=1e-5)
+    # Another size than it was trained at: 2 × 3 patches of 16.
+    wide = core.explain(model, picture(8, 12), "rollout", framing=core.Framing("whole", 32))
+    assert wide.relevance.shape == (2, 3)
+
+
+@pytest.mark.parametrize("wrapping", ["plain", "state_dict", "model"])
+def test_pth_checkpoint_opens(own: Path, wrapping: str) -> None:
+    state: Any = shake(timm_convnet("test_vit")).state_dict()
+    torch.save(state if wrapping == "plain" else {wrapping: state, "epoch": 3}, own / "mine.pth")
+    (own / "models.toml").write_text(ENTRY.replace("safetensors", "pth"))
+    assert len(core.open_model("mine").labels) == CLASSES
+
+
+class Exploit:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickle_with_code_is_refused_and_not_run(own: Path, zipped: bool) -> None:
+    proof = own / "owned"
+    content = {"weight": Exploit(proof)}
+    if zipped:
+        torch.save(content, own / "mine.pth")
+    else:
+        (own / "mine.pth").write_bytes(pickle.dumps(content))
+    (own / "models.toml").write_text(ENTRY.replace("safetensors", "pth"))
+    with pytest.raises(WeightsError) as caught:
+        core.open_model("mine")
+    sentence(caught)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda own: (own / "labels.txt").write_text("a\nb\n"), ["mine", "head", "labels"]),
+        (lambda own: (own / "mine.safetensors").write_bytes(b"no"), ["mine", "checkpoint"]),
+        (lambda own: (own / "mine.safetensors").unlink(), ["mine", "does not exist"]),
+        (lambda own: (own / "labels.txt").unlink(), ["labels.txt", "one class a line"]),
+        (lambda own: (own / "labels.txt").write_text("\n"), ["labels.txt", "empty"]),
+        (lambda own: (own / "labels.txt").write_bytes(b"\xff\xfe"), ["labels.txt", "UTF-8"]),
+        (
+            lambda own: (own / "models.toml").write_text(ENTRY.replace("test_vit", "test_vti")),
+            ["mine", "test_vti", "architecture"],
+        ),
+        (
+            lambda own: (own / "models.toml").write_text(ENTRY.replace("test_vit", "test_resnet")),
+            ["mine", "test_resnet", "architecture"],
+        ),
+        (
+            lambda own: save_file({"weight": torch.zeros(2)}, own / "mine.safetensors"),
+            ["mine", "test_vit", "checkpoint"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_ones_own_model(own: Path, spoil: Any, words: list[str]) -> None:
+    from core.labels import read_labels
+
+    read_labels.cache_clear()
+    spoil(own)
+    with pytest.raises(ModelError) as caught:
+        core.open_model("mine")
+    message = sentence(caught)
+    assert all(word in message for word in words), message
+
+
+def test_checkpoint_that_is_no_state_dict(own: Path) -> None:
+    torch.save([torch.zeros(2)], own / "mine.pth")
+    (own / "models.toml").write_text(ENTRY.replace("safetensors", "pth"))
+    with pytest.raises(WeightsError, match=r"mine\.pth holds no state dict"):
+        core.open_model("mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[model", ["not readable TOML"]),
+        ("model = 3", ["[[model]] tables"]),
+        ("[model]\nid = 'a'", ["[[model]] tables"]),
+        (ENTRY.replace("family", "famly"), ["unknown key 'famly'", "'mine'"]),
+        (ENTRY.replace('"vit"', '"rnn"'), ["'rnn'", "'cnn' or 'vit'"]),
+        (ENTRY.replace('id = "mine"', ""), ["'id' is missing"]),
+        (ENTRY.replace('weights = "mine.safetensors"', ""), ["'weights'"]),
+        (ENTRY.replace("160", "7"), ["input_size is 7", "16 to 1024"]),
+        (ENTRY.replace("160", '"big"'), ["'input_size' is 'big'"]),
+        (ENTRY.replace("160", "160.5"), ["input_size is 160.5"]),
+        (ENTRY.replace('"labels.txt"', "3"), ["'labels' is 3"]),
+        (ENTRY + "license = 2.0", ["'license' is 2.0"]),
+        (ENTRY + "defaults = 'min'", ["'defaults' is 'min'"]),
+        (ENTRY + "[model.defaults]\nrollout = 'min'", ["'defaults'"]),
+        (ENTRY.replace('"mine"', '"dinov2-small"'), ["'dinov2-small' is taken"]),
+        (ENTRY + ENTRY, ["'mine' is taken"]),
+        (ENTRY + 'source = "hub"', ["'weights'"]),
+        (ENTRY + "parameters = 'many'", ["parameters"]),
+        (ENTRY + "labels2 = 3", ["labels2"]),
+    ],
+)
+def test_broken_file_hides_nothing_else(own: Path, text: str, words: list[str]) -> None:
+    (own / "models.toml").write_text(text)
+    assert core.catalog() == tuple(SPECS.values())
+    problem = catalog_problem()
+    assert problem is not None
+    assert all(word in problem for word in words), problem
+    assert "models.toml" in problem
+    assert str(own) not in problem
+    with pytest.raises(UnknownModel):
+        core.open_model("mine")
+    assert core.open_model("efficientnet-lite0").spec.source == "embedded"
+
+
+def test_defaults_in_ones_own_entry_are_checked_when_used(own: Path) -> None:
+    (own / "models.toml").write_text(ENTRY + "[model.defaults.rollout]\nfusion = 'sum'\n")
+    model = core.open_model("mine")
+    with pytest.raises(ParameterError, match="'sum'"):
+        core.explain(model, picture(8, 8), "rollout")
+    (own / "models.toml").write_text(ENTRY + "[model.defaults.rollout]\nfusoin = 'min'\n")
+    with pytest.raises(ParameterError, match="no parameter 'fusoin'"):
+        core.explain(core.open_model("mine"), picture(8, 8), "rollout")
+
+
+# -- sources that download ------------------------------------------------------------------------
+
+DOWNLOADS = {
+    "timm/deit_tiny_patch16_224.fb_in1k": "timm.models._builder.load_pretrained",
+    "torchvision/resnet18": "torchvision.models._api.WeightsEnum.get_state_dict",
+    "hf/google/vit-base-patch16-224": (
+        "transformers.AutoModelForImageClassification.from_pretrained"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("We couldn't connect to 'https://huggingface.co'\nCheck your connection"),
+        ConnectionError(),
+        RuntimeError('invalid hash value (expected "f37072fd", got "0")'),
+    ],
+)
+@pytest.mark.parametrize("model_id", DOWNLOADS)
+def test_no_network_is_one_sentence(
+    model_id: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(DOWNLOADS[model_id], fail)
+    with pytest.raises(WeightsError) as caught:
+        core.open_model(model_id)
+    message = sentence(caught)
+    assert SPECS[model_id].title in message
+    assert "network" in message
+    assert "embedded pair" in message
+    assert caught.value.__cause__ is error
+    assert core.open_model("efficientnet-lite0").classes == 1000
+
+
+def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(WeightsError) as caught:
+        core.open_model("timm/deit_tiny_patch16_224.fb_in1k")
+    assert "not installed" in sentence(caught)
+
+
+@pytest.mark.parametrize(
+    ("kind", "crop", "resample", "squash"),
+    [
+        ("vit", 1.0, Image.Resampling.BILINEAR, True),
+        ("dinov2", 0.8, Image.Resampling.BICUBIC, False),
+        ("registers", 0.8, Image.Resampling.BICUBIC, False),
+    ],
+)
+def test_hub_model_from_a_folder(
+    tmp_path: Path, kind: str, crop: float, resample: Image.Resampling, squash: bool
+) -> None:
+    bare = save_hub_folder(tmp_path, kind)
+    spec = ModelSpec("hub", "Hub", "vit", "hub", str(tmp_path))
+    model = wrap(spec, sources.load(spec))
+    assert isinstance(model, VisionTransformer)
+    assert model.labels == tuple(f"name {index}" for index in range(CLASSES))
+    found = model.preprocessing
+    assert (found.size, found.resample, found.squash) == (16, resample, squash)
+    assert found.crop_fraction == pytest.approx(crop)
+    assert found.mean == ((0.5, 0.5, 0.5) if kind == "vit" else (0.48145466, 0.4578275, 0.40821073))
+    image = picture(6, 9)
+    with torch.no_grad():
+        wanted = answer(bare, model.pixels(image))[0].numpy()
+    np.testing.assert_allclose(core.predict(model, image).logits, wanted, rtol=1e-5, atol=1e-5)

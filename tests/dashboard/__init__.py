@@ -1,0 +1,1 @@
+"""Tests of `dashboard`, without a browser."""

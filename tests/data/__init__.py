@@ -1,0 +1,1 @@
+"""Tests of the shipped files and of the recipes that made them."""

@@ -1,0 +1,290 @@
+"""The shipped data: weights against their sources, class names, samples, and their papers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from data.recipes.verify_weights import observed
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+WEIGHTS = DATA / "weights"
+CATS = {281, 282, 283, 284, 285}
+HALF_TOLERANCE = 0.05
+
+
+def state(name: str) -> dict[str, Tensor]:
+    """Read a weight file as the application does, floating point as float32."""
+    return {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in load_file(WEIGHTS / name).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def cnn() -> nn.Module:
+    """EfficientNet-Lite0 with the shipped weights, loaded strictly."""
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    model.load_state_dict(state("efficientnet-lite0.safetensors"), strict=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def vit() -> nn.Module:
+    """DINOv2 ViT-S/14 with the shipped weights and head, loaded strictly."""
+    model = timm.create_model(
+        "vit_small_patch14_dinov2", img_size=518, num_classes=1000, dynamic_img_size=True
+    ).eval()
+    model.load_state_dict(state("dinov2-small.safetensors"), strict=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[dict[str, Any]]:
+    """The tables of samples.toml."""
+    text = (DATA / "samples" / "samples.toml").read_text(encoding="utf-8")
+    tables: list[dict[str, Any]] = tomllib.loads(text)["sample"]
+    return tables
+
+
+@pytest.fixture(scope="module")
+def labels() -> list[str]:
+    """The class names in index order."""
+    return (DATA / "labels" / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
+
+
+def inputs(name: str, model: nn.Module, side: int, crop: bool = True) -> Tensor:
+    """Return a sample as the model wants it: its central square, or stretched to a square."""
+    image = Image.open(DATA / "samples" / name).convert("RGB")
+    config = timm.data.resolve_data_config({}, model=model)
+    least = min(image.size)
+    left, top = (image.width - least) // 2, (image.height - least) // 2
+    box = (left, top, left + least, top + least) if crop else None
+    image = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    values = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
+    values = (values - torch.tensor(config["mean"])) / torch.tensor(config["std"])
+    return values.permute(2, 0, 1)[None]
+
+
+def top(model: nn.Module, name: str, count: int) -> list[int]:
+    """Return the first classes of a sample picture."""
+    with torch.inference_mode():
+        best: list[int] = model(inputs(name, model, 224))[0].topk(count).indices.tolist()
+    return best
+
+
+def checksums() -> Iterator[tuple[str, str]]:
+    """Yield digest and name of each line of SHA256SUMS."""
+    for line in (WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
+        digest, name = line.split("  ")
+        yield digest, name
+
+
+def test_checksums_cover_and_match_every_weight_file() -> None:
+    listed = {name: digest for digest, name in checksums()}
+    present = {path.name for path in WEIGHTS.iterdir() if path.name != "SHA256SUMS"}
+    assert set(listed) == present
+    for name, digest in listed.items():
+        assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == digest, name
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0.safetensors", "dinov2-small.safetensors"])
+def test_weights_are_finite_and_in_half_precision(name: str) -> None:
+    for key, tensor in load_file(WEIGHTS / name).items():
+        if key.endswith("num_batches_tracked"):
+            assert tensor.dtype == torch.int64
+        else:
+            assert tensor.dtype == torch.float16, key
+            assert torch.isfinite(tensor.float()).all(), key
+
+
+def test_backbone_gives_what_its_onnx_graph_gave(vit: nn.Module) -> None:
+    """Up to the last block's queries and keys, so for the attention of every layer."""
+    with np.load(WEIGHTS / "dinov2-small.reference.npz") as stored:
+        reference = {key: torch.from_numpy(stored[key]) for key in stored.files if key != "side"}
+        side = int(stored["side"])
+    positions = reference.pop("positions")
+    ours = observed(vit, inputs("chelsea.jpg", vit, side, crop=False))
+    del ours["final"]  # of the last block, which is fitted
+    assert positions[0] == 0
+    assert len(positions) >= 5
+    assert set(reference) == set(ours)
+    for key, theirs in reference.items():
+        chosen = ours[key][0, positions]
+        assert float((chosen - theirs).abs().max()) < HALF_TOLERANCE, key
+        assert float(torch.cosine_similarity(chosen, theirs, dim=-1).min()) > 0.9999, key
+
+
+def test_teacher_names_the_cat_the_cup_and_the_tripod(cnn: nn.Module) -> None:
+    assert set(top(cnn, "chelsea.jpg", 3)) <= CATS
+    assert top(cnn, "coffee.jpg", 1) == [967]
+    assert top(cnn, "camera.jpg", 1) == [872]
+
+
+def test_student_finds_a_cat(vit: nn.Module) -> None:
+    assert CATS & set(top(vit, "chelsea.jpg", 5))
+
+
+def test_head_is_fitted_and_gives_probabilities(vit: nn.Module) -> None:
+    assert vit.head.weight.shape == (1000, 384)
+    assert float(vit.head.weight.detach().abs().max()) > 0
+    with torch.inference_mode():
+        spread = vit(inputs("chelsea.jpg", vit, 224)).softmax(-1)[0]
+    assert float(spread.max()) > 0.05
+
+
+def test_teacher_is_sure_of_each_half_of_a_pair(
+    cnn: nn.Module, samples: list[dict[str, Any]]
+) -> None:
+    pairs = [sample for sample in samples if "-beside-" in sample["file"]]
+    assert len(pairs) >= 2
+    for sample in pairs:
+        image = inputs_of_halves(sample["file"], cnn)
+        with torch.inference_mode():
+            values = cnn(image).softmax(-1)
+        for entry in sample["objects"]:
+            half = values[0 if entry["half"] == "left" else 1]
+            assert float(half[entry["index"]]) > 0.3, (sample["file"], entry["name"])
+            assert int(half.argmax()) in ({entry["index"]} | CATS)
+
+
+def inputs_of_halves(name: str, model: nn.Module) -> Tensor:
+    """Return the two square halves of a pair as a batch of two."""
+    image = Image.open(DATA / "samples" / name).convert("RGB")
+    assert image.width == 2 * image.height
+    config = timm.data.resolve_data_config({}, model=model)
+    side = image.height
+    boxes = ((0, 0, side, side), (side, 0, 2 * side, side))
+    halves = [image.resize((224, 224), Image.Resampling.BICUBIC, box=box) for box in boxes]
+    values = torch.from_numpy(np.stack([np.asarray(half) for half in halves])).float() / 255
+    values = (values - torch.tensor(config["mean"])) / torch.tensor(config["std"])
+    return values.permute(0, 3, 1, 2)
+
+
+def test_samples_are_complete_and_readable(
+    samples: list[dict[str, Any]], labels: list[str]
+) -> None:
+    files = [sample["file"] for sample in samples]
+    assert files[:2] == ["chelsea.jpg", "cat-beside-cup.jpg"]
+    assert sorted(files) == sorted(path.name for path in (DATA / "samples").glob("*.jpg"))
+    assert len(files) >= 6
+    for sample in samples:
+        assert sample["title"]
+        assert sample["source"]
+        assert sample["author"]
+        assert sample["license"] in {"CC0-1.0", "public domain"}
+        with Image.open(DATA / "samples" / sample["file"]) as image:
+            image.load()
+            assert image.mode == "RGB"
+            assert 700 <= max(image.size) <= 1000
+        for entry in sample["objects"]:
+            assert labels[entry["index"]] == entry["name"]
+            assert entry["half"] in {"left", "right", "whole"}
+
+
+def test_class_names_are_a_thousand_and_unique(labels: list[str]) -> None:
+    assert len(labels) == 1000
+    assert len({name.casefold() for name in labels}) == 1000
+    assert all(name == name.strip() and name for name in labels)
+    expected = {0: "tench", 134: "crane (bird)", 285: "Egyptian cat", 517: "crane (machine)"}
+    assert {index: labels[index] for index in expected} == expected
+    assert labels[967] == "espresso"
+    assert labels[999] == "toilet tissue"
+
+
+def test_card_states_what_was_measured() -> None:
+    card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
+    assert card["teacher"] == "efficientnet-lite0"
+    assert card["pictures"] >= 9000
+    assert card["source_files"] > 500
+    for part in ("natural", "cutouts"):
+        assert card[part]["n"] > 200
+        assert 0 < card[part]["top1"] <= card[part]["top5"] <= 1
+    files = card["source_files_of_class"]
+    assert len(files) == 1000
+    assert card["classes_taught"] == sum(count > 0 for count in files)
+    assert card["classes_taught_well"] == sum(count >= 3 for count in files)
+    assert card["samples"]["chelsea.jpg"]["top5"] is True
+    assert card["last_layer"]["attention"] == 0
+    assert len(card["tried"]) == 2
+    shipped = card["calibration"]["shipped"]
+    assert 0 < shipped["error"] < 0.2
+    assert sum(one["share"] for one in shipped["bins"]) == pytest.approx(1, abs=0.01)
+
+
+def test_card_states_where_class_specific_maps_fall() -> None:
+    card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
+    measured = card["composites"]
+    assert measured["pictures"] >= 200
+    assert 0 < measured["pictures_known"] <= measured["pictures"]
+    found = {(row["method"], *row["parameters"].values()): row for row in measured["methods"]}
+    wanted = {"cam", "gradient_rollout", "transformer_attribution", "legrad", "rollout"}
+    assert {method for method, *_ in found} == wanted
+    blind = found["rollout", "min"]["all"]
+    assert (blind["share"], blind["both_right"]) == (0.5, 0.0)
+    assert found["cam",]["all"]["share"] > 0.7
+    for method in ("gradient_rollout", "transformer_attribution"):
+        row = found[method,]["all"]
+        assert row["share"] - 4 * row["error"] > blind["share"]
+
+
+def test_readmes_show_the_tables_of_the_card() -> None:
+    """What the script would write now is what stands there."""
+    from data.recipes import describe_files
+
+    for path, name, table in (
+        (DATA / "README.md", "head", describe_files.head_table()),
+        (DATA.parent / "README.md", "maps", describe_files.maps_table()),
+    ):
+        text = path.read_text(encoding="utf-8")
+        shown = text.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
+        assert shown.split() == table.split(), f"run data/recipes/describe_files.py: {name}"
+
+
+def test_readme_lists_every_file_with_its_checksum(samples: list[dict[str, Any]]) -> None:
+    text = (DATA / "README.md").read_text(encoding="utf-8")
+    rows = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and cells[0].startswith("`") and len(cells[3]) == 66:
+            rows[cells[0].strip("`")] = cells[1:]
+    for path in DATA.rglob("*"):
+        if not path.is_file() or path.suffix in {".py", ".pyc", ".md"}:
+            continue
+        name = path.relative_to(DATA).as_posix()
+        if name == "requirements.txt" or any(part.startswith(".") for part in name.split("/")):
+            continue
+        source, license, digest = rows.pop(name)
+        assert source, name
+        assert license, name
+        assert digest.strip("`") == hashlib.sha256(path.read_bytes()).hexdigest(), name
+    assert not rows
+
+
+def test_readme_repeats_the_card() -> None:
+    text = " ".join((DATA.parent / "README.md").read_text(encoding="utf-8").split())
+    card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
+    natural, cutouts, often = card["natural"], card["cutouts"], card["by_source_files"][-1]
+
+    def percent(rate: float) -> str:
+        return f"{100 * rate:.0f}"
+
+    assert f"{percent(natural['top1'])} % of natural crops" in text
+    assert f"{percent(cutouts['top1'])} % of cut-outs" in text
+    assert f"± {percent(natural['top1_error'])} and ± {percent(cutouts['top1_error'])};" in text
+    assert f"first five: {percent(natural['top5'])} % and {percent(cutouts['top5'])} %" in text
+    assert f"{percent(often['top1'])} % (first five: {percent(often['top5'])} %)" in text
+    assert f"{card['classes_taught']} of the 1,000 classes were ever taught" in text
+    assert f"{card['classes_taught_well']} by three pictures or more" in text

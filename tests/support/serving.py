@@ -1,0 +1,109 @@
+"""The real server, started as the README says, in a clean environment, on the loopback address."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    """A port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve(log: Path, cwd: Path = ROOT) -> Iterator[str]:
+    """Run ``streamlit run dashboard/Home.py``; yields its address and ends it afterwards."""
+    with running(log, cwd) as (address, _):
+        yield address
+
+
+@contextmanager
+def running(log: Path, cwd: Path = ROOT) -> Iterator[tuple[str, int]]:
+    """Like `serve`; yields the address and the process id.
+
+    Nothing of the test process leaks in: no ``PYTHONPATH``, no working directory but ``cwd``.
+    """
+    port = free_port()
+    kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                str(ROOT / "dashboard" / "Home.py"),
+                "--server.address",
+                "127.0.0.1",
+                "--server.port",
+                str(port),
+            ],
+            cwd=cwd,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait(f"http://127.0.0.1:{port}/_stcore/health", process, log)
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the server did not come up:\n{log.read_text(encoding='utf-8')}")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def settle(page: Page, patience: float = 120) -> None:
+    """Wait until the script has run to its end and the charts are drawn."""
+    page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
+    deadline, quiet = time.monotonic() + patience, 0
+    busy = page.locator('[data-testid="stStatusWidget"], [data-testid="stSpinner"]')
+    while quiet < 4:
+        assert time.monotonic() < deadline, "the page never came to rest"
+        quiet = 0 if busy.count() else quiet + 1
+        page.wait_for_timeout(250)

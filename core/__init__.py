@@ -1,13 +1,30 @@
 """See how a convolutional network and a vision transformer look at the same picture.
 
-The public interface. Nothing in this package knows a user interface.
+The public interface: applications, notebooks and sweeps import nothing deeper. Nothing in this
+package knows a user interface.
 """
 
-from core.attention_maps import Attention, attention
-from core.errors import ParallaxError
-from core.explanations import Explanation, explain, predict
-from core.images import Framing, read_image
+from core import heatmaps
+from core.attention import PROJECTIONS, Attention, attention, features
+from core.capacity import admitted, configure
+from core.errors import (
+    BusyError,
+    CatalogError,
+    ImageError,
+    MethodError,
+    ModelError,
+    ParallaxError,
+    ParameterError,
+    UnsupportedMethod,
+    UnsupportedModel,
+    WeightsError,
+    ZeroGradient,
+)
+from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
+from core.images import FITS, Fit, Framing, digest, fit_image, read_image
+from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
+    Objective,
     block_channel,
     class_logit,
     conv_channel,
@@ -15,38 +32,92 @@ from core.maximize.objectives import (
     mlp_channel,
 )
 from core.maximize.optimize import Maximization, maximize
-from core.maximize.regularize import Regularization
-from core.methods.registry import Method, methods
-from core.models import Model, open_model
-from core.models.base import shared_view
-from core.models.spec import ModelSpec, catalog
-from core.recordings import Prediction, Recording, record
+from core.maximize.regularize import Regularization, seam_energy_of
+from core.maximize.transforms import Transforms
+from core.methods.parameters import Parameter
+from core.methods.registry import Method, find_method, methods
+from core.models import Model, best_device, open_model
+from core.models.base import Readout, VisionTransformer, shared_view
+from core.models.convnet import ConvNet
+from core.models.spec import MATCHED_PAIR, ModelSpec, catalog, catalog_problem, find_spec
+from core.models.taps import Layer, Tap
+from core.pictures import PictureFile, Sample, draw, picture_files, samples
+from core.recording.batches import Batch, record, record_stream, usual_needs
+from core.recording.recording import Prediction, Recording
+from core.recording.run import Needs
 
 __all__ = [
+    "FITS",
+    "MATCHED_PAIR",
+    "PROJECTIONS",
+    "Answer",
     "Attention",
+    "Batch",
+    "BusyError",
+    "CatalogError",
+    "ConvNet",
     "Explanation",
+    "Fit",
     "Framing",
+    "ImageError",
+    "Layer",
     "Maximization",
     "Method",
+    "MethodError",
     "Model",
+    "ModelError",
     "ModelSpec",
+    "Needs",
+    "Objective",
     "ParallaxError",
+    "Parameter",
+    "ParameterError",
+    "PictureFile",
     "Prediction",
+    "Readout",
     "Recording",
     "Regularization",
+    "Sample",
+    "Tap",
+    "Transforms",
+    "UnsupportedMethod",
+    "UnsupportedModel",
+    "VisionTransformer",
+    "WeightsError",
+    "ZeroGradient",
+    "admitted",
     "attention",
+    "best_device",
     "block_channel",
     "catalog",
+    "catalog_problem",
     "class_logit",
+    "configure",
     "conv_channel",
+    "digest",
+    "draw",
     "explain",
+    "explain_stream",
+    "features",
+    "find_method",
+    "find_spec",
+    "fit_image",
     "head_channel",
+    "heatmaps",
     "maximize",
     "methods",
     "mlp_channel",
+    "needs",
     "open_model",
+    "picture_files",
     "predict",
     "read_image",
+    "read_labels",
     "record",
+    "record_stream",
+    "samples",
+    "seam_energy_of",
+    "search_labels",
     "shared_view",
+    "usual_needs",
 ]

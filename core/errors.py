@@ -6,7 +6,8 @@
     ├── ImageError         the picture cannot be read or cannot be fitted to the model
     ├── ModelError         the model cannot be had
     │   ├── UnknownModel       no such entry in the catalog
-    │   ├── CatalogError     a model file (TOML) that does not say what it must
+    │   ├── CatalogError       a model file (TOML) that does not say what it must
+    │   ├── UnsupportedModel   an architecture whose inside cannot be shown truthfully
     │   └── WeightsError       no network, wrong checksum, wrong shapes, missing file
     ├── MethodError        the method cannot serve this request
     │   ├── UnknownMethod      no such method
@@ -40,6 +41,10 @@ class UnknownModel(ModelError):
 
 class CatalogError(ModelError):
     """A catalog file is not what it must be."""
+
+
+class UnsupportedModel(ModelError):
+    """The architecture has something that cannot be shown truthfully."""
 
 
 class WeightsError(ModelError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import warnings
@@ -119,6 +120,13 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
     if max(image.size) > MAX_SIDE:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return image
+
+
+def digest(image: Image.Image) -> str:
+    """SHA-256 of a picture's pixels in RGB, with its size: equal for equal pictures."""
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    header = f"{rgb.width}x{rgb.height}:".encode()
+    return hashlib.sha256(header + rgb.tobytes()).hexdigest()
 
 
 def _check_size(opened: Image.Image, name: str) -> None:

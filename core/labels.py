@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from core.errors import CatalogError
-
-FOLDER = Path(__file__).resolve().parent.parent / "data" / "labels"
+from core.paths import LABELS
 
 
 @lru_cache(maxsize=16)
@@ -25,7 +24,7 @@ def read_labels(source: str) -> tuple[str, ...]:
     CatalogError
         The file is missing, not UTF-8 text, or empty.
     """
-    path = FOLDER / f"{source}.txt"
+    path = LABELS / f"{source}.txt"
     path = path if path.is_file() else Path(source)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

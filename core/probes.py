@@ -64,11 +64,16 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
 
 
 def probe_output(module: nn.Module, name: str, first: int | None = None) -> None:
-    """Attach a probe for good to what ``module`` returns (one tensor, or its first channels)."""
+    """Attach a probe for good to what ``module`` returns, or to its first channels.
 
-    def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
+    What is no tensor (a list of maps) is not recorded.
+    """
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor | None:
         recorder = _recorder.get()
-        return None if recorder is None else recorder.see(name, output, first)
+        if recorder is None or not isinstance(output, Tensor):
+            return None
+        return recorder.see(name, output, first)
 
     module.register_forward_hook(hook)
 

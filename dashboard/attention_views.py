@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from core import heatmaps
-from core.attention_maps import PROJECTIONS, Attention
+from core import PROJECTIONS, Attention, heatmaps
 from dashboard import cache, collections, controls, figures, panels
 from dashboard.controls import Display
 from dashboard.state import Scene
+from dashboard.text import plain
 
 Patch = tuple[int, int] | None
 
@@ -28,7 +28,7 @@ def _heads(seen: Attention) -> list[str]:
 def _reader(seen: Attention, patch: Patch) -> str:
     if patch is not None:
         return f"patch in row {patch[0]}, column {patch[1]}"
-    return "class token" if seen.reads_class_token else "mean of all patches"
+    return seen.readout.text.removeprefix("the ")
 
 
 def _query_picker(seen: Attention, scene: Scene, key: str) -> Patch:
@@ -278,10 +278,12 @@ def several(scene: Scene, seen: Attention, display: Display) -> None:
         columns.append(maps)
         predictions.append(attention.prediction)
         hidden.append(1.0 - float(maps.sum(axis=(1, 2)).mean()))
-        progress.progress((i + 1) / len(pictures), f"{i + 1} of {len(pictures)}: {picture.name}")
+        progress.progress(
+            (i + 1) / len(pictures), f"{i + 1} of {len(pictures)}: {plain(picture.name)}"
+        )
     progress.empty()
     for place, picture in zip(st.columns(len(pictures)), pictures, strict=True):
-        place.image(cache.view(scene, picture), width="stretch", caption=picture.name)
+        place.image(cache.view(scene, picture), width="stretch", caption=plain(picture.name))
     maps = np.stack(columns, axis=1)
     _mosaic(
         maps,

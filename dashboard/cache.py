@@ -16,15 +16,18 @@ import streamlit as st
 from PIL import Image
 
 import core
-from core.admission import admitted
-from core.attention_maps import Attention
-from core.errors import WeightsError
-from core.explanations import Explanation
-from core.images import Framing, fit_image
-from core.models import Model
-from core.models.spec import find_spec
-from core.recordings import Recording
-from core.samples import Sample
+from core import (
+    Attention,
+    Explanation,
+    Framing,
+    Model,
+    Recording,
+    Sample,
+    WeightsError,
+    admitted,
+    find_spec,
+    fit_image,
+)
 from dashboard.figures import jpeg
 from dashboard.state import Picture, Scene
 

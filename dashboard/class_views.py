@@ -10,10 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from core import heatmaps
-from core.explanations import Explanation
-from core.models import Model, VisionTransformer
-from core.recordings import Prediction
+from core import Explanation, Model, Prediction, VisionTransformer, heatmaps
 from dashboard import animations, cache, controls, panels, state
 from dashboard.controls import Display
 from dashboard.state import Scene
@@ -37,8 +34,11 @@ def classes_picker(model: Model, shown: Sequence[str], prediction: Prediction) -
         max_selections=4,
         format_func=controls.class_names(model.labels, model),
         key=f"classes-{model.spec.id}-{hash(tuple(start))}",
-        help="Type to search any class by name. The first two are what the picture shows, or the "
-        f"model's own first answers. {controls.HARDLY_HELP}",
+        help=controls.class_help(
+            "Type to search any class by name. The first two are what the picture shows, or the "
+            "model's own first answers.",
+            model,
+        ),
     )
 
 
@@ -140,7 +140,7 @@ def discard_animation(
             options = {"discard": ratio, "definition": definition, "layers": layers}
             [found] = cache.explain(scene.vit.id, scene, "gradient_rollout", (target,), options)
             maps.append(found.relevance)
-            hidden.append(found.hidden or 0.0)
+            hidden.append(found.prefix_mass or 0.0)
             progress.progress((i + 1) / len(RATIOS), f"Frame {i + 1} of {len(RATIOS)}")
         progress.empty()
         look: dict[str, Any] = {

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import folders
-from core.errors import ImageError
-from core.samples import samples
+from core import ImageError, draw, samples
 from dashboard import cache
 from dashboard.state import Picture, Scene
 from dashboard.text import plain
@@ -77,9 +75,9 @@ def _random() -> list[Picture]:
     count = left.slider("How many", 1, MOST, 4, key="several-count")
     seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="several-seed")
     pictures = []
-    for path in folders.draw(Path(root), count, int(seed)):
+    for file in draw(Path(root), count, int(seed)):
         try:
-            pictures.append(cache.from_bytes(path.read_bytes(), path.name))
+            pictures.append(cache.from_bytes(file.path.read_bytes(), file.title))
         except (ImageError, OSError) as error:
             st.warning(plain(str(error)), icon=":material/broken_image:")
     return pictures

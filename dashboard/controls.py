@@ -11,20 +11,11 @@ import numpy.typing as npt
 import streamlit as st
 
 import core
-from core import heatmaps
-from core.errors import ParameterError, UnsupportedMethod
-from core.methods.parameters import Parameter
-from core.methods.registry import Method
-from core.models import Model
-from core.recordings import Prediction
+from core import Method, Model, Parameter, ParameterError, Prediction, UnsupportedMethod, heatmaps
 from dashboard import state
 from dashboard.figures import SEQUENTIAL
 
-HARDLY = " · hardly taught"
-HARDLY_HELP = (
-    "“Hardly taught”: the ViT learned its class names from the CNN's answers and saw this class in "
-    "hardly any picture, so do not trust its maps for it."
-)
+DOUBTFUL = " · doubtful"
 
 
 def linked_select(
@@ -69,14 +60,10 @@ def method_picker(label: str, model: Model, key: str, names: Sequence[str] = ())
 
 def parameters(method: Method, model: Model, key: str) -> dict[str, Any]:
     """A widget per parameter of a method, starting from the model's own defaults."""
-    defaults = model.spec.defaults.get(method.name, {})
     chosen = {}
     for parameter in method.parameters_for(model):
-        start = parameter.default
-        if parameter.accepts(wanted := defaults.get(parameter.name, start)):
-            start = wanted
         chosen[parameter.name] = _widget(
-            parameter, start, f"{key}-{model.spec.id}-{method.name}-{parameter.name}"
+            parameter, parameter.default, f"{key}-{model.spec.id}-{method.name}-{parameter.name}"
         )
     return chosen
 
@@ -215,15 +202,31 @@ def top_classes(
 
 
 def class_names(labels: Sequence[str], *models: Model) -> Callable[[int], str]:
-    """How class lists name a class: marked where a distilled head of a model hardly knows it."""
-    hardly = {model.label(index) for model in models for index in model.spec.hardly_taught}
-    return lambda index: labels[index] + (HARDLY if labels[index] in hardly else "")
+    """How class lists name a class: marked where the card of a model doubts it."""
+    doubtful = {
+        label
+        for model in models
+        for index, label in enumerate(model.labels)
+        if model.spec.card.doubts(index)
+    }
+    return lambda index: labels[index] + (DOUBTFUL if labels[index] in doubtful else "")
+
+
+def class_help(text: str, *models: Model) -> str:
+    """Help of a class list: a text, then what the cards of models say of their classes."""
+    for model in models:
+        card = model.spec.card
+        if card.class_origin or card.doubtful:
+            text += f"\n\n**{model.spec.title}.** {card.class_origin}"
+        if card.doubtful:
+            text += f" A class that is marked “doubtful”: {card.doubtful_reason}"
+    return text
 
 
 def class_picker(labels: Sequence[str], default: int, key: str, *models: Model) -> int:
     """Search one class by name; what a table row or another page chose comes first.
 
-    Classes that one of ``models`` was hardly taught are marked.
+    Classes that the card of one of ``models`` doubts are marked.
     """
     chosen = (state.chosen_classes(labels) or [default])[0]
     if st.session_state.get(f"_{key}") != chosen:
@@ -239,7 +242,9 @@ def class_picker(labels: Sequence[str], default: int, key: str, *models: Model) 
             format_func=class_names(labels, *models),
             key=key,
             on_change=remember,
-            help=f"Type to search. Selecting a row of a table below does the same. {HARDLY_HELP}",
+            help=class_help(
+                "Type to search. Selecting a row of a table below does the same.", *models
+            ),
         )
     )
 

@@ -9,12 +9,21 @@ from typing import Any, cast
 import streamlit as st
 
 import core
-from core.errors import ModelError, ParallaxError
-from core.images import FITS, Fit, Framing
-from core.models import Model, best_device
-from core.models.spec import ModelSpec, catalog_problem, find_spec
-from core.samples import Sample, samples
-from dashboard import cache, controls, state
+from core import (
+    FITS,
+    Fit,
+    Framing,
+    Model,
+    ModelError,
+    ModelSpec,
+    ParallaxError,
+    Sample,
+    best_device,
+    catalog_problem,
+    find_spec,
+    samples,
+)
+from dashboard import cache, controls, settings, state
 from dashboard.state import Picture, Scene
 from dashboard.text import plain
 
@@ -43,6 +52,7 @@ def run(page: Any) -> None:
     """Draw the frame, then the page; whatever a person can act on becomes one sentence."""
     st.html(_STYLE)
     try:
+        settings.apply()
         state.set_scene(_scene())
         page.run()
     except ParallaxError as error:

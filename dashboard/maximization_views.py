@@ -10,11 +10,15 @@ import streamlit as st
 from PIL import Image
 
 import core
-from core.maximize.objectives import Objective
-from core.maximize.regularize import Regularization, seam_energy_of
-from core.maximize.transforms import Transforms
-from core.models import Model, VisionTransformer
-from core.models.convnet import ConvNet
+from core import (
+    ConvNet,
+    Model,
+    Objective,
+    Regularization,
+    Transforms,
+    VisionTransformer,
+    seam_energy_of,
+)
 from dashboard import controls, figures, panels
 
 EVERY = 4
@@ -134,8 +138,9 @@ def _weight(label: str, name: str, help: str) -> float:
 
 def _cnn_channel(cnn: Model) -> Objective:
     assert isinstance(cnn, ConvNet)
-    layer = st.selectbox("CNN layer", tuple(reversed(cnn.layers)), key=f"conv-{cnn.spec.id}")
-    channel = st.number_input("CNN channel", 0, 4095, 0, key="conv-channel")
+    layer = st.selectbox("CNN layer", tuple(reversed(cnn.taps)), key=f"conv-{cnn.spec.id}")
+    last = cnn.taps[layer].channels - 1
+    channel = st.number_input("CNN channel", 0, last, 0, key=f"conv-channel-{layer}-{last}")
     return core.conv_channel(layer, int(channel))
 
 
@@ -146,10 +151,11 @@ def _vit_channel(vit: Model) -> Objective:
     layer = st.slider("ViT layer", 0, vit.depth - 1, vit.depth // 2, key=f"vit-l-{vit.depth}")
     if kind.startswith("head"):
         head = st.slider("Head", 0, vit.heads - 1, 0, key=f"vit-head-{vit.heads}")
-        channel = st.number_input("ViT channel", 0, vit.width // vit.heads - 1, 0, key="head-c")
+        channel = st.number_input("ViT channel", 0, vit.head_width - 1, 0, key="head-c")
         name = kind.removeprefix("head's ")
         return core.head_channel(layer, head, int(channel), kind=name)  # type: ignore[arg-type]
-    channel = st.number_input("ViT channel", 0, 4 * vit.width - 1, 0, key="vit-c")
+    last = (vit.width if kind == "block output" else vit.hidden) - 1
+    channel = st.number_input("ViT channel", 0, last, 0, key=f"vit-c-{last}")
     make = core.block_channel if kind == "block output" else core.mlp_channel
     return make(layer, int(channel))
 

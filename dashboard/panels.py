@@ -11,11 +11,7 @@ import numpy.typing as npt
 import streamlit as st
 from PIL import Image
 
-from core import heatmaps
-from core.explanations import Explanation
-from core.models import Model
-from core.models.spec import MATCHED_PAIR, ModelSpec, find_spec
-from core.recordings import Recording
+from core import MATCHED_PAIR, Explanation, Model, ModelSpec, Recording, find_spec, heatmaps
 from dashboard import controls, figures
 from dashboard.controls import Display
 
@@ -154,7 +150,7 @@ def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
     """What the two models were trained on, and whether that allows a comparison of designs."""
     facts = [
         f"**{spec.title}**: {_facts(spec)}"
-        + "".join(f" {text}" for text in (spec.note, spec.measured) if text)
+        + "".join(f" {text}" for text in (spec.note, spec.card.summary) if text)
         for spec in (cnn, vit)
     ]
     if cnn.matches(vit):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 from PIL import Image
 
-from core.images import Framing
-from core.models.spec import ModelSpec
+from core import Framing, ModelSpec
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -11,8 +10,8 @@ from torch import Tensor
 
 from core.errors import ParameterError, UnsupportedMethod
 from core.models import Model, VisionTransformer
-from core.models.base import Projection
-from core.models.convnet import ConvNet
+from core.models.taps import MAP, Part, Projection, block_tap
+from core.recording.run import Needs, Pass
 
 
 class Objective(ABC):
@@ -22,28 +21,20 @@ class Objective(ABC):
     """
 
     @abstractmethod
-    def probes(self, model: Model) -> tuple[str, ...]:
-        """Names of the probes it reads.
+    def needs(self, model: Model) -> Needs:
+        """What the pass has to keep.
 
         Raises
         ------
         UnsupportedMethod
-            The model has no such thing (a convolution in a transformer, …).
+            The model has no such thing (a stage in a transformer, …).
         ParameterError
             The class, layer, head or channel does not exist.
         """
 
     @abstractmethod
-    def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Reduce what one pass showed to a scalar.
-
-        Parameters
-        ----------
-        logits
-            (batch, classes).
-        tensors
-            By probe name, at least those of `probes`.
-        """
+    def value(self, passed: Pass) -> Tensor:
+        """Reduce what one pass left behind to a scalar, with graph."""
 
     @abstractmethod
     def describe(self, model: Model) -> str:
@@ -69,12 +60,11 @@ class _Sum(Objective):
     first: Objective
     second: Objective
 
-    def probes(self, model: Model) -> tuple[str, ...]:
-        return (*self.first.probes(model), *self.second.probes(model))
+    def needs(self, model: Model) -> Needs:
+        return self.first.needs(model) | self.second.needs(model)
 
-    def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        first, second = (part.value(model, logits, tensors) for part in (self.first, self.second))
-        return first + second
+    def value(self, passed: Pass) -> Tensor:
+        return self.first.value(passed) + self.second.value(passed)
 
     def describe(self, model: Model) -> str:
         return f"{self.first.describe(model)} + {self.second.describe(model)}"
@@ -85,11 +75,11 @@ class _Scaled(Objective):
     part: Objective
     factor: float
 
-    def probes(self, model: Model) -> tuple[str, ...]:
-        return self.part.probes(model)
+    def needs(self, model: Model) -> Needs:
+        return self.part.needs(model)
 
-    def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        return self.factor * self.part.value(model, logits, tensors)
+    def value(self, passed: Pass) -> Tensor:
+        return self.factor * self.part.value(passed)
 
     def describe(self, model: Model) -> str:
         return f"{self.factor:g} × ({self.part.describe(model)})"
@@ -99,92 +89,67 @@ class _Scaled(Objective):
 class _ClassLogit(Objective):
     index: int
 
-    def probes(self, model: Model) -> tuple[str, ...]:
+    def needs(self, model: Model) -> Needs:
         model.check_target(self.index)
-        return ()
+        return Needs()
 
-    def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        return logits[:, self.index].mean()
+    def value(self, passed: Pass) -> Tensor:
+        return passed.output[:, self.index].mean()
 
     def describe(self, model: Model) -> str:
         return f"logit of class {self.index} ({model.label(self.index)})"
 
 
 @dataclass(frozen=True)
-class _ConvChannel(Objective):
-    layer: str
-    channel: int
+class _Channel(Objective):
+    """Mean over places of one channel of a tap; prefix tokens are left out."""
 
-    def probes(self, model: Model) -> tuple[str, ...]:
-        if not isinstance(model, ConvNet):
+    tap: str
+    channel: int
+    head: int = 0
+
+    def needs(self, model: Model) -> Needs:
+        tap = model.tap(self.tap)
+        _check(self.head, tap.heads, "Head", self.tap)
+        _check(self.channel, tap.channels, "Channel", self.tap)
+        return Needs([self.tap])
+
+    def value(self, passed: Pass) -> Tensor:
+        model, declared = passed.model, passed.model.taps[self.tap]
+        tensor = passed.tensor(self.tap)
+        if declared.heads == 1:
+            tensor = _redirected(tensor)
+        size = passed.size
+        features = model.on_grid(tensor, self.tap, size)  # (batch, features, rows, columns)
+        return features[:, self.head * declared.channels + self.channel].mean()
+
+    def describe(self, model: Model) -> str:
+        tap = model.taps[self.tap]
+        head = f" of head {self.head}" if tap.heads > 1 else ""
+        places = "places" if tap.axes == MAP else "patches"
+        return f"channel {self.channel}{head} of {self.tap} ({tap.meaning}), mean over {places}"
+
+
+@dataclass(frozen=True)
+class _StageChannel(_Channel):
+    def needs(self, model: Model) -> Needs:
+        if isinstance(model, VisionTransformer):
             raise UnsupportedMethod(
-                f"{model.spec.title} is a vision transformer and has no convolution channels; "
-                "choose a channel of a block, of its MLP or of a head."
+                f"{model.spec.title} is a vision transformer and has no stages; choose a channel "
+                "of a block, of its MLP or of a head."
             )
-        if self.layer not in model.layers:
-            raise ParameterError(
-                f"Layer {self.layer!r} does not exist in {model.spec.title}; "
-                f"choose one of {', '.join(model.layers)}."
-            )
-        return (self.layer,)
-
-    def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        activations = _redirected(tensors[self.layer])  # (batch, channels, height, width)
-        _check(self.channel, activations.shape[1], "Channel", f"layer {self.layer}")
-        return activations[:, self.channel].mean()
-
-    def describe(self, model: Model) -> str:
-        return f"channel {self.channel} of layer {self.layer}, mean over positions"
+        return super().needs(model)
 
 
 @dataclass(frozen=True)
-class _TokenChannel(Objective):
-    """A channel of tokens (batch, tokens, channels): the *last* axis; axis 1 counts tokens."""
-
-    layer: int
-    channel: int
-    probe: str
-    name: str
-
-    def probes(self, model: Model) -> tuple[str, ...]:
-        _check(self.layer, _transformer(model).depth, "Layer", model.spec.title)
-        return (self.probe.format(self.layer),)
-
-    def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        tokens = _redirected(tensors[self.probe.format(self.layer)])
-        _check(self.channel, tokens.shape[-1], "Channel", f"{self.name} {self.layer}")
-        found = tokens[:, _transformer(model).prefix :, self.channel]
-        return found.mean()
-
-    def describe(self, model: Model) -> str:
-        return f"channel {self.channel} of {self.name} {self.layer}, mean over patches"
-
-
-@dataclass(frozen=True)
-class _HeadChannel(Objective):
-    layer: int
-    head: int
-    channel: int
-    kind: Projection
-
-    def probes(self, model: Model) -> tuple[str, ...]:
-        transformer = _transformer(model)
-        _check(self.layer, transformer.depth, "Layer", model.spec.title)
-        _check(self.head, transformer.heads, "Head", f"layer {self.layer}")
-        return transformer.attention_names(self.layer)
-
-    def value(self, model: Model, logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        transformer = _transformer(model)
-        # (batch, heads, tokens, channels)
-        part = transformer.projection(tensors, self.layer, self.kind)
-        _check(self.channel, part.shape[-1], "Channel", f"head {self.head} of layer {self.layer}")
-        return part[:, self.head, transformer.prefix :, self.channel].mean()
-
-    def describe(self, model: Model) -> str:
-        return (
-            f"{self.kind} channel {self.channel} of head {self.head}, layer {self.layer}, "
-            "mean over patches"
-        )
+class _BlockChannel(_Channel):
+    def needs(self, model: Model) -> Needs:
+        if not isinstance(model, VisionTransformer):
+            raise UnsupportedMethod(
+                f"{model.spec.title} is a convolutional network and has no blocks, MLPs or heads; "
+                "choose a class or a channel of one of its stages."
+            )
+        return super().needs(model)
 
 
 def class_logit(index: int) -> Objective:
@@ -198,19 +163,19 @@ def conv_channel(layer: str, channel: int) -> Objective:
     Parameters
     ----------
     layer
-        One of the model's ``layers``.
+        One of the model's taps: a stage, or ``"head.input"``.
     """
-    return _ConvChannel(layer, channel)
+    return _StageChannel(layer, channel)
 
 
 def block_channel(layer: int, channel: int) -> Objective:
     """Mean over patches (no prefix tokens) of a channel of a transformer block's output."""
-    return _TokenChannel(layer, channel, VisionTransformer.OUTPUT, "block")
+    return _of_block(layer, "output", channel)
 
 
 def mlp_channel(layer: int, channel: int) -> Objective:
     """Mean over patches of a channel of a block's MLP: its hidden layer after the activation."""
-    return _TokenChannel(layer, channel, VisionTransformer.HIDDEN, "the MLP of block")
+    return _of_block(layer, "hidden", channel)
 
 
 def head_channel(layer: int, head: int, channel: int, kind: Projection = "key") -> Objective:
@@ -225,16 +190,11 @@ def head_channel(layer: int, head: int, channel: int, kind: Projection = "key") 
         raise ParameterError(
             f"kind is {kind!r}, expected one of: {', '.join(get_args(Projection))}."
         )
-    return _HeadChannel(layer, head, channel, kind)
+    return _of_block(layer, kind, channel, head)
 
 
-def _transformer(model: Model) -> VisionTransformer:
-    if not isinstance(model, VisionTransformer):
-        raise UnsupportedMethod(
-            f"{model.spec.title} is a convolutional network and has no blocks, MLPs or heads; "
-            "choose a class or a channel of one of its layers."
-        )
-    return model
+def _of_block(layer: int, part: Part, channel: int, head: int = 0) -> Objective:
+    return _BlockChannel(block_tap(layer, part), channel, head)
 
 
 def _check(index: int, count: int, what: str, where: str) -> None:

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core import probes
-from core.admission import admitted
+from core.capacity import admitted
 from core.errors import ParameterError, ZeroGradient
 from core.maximize.objectives import Objective
 from core.maximize.parameterize import FourierImage, to_image
 from core.maximize.regularize import Regularization, seam_energy_of
 from core.maximize.transforms import Transforms
 from core.models import Model, VisionTransformer
+from core.recording.run import Needs, run
 
 RATE = 0.05
 """Adam's step size."""
@@ -114,7 +114,7 @@ def maximize(
     shape = _checked_size(model, size)
     if steps < 1:
         raise ParameterError(f"{steps} steps were asked for, expected at least 1.")
-    names = objective.probes(model)
+    needs = objective.needs(model)
     grid = _checked_patch(model, patch)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
@@ -126,7 +126,7 @@ def maximize(
     for step in range(1, steps + 1):
         with admitted(), torch.inference_mode(False), torch.enable_grad():
             seen = unit.detach().requires_grad_()
-            value = _look(model, objective, transforms(seen, generator), names)
+            value = _look(model, objective, transforms(seen, generator), needs)
             (pull,) = torch.autograd.grad(value, seen)
             push = _push(regularization, seen, grid)
             # A penalty of weight 1 pushes as hard as the objective pulls, whatever its unit.
@@ -158,11 +158,9 @@ def maximize(
     )
 
 
-def _look(model: Model, objective: Objective, unit: Tensor, names: tuple[str, ...]) -> Tensor:
+def _look(model: Model, objective: Objective, unit: Tensor, needs: Needs) -> Tensor:
     """Value of the objective for one picture in [0, 1]."""
-    with probes.recording(probes.Recorder(names)) as recorder:
-        logits = model.score(model.standardize(unit))
-    return objective.value(model, logits, recorder.tensors)
+    return objective.value(run(model, model.standardize(unit), needs))
 
 
 def _push(regularization: Regularization, seen: Tensor, patch: int) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 
 from core.methods.registry import Relevance, method
-from core.models import Model
 from core.models.convnet import ConvNet
-from core.recordings import Recording
+from core.models.taps import HEAD_INPUT
+from core.recording.convolution import ConvolutionRecording
+from core.recording.run import Needs
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class CamParameters:
     """CAM has none: the layer and the weights are given by the definition."""
 
 
-def _unsupported(model: Model) -> str | None:
-    if cast(ConvNet, model).is_linear_after_pooling:
+def _unsupported(model: ConvNet) -> str | None:
+    if model.linear_head is not None:
         return None
     return (
         f"CAM is defined only where one linear layer follows the pooling; {model.spec.title} has "
@@ -31,17 +31,23 @@ def _unsupported(model: Model) -> str | None:
 @method(
     "cam",
     title="CAM",
-    family="cnn",
+    order=10,
+    serves=("cnn",),
     class_specific=True,
+    signed=True,
     meaning="How much each position adds to the class's logit: mean plus bias is the logit.",
-    caveat="Positions are those of the last feature map, each of which sees far more of the "
+    caveat="Positions are those of the last feature map, each of which covers far more of the "
     "picture than its own square.",
     source="Zhou et al. 2016, arXiv 1512.04150",
     parameters=CamParameters,
+    needs=lambda model, parameters: Needs(keep=[HEAD_INPUT]),
     unsupported=_unsupported,
 )
-def cam(recording: Recording, targets: Sequence[int], parameters: CamParameters) -> Relevance:
+def cam(
+    recording: ConvolutionRecording, targets: Sequence[int], parameters: CamParameters
+) -> Relevance:
     """``M_c(x, y) = Σ_k w_ck · A_k(x, y)``; no bias, no ReLU, so ``mean(M_c) + b_c = logit_c``."""
-    features = recording.tensors[ConvNet.FEATURES]
-    weights = cast(ConvNet, recording.model).head.weight[list(targets)]
-    return Relevance(torch.einsum("bk,bkhw->bhw", weights, features))
+    weights = recording.model.linear_head
+    assert weights is not None  # else `_unsupported` has refused the model
+    features = recording.activations(HEAD_INPUT)
+    return Relevance(torch.einsum("bk,bkhw->bhw", weights[list(targets)], features))

@@ -1,24 +1,25 @@
-"""Gradient-weighted class activation maps of convolutional networks: the Grad-CAM family.
+"""Gradient-weighted class activation maps: the Grad-CAM family.
 
 All four take the activations ``A_k`` of one layer and the gradient ``g_k = ∂y_c/∂A_k`` of the
-class logit; they differ in one line each.
+class logit; they differ in one line each. In a transformer the activations are the tokens that
+enter a block, laid out over the picture, prefix tokens left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from core.errors import ZeroGradient
 from core.methods.parameters import choice
-from core.methods.registry import Relevance, method
+from core.methods.registry import Kind, Relevance, method
 from core.models import Model
-from core.models.convnet import ConvNet
-from core.recordings import GradientRequest, Recording
+from core.models.taps import MAP
+from core.recording.recording import Recording
+from core.recording.run import Needs
 
 _IF_ZERO = (
     "Every weighted activation is negative or zero for this class: this layer holds no evidence "
@@ -27,7 +28,10 @@ _IF_ZERO = (
 
 
 def _layers(model: Model) -> tuple[str, ...]:
-    return tuple(reversed(cast(ConvNet, model).layers))
+    """Taps from which a map can be made, the last first."""
+    names = [t.name for t in model.taps.values() if t.axes == MAP or t.name.endswith(".input")]
+    blocks = [name for name in names if name.startswith("block.")]
+    return tuple(reversed(blocks or names))
 
 
 @dataclass(frozen=True)
@@ -35,57 +39,60 @@ class LayerParameters:
     """Which layer is looked at."""
 
     layer: str = choice(
-        ConvNet.FEATURES,
+        lambda model: _layers(model)[0],
         _layers,
         "Layer",
-        "Output of a stage. “features” is what enters the pooling; earlier layers are finer and "
-        "say less about the class.",
+        "“stage” is the output of a stage, “head.input” what enters the pooling, “block.i.input” "
+        "the tokens that enter a block. Earlier layers are finer and say less about the class.",
     )
 
 
-def _request(model: Model, parameters: LayerParameters) -> GradientRequest:
-    return GradientRequest((parameters.layer,))
+def _needs(model: Model, parameters: LayerParameters) -> Needs:
+    return Needs([parameters.layer], [parameters.layer])
 
 
-def _gradients(
-    recording: Recording, targets: Sequence[int], parameters: LayerParameters
-) -> tuple[Tensor, Tensor]:
-    """Activations and gradients of the layer, both (batch, channels, height, width)."""
-    gradients = recording.gradients(_request(recording.model, parameters), targets)
-    gradient = gradients[parameters.layer]
-    if not gradient.any():
-        raise ZeroGradient(
-            f"The layer {parameters.layer!r} has no influence on this class (its gradient is zero "
-            "everywhere), so its map would be blank; choose another layer or class."
-        )
-    return recording.activations(parameters.layer), gradient
+Formula = Callable[[Tensor, Tensor], Tensor]
 
 
 def _family(
-    name: str, title: str, meaning: str, caveat: str, source: str
-) -> Callable[[Callable[[Tensor, Tensor], Tensor]], Callable[[Tensor, Tensor], Tensor]]:
+    name: str,
+    title: str,
+    order: int,
+    meaning: str,
+    caveat: str,
+    source: str,
+    *,
+    serves: Sequence[Kind] = ("cnn",),
+    signed: bool = False,
+) -> Callable[[Formula], Formula]:
     """Register a formula of activations and gradients as a method."""
 
-    def register(
-        formula: Callable[[Tensor, Tensor], Tensor],
-    ) -> Callable[[Tensor, Tensor], Tensor]:
+    def register(formula: Formula) -> Formula:
         @method(
             name,
             title=title,
-            family="cnn",
+            order=order,
+            serves=serves,
             class_specific=True,
+            signed=signed,
             meaning=meaning,
             caveat=caveat,
             source=source,
             parameters=LayerParameters,
-            request=_request,
+            needs=_needs,
         )
         def run(
             recording: Recording, targets: Sequence[int], parameters: LayerParameters
         ) -> Relevance:
-            activations, gradients = _gradients(recording, targets, parameters)
+            gradients = recording.grid_gradients(parameters.layer, targets)
+            if not gradients.any():
+                raise ZeroGradient(
+                    f"The layer {parameters.layer!r} has no influence on this class (its gradient "
+                    "is zero everywhere), so its map would be blank; choose another layer or class."
+                )
             with torch.no_grad():
-                return Relevance(formula(activations, gradients), if_zero=_IF_ZERO)
+                maps = formula(recording.on_grid(parameters.layer), gradients)
+            return Relevance(maps, if_zero=_IF_ZERO)
 
         return formula
 
@@ -95,9 +102,12 @@ def _family(
 @_family(
     "grad_cam",
     "Grad-CAM",
-    "Each channel weighted by the mean gradient of the class's logit; negative sums are cut.",
+    20,
+    "Each channel weighted by the mean gradient of the class's logit; negative sums are set to "
+    "zero.",
     "Averaging the gradient over the picture can light up places the class does not depend on.",
     "Selvaraju et al. 2017, arXiv 1610.02391",
+    serves=("cnn", "vit"),
 )
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """``ReLU(Σ_k w_k A_k)`` with ``w_k = mean_xy g_k``."""
@@ -108,16 +118,22 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 @_family(
     "grad_cam_plus_plus",
     "Grad-CAM++",
+    21,
     "Grad-CAM with weights that let several instances of a class count alike.",
-    "The weights assume an exponential of the logit as score; they are a heuristic elsewhere.",
+    "The weights assume an exponential of the logit as score; they are a heuristic elsewhere. "
+    "Where activations have both signs, as before an activation function, a weight's denominator "
+    "can come close to zero and a few channels then outweigh all others.",
     "Chattopadhay et al. 2018, arXiv 1710.11063",
 )
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
-    """``α = g² / (2g² + (Σ_xy A) g³)``, ``w_k = Σ_xy α · ReLU(g)``; α is 0 where g is."""
-    square, cube = gradients**2, gradients**3
-    denominator = 2 * square + activations.sum(dim=(2, 3), keepdim=True) * cube
-    usable = denominator != 0
-    alpha = torch.where(usable, square / torch.where(usable, denominator, 1.0), 0.0)
+    """``α = g² / (2g² + (Σ_xy A) g³)``, ``w_k = Σ_xy α · ReLU(g)``; α is 0 where g is.
+
+    Computed as ``α = 1 / (2 + (Σ_xy A) g)``: the powers of a small gradient would lose what is
+    left of single precision where the sum is close to −2.
+    """
+    denominator = 2 + activations.sum(dim=(2, 3), keepdim=True) * gradients
+    usable = (denominator != 0) & (gradients != 0)
+    alpha = torch.where(usable, 1 / torch.where(usable, denominator, 1.0), 0.0)
     weights = (alpha * gradients.relu()).sum(dim=(2, 3))
     return torch.einsum("bk,bkhw->bhw", weights, activations).relu()
 
@@ -125,9 +141,11 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
 @_family(
     "hirescam",
     "HiResCAM",
+    22,
     "Activation times gradient, position by position: only what the logit depends on lights up.",
     "At the last layer of a network with one linear layer it is CAM itself, up to scale.",
     "Draelos & Carin 2020, arXiv 2011.08891",
+    signed=True,
 )
 def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
     """``Σ_k g_k ⊙ A_k``, signed."""
@@ -137,6 +155,7 @@ def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
 @_family(
     "layer_cam",
     "LayerCAM",
+    23,
     "Activation times positive gradient, position by position; sharp also in early layers.",
     "Negative evidence is left out twice, so the map cannot show what speaks against a class.",
     "Jiang et al. 2021, LayerCAM",

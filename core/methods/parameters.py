@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Protocol
 from core.errors import ParameterError
 from core.models import Model
 
-Choices = Sequence[str] | Callable[[Model], Sequence[str]]
+Choices = Sequence[str] | Callable[[Any], Sequence[str]]
+Default = str | Callable[[Any], str]
 
 
 class Parameters(Protocol):
@@ -62,12 +63,28 @@ def number(default: float, low: float, high: float, step: float, label: str, hel
     )
 
 
-def choice(default: str, options: Choices, label: str, help: str) -> Any:
-    """Declare one of several names; ``options`` may depend on the model."""
+def choice(default: Default, options: Choices, label: str, help: str) -> Any:
+    """Declare one of several names; ``default`` and ``options`` may depend on the model."""
     return dataclasses.field(
-        default=default,
-        metadata={"kind": "choice", "options": options, "label": label, "help": help},
+        default="" if callable(default) else default,
+        metadata={
+            "kind": "choice",
+            "default": default,
+            "options": options,
+            "label": label,
+            "help": help,
+        },
     )
+
+
+def layers_of(model: Model) -> int:
+    """Number of layers of a model, for `index` and `span`."""
+    return len(model.layers)
+
+
+def heads_of(model: Model) -> int:
+    """Attention heads of each layer, for `index`."""
+    return model.layers[-1].heads
 
 
 def index(default: int | None, count: Callable[[Model], int], label: str, help: str) -> Any:
@@ -84,26 +101,30 @@ def span(count: Callable[[Model], int], label: str, help: str) -> Any:
     )
 
 
-def describe(kind: type[Parameters], model: Model) -> tuple[Parameter, ...]:
-    """The parameters of a method as they are on one model."""
+def describe(kind: type[Parameters], model: Model, method: str) -> tuple[Parameter, ...]:
+    """The parameters of a method on one model; defaults of its catalog entry come first."""
+    suits = model.spec.defaults.get(method, {})
     described = []
     for entry in dataclasses.fields(kind):
         meta = entry.metadata
+        default = meta.get("default", entry.default)
+        default = default(model) if callable(default) else default
         options = meta.get("options", ())
         high = meta["count"](model) - 1 if "count" in meta else meta.get("high", 1.0)
-        described.append(
-            Parameter(
-                name=entry.name,
-                kind=meta["kind"],
-                default=entry.default,
-                label=meta["label"],
-                help=meta["help"],
-                low=meta.get("low", 0),
-                high=high,
-                step=meta.get("step", 1),
-                options=tuple(options(model) if callable(options) else options),
-            )
+        parameter = Parameter(
+            name=entry.name,
+            kind=meta["kind"],
+            default=default,
+            label=meta["label"],
+            help=meta["help"],
+            low=meta.get("low", 0),
+            high=high,
+            step=meta.get("step", 1),
+            options=tuple(options(model) if callable(options) else options),
         )
+        if entry.name in suits and parameter.accepts(suits[entry.name]):
+            parameter = dataclasses.replace(parameter, default=suits[entry.name])
+        described.append(parameter)
     return tuple(described)
 
 
@@ -119,8 +140,9 @@ def parse(
     ParameterError
         Unknown name, wrong type or out of range.
     """
-    known = {parameter.name: parameter for parameter in describe(kind, model)}
-    merged = {**model.spec.defaults.get(method, {}), **given}
+    known = {parameter.name: parameter for parameter in describe(kind, model, method)}
+    declared = {name: parameter.default for name, parameter in known.items()}
+    merged = {**declared, **model.spec.defaults.get(method, {}), **given}
     for name in merged:
         if name not in known:
             allowed = ", ".join(known) or "none"

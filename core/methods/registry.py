@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from core.errors import UnknownMethod, UnsupportedMethod
 from core.methods.parameters import Parameter, Parameters, describe
 from core.models import Model, VisionTransformer
-from core.recordings import GradientRequest, Recording
+from core.recording.run import Needs
+
+Kind = Literal["cnn", "vit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +28,18 @@ class Relevance:
     ----------
     maps : Tensor
         (batch, rows, cols), raw and signed.
-    hidden : Tensor or None
+    prefix_mass : Tensor or None
         (batch,), share of the method's total mass that fell on prefix tokens, in [0, 1].
     if_zero : str
         Why a map may rightly be all zero, in one sentence.
     """
 
     maps: Tensor
-    hidden: Tensor | None = None
+    prefix_mass: Tensor | None = None
     if_zero: str = ""
 
 
-Run = Callable[[Recording, Sequence[int], Any], Relevance]
+Run = Callable[[Any, Sequence[int], Any], Relevance]
 
 
 @dataclass(frozen=True)
@@ -47,42 +49,50 @@ class Method:
     Attributes
     ----------
     name, title : str
-    family : str
-        ``"cnn"`` or ``"vit"``.
+    order : int
+        Place among the methods that are offered, in the field's own order; smaller comes first.
+    serves : tuple of str
+        Kinds of model it serves: ``"cnn"``, ``"vit"`` or both.
     class_specific : bool
         Whether the map depends on the target class.
+    signed : bool
+        Whether negative values have a meaning, so that a scale needs its zero in the middle.
     meaning, caveat : str
         What the map shows and what it does not, for the reader.
     source : str
         Where the definition comes from.
     parameters : type
         Dataclass of parameters.
+    needs : callable
+        ``needs(model, parameters) -> Needs``: what it is going to read from the recording.
     run : callable
-        ``run(recording, targets, parameters) -> Relevance``.
-    request : callable or None
-        ``request(model, parameters)``: gradients it is going to ask for.
+        ``run(recording, targets, parameters) -> Relevance``. The recording is of the kind that the
+        method serves: `ConvolutionRecording`, `TransformerRecording`, or either.
     unsupported : callable
-        ``unsupported(model)``: why it cannot serve a model of its family, or ``None``.
+        ``unsupported(model)``: why it cannot serve a model of its kind, or ``None``.
     """
 
     name: str
     title: str
-    family: Literal["cnn", "vit"]
+    order: int
+    serves: tuple[Kind, ...]
     class_specific: bool
+    signed: bool
     meaning: str
     caveat: str
     source: str
     parameters: type[Parameters]
+    needs: Callable[[Any, Any], Needs]
     run: Run
-    request: Callable[[Model, Any], GradientRequest | None]
-    unsupported: Callable[[Model], str | None]
+    unsupported: Callable[[Any], str | None]
 
     def why_not(self, model: Model) -> str | None:
-        """Why this method cannot serve a model; ``None`` if it can."""
-        family = "vit" if isinstance(model, VisionTransformer) else "cnn"
-        if family != self.family:
+        """Why this method cannot serve a model; ``None`` if it can. Never raises."""
+        kind: Kind = "vit" if isinstance(model, VisionTransformer) else "cnn"
+        if kind not in self.serves:
             kinds = {"cnn": "convolutional networks", "vit": "vision transformers"}
-            return f"{self.title} works on {kinds[self.family]}; {model.spec.title} is none."
+            served = " and ".join(kinds[known] for known in self.serves)
+            return f"{self.title} works on {served}; {model.spec.title} is none."
         if self.class_specific and not model.classes:
             return (
                 f"{self.title} needs a class, and {model.spec.title} was trained without classes; "
@@ -91,8 +101,8 @@ class Method:
         return self.unsupported(model)
 
     def parameters_for(self, model: Model) -> tuple[Parameter, ...]:
-        """The parameters with the ranges they have on this model."""
-        return describe(self.parameters, model)
+        """The parameters with the ranges and defaults that they have on this model."""
+        return describe(self.parameters, model, self.name)
 
 
 _registry: dict[str, Method] = {}
@@ -102,29 +112,34 @@ def method(
     name: str,
     *,
     title: str,
-    family: Literal["cnn", "vit"],
+    order: int,
+    serves: Sequence[Kind],
     class_specific: bool,
     meaning: str,
     caveat: str,
     source: str,
     parameters: type[Parameters],
-    request: Callable[[Model, Any], GradientRequest | None] = lambda model, parameters: None,
-    unsupported: Callable[[Model], str | None] = lambda model: None,
+    needs: Callable[[Any, Any], Needs],
+    signed: bool = False,
+    unsupported: Callable[[Any], str | None] = lambda model: None,
 ) -> Callable[[Run], Run]:
     """Register the decorated function as a method; see `Method` for the arguments."""
+    assert set(serves) <= set(get_args(Kind)), f"{name} serves {serves!r}"
 
     def register(run: Run) -> Run:
         _registry[name] = Method(
             name,
             title,
-            family,
+            order,
+            tuple(serves),
             class_specific,
+            signed,
             meaning,
             caveat,
             source,
             parameters,
+            needs,
             run,
-            request,
             unsupported,
         )
         return run
@@ -134,10 +149,10 @@ def method(
 
 @cache
 def all_methods() -> dict[str, Method]:
-    """Every method by name, in the order of the field's own history (file order within)."""
+    """Every method by name, in the order in which they are offered."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
-    return dict(_registry)
+    return dict(sorted(_registry.items(), key=lambda item: (item[1].order, item[0])))
 
 
 def find_method(name: str) -> Method:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core import flow
-from core.methods.attention import depth
-from core.methods.gradient_rollout import attention_gradients, attention_request, class_gradients
-from core.methods.parameters import span
+from core.methods import attention_flow as flow
+from core.methods.parameters import layers_of, span
 from core.methods.registry import Relevance, method
-from core.methods.rollout import layers_of, roll
-from core.recordings import Recording
+from core.models import VisionTransformer
+from core.recording.run import Needs
+from core.recording.transformer import TransformerRecording, attention_needs
 
 
 @dataclass(frozen=True)
@@ -22,33 +21,39 @@ class AttributionParameters:
     """Which layers take part."""
 
     layers: tuple[int, ...] | None = span(
-        depth, "Layers", "Layers that take part in the product; all if not chosen."
+        layers_of, "Layers", "Layers that take part in the product; all if not chosen."
     )
+
+
+def _needs(model: VisionTransformer, parameters: AttributionParameters) -> Needs:
+    layers = range(model.depth) if parameters.layers is None else parameters.layers
+    return attention_needs(model, layers, values=True, gradients=layers)
 
 
 @method(
     "transformer_attribution",
     title="Transformer attribution",
-    family="vit",
+    order=60,
+    serves=("vit",),
     class_specific=True,
-    meaning="Attention times its positive gradient, each head cut before the mean, added up along "
-    "all paths through the layers.",
+    meaning="Attention times its gradient, with negatives set to zero per head and then averaged, "
+    "added up along all paths through the layers.",
     caveat="This is the form with gradients alone, not the one with layer-wise relevance "
     "propagation; rows are not normalized, so absolute values do not compare between pictures.",
     source="Chefer et al. 2021, arXiv 2103.15679",
     parameters=AttributionParameters,
-    request=attention_request,
+    needs=_needs,
 )
 def transformer_attribution(
-    recording: Recording, targets: Sequence[int], parameters: AttributionParameters
+    recording: TransformerRecording, targets: Sequence[int], parameters: AttributionParameters
 ) -> Relevance:
     """``E_l = mean_heads ReLU(A_l ⊙ ∂y_c/∂A_l)``, ``R = Π (I + E_l)``, row of the class token."""
-    gradients = class_gradients(recording, targets, attention_request(recording.model))
+    layers = flow.chosen_layers(recording, parameters.layers)
+    gradients = flow.refuse_all_zero(recording.context_gradients(layers, targets))
 
     def matrix(layer: int) -> Tensor:
-        weighted = map(
-            torch.mul, recording.heads(layer), attention_gradients(recording, layer, gradients)
-        )
+        weights = flow.attention_gradient(recording, layer, gradients)
+        weighted = map(torch.mul, recording.heads(layer), weights)
         return flow.fuse(map(torch.relu, weighted), "mean")
 
-    return roll(recording, layers_of(recording, parameters.layers), matrix, "none")
+    return flow.roll(recording, parameters.layers, matrix, "none")

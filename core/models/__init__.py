@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import nn
 
-from core.errors import WeightsError
+from core.errors import ModelError, UnsupportedModel, WeightsError
 from core.models.base import Model, VisionTransformer
 from core.models.convnet import ConvNet
 from core.models.huggingface_vit import HuggingFaceVit
+from core.models.peculiarities import peculiarity
+from core.models.rotary_vit import RotaryVit
 from core.models.sources import Loaded, load
 from core.models.spec import ModelSpec, find_spec
 from core.models.timm_vit import TimmVit
 from core.models.torchvision_vit import TorchvisionVit
 
-FAMILIES: tuple[type[Model], ...] = (TimmVit, TorchvisionVit, HuggingFaceVit, ConvNet)
+FAMILIES: tuple[type[Model], ...] = (TimmVit, RotaryVit, TorchvisionVit, HuggingFaceVit, ConvNet)
 
 __all__ = ["FAMILIES", "Model", "VisionTransformer", "best_device", "open_model", "wrap"]
+
+logger = logging.getLogger(__name__)
 
 
 def best_device() -> torch.device:
@@ -44,6 +50,8 @@ def open_model(model_id: str, device: str | torch.device | None = None) -> Model
         No such id.
     WeightsError
         The weights cannot be had or do not fit.
+    UnsupportedModel
+        The architecture has something that cannot be shown truthfully.
     """
     spec = find_spec(model_id)
     loaded = load(spec)
@@ -52,19 +60,47 @@ def open_model(model_id: str, device: str | torch.device | None = None) -> Model
 
 
 def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
-    """Hand a network to the first family that knows its build."""
-    module: nn.Module = loaded.module
+    """Hand a network to the first family that knows its build, and prove what it rebuilds.
+
+    Raises
+    ------
+    WeightsError
+        It is of the other kind than its entry says.
+    UnsupportedModel
+        No family knows its build, or what one rebuilds is not what the network computes.
+    """
+    module = loaded.module
     for family in FAMILIES:
-        if family.accepts(module):
-            kind = "vit" if issubclass(family, VisionTransformer) else "cnn"
-            if kind != spec.family:
-                raise WeightsError(
-                    f"{spec.title} ({type(module).__name__}) is read as a {kind}, but its entry "
-                    f"says {spec.family}; correct the entry's family or its architecture."
-                )
-            return family(spec, module, loaded.labels, loaded.preprocessing)
-    raise WeightsError(
-        f"{spec.title} ({type(module).__name__}) is built like none of the supported families: "
-        + ", ".join(family.__name__ for family in FAMILIES)
-        + "."
+        kind = "vit" if issubclass(family, VisionTransformer) else "cnn"
+        if not family.accepts(module):
+            continue
+        if kind != spec.family:
+            if kind == "cnn":
+                continue  # nearly every transformer holds a convolution somewhere
+            raise WeightsError(
+                f"{spec.title} ({type(module).__name__}) is a vision transformer, but its entry "
+                f"says {spec.family}; correct the entry's family or its architecture."
+            )
+        try:
+            model = family(spec, module, loaded.labels, loaded.preprocessing, loaded.digest)
+            if isinstance(model, VisionTransformer):
+                model.verify()
+        except ModelError as error:
+            raise _refusal(spec, module, str(error)) from error
+        except Exception as error:  # a build that no family foresaw fails in its own way
+            logger.debug("cannot look inside %s", spec.id, exc_info=True)
+            raise _refusal(spec, module) from error
+        return model
+    raise _refusal(spec, module)
+
+
+def _refusal(spec: ModelSpec, module: nn.Module, message: str = "") -> UnsupportedModel:
+    """Say what the architecture has that cannot be shown, or else what went wrong."""
+    has = peculiarity(module) if spec.family == "vit" else ""
+    if message and not has:
+        return UnsupportedModel(message)
+    what = f"it has {has}" if has else "nothing here knows how it is built"
+    return UnsupportedModel(
+        f"{spec.title} ({type(module).__name__}) cannot be shown: {what}; choose a plain vision "
+        "transformer or a convolutional network."
     )

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import cached_property
+from typing import ClassVar, NoReturn
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core.errors import ImageError, ParameterError, UnsupportedMethod
+from core import capacity, probes
+from core.errors import ImageError, ParameterError, UnsupportedMethod, UnsupportedModel
 from core.images import Framing, fit_image
 from core.models.spec import ModelSpec
-
-Projection = Literal["query", "key", "value"]
-
-MAX_TOKENS = 4096
-"""Most patches a transformer is given at once; keeps one request from taking all memory."""
+from core.models.taps import (
+    HEAD_INPUT,
+    HEADS,
+    MEANINGS,
+    TOKENS,
+    Layer,
+    Part,
+    Tap,
+    block_tap,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,10 @@ class Model(ABC):
     labels : tuple of str
         Class names; empty if the model has no classes.
     preprocessing : Preprocessing
+    layers : tuple of Layer
+        Stages of a convolutional network or blocks of a transformer, first to last.
+    taps : mapping of str to Tap
+        All that a pass can keep, in the order in which it comes by them.
     """
 
     multiple: int = 1
@@ -68,26 +80,95 @@ class Model(ABC):
     flexible: bool = True
     """Whether inputs of other sizes than the evaluation size are possible."""
 
+    cheap_gradients: frozenset[str] = frozenset()
+    """Taps behind which so little is left that a graph from there on costs next to nothing."""
+
+    usual_taps: tuple[str, ...] = ()
+    """Taps that serve most maps that need no expensive gradient."""
+
+    layers: tuple[Layer, ...]
+    taps: Mapping[str, Tap]
+
     def __init__(
         self,
         spec: ModelSpec,
         module: nn.Module,
         labels: Sequence[str],
         preprocessing: Preprocessing,
+        digest: str = "",
     ) -> None:
         self.spec = spec
         self.module = module.eval().requires_grad_(False)
         self.labels = tuple(labels)
         self.preprocessing = preprocessing
+        self._digest = digest
 
     @classmethod
     @abstractmethod
     def accepts(cls, module: nn.Module) -> bool:
         """Whether this family knows how to look inside ``module``."""
 
-    @abstractmethod
     def score(self, pixels: Tensor) -> Tensor:
         """Logits (batch, classes), or features where there are no classes, for model input."""
+        logits: Tensor = self.module(pixels)
+        return logits
+
+    # -- what a pass can keep ----------------------------------------------------------------
+
+    def tap(self, name: str) -> Tap:
+        """The tap of this name.
+
+        Raises
+        ------
+        ParameterError
+            The model has no such tap.
+        """
+        if name in self.taps:
+            return self.taps[name]
+        last = name.rpartition(".")[2]
+        near = [tap for tap in self.taps if tap.rpartition(".")[2] == last] or list(self.taps)
+        shown = near if len(near) <= 6 else [*near[:2], "…", near[-1]]
+        raise ParameterError(
+            f"Layer {name!r} does not exist in {self.spec.title}; choose one of {', '.join(shown)}."
+        )
+
+    def probes_for(self, taps: Collection[str]) -> frozenset[str]:
+        """Names of the probes that have to record so that `read` can give ``taps``."""
+        return frozenset(taps)
+
+    def read(self, tensors: Mapping[str, Tensor], tap: str) -> Tensor:
+        """A tap's tensor, with the axes of the table, from what the probes recorded."""
+        return tensors[tap]
+
+    def read_gradient(self, gradient: Tensor, tap: str) -> Tensor:
+        """Gradient at a tap, with the axes of the table, from the gradient at its probe."""
+        return gradient
+
+    @abstractmethod
+    def grid_of(self, tap: str, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of a tap's places for an input of (height, width) pixels."""
+
+    @abstractmethod
+    def on_grid(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> Tensor:
+        """A tap's tensor as (batch, features, rows, columns), prefix tokens left out."""
+
+    @abstractmethod
+    def check_layout(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> None:
+        """Raise `UnsupportedModel` if a tap's tensor is not laid out as the table says."""
+
+    def _refuse_layout(self, tensor: Tensor, tap: str, wanted: tuple[int, ...]) -> None:
+        if tuple(tensor.shape) != wanted:
+            axes = ", ".join(self.taps[tap].axes)
+            raise UnsupportedModel(
+                f"{tap} of {self.spec.title} is {tuple(tensor.shape)} where ({axes}) = {wanted} "
+                "was expected, so its map would be wrong; choose another layer or model."
+            )
+
+    def footprint(self, size: tuple[int, int], gradients: bool = False) -> int:
+        """Bytes that a pass over one picture of (height, width) pixels leaves behind, roughly."""
+        return 0
+
+    # -- facts -------------------------------------------------------------------------------
 
     @property
     def device(self) -> torch.device:
@@ -98,6 +179,17 @@ class Model(ABC):
     def classes(self) -> int:
         """Number of classes; 0 for a model without a class head."""
         return len(self.labels)
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights: of their file where there is one, else of all tensors."""
+        if self._digest:
+            return self._digest
+        digest = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def shape(self, framing: Framing | None = None) -> tuple[int, int]:
         """Height and width in pixels of a square view under ``framing``."""
@@ -190,42 +282,98 @@ class Model(ABC):
         return int(target)
 
 
-class VisionTransformer(Model):
-    """A transformer over patches: what methods may ask of any of them.
-
-    Tensors of one layer come as (batch, heads, tokens, channels of the head).
+@dataclass(frozen=True)
+class Readout:
+    """Which of the last tokens the classifier reads, and how much of each: shares sum to 1.
 
     Attributes
     ----------
-    depth, heads, width : int
-        Layers, heads per layer, channels per token.
+    prefix
+        Share of each leading token (class, distillation), in order.
+    patches
+        Share of the mean over the patches.
+    attended
+        The pooling has an attention of its own, whose weights are the shares.
+    text
+        The same for people, to follow "read at".
+    """
+
+    prefix: tuple[float, ...] = ()
+    patches: float = 0.0
+    attended: bool = False
+    text: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the class token alone, as most readers take for granted."""
+        return self.prefix == (1.0,)
+
+
+CLASS_TOKEN = Readout(prefix=(1.0,), text="the class token")
+MEAN_OF_PATCHES = Readout(patches=1.0, text="the mean of the patches")
+
+
+class VisionTransformer(Model):
+    """A transformer over patches: what methods may ask of any of them.
+
+    Attributes
+    ----------
+    heads, width, hidden : int
+        Heads per layer, channels per token, channels of the MLP's hidden layer (0 if unknown).
     prefix : int
         Tokens before the patches: class token, distillation token, registers.
     patch : int
         Side of a patch in pixels.
-    reads_class_token : bool
-        Whether the class head reads the class token (else the mean of the patches).
+    head_width : int
+        Channels per head.
+    readout : Readout
+        What the classifier reads.
     """
 
-    CONTEXT: ClassVar[str] = "blocks.{}.context"
-    OUTPUT: ClassVar[str] = "blocks.{}.output"
-    HIDDEN: ClassVar[str] = "blocks.{}.hidden"
+    PARTS: ClassVar[tuple[Part, ...]] = tuple(MEANINGS)
 
-    depth: int
     heads: int
     width: int
+    head_width: int
+    hidden: int
     prefix: int
     patch: int
-    reads_class_token: bool
+    readout: Readout
 
-    def check_shape(self, view: Image.Image) -> None:
-        super().check_shape(view)
-        rows, cols = self.grid((view.height, view.width))
-        if rows * cols > MAX_TOKENS:
-            raise ImageError(
-                f"The picture makes {rows} × {cols} patches, more than the {MAX_TOKENS} this "
-                "application allows; choose a smaller size, or the fit crop."
-            )
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.layers)
+
+    @property
+    def scale(self) -> float:
+        """What products of queries and keys are multiplied by before the softmax."""
+        return float(self.head_width**-0.5)
+
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether the class token takes part in what the classifier reads."""
+        return bool(self.readout.prefix)
+
+    def declare(self, modules: Iterable[str]) -> None:
+        """Fill `layers` and `taps` from the attributes above, one block for each module path."""
+        self.layers = tuple(
+            Layer(f"block.{i}", self.width, self.grid, module, self.heads)
+            for i, module in enumerate(modules)
+        )
+        sizes = {"input": self.width, "hidden": self.hidden, "output": self.width}
+        taps = []
+        for i in range(self.depth):
+            for part in self.PARTS:
+                channels = sizes.get(part, self.head_width)
+                axes = TOKENS if part in sizes else HEADS
+                heads = 1 if part in sizes else self.heads
+                if channels:
+                    taps.append(Tap(block_tap(i, part), axes, channels, MEANINGS[part], heads))
+        taps.append(Tap(HEAD_INPUT, TOKENS, self.width, "tokens that the pooling reads"))
+        self.taps = {tap.name: tap for tap in taps}
+        parts = ("query", "key", "value")
+        self.usual_taps = tuple(t.name for t in taps if t.name.endswith(parts))
 
     @property
     def multiple(self) -> int:  # type: ignore[override]
@@ -236,37 +384,130 @@ class VisionTransformer(Model):
         """Rows and columns of patches for an input of (height, width) pixels."""
         return size[0] // self.patch, size[1] // self.patch
 
-    @abstractmethod
-    def attention_names(self, layer: int, values: bool = True) -> tuple[str, ...]:
-        """Probes whose tensors `queries_keys` needs, and `values` where they are wanted."""
+    def grid_of(self, tap: str, size: tuple[int, int]) -> tuple[int, int]:
+        return self.grid(size)
+
+    def on_grid(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> Tensor:
+        patches = tensor[..., self.prefix :, :].transpose(-2, -1)  # (batch, …, channels, patches)
+        return patches.reshape(len(tensor), -1, *self.grid(size))
+
+    def check_layout(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> None:
+        rows, cols = self.grid(size)
+        declared = self.taps[tap]
+        wanted = {"token": self.prefix + rows * cols, "channel": declared.channels}
+        wanted |= {"head": declared.heads, "batch": len(tensor)}
+        self._refuse_layout(tensor, tap, tuple(wanted[axis] for axis in declared.axes))
+
+    def footprint(self, size: tuple[int, int], gradients: bool = False) -> int:
+        rows, cols = self.grid(size)
+        tokens = self.prefix + rows * cols
+        # A graph keeps what every operation of a block needs again: about 18 tensors of tokens.
+        kept = (3 + 15 * gradients) * self.depth * tokens * self.width
+        matrices = 3 * tokens * tokens  # one head's scores and softmax, and the fused heads
+        return 4 * (kept + matrices)
+
+    def check_shape(self, view: Image.Image) -> None:
+        super().check_shape(view)
+        cost, budget = self.footprint((view.height, view.width)), capacity.memory_budget()
+        if cost > budget:
+            rows, cols = self.grid((view.height, view.width))
+            raise ImageError(
+                f"The picture makes {rows} × {cols} patches, whose attention takes about "
+                f"{cost / 2**30:.1f} GB where {budget / 2**30:.1f} GB are allowed; choose a "
+                "smaller size, or the fit crop."
+            )
+
+    # -- families say ------------------------------------------------------------------------
 
     @abstractmethod
-    def queries_keys(self, tensors: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
-        """Queries and keys as they enter the attention of one layer."""
-
-    @abstractmethod
-    def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
-        """Values as they enter the attention of one layer."""
-
-    def projection(self, tensors: Mapping[str, Tensor], layer: int, kind: Projection) -> Tensor:
-        """Queries, keys or values as they enter the attention of one layer."""
-        if kind == "value":
-            return self.values(tensors, layer)
-        queries, keys = self.queries_keys(tensors, layer)
-        return queries if kind == "query" else keys
-
-    @abstractmethod
-    def readout(self, tokens: Tensor) -> Tensor:
+    def head_readout(self, tokens: Tensor) -> Tensor:
         """Logits (batch, classes) of the final norm and head applied to (batch, width)."""
 
-    def context_gradient(self, gradient: Tensor, layer: int) -> Tensor:
-        """Gradient at the ``CONTEXT`` probe, per head: ∂y/∂O of definitions ``O = A·V``."""
-        return self.split_heads(gradient)
+    def pooling_attention(self, tokens: Tensor) -> Tensor:
+        """Weights (batch, tokens) of an attention pooling over what enters the head.
+
+        Parameters
+        ----------
+        tokens : (batch, tokens, width)
+            The tap ``head.input``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no attention pooling")
+
+    def project(self, context: Tensor, layer: int) -> Tensor:
+        """What the probe ``block.i.context`` records where each head gathered ``context``.
+
+        Parameters
+        ----------
+        context : (batch, heads, tokens, channels)
+
+        Returns
+        -------
+        (batch, tokens, any)
+        """
+        return context.transpose(1, 2).flatten(2)
 
     def split_heads(self, tokens: Tensor) -> Tensor:
         """(batch, tokens, heads · channels) to (batch, heads, tokens, channels)."""
         batch, count, _ = tokens.shape
         return tokens.reshape(batch, count, self.heads, -1).transpose(1, 2)
+
+    # -- proof at opening --------------------------------------------------------------------
+
+    def verify(self) -> None:
+        """Compare the attention that is rebuilt with the one that the network uses.
+
+        One small pass; in every block ``softmax(q·kᵀ)·v`` must be what enters the projection.
+
+        Raises
+        ------
+        UnsupportedModel
+            It is not, so no map of this network would be true.
+        """
+        side = self.preprocessing.size
+        size = (2 * self.patch, 3 * self.patch) if self.flexible else (side, side)
+        rows, cols = self.grid(size)
+        tokens = self.prefix + rows * cols
+        parts: tuple[Part, ...] = ("query", "key", "value")
+        noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        names = [block_tap(i, part) for i in range(self.depth) for part in parts]
+        contexts = [block_tap(i, "context") for i in range(self.depth)]
+        recorder = probes.Recorder({*self.probes_for([*names, HEAD_INPUT]), *contexts})
+        with torch.no_grad(), probes.recording(recorder):
+            self.score(noise.to(self.device))
+        with torch.no_grad():
+            for layer in range(self.depth):
+                q, k, v = (self.read(recorder.tensors, block_tap(layer, p)) for p in parts)
+                if q.shape[2] != tokens:
+                    self._refuse(
+                        f"its blocks hold {q.shape[2]} tokens where {self.prefix} and "
+                        f"{rows} × {cols} patches were expected"
+                    )
+                rebuilt = self.project(softmax_attention(q, k, self.scale) @ v, layer)
+                context = recorder.tensors[block_tap(layer, "context")]
+                if rebuilt.shape != context.shape or not torch.allclose(
+                    rebuilt, context, rtol=1e-3, atol=1e-3 * float(context.abs().max())
+                ):
+                    self._refuse(
+                        f"the attention of block {layer} is not the softmax of its queries and "
+                        "keys alone (a bias, a window, a gate or a rotation takes part)"
+                    )
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise UnsupportedModel(
+            f"{self.spec.title} cannot be shown: {reason}; choose a plain vision transformer."
+        )
+
+
+def softmax_attention(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """``softmax(scale · q kᵀ)`` of (batch, heads, tokens, channels): (…, query, key)."""
+    scores = torch.baddbmm(
+        query.new_empty(1, 1, 1),
+        query.flatten(0, 1),
+        key.flatten(0, 1).transpose(1, 2),
+        beta=0,
+        alpha=scale,
+    )
+    return scores.softmax(dim=-1).reshape(*query.shape[:3], key.shape[2])
 
 
 def shared_view(

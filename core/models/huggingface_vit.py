@@ -1,30 +1,49 @@
-"""Vision transformers of Hugging Face transformers: ViT, DINOv2 with and without registers."""
+"""Vision transformers of Hugging Face transformers: ViT, DeiT, I-JEPA, DINOv2 (also registers)."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from core import probes
-from core.models.base import Preprocessing, VisionTransformer
+from core.errors import UnsupportedModel
+from core.models.base import (
+    CLASS_TOKEN,
+    MEAN_OF_PATCHES,
+    Preprocessing,
+    Readout,
+    VisionTransformer,
+)
 from core.models.spec import ModelSpec
+from core.models.taps import HEAD_INPUT, block_tap
+
+_BOTH = Readout(
+    prefix=(0.5,),
+    patches=0.5,
+    text="the class token and the mean of the patches, half each, which lie side by side before "
+    "the classifier",
+)
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
-    """The layers, found by their shape: a list of modules whose attention has four projections."""
-    for part in module.modules():
+def _blocks(module: nn.Module) -> tuple[str, list[nn.Module]]:
+    """Path and layers, found by shape: a list of modules whose attention has four projections."""
+    for path, part in module.named_modules():
         if isinstance(part, nn.ModuleList) and len(part):
             attention = getattr(part[0], "attention", None)
             if attention is not None and hasattr(attention, "q_proj"):
-                return list(part)
-    return []
+                return path, list(part)
+    return "", []
 
 
 class HuggingFaceVit(VisionTransformer):
-    """An image classifier of transformers whose layers have q, k, v and o projections."""
+    """An image classifier of transformers whose layers have q, k, v and o projections.
+
+    What the classifier reads (class token, mean of the patches, both) and how many tokens come
+    before the patches is found by trying when the model is opened.
+    """
 
     def __init__(
         self,
@@ -32,33 +51,69 @@ class HuggingFaceVit(VisionTransformer):
         module: nn.Module,
         labels: Sequence[str],
         preprocessing: Preprocessing,
+        digest: str = "",
     ) -> None:
-        super().__init__(spec, module, labels, preprocessing)
+        super().__init__(spec, module, labels, preprocessing, digest)
         config = module.config
-        self.blocks = _blocks(module)
-        self.depth = len(self.blocks)
+        path, self.blocks = _blocks(module)
         self.heads = int(config.num_attention_heads)  # type: ignore[union-attr, arg-type]
         self.width = int(config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self.prefix = 1 + int(getattr(config, "num_register_tokens", 0))
+        self.head_width = self.width // self.heads
         self.patch = int(config.patch_size)  # type: ignore[union-attr, arg-type]
         self._native = int(config.image_size)  # type: ignore[union-attr, arg-type]
-        self.reads_class_token = True
         parameters = inspect.signature(module.forward).parameters
         self._must_be_told = "interpolate_pos_encoding" in parameters
         self._backbone: nn.Module = getattr(module, str(module.base_model_prefix))
-        for layer, block in enumerate(self.blocks):
-            attention = block.attention
-            for part in "qkv":
-                projection = getattr(attention, f"{part}_proj")
-                probes.probe_output(projection, f"blocks.{layer}.{part}")
-            probes.probe_input(attention.o_proj, self.CONTEXT.format(layer))  # type: ignore[union-attr, arg-type]
+        norm = getattr(self._backbone, "layernorm", None)
+        if not isinstance(norm, nn.Module) or not isinstance(
+            getattr(module, "classifier", None), nn.Linear
+        ):
+            self._refuse("it has no final norm followed by one linear classifier")
+        probes.probe_output(norm, HEAD_INPUT)
+        for i, block in enumerate(self.blocks):
+            probes.probe_input(block, block_tap(i, "input"))
+            for part, name in (("q", "query"), ("k", "key"), ("v", "value")):
+                projection = getattr(block.attention, f"{part}_proj")
+                probes.probe_output(projection, block_tap(i, name))  # type: ignore[arg-type]
+            probes.probe_input(block.attention.o_proj, block_tap(i, "context"))  # type: ignore[union-attr, arg-type]
             last = getattr(block.mlp, "fc2", None) or block.mlp.down_proj  # type: ignore[union-attr]
-            probes.probe_input(last, self.HIDDEN.format(layer))  # type: ignore[arg-type]
-            probes.probe_output(block, self.OUTPUT.format(layer))
+            self.hidden = int(last.in_features)  # type: ignore[union-attr, arg-type]
+            probes.probe_input(last, block_tap(i, "hidden"))  # type: ignore[arg-type]
+            probes.probe_output(block, block_tap(i, "output"))
+        self.prefix, self.readout = self._found_by_trying()
+        self.declare(f"{path}.{i}" for i in range(len(self.blocks)))
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
-        return hasattr(module, "base_model_prefix") and bool(_blocks(module))
+        return hasattr(module, "base_model_prefix") and bool(_blocks(module)[1])
+
+    def _found_by_trying(self) -> tuple[int, Readout]:
+        """Tokens before the patches, and what the classifier reads."""
+        size = (2 * self.patch, 3 * self.patch)
+        noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        recorder = probes.Recorder({HEAD_INPUT})
+        with torch.no_grad(), probes.recording(recorder):
+            logits = self.score(noise.to(self.device))
+        tokens = recorder.tensors[HEAD_INPUT]
+        prefix = tokens.shape[1] - 6
+        if prefix < 0:
+            self._refuse(f"its last norm gets {tokens.shape[1]} tokens of 2 × 3 patches")
+        first, mean = tokens[:, 0], tokens[:, prefix:].mean(dim=1)
+        candidates = (
+            (CLASS_TOKEN, first),
+            (MEAN_OF_PATCHES, mean),
+            (_BOTH, torch.cat([first, mean], dim=-1)),
+        )
+        classifier: nn.Linear = self.module.classifier  # type: ignore[assignment]
+        for readout, features in candidates[0 if prefix else 1 :]:
+            if features.shape[-1] == classifier.in_features and torch.allclose(
+                classifier(features), logits, rtol=1e-3, atol=1e-4
+            ):
+                return prefix, readout
+        raise UnsupportedModel(
+            f"{self.spec.title} cannot be shown: its classifier reads neither the class token nor "
+            "the mean of the patches; choose a plain vision transformer."
+        )
 
     def score(self, pixels: Tensor) -> Tensor:
         # DINOv2 always interpolates its position embedding; ViT wants to be told.
@@ -67,17 +122,17 @@ class HuggingFaceVit(VisionTransformer):
         logits: Tensor = self.module(pixels, **options).logits
         return logits
 
-    def attention_names(self, layer: int, values: bool = True) -> tuple[str, ...]:
-        return tuple(f"blocks.{layer}.{part}" for part in ("qkv" if values else "qk"))
+    def read(self, tensors: Mapping[str, Tensor], tap: str) -> Tensor:
+        per_head = tap.endswith((".query", ".key", ".value", ".context"))
+        return self.split_heads(tensors[tap]) if per_head else tensors[tap]
 
-    def queries_keys(self, tensors: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
-        query, key = (self.split_heads(tensors[f"blocks.{layer}.{part}"]) for part in "qk")
-        return query, key
+    def read_gradient(self, gradient: Tensor, tap: str) -> Tensor:
+        return self.split_heads(gradient) if tap.endswith(".context") else gradient
 
-    def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
-        return self.split_heads(tensors[f"blocks.{layer}.v"])
+    def probes_for(self, taps: Collection[str]) -> frozenset[str]:
+        return frozenset(taps)
 
-    def readout(self, tokens: Tensor) -> Tensor:
+    def head_readout(self, tokens: Tensor) -> Tensor:
         normed = self._backbone.layernorm(tokens)  # type: ignore[operator]
         classifier: nn.Linear = self.module.classifier  # type: ignore[assignment]
         if classifier.in_features == 2 * self.width:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from core.errors import ModelError, WeightsError
 from core.labels import read_labels
 from core.models.base import Preprocessing
-from core.models.spec import WEIGHTS, ModelSpec
+from core.models.spec import ModelSpec
+from core.paths import WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,18 @@ _RESAMPLE = {
 
 
 class Loaded(NamedTuple):
-    """A network with what is needed to use it."""
+    """A network with what is needed to use it.
+
+    Attributes
+    ----------
+    digest
+        SHA-256 of the file that the weights came from; empty if that is not one known file.
+    """
 
     module: nn.Module
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+    digest: str = ""
 
 
 def load(spec: ModelSpec) -> Loaded:
@@ -78,23 +86,6 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
-def is_available(spec: ModelSpec) -> bool:
-    """Whether the weights lie on this machine."""
-    if spec.source == "embedded":
-        return (WEIGHTS / spec.weights).is_file()
-    if spec.source == "local":
-        return Path(spec.weights).is_file()
-    if spec.source == "torchvision":
-        import torchvision
-
-        url: str = torchvision.models.get_model_weights(spec.architecture)[spec.weights].url
-        return (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]).is_file()
-    from huggingface_hub import try_to_load_from_cache
-
-    repository = f"timm/{spec.architecture}" if spec.source == "timm" else spec.architecture
-    return isinstance(try_to_load_from_cache(repository, "model.safetensors"), str)
-
-
 @lru_cache(maxsize=1)
 def _checksums() -> Mapping[str, str]:
     lines = (WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
@@ -118,10 +109,32 @@ def _timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
 def _timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
     import timm
 
+    module: nn.Module
     if spec.family == "vit":
-        # Any size that is a multiple of the patch; the position embedding is interpolated.
-        options["dynamic_img_size"] = True
-    module: nn.Module = timm.create_model(spec.architecture, **options)
+        try:
+            # Any size that is a multiple of the patch; the position embedding is interpolated.
+            module = timm.create_model(spec.architecture, dynamic_img_size=True, **options)
+            return module
+        except TypeError:
+            pass  # takes its own size only, or is no plain transformer: its family will tell
+    module = timm.create_model(spec.architecture, **options)
+    return module
+
+
+def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A network of timm with these weights, as float32.
+
+    Built without memory first: timm draws random numbers for every weight, which takes longer than
+    reading the file.
+    """
+    state = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    with torch.device("meta"):
+        module = _timm_module(spec, num_classes=classes)
+    module.load_state_dict(state, assign=True)
+    if any(t.is_meta for t in (*module.parameters(), *module.buffers())):
+        # Some buffers are computed and not stored, so they have to be built.
+        module = _timm_module(spec, num_classes=classes)
+        module.load_state_dict(state)
     return module
 
 
@@ -134,21 +147,15 @@ def _embedded(spec: ModelSpec) -> Loaded:
             f"{path.name} is missing from data/weights; restore it from the repository."
         )
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != _checksums().get(spec.weights):
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != _checksums().get(spec.weights):
         raise WeightsError(
             f"{path.name} does not have the checksum listed in data/weights/SHA256SUMS; "
             "restore it from the repository."
         )
     labels = read_labels(spec.labels)
-    module = _timm_module(spec, num_classes=len(labels))
-    _fill(module, load_safetensors(content))
-    return Loaded(module, labels, _timm_preprocessing(module, spec))
-
-
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    module.load_state_dict(
-        {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-    )
+    module = _filled(spec, len(labels), load_safetensors(content))
+    return Loaded(module, labels, _timm_preprocessing(module, spec), digest)
 
 
 def _local(spec: ModelSpec) -> Loaded:
@@ -156,9 +163,10 @@ def _local(spec: ModelSpec) -> Loaded:
     if not path.is_file():
         raise WeightsError(f"The checkpoint {spec.weights!r} of {spec.title} does not exist.")
     labels = read_labels(spec.labels) if spec.labels else ()
-    module = _timm_module(spec, num_classes=len(labels))
-    _fill(module, _read_checkpoint(path))
-    return Loaded(module, labels, _timm_preprocessing(module, spec))
+    module = _filled(spec, len(labels), _read_checkpoint(path))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Loaded(module, labels, _timm_preprocessing(module, spec), digest)
 
 
 def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -12,17 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import CatalogError, UnknownModel
+from core.models.cards import Card, read_card
+from core.models.storage import Source, is_stored
+from core.paths import ROOT, WEIGHTS
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT_IN = Path(__file__).with_name("catalog.toml")
-WEIGHTS = ROOT / "data" / "weights"
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
 
 MATCHED_PAIR = ("torchvision/resnet50", "timm/deit_small_patch16_224.fb_in1k")
 """A CNN and a ViT trained on the same data, offered where a pair is not matched."""
-
-Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,8 @@ class ModelSpec:
     note
         What a reader must know before trusting its pictures; may be empty.
     card
-        JSON file beside the embedded weights with the measured quality of a distilled head.
+        What is known of this very model. In the catalog file, the name of a JSON file: beside the
+        embedded weights, or beside your own models' file.
     defaults
         Parameters per method that suit this model, where they differ from the method's own.
     """
@@ -77,51 +76,17 @@ class ModelSpec:
     weights: str = ""
     labels: str = ""
     note: str = ""
-    card: str = ""
+    card: Card = field(default_factory=Card)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @property
     def available(self) -> bool:
         """Whether the weights are on this machine already (no download needed)."""
-        from core.models.sources import is_available
-
-        return is_available(self)
-
-    @property
-    def measured(self) -> str:
-        """What was measured of a distilled head, as sentences; empty without a card."""
-        if not self.card:
-            return ""
-        card = _card(self.card)
-        natural, cutouts = card["natural"], card["cutouts"]
-        return (
-            f"Measured on held-out pictures where the teacher is above {card['confident']:.0%}: "
-            f"its first answer is the teacher's in {natural['top1']:.0%} of {natural['n']} natural "
-            f"crops and {cutouts['top1']:.0%} of {cutouts['n']} cut-outs (among its first five in "
-            f"{natural['top5']:.0%} and {cutouts['top5']:.0%}). {card['classes_taught']} of 1,000 "
-            "classes were ever taught with a probability above that, "
-            f"{card['classes_taught_well']} of them by {card['hardly_below']} pictures or more; "
-            "class lists and notes below maps mark all others as hardly taught: distrust it there."
-        )
-
-    @property
-    def hardly_taught(self) -> frozenset[int]:
-        """Classes that a distilled head saw in hardly any picture; empty without a card."""
-        if not self.card:
-            return frozenset()
-        card = _card(self.card)
-        files, least = card["source_files_of_class"], card["hardly_below"]
-        return frozenset(index for index, count in enumerate(files) if count < least)
+        return is_stored(self.source, self.architecture, self.weights)
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""
         return bool(self.trained_on) and self.trained_on == other.trained_on
-
-
-@lru_cache(maxsize=8)
-def _card(name: str) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads((WEIGHTS / name).read_text(encoding="utf-8"))
-    return card
 
 
 def read_catalog(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
@@ -136,7 +101,8 @@ def read_catalog(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
     Raises
     ------
     CatalogError
-        Not TOML, an unknown or missing key, or a value of the wrong kind.
+        Not TOML, an unknown or missing key, a value of the wrong kind, or a card that cannot be
+        read.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
@@ -193,6 +159,8 @@ def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
     size = table.get("input_size", 224)
     if not isinstance(size, int) or not 16 <= size <= 1024:
         raise CatalogError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")
+    if "card" in table:
+        table["card"] = read_card((path.parent if own else WEIGHTS) / table["card"])
     return ModelSpec(**table)
 
 

@@ -1,18 +1,105 @@
-"""Vision transformers of timm: ViT, DeiT (also distilled), DINO, DINOv2 (also with registers)."""
+"""Vision transformers of timm: ViT, DeiT (also distilled), DINO, DINOv2, SigLIP, hybrids."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from core import probes
-from core.errors import WeightsError
-from core.models.base import Preprocessing, VisionTransformer
+from core.models.base import (
+    CLASS_TOKEN,
+    MEAN_OF_PATCHES,
+    Preprocessing,
+    Readout,
+    VisionTransformer,
+    softmax_attention,
+)
 from core.models.spec import ModelSpec
+from core.models.taps import HEAD_INPUT, block_tap
 
 
-class TimmVit(VisionTransformer):
+class TimmTransformer(VisionTransformer):
+    """What the transformers of timm share: blocks, prefix tokens, how the head pools."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        module: nn.Module,
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+        digest: str = "",
+    ) -> None:
+        super().__init__(spec, module, labels, preprocessing, digest)
+        self.blocks = list(module.blocks)  # type: ignore[arg-type]
+        self.attentions = [block.attn for block in self.blocks]
+        self.heads = int(self.attentions[0].num_heads)
+        self.width = int(module.embed_dim)  # type: ignore[arg-type]
+        self.head_width = int(self.attentions[0].head_dim)
+        self.prefix = int(module.num_prefix_tokens)  # type: ignore[arg-type]
+        # A hybrid's patch is one of its feature map: the ratio to the picture is what counts.
+        height, width = module.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[union-attr, operator]
+        if height != width:
+            self._refuse(f"its patches are {height} × {width} pixels, not square")
+        self.patch = int(height)
+        self.flexible = bool(getattr(module, "dynamic_img_size", False))
+        self.readout = self._readout()
+        last = [_last_linear(getattr(block, "mlp", None)) for block in self.blocks]
+        self.hidden = 0 if any(layer is None for layer in last) else int(last[0].in_features)  # type: ignore[union-attr]
+        self.declare(f"blocks.{i}" for i in range(len(self.blocks)))
+        for i, (block, linear) in enumerate(zip(self.blocks, last, strict=True)):
+            probes.probe_input(block, block_tap(i, "input"))
+            # Where a norm or a gate follows the attention, this is before it.
+            probes.probe_input(block.attn.norm, block_tap(i, "context"))
+            if self.hidden and linear is not None:
+                probes.probe_input(linear, block_tap(i, "hidden"))
+            probes.probe_output(block, block_tap(i, "output"))
+        probes.probe_output(module.norm, HEAD_INPUT)  # type: ignore[arg-type]
+
+    def _readout(self) -> Readout:
+        module = self.module
+        pooling = str(module.global_pool)
+        if getattr(module, "attn_pool", None) is not None:
+            return Readout(attended=True, text="the tokens as its attention pooling weighs them")
+        if hasattr(module, "dist_token"):
+            return Readout(
+                prefix=(0.5, 0.5),
+                text="the class and the distillation token, half each, as its two heads are "
+                "averaged",
+            )
+        if module.cls_token is not None and pooling in ("token", ""):
+            return CLASS_TOKEN
+        if pooling in ("avg", ""):
+            return MEAN_OF_PATCHES
+        return self._refuse(f"its head pools by {pooling!r}, of which no share of a patch is known")
+
+    def head_readout(self, tokens: Tensor) -> Tensor:
+        # However a head pools, of equal tokens it reads one: class, distillation, mean or attended.
+        module = self.module
+        equal = module.norm(tokens).unsqueeze(1).expand(-1, self.prefix + 1, -1)  # type: ignore[operator]
+        logits: Tensor = module.forward_head(equal)  # type: ignore[operator]
+        return logits
+
+    def pooling_attention(self, tokens: Tensor) -> Tensor:
+        pool = self.module.attn_pool
+        left_out = 0 if getattr(self.module, "pool_include_prefix", True) else self.prefix
+        read = tokens[:, left_out:]
+        if pool.pos_embed is not None:  # type: ignore[union-attr]
+            read = read + pool.pos_embed.unsqueeze(0)  # type: ignore[union-attr, operator]
+        heads = int(pool.num_heads)  # type: ignore[union-attr, arg-type]
+
+        def split(tensor: Tensor) -> Tensor:
+            return tensor.reshape(*tensor.shape[:2], heads, -1).transpose(1, 2)
+
+        query = split(pool.q(pool.latent.expand(len(read), -1, -1)))  # type: ignore[union-attr, operator]
+        key = split(pool.kv(read).chunk(2, dim=-1)[0])  # type: ignore[union-attr, operator]
+        query, key = pool.q_norm(query), pool.k_norm(key)  # type: ignore[union-attr, operator]
+        weights = softmax_attention(query, key, float(pool.scale)).mean(dim=(1, 2))  # type: ignore[union-attr, arg-type]
+        return torch.nn.functional.pad(weights, (left_out, 0))
+
+
+class TimmVit(TimmTransformer):
     """A ``timm.models.VisionTransformer`` or one of its kin with a joint qkv projection."""
 
     def __init__(
@@ -21,34 +108,17 @@ class TimmVit(VisionTransformer):
         module: nn.Module,
         labels: Sequence[str],
         preprocessing: Preprocessing,
+        digest: str = "",
     ) -> None:
-        super().__init__(spec, module, labels, preprocessing)
-        self.blocks = list(module.blocks)  # type: ignore[arg-type]
-        attention = self.blocks[0].attn
-        if getattr(attention, "gate", None) is not None or not isinstance(
-            getattr(attention, "norm", nn.Identity()), nn.Identity
-        ):
-            raise WeightsError(
-                f"{spec.title} changes its attention's output before the projection (gate or "
-                "norm), which the gradient of attention here does not cover; choose a plain ViT."
-            )
-        self.depth = len(self.blocks)
-        self.heads = int(attention.num_heads)
-        self.width = int(module.embed_dim)  # type: ignore[arg-type]
-        self.prefix = int(module.num_prefix_tokens)  # type: ignore[arg-type]
-        self.patch = int(module.patch_embed.patch_size[0])  # type: ignore[union-attr, index]
-        pooling = str(module.global_pool)
-        self.reads_class_token = module.cls_token is not None and pooling in ("token", "")
-        self.flexible = bool(getattr(module, "dynamic_img_size", False))
-        self._normed = not isinstance(attention.q_norm, nn.Identity)
-        for layer, block in enumerate(self.blocks):
-            probes.probe_output(block.attn.qkv, f"blocks.{layer}.qkv")
-            probes.probe_output(block.attn.qkv, f"blocks.{layer}.query_key", 2 * self.width)
-            probes.probe_output(block.attn.q_norm, f"blocks.{layer}.query")
-            probes.probe_output(block.attn.k_norm, f"blocks.{layer}.key")
-            probes.probe_input(block.attn.proj, self.CONTEXT.format(layer))
-            probes.probe_input(block.mlp.fc2, self.HIDDEN.format(layer))
-            probes.probe_output(block, self.OUTPUT.format(layer))
+        super().__init__(spec, module, labels, preprocessing, digest)
+        self._normed = not isinstance(self.attentions[0].q_norm, nn.Identity)
+        joint = self.heads * self.head_width
+        for i, attention in enumerate(self.attentions):
+            probes.probe_output(attention.qkv, f"block.{i}.qkv")
+            probes.probe_output(attention.qkv, f"block.{i}.query_key", 2 * joint)
+            if self._normed:
+                probes.probe_output(attention.q_norm, block_tap(i, "query"))
+                probes.probe_output(attention.k_norm, block_tap(i, "key"))
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
@@ -56,38 +126,43 @@ class TimmVit(VisionTransformer):
             return False
         from timm.models import vision_transformer
 
-        # Exactly this attention: its kin rotate, bias or mix what the probes see (EVA, BEiT, CaiT).
+        # Exactly this attention: its kin rotate, bias or mix what the probes record.
         plain = vision_transformer.Attention
         return isinstance(module, vision_transformer.VisionTransformer) and all(
             type(getattr(block, "attn", None)) is plain for block in module.blocks
         )
 
-    def score(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.module(pixels)
-        return logits
+    def probes_for(self, taps: Collection[str]) -> frozenset[str]:
+        names = set()
+        for tap in taps:
+            block, _, part = tap.rpartition(".")
+            if part == "value":
+                names.add(f"{block}.qkv")
+            elif part in ("query", "key") and self._normed:
+                names.add(tap)
+            elif part in ("query", "key"):
+                # Values are a third of what is kept; they go where nobody wants them.
+                names.add(f"{block}.qkv" if f"{block}.value" in taps else f"{block}.query_key")
+            else:
+                names.add(tap)
+        return frozenset(names)
 
-    def attention_names(self, layer: int, values: bool = True) -> tuple[str, ...]:
-        parts = ["qkv"] if values else []
-        if self._normed:
-            parts += ["query", "key"]
-        elif not values:
-            parts = ["query_key"]
-        return tuple(f"blocks.{layer}.{part}" for part in parts)
+    def read(self, tensors: Mapping[str, Tensor], tap: str) -> Tensor:
+        block, _, part = tap.rpartition(".")
+        if part == "context":
+            return self.split_heads(tensors[tap])
+        if part not in ("query", "key", "value") or (self._normed and part != "value"):
+            return tensors[tap]
+        whole, width = f"{block}.qkv", self.heads * self.head_width
+        joint = tensors[whole if whole in tensors else f"{block}.query_key"]
+        start = ("query", "key", "value").index(part) * width
+        return self.split_heads(joint[..., start : start + width])
 
-    def queries_keys(self, tensors: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
-        if self._normed:
-            return tensors[f"blocks.{layer}.query"], tensors[f"blocks.{layer}.key"]
-        whole = f"blocks.{layer}.qkv"
-        joint = tensors[whole if whole in tensors else f"blocks.{layer}.query_key"]
-        query, key = joint[..., : 2 * self.width].chunk(2, dim=-1)
-        return self.split_heads(query), self.split_heads(key)
+    def read_gradient(self, gradient: Tensor, tap: str) -> Tensor:
+        return self.split_heads(gradient) if tap.endswith(".context") else gradient
 
-    def values(self, tensors: Mapping[str, Tensor], layer: int) -> Tensor:
-        return self.split_heads(tensors[f"blocks.{layer}.qkv"][..., 2 * self.width :])
 
-    def readout(self, tokens: Tensor) -> Tensor:
-        # However a head pools, of equal tokens it reads one: class, distillation, mean or attended.
-        module = self.module
-        equal = module.norm(tokens).unsqueeze(1).expand(-1, self.prefix + 1, -1)  # type: ignore[operator]
-        logits: Tensor = module.forward_head(equal)  # type: ignore[operator]
-        return logits
+def _last_linear(module: nn.Module | None) -> nn.Linear | None:
+    """The layer that an MLP ends in, whatever its kind; what enters it is its hidden layer."""
+    linears = [part for part in module.modules() if isinstance(part, nn.Linear)] if module else []
+    return linears[-1] if linears else None

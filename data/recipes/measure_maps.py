@@ -1,6 +1,6 @@
 """Measure class-specific maps on pictures with two objects whose places are known.
 
-Run by hand after `distill_head.py`, with the same pictures. Two held-out cut-outs are set side by
+Run by hand after ``distill_head``, with the same pictures. Two held-out cut-outs are set side by
 side on a held-out photograph; the map of each one's class should lie on it and not on the other::
 
     python -m data.recipes.measure_maps --pictures pictures
@@ -25,12 +25,11 @@ import torch
 from PIL import Image
 
 import core
-from core.models import Model
-from data.recipes.build_weights import write_checksums
-from data.recipes.distill_head import CARD_FILE, WEIGHTS, card_text
 from data.recipes.distill_pictures import random_crop
+from data.recipes.head_card import read_details, write_card
 from data.recipes.head_fit import SURE
 from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, Source, collect, split
+from data.recipes.weight_files import write_checksums
 
 SEED = 7
 WANTED = 240
@@ -117,7 +116,7 @@ def share(relevance: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def pairs_of(
-    cnn: Model, sources: list[Source], rng: np.random.Generator
+    cnn: core.Model, sources: list[Source], rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
     """Yield pairs of held-out cut-outs of two families, in random order, again and again.
 
@@ -125,7 +124,7 @@ def pairs_of(
 
     Parameters
     ----------
-    cnn : core.models.Model
+    cnn : core.Model
         The network that names them.
     sources : list of Source
         What :func:`picture_sources.collect` returned.
@@ -146,12 +145,12 @@ def pairs_of(
         yield from (pairs[place] for place in rng.permutation(len(pairs)))
 
 
-def classes_of(cnn: Model, composite: Composite) -> list[int] | None:
+def classes_of(cnn: core.Model, composite: Composite) -> list[int] | None:
     """Return the classes of the left and the right object, if they are beyond doubt.
 
     Parameters
     ----------
-    cnn : core.models.Model
+    cnn : core.Model
         The network that names them.
     composite : Composite
         The picture.
@@ -163,12 +162,12 @@ def classes_of(cnn: Model, composite: Composite) -> list[int] | None:
     return [left.top, right.top] if min(p.probabilities[0] for p in (left, right)) > SURE else None
 
 
-def measure(cnn: Model, vit: Model, sources: list[Source]) -> dict[str, Any]:
+def measure(cnn: core.Model, vit: core.Model, sources: list[Source]) -> dict[str, Any]:
     """Measure every method on the first pairs whose two classes are beyond doubt.
 
     Parameters
     ----------
-    cnn, vit : core.models.Model
+    cnn, vit : core.Model
         The embedded pair.
     sources : list of Source
         What :func:`picture_sources.collect` returned.
@@ -218,7 +217,7 @@ def measure(cnn: Model, vit: Model, sources: list[Source]) -> dict[str, Any]:
 
 
 def shares(
-    cnn: Model, vit: Model, composite: Composite, classes: list[int]
+    cnn: core.Model, vit: core.Model, composite: Composite, classes: list[int]
 ) -> list[tuple[float, float]]:
     """Return, for each method, the share on the right object for the left and the right class."""
     recordings = {"cnn": core.record(cnn, composite.image, GIVEN)}
@@ -272,12 +271,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cnn, vit = core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")
-    path = WEIGHTS / CARD_FILE
-    card = json.loads(path.read_text(encoding="utf-8"))
-    card["composites"] = measure(cnn, vit, collect(arguments.pictures))
-    path.write_text(card_text(card), encoding="utf-8")
+    details = read_details()
+    details["composites"] = measure(cnn, vit, collect(arguments.pictures))
+    write_card(details)
     write_checksums()
-    print(json.dumps(card["composites"], indent=1))
+    print(json.dumps(details["composites"], indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Compare the built weight files with the sources that they were read from.
 
-Called by ``build_weights.py --verify``; needs onnx and onnxruntime.
+Called by ``python -m data.recipes.build_weights --verify``; needs onnx and onnxruntime.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from data.recipes.build_weights import (
+from core.paths import SAMPLES
+from data.recipes.weight_files import (
     CNN_ARCHITECTURE,
     CNN_FILE,
-    DATA,
     DEPTH,
     REFERENCE_FILE,
     VIT_FILE,
@@ -64,7 +64,7 @@ def picture(side: int) -> Tensor:
     side : int
         Width and height in pixels.
     """
-    image = Image.open(DATA / "samples" / "chelsea.jpg").convert("RGB")
+    image = Image.open(SAMPLES / "chelsea.jpg").convert("RGB")
     image = image.resize((side, side), Image.Resampling.BICUBIC)
     values = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
     return ((values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])[None]
@@ -262,7 +262,7 @@ def check_cnn(cnn: dict[str, Tensor], folder: Path) -> None:
     model = timm.create_model(CNN_ARCHITECTURE).eval()
     transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))
     for file, wanted in EXPECTED.items():
-        inputs = transform(Image.open(DATA / "samples" / file).convert("RGB"))[None]
+        inputs = transform(Image.open(SAMPLES / file).convert("RGB"))[None]
         results = []
         for weights in (cnn, load_float(folder / CNN_FILE)):
             model.load_state_dict(weights, strict=True)

@@ -62,11 +62,10 @@ def test_compare_shows_both_maps_on_the_same_view_with_top_five() -> None:
     assert any("not trained on the same data" in box.value for box in app.info)
 
 
-def test_class_lists_mark_what_a_distilled_head_hardly_knows() -> None:
+def test_class_lists_mark_the_classes_that_a_card_doubts() -> None:
     import core
 
-    hardly = next(s for s in core.catalog() if s.id == "dinov2-small").hardly_taught
-    assert 0 < len(hardly) < 1000
+    card = next(s for s in core.catalog() if s.id == "dinov2-small").card
     for page in ("compare", "gradient_rollout", "activation_maximization"):
         app = healthy(start(page))
         picker = (
@@ -74,12 +73,14 @@ def test_class_lists_mark_what_a_distilled_head_hardly_knows() -> None:
             if page == "gradient_rollout"
             else app.selectbox(key=("class" if page == "compare" else "maximized"))
         )
-        marked = {i for i, name in enumerate(picker.options) if name.endswith("· hardly taught")}
-        assert marked == hardly
+        marked = {i for i, name in enumerate(picker.options) if name.endswith("· doubtful")}
+        assert marked == card.doubtful
+        assert card.class_origin in picker.help
+        assert card.doubtful_reason in picker.help
         if page == "gradient_rollout":
-            assert not any("hardly taught" in caption.value for caption in app.caption)
-            picker.set_value([min(hardly), 285]).run()
-            said = [c.value for c in healthy(app).caption if "hardly taught" in c.value]
+            assert not any(card.doubtful_reason in caption.value for caption in app.caption)
+            picker.set_value([min(card.doubtful), 285]).run()
+            said = [c.value for c in healthy(app).caption if card.doubtful_reason in c.value]
             assert len(said) == 1, "once, below the map of that class"
 
 
@@ -159,6 +160,18 @@ def test_upload_is_shown_and_bad_upload_costs_nothing() -> None:
 def test_every_attention_view_draws(view: str) -> None:
     app = healthy(start("attention", view=view))
     assert figures(app)
+
+
+def test_drawn_pictures_are_named_by_their_category(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "grand_piano"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "image_0001.jpg")
+    monkeypatch.setenv("PARALLAX_PICTURES", str(tmp_path))
+    app = start("attention", view="Several pictures")
+    source = next(w for w in app.segmented_control if w.key == "several-source")
+    source.set_value("random").run()
+    captions = [image.caption for shown in healthy(app).get("image") for image in shown.proto.imgs]
+    assert captions == [r"grand piano · image\_0001"]  # escaped: captions are Markdown
 
 
 def test_attention_works_on_shapes_that_are_not_square() -> None:

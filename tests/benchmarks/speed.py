@@ -18,7 +18,7 @@ import core
 from core import heatmaps
 from core.attention_maps import PROJECTIONS
 from core.models import Model
-from core.samples import samples
+from core.pictures import samples
 from tests.benchmarks.timing import Row, medians, milliseconds
 
 GIVEN = core.Framing("given")

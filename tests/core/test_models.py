@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 
 import core
 from core.errors import ModelError, ParameterError, UnknownModel, WeightsError
-from core.models import sources, wrap
+from core.models import sources, storage, wrap
 from core.models.base import VisionTransformer
 from core.models.convnet import ConvNet
-from core.models.spec import WEIGHTS, ModelSpec, catalog_problem, find_spec
+from core.models.spec import ModelSpec, catalog_problem, find_spec
+from core.paths import WEIGHTS
 from tests.support.builders import (
     CLASSES,
     answer,
@@ -43,7 +44,8 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     for name in ("SHA256SUMS", "efficientnet-lite0.safetensors"):
         shutil.copy(WEIGHTS / name, folder / name)
-    monkeypatch.setattr(sources, "WEIGHTS", folder)
+    for module in (sources, storage):
+        monkeypatch.setattr(module, "WEIGHTS", folder)
     sources._checksums.cache_clear()
     yield folder
     sources._checksums.cache_clear()

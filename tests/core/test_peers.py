@@ -27,7 +27,7 @@ from torchcam import methods as torchcam
 import core
 from core.models import Model
 from core.models.base import Preprocessing
-from core.samples import samples
+from core.pictures import samples
 from tests.support.builders import GIVEN, as_model, close, shake
 
 Map = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ import core
 from core import flow
 from core.methods.registry import all_methods
 from core.models.convnet import ConvNet
-from core.samples import samples
+from core.pictures import samples
 from tests.support.builders import (
     CLASSES,
     CNNS,

@@ -12,18 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from core.paths import WEIGHTS
 from data.recipes import picture_sources
-from data.recipes.build_weights import (
-    VIT_FILE,
-    WEIGHTS,
-    add_fitted,
-    check_fitted,
-    save_weights,
-    source_rows,
-    to_half,
-)
 from data.recipes.distill_pictures import draw
-from data.recipes.head_features import MOST_OF_A_CLASS, chosen_rows
+from data.recipes.head_features import MOST_OF_A_CLASS, check_recipe, chosen_rows
 from data.recipes.head_fit import Settings, Table, calibrate, fit, in_parts, sure_loss
 from data.recipes.head_measures import agreement, calibration, error_of_rate, taught
 from data.recipes.last_block import Student, block_inputs, class_attention, differences
@@ -36,6 +28,14 @@ from data.recipes.picture_sources import (
     Source,
     merge_duplicates,
     split,
+)
+from data.recipes.weight_files import (
+    VIT_FILE,
+    add_fitted,
+    check_fitted,
+    save_weights,
+    source_rows,
+    to_half,
 )
 
 CLASSES, CHANNELS = 6, 4
@@ -165,6 +165,16 @@ def test_crowded_classes_are_thinned_out_only_where_they_are_fitted_to() -> None
     assert (crowd % 2 == 1).sum() == 1000
     assert 0 < (crowd % 2 == 0).sum() < 4 * MOST_OF_A_CLASS
     assert 0.2 < (kept >= 2004).sum() / 996 < 0.4
+
+
+def test_features_of_another_recipe_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.sha256"
+    sources = some_sources()[:2]
+    check_recipe(sources, backbone(), path)
+    check_recipe(sources, backbone(), path)
+    for others, network in ((sources[:1], backbone()), (sources, backbone(seed=1))):
+        with pytest.raises(SystemExit, match="another recipe"):
+            check_recipe(others, network, path)
 
 
 def test_student_is_the_network_from_the_last_blocks_attention_on() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from core.models.cards import read_card
+from core.paths import LABELS, SAMPLES, WEIGHTS
+from data.recipes import describe_files, head_card
 from data.recipes.verify_weights import observed
 
-DATA = Path(__file__).resolve().parents[2] / "data"
-WEIGHTS = DATA / "weights"
 CATS = {281, 282, 283, 284, 285}
 HALF_TOLERANCE = 0.05
 
@@ -54,7 +54,7 @@ def vit() -> nn.Module:
 @pytest.fixture(scope="module")
 def samples() -> list[dict[str, Any]]:
     """The tables of samples.toml."""
-    text = (DATA / "samples" / "samples.toml").read_text(encoding="utf-8")
+    text = (SAMPLES / "samples.toml").read_text(encoding="utf-8")
     tables: list[dict[str, Any]] = tomllib.loads(text)["sample"]
     return tables
 
@@ -62,12 +62,12 @@ def samples() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def labels() -> list[str]:
     """The class names in index order."""
-    return (DATA / "labels" / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
+    return (LABELS / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
 
 
 def inputs(name: str, model: nn.Module, side: int, crop: bool = True) -> Tensor:
     """Return a sample as the model wants it: its central square, or stretched to a square."""
-    image = Image.open(DATA / "samples" / name).convert("RGB")
+    image = Image.open(SAMPLES / name).convert("RGB")
     config = timm.data.resolve_data_config({}, model=model)
     least = min(image.size)
     left, top = (image.width - least) // 2, (image.height - least) // 2
@@ -162,7 +162,7 @@ def test_teacher_is_sure_of_each_half_of_a_pair(
 
 def inputs_of_halves(name: str, model: nn.Module) -> Tensor:
     """Return the two square halves of a pair as a batch of two."""
-    image = Image.open(DATA / "samples" / name).convert("RGB")
+    image = Image.open(SAMPLES / name).convert("RGB")
     assert image.width == 2 * image.height
     config = timm.data.resolve_data_config({}, model=model)
     side = image.height
@@ -178,14 +178,14 @@ def test_samples_are_complete_and_readable(
 ) -> None:
     files = [sample["file"] for sample in samples]
     assert files[:2] == ["chelsea.jpg", "cat-beside-cup.jpg"]
-    assert sorted(files) == sorted(path.name for path in (DATA / "samples").glob("*.jpg"))
+    assert sorted(files) == sorted(path.name for path in SAMPLES.glob("*.jpg"))
     assert len(files) >= 6
     for sample in samples:
         assert sample["title"]
         assert sample["source"]
         assert sample["author"]
         assert sample["license"] in {"CC0-1.0", "public domain"}
-        with Image.open(DATA / "samples" / sample["file"]) as image:
+        with Image.open(SAMPLES / sample["file"]) as image:
             image.load()
             assert image.mode == "RGB"
             assert 700 <= max(image.size) <= 1000
@@ -205,28 +205,27 @@ def test_class_names_are_a_thousand_and_unique(labels: list[str]) -> None:
 
 
 def test_card_states_what_was_measured() -> None:
-    card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
-    assert card["teacher"] == "efficientnet-lite0"
-    assert card["pictures"] >= 9000
-    assert card["source_files"] > 500
+    found = head_card.read_details()
+    assert found["teacher"] == "efficientnet-lite0"
+    assert found["pictures"] >= 9000
+    assert found["source_files"] > 500
     for part in ("natural", "cutouts"):
-        assert card[part]["n"] > 200
-        assert 0 < card[part]["top1"] <= card[part]["top5"] <= 1
-    files = card["source_files_of_class"]
+        assert found[part]["n"] > 200
+        assert 0 < found[part]["top1"] <= found[part]["top5"] <= 1
+    files = found["source_files_of_class"]
     assert len(files) == 1000
-    assert card["classes_taught"] == sum(count > 0 for count in files)
-    assert card["classes_taught_well"] == sum(count >= 3 for count in files)
-    assert card["samples"]["chelsea.jpg"]["top5"] is True
-    assert card["last_layer"]["attention"] == 0
-    assert len(card["tried"]) == 2
-    shipped = card["calibration"]["shipped"]
+    assert found["classes_taught"] == sum(count > 0 for count in files)
+    assert found["classes_taught_well"] == sum(count >= found["least_files"] for count in files)
+    assert found["samples"]["chelsea.jpg"]["top5"] is True
+    assert found["last_layer"]["attention"] == 0
+    assert len(found["tried"]) == 2
+    shipped = found["calibration"]["shipped"]
     assert 0 < shipped["error"] < 0.2
     assert sum(one["share"] for one in shipped["bins"]) == pytest.approx(1, abs=0.01)
 
 
 def test_card_states_where_class_specific_maps_fall() -> None:
-    card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
-    measured = card["composites"]
+    measured = head_card.read_details()["composites"]
     assert measured["pictures"] >= 200
     assert 0 < measured["pictures_known"] <= measured["pictures"]
     found = {(row["method"], *row["parameters"].values()): row for row in measured["methods"]}
@@ -240,51 +239,26 @@ def test_card_states_where_class_specific_maps_fall() -> None:
         assert row["share"] - 4 * row["error"] > blind["share"]
 
 
-def test_readmes_show_the_tables_of_the_card() -> None:
-    """What the script would write now is what stands there."""
-    from data.recipes import describe_files
-
-    for path, name, table in (
-        (DATA / "README.md", "head", describe_files.head_table()),
-        (DATA.parent / "README.md", "maps", describe_files.maps_table()),
-    ):
-        text = path.read_text(encoding="utf-8")
-        shown = text.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
-        assert shown.split() == table.split(), f"run data/recipes/describe_files.py: {name}"
-
-
-def test_readme_lists_every_file_with_its_checksum(samples: list[dict[str, Any]]) -> None:
-    text = (DATA / "README.md").read_text(encoding="utf-8")
-    rows = {}
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 4 and cells[0].startswith("`") and len(cells[3]) == 66:
-            rows[cells[0].strip("`")] = cells[1:]
-    for path in DATA.rglob("*"):
-        if not path.is_file() or path.suffix in {".py", ".pyc", ".md"}:
-            continue
-        name = path.relative_to(DATA).as_posix()
-        if name == "requirements.txt" or any(part.startswith(".") for part in name.split("/")):
-            continue
-        source, license, digest = rows.pop(name)
-        assert source, name
-        assert license, name
-        assert digest.strip("`") == hashlib.sha256(path.read_bytes()).hexdigest(), name
-    assert not rows
+def test_card_is_what_its_recipe_would_write(tmp_path: Path) -> None:
+    details = head_card.read_details()
+    path = tmp_path / head_card.CARD.name
+    head_card.write_card(details, path)
+    assert path.read_bytes() == head_card.CARD.read_bytes()
+    card = read_card(path)
+    files = details["source_files_of_class"]
+    assert card.doubtful == {i for i, count in enumerate(files) if count < details["least_files"]}
+    rates = [details[kind][key] for key in ("top1", "top5") for kind in ("natural", "cutouts")]
+    assert [measurement.value for measurement in card.measurements][:4] == rates
 
 
-def test_readme_repeats_the_card() -> None:
-    text = " ".join((DATA.parent / "README.md").read_text(encoding="utf-8").split())
-    card = json.loads((WEIGHTS / "dinov2-small.card.json").read_text(encoding="utf-8"))
-    natural, cutouts, often = card["natural"], card["cutouts"], card["by_source_files"][-1]
+@pytest.mark.parametrize(("path", "name", "table"), describe_files.TABLES)
+def test_readmes_show_what_their_recipe_would_write(
+    path: Path, name: str, table: Callable[[], str]
+) -> None:
+    _, shown, _ = describe_files.parts(path.read_text(encoding="utf-8"), name)
+    assert shown == table(), "run python -m data.recipes.describe_files"
 
-    def percent(rate: float) -> str:
-        return f"{100 * rate:.0f}"
 
-    assert f"{percent(natural['top1'])} % of natural crops" in text
-    assert f"{percent(cutouts['top1'])} % of cut-outs" in text
-    assert f"± {percent(natural['top1_error'])} and ± {percent(cutouts['top1_error'])};" in text
-    assert f"first five: {percent(natural['top5'])} % and {percent(cutouts['top5'])} %" in text
-    assert f"{percent(often['top1'])} % (first five: {percent(often['top5'])} %)" in text
-    assert f"{card['classes_taught']} of the 1,000 classes were ever taught" in text
-    assert f"{card['classes_taught_well']} by three pictures or more" in text
+def test_every_file_states_its_source_and_license() -> None:
+    for line in describe_files.file_table().splitlines()[2:]:
+        assert all(cell.strip() for cell in line.strip("|").split("|")), line

@@ -1,4 +1,4 @@
-"""Everything the attention of one picture shows, from one recorded pass."""
+"""What the attention of one picture shows: a reading of a transformer's recording, as arrays."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core import flow
-from core.admission import admitted
-from core.errors import ParameterError
+from core import capacity
+from core.errors import ParameterError, UnsupportedMethod
 from core.heatmaps import mass_mask, spikes
 from core.images import Framing
-from core.models import Model
-from core.models.base import Projection
-from core.recordings import Prediction, Recording, record
+from core.methods import attention_flow as flow
+from core.models import Model, VisionTransformer
+from core.models.base import softmax_attention
+from core.models.taps import Projection
+from core.recording.batches import record
+from core.recording.recording import Prediction, Recording
+from core.recording.run import Needs
+from core.recording.transformer import TransformerRecording
 
 Float = npt.NDArray[np.float32]
 PROJECTIONS = get_args(Projection)
@@ -36,20 +40,22 @@ class Attention:
         Tokens before the patches.
     layers, heads, channels : int
         Layers, heads per layer, channels per head.
+    readout : Readout
+        What the classifier reads, so which rows of attention are shown by default.
     prediction : Prediction or None
         ``None`` for a model without classes.
     """
 
-    def __init__(self, recording: Recording) -> None:
-        model = recording.transformer
+    def __init__(self, recording: TransformerRecording) -> None:
+        model = recording.model
         self._recording = recording
-        self.view = recording.views[0]
+        self.view = recording.views[0].image
         self.grid = recording.grid
         self.prefix = model.prefix
         self.layers = model.depth
         self.heads = model.heads
-        self.channels = model.width // model.heads
-        self.reads_class_token = model.reads_class_token
+        self.channels = model.head_width
+        self.readout = model.readout
         self.prediction: Prediction | None = (
             recording.predictions()[0] if recording.logits is not None else None
         )
@@ -62,8 +68,8 @@ class Attention:
         layer
             0 is the first.
         query
-            ``None``: what the class head reads (class token, or the mean over patches). Otherwise
-            a patch, by index in reading order or by (row, column).
+            ``None``: what the classifier reads (see `readout`). Otherwise a patch, by index in
+            reading order or by (row, column).
 
         Returns
         -------
@@ -73,9 +79,7 @@ class Attention:
         if query is None:
             return _numpy(self._recording.readout_attention(layer)[0])
         position = self.prefix + self._patch(query)
-        queries, keys = self._recording.queries_keys(layer)
-        scores = queries[0, :, position : position + 1] @ keys[0].transpose(-2, -1)
-        return _numpy((scores * self.channels**-0.5).softmax(-1)[:, 0])
+        return _numpy(self._recording.rows(layer, slice(position, position + 1))[0, :, 0])
 
     def maps(self, layer: int, query: int | tuple[int, int] | None = None) -> Float:
         """Attention over the patches, (heads, rows, cols); see `tokens` for the arguments."""
@@ -84,6 +88,21 @@ class Attention:
     def mosaic(self, query: int | tuple[int, int] | None = None) -> Float:
         """`maps` of every layer: (layers, heads, rows, cols)."""
         return np.stack([self.maps(layer, query) for layer in range(self.layers)])
+
+    def matrix(self, layer: int, head: int) -> Float:
+        """The whole attention of a head: (tokens, tokens), query by key, prefix first.
+
+        Returns
+        -------
+        (tokens, tokens)
+            Not negative; each row sums to 1.
+        """
+        self._check("layer", layer, self.layers)
+        self._check("head", head, self.heads)
+        recording = self._recording
+        query, key = recording.projection(layer, "query"), recording.projection(layer, "key")
+        one = slice(head, head + 1)
+        return _numpy(softmax_attention(query[:, one], key[:, one], recording.model.scale)[0, 0])
 
     @property
     def mass_on_prefix(self) -> Float:
@@ -100,17 +119,18 @@ class Attention:
             Not negative.
         """
         total = torch.zeros(self.grid[0] * self.grid[1], device=self._recording.pixels.device)
-        for layer in range(self.layers):
-            for head in self._recording.heads(layer):
-                total += head[0, :, self.prefix :, self.prefix :].mean(dim=1).sum(dim=0)
+        with capacity.admitted(), torch.no_grad():
+            for layer in range(self.layers):
+                for head in self._recording.heads(layer):
+                    total += head[0, :, self.prefix :, self.prefix :].mean(dim=1).sum(dim=0)
         mean: Float = _numpy(total / (self.layers * self.heads)).reshape(self.grid)
         return mean
 
     def artifacts(self) -> npt.NDArray[np.bool_]:
-        """Patches that gather attention far beyond the rest and their neighbors: (rows, cols).
+        """Patches that receive attention far beyond the rest and their neighbors: (rows, cols).
 
-        Such patches serve the model as scratch space (Darcet et al. 2023, arXiv 2309.16588); in
-        maps they look like findings.
+        In maps they look like findings. Look for spikes on the map that is shown as well
+        (`Explanation.spikes`): not every spike of a map is a patch of this kind.
         """
         return spikes(self.received())
 
@@ -123,10 +143,10 @@ class Attention:
         recording = self._recording
         start = recording.readout_row()
         rows = start[:, :0]
-        with admitted(), torch.no_grad():
+        protect = recording.model.reads_class_token
+        with capacity.admitted(), torch.no_grad():
             for layer in reversed(range(self.layers)):
-                fused = flow.fuse(recording.heads(layer), fusion)
-                fused = flow.discard(fused, discard, self.reads_class_token)
+                fused = flow.discard(flow.fuse(recording.heads(layer), fusion), discard, protect)
                 rows = flow.propagate(torch.cat([start, rows], dim=1), fused, "rows")
         return self._to_grid(_numpy(rows[0]))
 
@@ -189,6 +209,16 @@ def _numpy(tensor: Tensor) -> Float:
     return values
 
 
+def _of_one(model: Model, image: Image.Image | Recording, framing: Framing | None) -> Recording:
+    if not isinstance(image, Recording):
+        return record(model, image, framing)
+    if len(image) != 1:
+        raise ParameterError(
+            f"The recording holds {len(image)} pictures, expected one; record each alone."
+        )
+    return image.of(model)
+
+
 def attention(
     model: Model, image: Image.Image | Recording, framing: Framing | None = None
 ) -> Attention:
@@ -204,6 +234,45 @@ def attention(
     UnsupportedMethod
         The model is a convolutional network.
     """
+    if not isinstance(model, VisionTransformer):
+        raise UnsupportedMethod(
+            f"{model.spec.title} is a convolutional network and has no attention; choose a vision "
+            "transformer."
+        )
+    recording = _of_one(model, image, framing)
+    assert isinstance(recording, TransformerRecording)
+    return Attention(recording)
+
+
+def features(
+    model: Model,
+    image: Image.Image | Recording,
+    tap: str,
+    framing: Framing | None = None,
+) -> Float:
+    """Feature maps of one picture: every channel of a tap, laid out over the picture.
+
+    Parameters
+    ----------
+    image
+        A picture, or a recording of one.
+    tap
+        A name of ``model.taps``: a stage, or a block's queries, keys, values, hidden layer,
+        output … Heads follow each other: feature ``h · channels + c`` is channel *c* of head *h*.
+
+    Returns
+    -------
+    (features, rows, cols) float32
+        Raw and signed; prefix tokens are left out.
+
+    Raises
+    ------
+    ParameterError
+        The model has no such tap.
+    """
+    model.tap(tap)
     if isinstance(image, Recording):
-        return Attention(image.single(model))
-    return Attention(record(model, image, framing))
+        recording = _of_one(model, image, framing)
+    else:
+        recording = record(model, image, framing, Needs([tap]))
+    return _numpy(recording.on_grid(tap)[0])

@@ -1,0 +1,437 @@
+"""One request in, one frozen result out."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import metadata
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from core import heatmaps
+from core.errors import ImageError, ParameterError
+from core.images import Framing
+from core.methods.parameters import Parameters, parse
+from core.methods.registry import Method, supported
+from core.models import Model, VisionTransformer
+from core.recording.batches import record_stream
+from core.recording.recording import Prediction, Recording
+from core.recording.run import Needs
+
+MANIFEST_VERSION = 1
+"""Raised when a key of `Explanation.manifest` changes its meaning."""
+
+FEWEST = 2
+"""Rows and columns below which a grid of values is no map."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A finished explanation of one picture; holds no tensor and no graph.
+
+    Attributes
+    ----------
+    relevance : (rows, cols) float32
+        Raw and signed, in the method's own unit.
+    view : PIL.Image.Image
+        What the model saw; the map covers exactly this.
+    target : int or None
+        Class explained; ``None`` where the method does not depend on the class.
+    label : str
+        Name of the class; empty without one.
+    prediction : Prediction or None
+        ``None`` for a model without classes.
+    method, title : str
+        Name and title of the method.
+    signed : bool
+        Whether negative values have a meaning.
+    params : mapping
+        All parameters, defaults included.
+    prefix_mass : float or None
+        Share of the mass on prefix tokens, which the map does not show, in [0, 1].
+    notes : tuple of str
+        What a reader must know to read this very map.
+    model_id : str
+    weights_digest : str
+        SHA-256 of the model's weights.
+    picture_digest : str
+        SHA-256 of the picture's pixels; see `core.images.digest`.
+    framing : Framing
+        How the picture was fitted.
+    seconds : float
+        Wall time of this request, network passes included if it needed any.
+    """
+
+    relevance: npt.NDArray[np.float32]
+    view: Image.Image
+    target: int | None
+    label: str
+    prediction: Prediction | None
+    method: str
+    title: str
+    signed: bool
+    params: Mapping[str, Any]
+    prefix_mass: float | None
+    notes: tuple[str, ...]
+    model_id: str
+    weights_digest: str
+    picture_digest: str
+    framing: Framing
+    seconds: float
+
+    def heatmap(
+        self, size: tuple[int, int] | None = None, percentile: float = 100.0
+    ) -> npt.NDArray[np.float32]:
+        """The map for display: resized bilinearly, scaled from its minimum to a percentile.
+
+        Parameters
+        ----------
+        size
+            (height, width) in pixels; by default the view's.
+        percentile
+            Values above this percentile of the raw map share the end of the scale.
+
+        Returns
+        -------
+        (height, width) float32 in [0, 1]
+        """
+        size = size or (self.view.height, self.view.width)
+        low, high = heatmaps.limits(self.relevance, percentile)
+        return heatmaps.normalize(heatmaps.resize(self.relevance, size), low, high)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the map is zero everywhere; a note says why."""
+        return not self.relevance.any()
+
+    @cached_property
+    def spikes(self) -> npt.NDArray[np.bool_]:
+        """Single places of this very map far above their neighbors: (rows, cols)."""
+        return heatmaps.spikes(self.relevance)
+
+    def manifest(self) -> dict[str, Any]:
+        """All that is needed to make this map again from the same picture, as plain data."""
+        return {
+            "manifest": MANIFEST_VERSION,
+            "picture": {"sha256": self.picture_digest},
+            "model": {"id": self.model_id, "weights_sha256": self.weights_digest},
+            "framing": dataclasses.asdict(self.framing),
+            "method": self.method,
+            "parameters": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in self.params.items()
+            },
+            "class": None if self.target is None else {"index": self.target, "name": self.label},
+            "relevance": {"shape": list(self.relevance.shape), "prefix_mass": self.prefix_mass},
+            "versions": dict(_versions()),
+        }
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """What numbers may depend on beside the weights."""
+    names = ("torch", "torchvision", "timm", "transformers", "numpy", "pillow")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def predict(
+    model: Model,
+    image: Image.Image | Sequence[Image.Image],
+    k: int = 5,
+    framing: Framing | None = None,
+) -> Any:
+    """The ``k`` most probable classes of a picture, or of each in a list.
+
+    Returns
+    -------
+    Prediction or list of Prediction
+
+    Raises
+    ------
+    UnsupportedMethod
+        The model has no classes.
+    """
+    single = isinstance(image, Image.Image)
+    images = _listed(image)
+    found: list[Any] = [None] * len(images)
+    for batch in record_stream(model, images, framing, Needs()):
+        for place, prediction in zip(batch.places, batch.recording.predictions(k), strict=True):
+            found[place] = prediction
+    return found[0] if single else found
+
+
+def needs(model: Model, method: str, **params: Any) -> Needs:
+    """What a pass has to keep so that a method can be read off its recording.
+
+    Needs of several methods add up: ``core.needs(vit, "rollout") | core.needs(vit, "legrad")``.
+
+    Raises
+    ------
+    UnknownMethod, UnsupportedMethod, ParameterError
+    """
+    chosen = supported(method, model)
+    return chosen.needs(model, parse(chosen.parameters, model, method, params))
+
+
+@overload
+def explain(
+    model: Model,
+    image: Image.Image,
+    method: str,
+    target: int | None = ...,
+    *,
+    framing: Framing | None = ...,
+    **params: Any,
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: Model,
+    image: Sequence[Image.Image],
+    method: str,
+    target: int | Sequence[int] | None = ...,
+    *,
+    framing: Framing | None = ...,
+    **params: Any,
+) -> list[Explanation]: ...
+
+
+@overload
+def explain(
+    model: Model,
+    image: Recording,
+    method: str,
+    target: int | Sequence[int] | None = ...,
+    *,
+    framing: None = ...,
+    **params: Any,
+) -> Any: ...
+
+
+def explain(
+    model: Model,
+    image: Image.Image | Sequence[Image.Image] | Recording,
+    method: str,
+    target: int | Sequence[int] | None = None,
+    *,
+    framing: Framing | None = None,
+    **params: Any,
+) -> Explanation | list[Explanation]:
+    """Explain how a model looks at a picture.
+
+    Parameters
+    ----------
+    image
+        A picture, a list of pictures (batched passes, a list comes back), or a recording, which
+        spares every pass whose needs it was made with; of a list it gives back a list.
+        `Recording.release` it when no further class is to be asked for.
+    method
+        A name of `core.methods`.
+    target
+        Class index, or one per picture; by default each picture's most probable class.
+    framing
+        How pictures are fitted; by default as the model was evaluated. A recording has its own.
+    **params
+        Parameters of the method.
+
+    Raises
+    ------
+    UnknownMethod, UnsupportedMethod, ParameterError, ImageError, ZeroGradient, BusyError
+    """
+    chosen = supported(method, model)
+    parameters = parse(chosen.parameters, model, method, params)
+    if isinstance(image, Recording):
+        if framing is not None:
+            raise ParameterError("A recording was fitted when it was made; leave framing out.")
+        targets = _targets(model, target, len(image))
+        results = _explain(image.of(model), chosen, parameters, targets)
+        return results if image.is_batch else results[0]
+    images = _listed(image)
+    targets = _targets(model, target, len(images))
+    found: list[Any] = [None] * len(images)
+    started = time.perf_counter()
+    for batch in record_stream(model, images, framing, chosen.needs(model, parameters)):
+        part = [targets[place] for place in batch.places]
+        results = _explain(batch.recording, chosen, parameters, part, started)
+        for place, result in zip(batch.places, results, strict=True):
+            found[place] = result
+        started = time.perf_counter()
+    return found[0] if isinstance(image, Image.Image) else found
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model has to say of one picture of a stream.
+
+    Attributes
+    ----------
+    place : int
+        Where in the stream the picture stood, counted from 0.
+    prediction : Prediction or None
+        ``None`` for a model without classes.
+    explanations : mapping of str to Explanation
+        By method.
+    """
+
+    place: int
+    prediction: Prediction | None
+    explanations: Mapping[str, Explanation]
+
+
+def explain_stream(
+    model: Model,
+    images: Iterable[Image.Image],
+    methods: Mapping[str, Mapping[str, Any]] | Sequence[str],
+    target: int | None = None,
+    *,
+    framing: Framing | None = None,
+) -> Iterator[Answer]:
+    """Explain a stream of pictures of any length by several methods, in bounded memory.
+
+    One pass serves all methods (and one more backward where they need gradients).
+
+    Parameters
+    ----------
+    images
+        Read as they are needed; pictures of equal size share passes.
+    methods
+        Names, or names with the parameters of each.
+    target
+        Class index for all; by default each picture's most probable class.
+
+    Yields
+    ------
+    Answer
+        One for each picture. Pictures that do not share a size may come out of order.
+
+    Raises
+    ------
+    UnknownMethod, UnsupportedMethod, ParameterError, ImageError, ZeroGradient, BusyError
+    """
+    given = methods if isinstance(methods, Mapping) else {name: {} for name in methods}
+    requests, wanted = [], Needs()
+    for name, params in given.items():
+        chosen = supported(name, model)
+        parameters = parse(chosen.parameters, model, name, params)
+        requests.append((chosen, parameters))
+        wanted |= chosen.needs(model, parameters)
+    for batch in record_stream(model, images, framing, wanted):
+        recording = batch.recording
+        targets = _targets(model, target, len(recording))
+        found = {
+            chosen.name: _explain(recording, chosen, parameters, targets)
+            for chosen, parameters in requests
+        }
+        for i, (place, prediction) in enumerate(
+            zip(batch.places, _predictions(recording), strict=True)
+        ):
+            yield Answer(place, prediction, {name: maps[i] for name, maps in found.items()})
+
+
+def _listed(image: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
+    images = [image] if isinstance(image, Image.Image) else list(image)
+    if not images:
+        raise ImageError("There is no picture to look at; choose at least one.")
+    return images
+
+
+def _targets(model: Model, target: int | Sequence[int] | None, count: int) -> list[int | None]:
+    """The class asked for each picture, checked; ``None`` for the most probable one."""
+    if target is None:
+        return [None] * count
+    if isinstance(target, int | np.integer):
+        return [model.check_target(int(target))] * count
+    if not isinstance(target, Sequence | np.ndarray):
+        raise ParameterError(f"The class is {target!r}, expected an index, a whole number.")
+    if len(target) != count:
+        raise ParameterError(f"{len(target)} classes were given for {count} pictures.")
+    return [None if one is None else model.check_target(int(one)) for one in target]
+
+
+def _predictions(recording: Recording) -> Sequence[Prediction | None]:
+    return [None] * len(recording) if recording.logits is None else recording.predictions()
+
+
+def _explain(
+    recording: Recording,
+    method: Method,
+    parameters: Parameters,
+    targets: Sequence[int | None],
+    started: float | None = None,
+) -> list[Explanation]:
+    started = time.perf_counter() if started is None else started
+    model = recording.model
+    recording.extend(method.needs(model, parameters))
+    predictions = _predictions(recording)
+    resolved: list[int] = []
+    if method.class_specific:
+        resolved = [
+            prediction.top if target is None and prediction is not None else target or 0
+            for target, prediction in zip(targets, predictions, strict=True)
+        ]
+    result = method.run(recording, resolved, parameters)
+    maps = result.maps.detach().float().cpu().numpy()
+    if min(maps.shape[1:]) < FEWEST:
+        raise ParameterError(
+            f"{method.title} of {model.spec.title} has {maps.shape[1]} × {maps.shape[2]} places at "
+            "this size, too few for a map; choose an earlier layer or a larger size."
+        )
+    hidden = [None] * len(recording)
+    if result.prefix_mass is not None:
+        hidden = result.prefix_mass.detach().float().cpu().tolist()
+    seconds = (time.perf_counter() - started) / len(recording)
+    return [
+        Explanation(
+            relevance=np.ascontiguousarray(maps[i]),
+            view=view.image,
+            target=resolved[i] if resolved else None,
+            label=model.label(resolved[i]) if resolved else "",
+            prediction=predictions[i],
+            method=method.name,
+            title=method.title,
+            signed=method.signed,
+            params=dataclasses.asdict(parameters),
+            prefix_mass=hidden[i],
+            notes=_notes(model, resolved[i] if resolved else None, maps[i], hidden[i], result),
+            model_id=model.spec.id,
+            weights_digest=model.weights_digest,
+            picture_digest=view.digest,
+            framing=view.framing,
+            seconds=seconds,
+        )
+        for i, view in enumerate(recording.views)
+    ]
+
+
+def _notes(
+    model: Model,
+    target: int | None,
+    relevance: npt.NDArray[np.float32],
+    prefix_mass: float | None,
+    result: Any,
+) -> tuple[str, ...]:
+    notes = []
+    if not relevance.any():
+        notes.append(f"The map is zero everywhere. {result.if_zero}".strip())
+    if prefix_mass is not None and isinstance(model, VisionTransformer):
+        if model.prefix:
+            notes.append(f"{prefix_mass:.0%} of the mass falls on prefix tokens and is not shown.")
+        if not model.readout.is_plain:
+            notes.append(f"Read at {model.readout.text}.")
+    if target is not None and (doubt := model.spec.card.doubts(target)):
+        notes.append(doubt)
+    return tuple(notes)

@@ -1,0 +1,184 @@
+"""What is known of one particular model, as data: a card.
+
+A card is a JSON file with these keys, all optional::
+
+    class_origin      how its classes came to be, one sentence
+    caveats           what to know before trusting its maps, a list of sentences
+    measurements      what was measured of it, a list of {what, on, value, error, count}
+    doubtful          indices of the classes that it hardly knows
+    doubtful_reason   why, one sentence that can stand below the map of one such class
+    details           anything else; not read by the application
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from reprlib import repr as shortened
+from typing import Any
+
+from core.errors import CatalogError
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A share that was measured of a model.
+
+    Attributes
+    ----------
+    what
+        What it is the share of, such as ``"Right first answer"``.
+    on
+        What it was measured on, in the plural, such as ``"validation pictures of ImageNet-1k"``.
+    value
+        In [0, 1].
+    error
+        Standard error of the value, in the same unit; ``None`` if not known.
+    count
+        How many of ``on`` there were; ``None`` if not known.
+    """
+
+    what: str
+    on: str
+    value: float
+    error: float | None = None
+    count: int | None = None
+
+    @property
+    def figure(self) -> str:
+        """The value in words: ``80% ± 1% of 50,000 validation pictures of ImageNet-1k``."""
+        error = "" if self.error is None else f" ± {self.error:.0%}"
+        on = f"on {self.on}" if self.count is None else f"of {self.count:,} {self.on}"
+        return f"{self.value:.0%}{error} {on}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a model; without arguments, nothing.
+
+    Attributes
+    ----------
+    class_origin
+        How its classes came to be, one sentence; empty if nothing need be said.
+    caveats
+        What a reader must know before trusting its maps, whole sentences.
+    measurements
+        What was measured of it; those of the same ``what`` stand together.
+    doubtful
+        Indices of the classes that it hardly knows.
+    doubtful_reason
+        Why, one sentence that can stand below the map of one such class.
+    """
+
+    class_origin: str = ""
+    caveats: tuple[str, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    doubtful: frozenset[int] = frozenset()
+    doubtful_reason: str = ""
+
+    @property
+    def summary(self) -> str:
+        """All that can be said of the model as a whole, in sentences; empty without a card."""
+        measured = (
+            f"{what}: {', '.join(one.figure for one in same)}."
+            for what, same in groupby(self.measurements, attrgetter("what"))
+        )
+        return " ".join(filter(None, (self.class_origin, *self.caveats, *measured)))
+
+    def doubts(self, target: int | None) -> str:
+        """Why not to trust what the model says of a class; empty if nothing speaks against it."""
+        return self.doubtful_reason if target in self.doubtful else ""
+
+
+def read_card(path: Path) -> Card:
+    """Read a card and check it.
+
+    Raises
+    ------
+    CatalogError
+        The file is missing or not JSON, a key is unknown, a value is not of its kind, or classes
+        are called doubtful without a reason.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CatalogError(
+            f"The card {path.name!r} cannot be read ({error}); it must be a JSON file."
+        ) from error
+    where = f"The card {path.name!r}"
+    if not isinstance(content, dict):
+        raise CatalogError(f"{where} holds {shortened(content)}, expected an object with keys.")
+    content.pop("details", None)
+    _check_keys(content, _CARD, where)
+    card = Card(
+        class_origin=content.get("class_origin", ""),
+        caveats=tuple(content.get("caveats", ())),
+        measurements=tuple(
+            _measurement(entry, f"{where}, measurement {place}")
+            for place, entry in enumerate(content.get("measurements", ()), start=1)
+        ),
+        doubtful=frozenset(content.get("doubtful", ())),
+        doubtful_reason=content.get("doubtful_reason", ""),
+    )
+    if card.doubtful and not card.doubtful_reason:
+        raise CatalogError(f"{where} calls classes doubtful; say why under 'doubtful_reason'.")
+    return card
+
+
+def _measurement(entry: dict[str, Any], where: str) -> Measurement:
+    _check_keys(entry, _MEASUREMENT, where)
+    if missing := sorted({"what", "on", "value"} - set(entry)):
+        raise CatalogError(f"{where} has no {missing[0]!r}; add it.")
+    return Measurement(**entry)
+
+
+_Kind = tuple[Callable[[Any], bool], str]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _list_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(accepts, value))
+
+
+_TEXT: _Kind = (_is_text, "a text")
+_SHARE: _Kind = (_is_share, "a number from 0 to 1")
+_CARD: dict[str, _Kind] = {
+    "class_origin": _TEXT,
+    "caveats": (_list_of(_is_text), "a list of texts"),
+    "measurements": (_list_of(lambda entry: isinstance(entry, dict)), "a list of objects"),
+    "doubtful": (_list_of(_is_whole), "a list of class indices"),
+    "doubtful_reason": _TEXT,
+}
+_MEASUREMENT: dict[str, _Kind] = {
+    "what": _TEXT,
+    "on": _TEXT,
+    "value": _SHARE,
+    "error": _SHARE,
+    "count": (_is_whole, "a whole number"),
+}
+
+
+def _check_keys(content: dict[str, Any], kinds: dict[str, _Kind], where: str) -> None:
+    for key, value in content.items():
+        if key not in kinds:
+            raise CatalogError(f"{where} has the unknown key {key!r}; known are {sorted(kinds)}.")
+        accepts, expected = kinds[key]
+        if not accepts(value):
+            raise CatalogError(
+                f"{where} has {shortened(value)} as {key!r}, expected {expected}; correct it."
+            )

@@ -1,0 +1,107 @@
+"""Transformers of timm whose queries and keys are rotated by place: EVA-02, DINOv3, PE."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core import probes
+from core.models.base import Preprocessing
+from core.models.spec import ModelSpec
+from core.models.timm_vit import TimmTransformer
+
+
+class RotaryVit(TimmTransformer):
+    """A ``timm.models.Eva``: attention is ``softmax(rot(q) · rot(k)ᵀ · scale)``.
+
+    Only patches are rotated, by the library's own function. Queries, keys and values are projected
+    again from what enters the attention, since some of these networks add their biases inside a
+    function call where no probe can be.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        module: nn.Module,
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+        digest: str = "",
+    ) -> None:
+        super().__init__(spec, module, labels, preprocessing, digest)
+        for i, attention in enumerate(self.attentions):
+            probes.probe_input(attention, f"block.{i}.normed")
+        probes.probe_output(module.get_submodule("patch_embed"), "patches")
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        if not type(module).__module__.startswith("timm."):
+            return False
+        from timm.models import eva
+
+        return isinstance(module, eva.Eva) and all(
+            type(getattr(block, "attn", None)) is eva.EvaAttention for block in module.blocks
+        )
+
+    def probes_for(self, taps: Collection[str]) -> frozenset[str]:
+        projected = (".query", ".key", ".value")
+        names: set[str] = set()
+        for tap in taps:
+            if tap.endswith(projected):
+                names |= {f"{tap.rpartition('.')[0]}.normed", "patches"}
+            else:
+                names.add(tap)
+        return frozenset(names)
+
+    def read(self, tensors: Mapping[str, Tensor], tap: str) -> Tensor:
+        block, _, part = tap.rpartition(".")
+        if part == "context":
+            return self.split_heads(tensors[tap])
+        if part not in ("query", "key", "value"):
+            return tensors[tap]
+        layer = int(block.rpartition(".")[2])
+        attention = self.attentions[layer]
+        heads = self.split_heads(_projected(attention, tensors[f"{block}.normed"], part))
+        if part == "value":
+            return heads
+        norm = attention.q_norm if part == "query" else attention.k_norm
+        return self._rotated(norm(heads), layer, tensors["patches"])
+
+    def read_gradient(self, gradient: Tensor, tap: str) -> Tensor:
+        return self.split_heads(gradient) if tap.endswith(".context") else gradient
+
+    def _rotated(self, heads: Tensor, layer: int, patches: Tensor) -> Tensor:
+        from timm.layers import apply_rot_embed_cat
+
+        rope: Any = self.module.rope
+        if rope is None:
+            return heads
+        if self.flexible:
+            embedding = rope.get_embed(shape=tuple(patches.shape[1:3]))
+        elif hasattr(rope, "feat_shape"):
+            embedding = rope.get_embed()
+        else:
+            embedding = rope.get_embed(shape=self.module.get_submodule("patch_embed").grid_size)
+        if getattr(self.module, "rope_mixed", False):
+            embedding = embedding[layer]
+        half = bool(getattr(self.attentions[layer], "rotate_half", False))
+        rotated = apply_rot_embed_cat(heads[:, :, self.prefix :], embedding, half=half)
+        return torch.cat([heads[:, :, : self.prefix], rotated], dim=2).type_as(heads)
+
+
+def _projected(attention: Any, tokens: Tensor, part: str) -> Tensor:
+    """Queries, keys or values of (batch, tokens, width), heads side by side."""
+    if attention.qkv is None:
+        separate: nn.Linear = getattr(attention, f"{part[0]}_proj")
+        projected: Tensor = separate(tokens)
+        return projected
+    weight, bias = attention.qkv.weight, attention.qkv.bias
+    if attention.q_bias is not None:
+        bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
+    width = len(weight) // 3
+    start = ("query", "key", "value").index(part) * width
+    rows = slice(start, start + width)
+    return functional.linear(tokens, weight[rows], None if bias is None else bias[rows])

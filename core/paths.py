@@ -1,0 +1,11 @@
+"""Where the files that come with the application lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "data"
+LABELS = DATA / "labels"
+SAMPLES = DATA / "samples"
+WEIGHTS = DATA / "weights"

@@ -1,0 +1,136 @@
+"""Pictures to recordings: one batch, or a stream of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from PIL import Image
+
+from core.errors import ImageError
+from core.images import Framing, digest
+from core.models import Model, VisionTransformer
+from core.models.convnet import ConvNet
+from core.recording.convolution import ConvolutionRecording
+from core.recording.recording import Recording, View
+from core.recording.run import Needs, fitting_batch
+from core.recording.transformer import TransformerRecording
+
+BATCH = 16
+"""Most pictures in one pass."""
+
+WINDOW = 4 * BATCH
+"""Pictures of a stream that are fitted ahead, so that equally large ones can share a pass."""
+
+
+def usual_needs(model: Model) -> Needs:
+    """What serves every map that needs no expensive gradient.
+
+    Queries, keys and values of all blocks of a transformer; what enters the pooling of a
+    convolutional network, with the graph from there to the logits, which is next to nothing.
+    """
+    return Needs(model.usual_taps, model.cheap_gradients)
+
+
+def record(
+    model: Model,
+    images: Image.Image | Sequence[Image.Image],
+    framing: Framing | None = None,
+    needs: Needs | None = None,
+) -> Recording:
+    """Run one pass over pictures and keep what is needed.
+
+    Parameters
+    ----------
+    images
+        One picture, or several that are equally large once fitted.
+    framing
+        How they are fitted; by default as the model was evaluated.
+    needs
+        What the pass is to keep; by default `usual_needs`. What was not stated costs a pass more
+        when it is asked for.
+
+    Raises
+    ------
+    ImageError
+        No picture, pictures of several sizes, or more than the memory budget allows.
+    ParameterError
+        The model has no such tap.
+    BusyError
+        All places for computing stayed taken.
+    """
+    is_batch = not isinstance(images, Image.Image)
+    pictures = [images] if isinstance(images, Image.Image) else list(images)
+    if not pictures:
+        raise ImageError("There is no picture to look at; choose at least one.")
+    views = [_view(model, image, framing) for image in pictures]
+    if len({view.image.size for view in views}) > 1:
+        raise ImageError(
+            "The fitted pictures have several sizes; a batch needs one, so choose the fit crop."
+        )
+    return _record(model, views, needs, is_batch)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pictures of a stream that shared a pass.
+
+    Attributes
+    ----------
+    places : tuple of int
+        Where in the stream they stood, counted from 0.
+    recording : Recording
+    """
+
+    places: tuple[int, ...]
+    recording: Recording
+
+
+def record_stream(
+    model: Model,
+    images: Iterable[Image.Image],
+    framing: Framing | None = None,
+    needs: Needs | None = None,
+    most: int = BATCH,
+) -> Iterator[Batch]:
+    """Record a stream of pictures of any length in bounded memory.
+
+    Pictures that are equally large once fitted share a pass, as far as they lie within `WINDOW` of
+    each other. No recording is kept here: drop a batch before asking for the next.
+
+    Parameters
+    ----------
+    most
+        Most pictures in one pass; fewer where the memory budget asks for it.
+    """
+    wanted = usual_needs(model) if needs is None else needs
+    stream = enumerate(images)
+    while window := list(islice(stream, max(WINDOW, most))):
+        groups: dict[tuple[int, int], list[tuple[int, View]]] = {}
+        for place, image in window:
+            view = _view(model, image, framing)
+            groups.setdefault(view.image.size, []).append((place, view))
+        del window
+        for (width, height), group in groups.items():
+            size = fitting_batch(model, (height, width), bool(wanted.gradients), most)
+            for start in range(0, len(group), size):
+                part = group[start : start + size]
+                views = [view for _, view in part]
+                yield Batch(tuple(p for p, _ in part), _record(model, views, wanted, True))
+
+
+def _view(model: Model, image: Image.Image, framing: Framing | None) -> View:
+    framing = framing or Framing()
+    return View(model.view(image, framing), digest(image), framing)
+
+
+def _record(model: Model, views: Sequence[View], needs: Needs | None, is_batch: bool) -> Recording:
+    pixels = torch.cat([model.normalize(view.image) for view in views])
+    needs = usual_needs(model) if needs is None else needs
+    if isinstance(model, VisionTransformer):
+        return TransformerRecording(model, views, pixels, needs, is_batch)
+    if isinstance(model, ConvNet):
+        return ConvolutionRecording(model, views, pixels, needs, is_batch)
+    raise TypeError(f"no recording for {type(model).__name__}")

@@ -1,0 +1,18 @@
+"""What the recording of a convolutional network can tell."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from core.models.convnet import ConvNet
+from core.recording.recording import Recording
+
+
+class ConvolutionRecording(Recording):
+    """A recording of a `ConvNet`."""
+
+    model: ConvNet
+
+    def activations(self, tap: str) -> Tensor:
+        """Output of a stage, or what enters the pooling: (batch, channels, rows, columns)."""
+        return self.on_grid(tap)

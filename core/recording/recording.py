@@ -1,0 +1,240 @@
+"""What every recording can tell, of either kind of network."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core import capacity
+from core.errors import ParameterError, UnsupportedMethod
+from core.images import Framing
+from core.models import Model
+from core.recording.run import Needs, Pass, run
+
+REMEMBERED_GRADIENTS = 4
+"""Sets of targets whose gradients one recording keeps, least recently used dropped first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The most probable classes of one picture.
+
+    Attributes
+    ----------
+    indices : (k,) int
+    labels : tuple of str
+    probabilities : (k,) float32 in [0, 1], falling
+    logits : (classes,) float32
+    """
+
+    indices: npt.NDArray[np.int64]
+    labels: tuple[str, ...]
+    probabilities: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+
+    @property
+    def top(self) -> int:
+        """Index of the most probable class."""
+        return int(self.indices[0])
+
+    def probability(self, target: int) -> float:
+        """Probability of any class, in [0, 1]."""
+        shifted = np.exp(self.logits - self.logits.max())
+        return float(shifted[target] / shifted.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a model saw of one picture.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        After fitting.
+    digest : str
+        SHA-256 of the picture's own pixels, before fitting.
+    framing : Framing
+        How it was fitted.
+    """
+
+    image: Image.Image
+    digest: str
+    framing: Framing
+
+
+class Recording:
+    """What one pass over a batch of equally large pictures left behind.
+
+    It serves every picture that needs no gradient without running the network again; gradients are
+    computed on demand and remembered per target. Safe to share between threads.
+
+    Attributes
+    ----------
+    model : Model
+    views : tuple of View
+    pixels : Tensor
+        (batch, 3, height, width), the model's input.
+    needs : Needs
+        What has been kept so far.
+    logits : Tensor or None
+        (batch, classes); ``None`` for a model without classes.
+    seconds : float
+        Wall time of the forward pass.
+    is_batch : bool
+        Whether a list of pictures was recorded, so that a list of explanations is given back.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        views: Sequence[View],
+        pixels: Tensor,
+        needs: Needs,
+        is_batch: bool = False,
+    ) -> None:
+        self.model = model
+        self.views = tuple(views)
+        self.pixels = pixels
+        self.is_batch = is_batch
+        self.needs = needs.checked(model)
+        self._lock = threading.RLock()
+        self._remembered: OrderedDict[object, dict[str, Tensor]] = OrderedDict()
+        self._graph: Pass | None = None
+        self._recorded: dict[str, Tensor] = {}
+        first = run(model, pixels, needs)
+        self.seconds = first.seconds
+        self.logits = first.output.detach() if model.classes else None
+        self._take(first)
+
+    def _take(self, finished: Pass) -> None:
+        """Keep a pass: its tensors without graph, and the graph itself while it is wanted."""
+        for name in self.model.probes_for(finished.needs.keep):
+            self._recorded[name] = finished.recorded[name].detach()
+        for tap in finished.needs.keep:
+            self.model.check_layout(self.model.read(self._recorded, tap), tap, self.size)
+        if finished.needs.gradients:
+            self._graph = finished
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of what the model saw."""
+        return self.pixels.shape[2], self.pixels.shape[3]
+
+    def of(self, model: Model) -> Self:
+        """This recording, if it is of ``model``; `ParameterError` if not."""
+        if self.model is not model:
+            raise ParameterError("The recording was made with another model; record it anew.")
+        return self
+
+    def extend(self, needs: Needs) -> None:
+        """Make sure that ``needs`` are met; one more pass if they were not stated before."""
+        with self._lock:
+            at_hand = self._graph.needs.gradients if self._graph else frozenset()
+            wanted = frozenset() if needs.gradients <= at_hand else needs.gradients | at_hand
+            missing = Needs(needs.keep - self.needs.keep, wanted)
+            if missing != Needs():
+                self._take(run(self.model, self.pixels, missing.checked(self.model)))
+                self.needs |= missing
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def tensor(self, tap: str) -> Tensor:
+        """A tap's tensor, with the axes of the table of taps and without graph."""
+        with self._lock:
+            if tap not in self.needs.keep:
+                self.extend(Needs(keep=[tap]))
+            return self.model.read(self._recorded, tap)
+
+    def on_grid(self, tap: str) -> Tensor:
+        """A tap as maps: (batch, features, rows, columns), prefix tokens left out."""
+        return self.model.on_grid(self.tensor(tap), tap, self.size)
+
+    def predictions(self, k: int = 5) -> list[Prediction]:
+        """The ``k`` most probable classes of each picture.
+
+        Raises
+        ------
+        UnsupportedMethod
+            The model has no classes.
+        """
+        if self.logits is None:
+            raise UnsupportedMethod(
+                f"{self.model.spec.title} was trained without classes and predicts none."
+            )
+        logits = self.logits.float().cpu()
+        values, indices = logits.softmax(-1).topk(min(k, self.model.classes), dim=-1)
+        return [
+            Prediction(
+                indices=index.numpy(),
+                labels=tuple(self.model.label(int(i)) for i in index),
+                probabilities=value.numpy(),
+                logits=row.numpy(),
+            )
+            for index, value, row in zip(indices, values, logits, strict=True)
+        ]
+
+    # -- gradients --------------------------------------------------------------------------
+
+    def gradients(self, taps: Sequence[str], targets: Sequence[int]) -> dict[str, Tensor]:
+        """Gradient of the logit of each picture's target at some taps.
+
+        Parameters
+        ----------
+        targets
+            One class index per picture.
+
+        Returns
+        -------
+        dict of str to Tensor
+            With the axes of the table of taps.
+        """
+        with self._lock:
+            found = self._remember(("logit", tuple(targets)))
+            if not found.keys() >= set(taps):
+                graph = self._graph_of(taps)
+                # All that the graph can give at once: another method will not go back again.
+                every = [tap for tap in self.model.taps if tap in graph.needs.gradients]
+                with capacity.admitted(), torch.enable_grad():
+                    found.update(graph.gradients(self._picked(graph.output, targets), every))
+            return {tap: found[tap] for tap in taps}
+
+    def grid_gradients(self, tap: str, targets: Sequence[int]) -> Tensor:
+        """`gradients` at one tap as maps: (batch, features, rows, columns)."""
+        gradient = self.gradients([tap], targets)[tap]
+        return self.model.on_grid(gradient, tap, self.size)
+
+    def _graph_of(self, taps: Sequence[str]) -> Pass:
+        """A pass whose graph reaches all of the taps."""
+        self.extend(Needs(gradients=taps))
+        assert self._graph is not None
+        return self._graph
+
+    def _picked(self, scores: Tensor, targets: Sequence[int]) -> Tensor:
+        """Sum over the batch of each picture's score (batch, classes) of its target."""
+        return scores[torch.arange(len(self)), torch.tensor(list(targets))].sum()
+
+    def _remember(self, key: object) -> dict[str, Tensor]:
+        """What is known for a key so far; a few keys are kept."""
+        found = self._remembered.setdefault(key, {})
+        self._remembered.move_to_end(key)
+        while len(self._remembered) > REMEMBERED_GRADIENTS:
+            self._remembered.popitem(last=False)
+        return found
+
+    def release(self) -> None:
+        """Let go of the gradient graph, unless it is next to nothing; known gradients stay."""
+        with self._lock:
+            if self._graph and not self._graph.needs.gradients <= self.model.cheap_gradients:
+                self._graph = None

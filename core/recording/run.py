@@ -1,0 +1,137 @@
+"""What a pass is to keep, said once, and the one function that runs a pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from core import capacity, probes
+from core.errors import ImageError
+from core.models import Model
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one pass has to leave behind; needs add up with ``|``.
+
+    Attributes
+    ----------
+    keep
+        Taps whose tensors are to be read afterwards; see `Model.taps`.
+    gradients
+        Taps that gradients are going to be asked for: at them, or of them. The graph begins at
+        the first, so neither earlier layers nor parameters take part in a backward pass.
+    """
+
+    keep: frozenset[str] = field(default_factory=frozenset)
+    gradients: frozenset[str] = field(default_factory=frozenset)
+
+    def __init__(self, keep: Iterable[str] = (), gradients: Iterable[str] = ()) -> None:
+        object.__setattr__(self, "keep", frozenset(keep))
+        object.__setattr__(self, "gradients", frozenset(gradients))
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(self.keep | other.keep, self.gradients | other.gradients)
+
+    def __le__(self, other: Needs) -> bool:
+        """Whether a pass made for ``other`` serves these needs as well."""
+        return self.keep <= other.keep and self.gradients <= other.gradients
+
+    def checked(self, model: Model) -> Needs:
+        """These needs, if the model has all their taps.
+
+        Raises
+        ------
+        ParameterError
+            It has not.
+        """
+        for tap in sorted(self.keep | self.gradients):
+            model.tap(tap)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass left behind.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Height and width in pixels of the input.
+    output : Tensor
+        Logits (batch, classes), or features of a model without classes.
+    recorded : dict of str to Tensor
+        By probe name, with graph where there is one.
+    seconds : float
+        Wall time of the pass.
+    """
+
+    model: Model
+    needs: Needs
+    size: tuple[int, int]
+    output: Tensor
+    recorded: dict[str, Tensor]
+    seconds: float
+
+    def tensor(self, tap: str) -> Tensor:
+        """A tap's tensor with the axes of the table, with graph where there is one."""
+        return self.model.read(self.recorded, tap)
+
+    def gradients(self, score: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Gradient of a scalar at some of the taps in ``needs.gradients``; the graph stays."""
+        at = [self.recorded[tap] for tap in taps]
+        found = torch.autograd.grad(score, at, retain_graph=True, materialize_grads=True)
+        return {
+            tap: self.model.read_gradient(gradient, tap)
+            for tap, gradient in zip(taps, found, strict=True)
+        }
+
+
+def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
+    """Send model input through a model once and keep what is needed.
+
+    Parameters
+    ----------
+    pixels
+        (batch, 3, height, width), standardized. If it requires a gradient, so does the output.
+
+    Raises
+    ------
+    ImageError
+        What the pass would leave behind does not fit the memory budget.
+    BusyError
+        All places for computing stayed taken.
+    """
+    size = (pixels.shape[2], pixels.shape[3])
+    _check_footprint(model, size, len(pixels), bool(needs.gradients))
+    leaf = next((tap for tap in model.taps if tap in needs.gradients), None)
+    recorder = probes.Recorder(model.probes_for(needs.keep) | needs.gradients, leaf)
+    with_graph = leaf is not None or pixels.requires_grad
+    with capacity.admitted(), torch.set_grad_enabled(with_graph), probes.recording(recorder):
+        started = time.perf_counter()  # waiting for a place is not the network's time
+        output = model.score(pixels)
+        if pixels.device.type == "cuda":
+            torch.cuda.synchronize(pixels.device)
+        seconds = time.perf_counter() - started
+    return Pass(model, needs, size, output, recorder.tensors, seconds)
+
+
+def fitting_batch(model: Model, size: tuple[int, int], gradients: bool, most: int) -> int:
+    """How many pictures of (height, width) pixels may share a pass: 1 to ``most``."""
+    each = model.footprint(size, gradients)
+    return most if not each else max(1, min(most, capacity.memory_budget() // each))
+
+
+def _check_footprint(model: Model, size: tuple[int, int], batch: int, gradients: bool) -> None:
+    cost, budget = batch * model.footprint(size, gradients), capacity.memory_budget()
+    if cost > budget:
+        what = "with gradients " if gradients else ""
+        raise ImageError(
+            f"{batch} picture(s) of {size[1]} × {size[0]} pixels {what}take about "
+            f"{cost / 2**30:.1f} GB in {model.spec.title} where {budget / 2**30:.1f} GB are "
+            "allowed; choose a smaller size or fewer pictures."
+        )

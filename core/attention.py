@@ -79,7 +79,7 @@ class Attention:
         if query is None:
             return _numpy(self._recording.readout_attention(layer)[0])
         position = self.prefix + self._patch(query)
-        return _numpy(self._recording.rows(layer, slice(position, position + 1))[0, :, 0])
+        return _numpy(self._recording.attention(layer, slice(position, position + 1))[0, :, 0])
 
     def maps(self, layer: int, query: int | tuple[int, int] | None = None) -> Float:
         """Attention over the patches, (heads, rows, cols); see `tokens` for the arguments."""
@@ -121,9 +121,12 @@ class Attention:
         total = torch.zeros(self.grid[0] * self.grid[1], device=self._recording.pixels.device)
         with capacity.admitted(), torch.no_grad():
             for layer in range(self.layers):
-                for head in self._recording.heads(layer):
-                    total += head[0, :, self.prefix :, self.prefix :].mean(dim=1).sum(dim=0)
-        mean: Float = _numpy(total / (self.layers * self.heads)).reshape(self.grid)
+                first = self.prefix  # queries that are no patches come first and are left out
+                for part in self._recording.attention_in_turn(layer):
+                    total += part[0, :, first:, self.prefix :].sum(dim=(0, 1))
+                    first = max(0, first - part.shape[2])
+        patches = self.grid[0] * self.grid[1]
+        mean: Float = _numpy(total / (self.layers * self.heads * patches)).reshape(self.grid)
         return mean
 
     def artifacts(self) -> npt.NDArray[np.bool_]:
@@ -146,7 +149,9 @@ class Attention:
         protect = recording.model.reads_class_token
         with capacity.admitted(), torch.no_grad():
             for layer in reversed(range(self.layers)):
-                fused = flow.discard(flow.fuse(recording.heads(layer), fusion), discard, protect)
+                fused = flow.discard(
+                    flow.fuse(recording.attention_in_turn(layer), fusion), discard, protect
+                )
                 rows = flow.propagate(torch.cat([start, rows], dim=1), fused, "rows")
         return self._to_grid(_numpy(rows[0]))
 

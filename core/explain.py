@@ -170,6 +170,7 @@ def predict(
     for batch in record_stream(model, images, framing, Needs()):
         for place, prediction in zip(batch.places, batch.recording.predictions(k), strict=True):
             found[place] = prediction
+        del batch  # before the next pass runs
     return found[0] if single else found
 
 
@@ -269,6 +270,7 @@ def explain(
         results = _explain(batch.recording, chosen, parameters, part, started)
         for place, result in zip(batch.places, results, strict=True):
             found[place] = result
+        del batch  # before the next pass runs
         started = time.perf_counter()
     return found[0] if isinstance(image, Image.Image) else found
 
@@ -330,15 +332,14 @@ def explain_stream(
         requests.append((chosen, parameters))
         wanted |= chosen.needs(model, parameters)
     for batch in record_stream(model, images, framing, wanted):
-        recording = batch.recording
-        targets = _targets(model, target, len(recording))
+        targets = _targets(model, target, len(batch.recording))
         found = {
-            chosen.name: _explain(recording, chosen, parameters, targets)
+            chosen.name: _explain(batch.recording, chosen, parameters, targets)
             for chosen, parameters in requests
         }
-        for i, (place, prediction) in enumerate(
-            zip(batch.places, _predictions(recording), strict=True)
-        ):
+        answered = list(zip(batch.places, _predictions(batch.recording), strict=True))
+        del batch  # before the next pass runs
+        for i, (place, prediction) in enumerate(answered):
             yield Answer(place, prediction, {name: maps[i] for name, maps in found.items()})
 
 
@@ -351,15 +352,20 @@ def _listed(image: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
 
 def _targets(model: Model, target: int | Sequence[int] | None, count: int) -> list[int | None]:
     """The class asked for each picture, checked; ``None`` for the most probable one."""
+    if np.ndim(target) == 0:  # type: ignore[arg-type]
+        return [_target(model, target)] * count
+    each = list(target)  # type: ignore[arg-type]
+    if len(each) != count:
+        raise ParameterError(f"{len(each)} classes were given for {count} pictures.")
+    return [_target(model, one) for one in each]
+
+
+def _target(model: Model, target: Any) -> int | None:
     if target is None:
-        return [None] * count
-    if isinstance(target, int | np.integer):
-        return [model.check_target(int(target))] * count
-    if not isinstance(target, Sequence | np.ndarray):
+        return None
+    if isinstance(target, bool) or not isinstance(target, int | np.integer):
         raise ParameterError(f"The class is {target!r}, expected an index, a whole number.")
-    if len(target) != count:
-        raise ParameterError(f"{len(target)} classes were given for {count} pictures.")
-    return [None if one is None else model.check_target(int(one)) for one in target]
+    return model.check_target(int(target))
 
 
 def _predictions(recording: Recording) -> Sequence[Prediction | None]:
@@ -390,9 +396,9 @@ def _explain(
             f"{method.title} of {model.spec.title} has {maps.shape[1]} × {maps.shape[2]} places at "
             "this size, too few for a map; choose an earlier layer or a larger size."
         )
-    hidden = [None] * len(recording)
+    prefix_mass = [None] * len(recording)
     if result.prefix_mass is not None:
-        hidden = result.prefix_mass.detach().float().cpu().tolist()
+        prefix_mass = result.prefix_mass.detach().float().cpu().tolist()
     seconds = (time.perf_counter() - started) / len(recording)
     return [
         Explanation(
@@ -405,8 +411,14 @@ def _explain(
             title=method.title,
             signed=method.signed,
             params=dataclasses.asdict(parameters),
-            prefix_mass=hidden[i],
-            notes=_notes(model, resolved[i] if resolved else None, maps[i], hidden[i], result),
+            prefix_mass=prefix_mass[i],
+            notes=_notes(
+                model,
+                resolved[i] if resolved else None,
+                prefix_mass[i],
+                "" if maps[i].any() else f"The map is zero everywhere. {result.if_zero}".strip(),
+                result.remarks[i] if result.remarks else "",
+            ),
             model_id=model.spec.id,
             weights_digest=model.weights_digest,
             picture_digest=view.digest,
@@ -420,13 +432,11 @@ def _explain(
 def _notes(
     model: Model,
     target: int | None,
-    relevance: npt.NDArray[np.float32],
     prefix_mass: float | None,
-    result: Any,
+    *of_the_method: str,
 ) -> tuple[str, ...]:
-    notes = []
-    if not relevance.any():
-        notes.append(f"The map is zero everywhere. {result.if_zero}".strip())
+    """What a reader must know, the most pressing first."""
+    notes = list(filter(None, of_the_method))
     if prefix_mass is not None and isinstance(model, VisionTransformer):
         if model.prefix:
             notes.append(f"{prefix_mass:.0%} of the mass falls on prefix tokens and is not shown.")

@@ -14,6 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+COPIED_FROM = 4 * 2**20
+"""Bytes of a tensor from which on a copy of its wanted channels is worth its time."""
+
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
@@ -40,17 +43,23 @@ class Recorder:
         self.leaf = leaf
         self.tensors: dict[str, Tensor] = {}
 
-    def see(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
+    def record(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
         """Take note of a tensor; returns the tensor that the network goes on with.
 
-        With ``first`` only a copy of so many leading channels (last axis) is kept, which lets the
-        rest of the tensor go.
+        With ``first`` only so many leading channels (last axis) are kept; of a large tensor as a
+        copy, which lets the rest go.
         """
         if name == self.leaf:
             tensor = tensor.detach().requires_grad_()
         if name in self.keep:
-            self.tensors[name] = tensor if first is None else tensor[..., :first].clone()
+            self.tensors[name] = tensor if first is None else _leading(tensor, first)
         return tensor
+
+
+def _leading(tensor: Tensor, count: int) -> Tensor:
+    """The first channels of a tensor; of a large one as a copy."""
+    leading = tensor[..., :count]
+    return leading.clone() if tensor.nbytes >= COPIED_FROM else leading
 
 
 @contextmanager
@@ -73,7 +82,7 @@ def probe_output(module: nn.Module, name: str, first: int | None = None) -> None
         recorder = _recorder.get()
         if recorder is None or not isinstance(output, Tensor):
             return None
-        return recorder.see(name, output, first)
+        return recorder.record(name, output, first)
 
     module.register_forward_hook(hook)
 
@@ -85,6 +94,6 @@ def probe_input(module: nn.Module, name: str) -> None:
         recorder = _recorder.get()
         if recorder is None:
             return None
-        return (recorder.see(name, args[0]), *args[1:])
+        return (recorder.record(name, args[0]), *args[1:])
 
     module.register_forward_pre_hook(hook)

@@ -11,7 +11,16 @@ import numpy.typing as npt
 import streamlit as st
 
 import core
-from core import Method, Model, Parameter, ParameterError, Prediction, UnsupportedMethod, heatmaps
+from core import (
+    Explanation,
+    Method,
+    Model,
+    Parameter,
+    ParameterError,
+    Prediction,
+    UnsupportedMethod,
+    heatmaps,
+)
 from dashboard import state
 from dashboard.figures import SEQUENTIAL
 
@@ -39,10 +48,24 @@ def linked_select(
     return chosen
 
 
-def method_picker(label: str, model: Model, key: str, names: Sequence[str] = ()) -> Method:
-    """Choose a method that the model can serve; ``names`` restricts and orders the choice."""
-    served = {method.name: method for method in core.methods(model)}
-    offered = [name for name in names if name in served] if names else list(served)
+def method_picker(
+    label: str, model: Model, key: str, first: str = "", *, class_specific: bool = False
+) -> Method:
+    """Choose a method that the model can serve.
+
+    Parameters
+    ----------
+    first
+        The method that is chosen until another is; by default the first in the field's order.
+    class_specific
+        Whether only methods are offered whose map depends on the class.
+    """
+    served = {
+        method.name: method
+        for method in core.methods(model)
+        if method.class_specific or not class_specific
+    }
+    offered = sorted(served, key=lambda name: name != first)  # the rest stays in its order
     if not offered:
         raise UnsupportedMethod(
             f"None of the maps of this page can be made for {model.spec.title}, which was trained "
@@ -96,6 +119,10 @@ def _widget(parameter: Parameter, start: Any, key: str) -> Any:
     )
 
 
+SPIKES = ("auto", "replace", "keep")
+"""What happens to single patches far above their neighbors."""
+
+
 @dataclass(frozen=True)
 class Display:
     """How maps are shown; never part of what is computed."""
@@ -105,7 +132,7 @@ class Display:
     shared: bool
     percentile: float
     smooth: bool
-    hide_artifacts: bool = False
+    spikes: str = "keep"
 
     def limits(
         self, relevance: npt.NDArray[np.float32], others: Sequence[npt.NDArray[np.float32]] = ()
@@ -115,6 +142,11 @@ class Display:
             return heatmaps.limits(relevance, self.percentile)
         ends = [heatmaps.limits(values, self.percentile) for values in others]
         return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def replaces_spikes(self, explanation: Explanation) -> bool:
+        """Whether single bright patches of a map are shown as their neighbors are."""
+        outshine = explanation.params.get("fusion") in ("mean", "max")
+        return self.spikes == "replace" or (self.spikes == "auto" and outshine)
 
     def unit(self, what: str) -> str:
         """Title of a color bar: the value, the scale and the clipping."""
@@ -133,7 +165,7 @@ def display(key: str, sharing: str, *, overlay: bool = True) -> Display:
     overlay
         Whether maps lie over pictures here; without, opacity and smoothing are not offered.
     """
-    opacity, smooth, hide = 1.0, False, False
+    opacity, smooth, spikes = 1.0, False, "keep"
     with st.popover("Display", icon=":material/palette:", width="stretch"):
         if overlay:
             opacity = st.slider(
@@ -158,14 +190,19 @@ def display(key: str, sharing: str, *, overlay: bool = True) -> Display:
             smooth = st.toggle(
                 "Smooth between patches", True, key="smooth", persist_state="session"
             )
-            hide = st.toggle(
-                "Replace artifact patches",
-                key="hide-artifacts",
+            spikes = st.segmented_control(
+                "Single bright patches",
+                SPIKES,
+                default="auto",
+                required=True,
+                format_func=str.capitalize,
+                key="spikes",
                 persist_state="session",
-                help="Single patches of a ViT that draw attention far beyond their neighbors are "
-                "shown as the median of their neighbors.",
+                help="Single patches of a ViT that stand out far beyond their neighbors can be "
+                "shown as the median of those. “Auto” replaces them in rollout with mean and max "
+                "fusion, where a few of them outshine the rest.",
             )
-    return Display(opacity, colors, shared, percentile, smooth, hide)
+    return Display(opacity, colors, shared, percentile, smooth, spikes or "auto")
 
 
 def top_classes(

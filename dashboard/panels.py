@@ -53,7 +53,8 @@ def explained(
         Maps that share the scale, if the reader wants one scale. Maps of several methods have
         several units and are then shown as multiples of their own mean.
     artifacts
-        Patches to be named, and replaced where the reader wants that.
+        Patches that receive far more attention than their neighbors; named together with the
+        spikes of the map itself, and replaced where the reader wants that.
     """
     what = f"{explanation.title} · {explanation.label or 'any class'}"
     title(caption, what)
@@ -61,9 +62,12 @@ def explained(
         st.info(explanation.notes[0], icon=":material/visibility_off:")
         return
     relevance = explanation.relevance
-    hidden = artifacts is not None and artifacts.any() and display.hide_artifacts
-    if artifacts is not None and hidden:
-        relevance = heatmaps.fill(relevance, artifacts)
+    spikes = None
+    if artifacts is not None and artifacts.shape == relevance.shape:  # a map of the patches
+        spikes = artifacts | explanation.spikes
+    replaced = spikes is not None and spikes.any() and display.replaces_spikes(explanation)
+    if spikes is not None and replaced:
+        relevance = heatmaps.fill(relevance, spikes)
     unit, rivals = "relevance", [other.relevance for other in others]
     if display.shared and any(other.method != explanation.method for other in others):
         unit = "times the mean"
@@ -82,8 +86,8 @@ def explained(
     figure.update_layout(height=height_for(explanation.view, width))
     chart(figure, key, f"{what}, drawn over the picture")
     notes = [settings(explanation), *explanation.notes]
-    if artifacts is not None and artifacts.any():
-        notes.append(_artifact_note(artifacts, bool(hidden)))
+    if spikes is not None and spikes.any():
+        notes.append(_spike_note(spikes, bool(replaced)))
     st.caption(" ".join(filter(None, notes)))
 
 
@@ -97,12 +101,12 @@ def settings(explanation: Explanation) -> str:
     return f"{', '.join(chosen).capitalize()}." if chosen else ""
 
 
-def _artifact_note(artifacts: npt.NDArray[np.bool_], hidden: bool) -> str:
-    places = [f"row {row}, column {col}" for row, col in np.argwhere(artifacts)[:4]]
-    more = int(artifacts.sum()) - len(places)
+def _spike_note(spikes: npt.NDArray[np.bool_], replaced: bool) -> str:
+    places = [f"row {row}, column {col}" for row, col in np.argwhere(spikes)[:4]]
+    more = int(spikes.sum()) - len(places)
     listed = "; ".join(places) + (f" and {more} more" if more else "")
-    fate = "replaced by their neighbors' median" if hidden else "can be replaced under Display"
-    return f"Artifact patches ({listed}) draw attention far beyond their neighbors; {fate}."
+    fate = "replaced by their neighbors' median" if replaced else "can be replaced under Display"
+    return f"Single patches ({listed}) stand out far beyond their neighbors; {fate}."
 
 
 def title(first: str, second: str) -> None:

@@ -8,6 +8,7 @@ import core
 
 PASSES = "PARALLAX_PASSES"
 PATIENCE = "PARALLAX_PATIENCE"
+MEMORY = "PARALLAX_MEMORY"
 
 
 def apply() -> None:
@@ -18,7 +19,12 @@ def apply() -> None:
     ParameterError
         A variable does not hold a number, or one out of its range.
     """
-    core.configure(passes=_whole_number(PASSES), patience=_whole_number(PATIENCE))
+    megabytes = _whole_number(MEMORY)
+    core.configure(
+        passes=_whole_number(PASSES),
+        patience=_whole_number(PATIENCE),
+        memory=None if megabytes is None else megabytes * 2**20,
+    )
 
 
 def _whole_number(variable: str) -> int | None:

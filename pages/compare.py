@@ -23,8 +23,7 @@ class_column, cnn_column, vit_column, display_column = st.columns(
 with cnn_column:
     cnn_method = controls.method_picker("CNN map", cnn, "cnn_map")
 with vit_column:
-    order = ("rollout", "attention", "gradient_rollout", "transformer_attribution", "legrad")
-    vit_method = controls.method_picker("ViT map", vit, "vit_map", order)
+    vit_method = controls.method_picker("ViT map", vit, "vit_map", "rollout")
 with display_column:
     display = controls.display(
         "compare",

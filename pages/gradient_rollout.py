@@ -21,8 +21,9 @@ class_column, vit_column, cnn_column, display_column = st.columns(
     [4, 2, 2, 2], vertical_alignment="bottom"
 )
 with vit_column:
-    order = ("gradient_rollout", "transformer_attribution", "legrad")
-    vit_method = controls.method_picker("ViT map", vit, "class_map", order)
+    vit_method = controls.method_picker(
+        "ViT map", vit, "class_map", "gradient_rollout", class_specific=True
+    )
 with cnn_column:
     cnn_method = controls.method_picker("CNN map", cnn, "cnn_map")
 with display_column:

@@ -52,9 +52,20 @@ def test_the_usual_way_gives_the_same_map() -> None:
     """Otherwise its time would be the time of something else."""
     _, vit = speed.pair()
     view = speed.view_of(vit)
-    usual = speed.usual_gradient_rollout(vit, view)()
-    ours = core.explain(vit, view, "gradient_rollout", speed.TARGET, framing=speed.GIVEN)
-    close(ours.relevance.ravel(), usual.cpu(), 1e-3)
+    for method, usual in (
+        ("rollout", speed.usual_rollout),
+        ("gradient_rollout", speed.usual_gradient_rollout),
+    ):
+        ours = core.explain(vit, view, method, speed.target_of(method), framing=speed.GIVEN)
+        close(ours.relevance.ravel(), usual(vit, view)().cpu(), 1e-3)
+
+
+def test_five_maps_from_one_recording_are_the_five_asked_for_alone() -> None:
+    _, vit = speed.pair()
+    view = speed.view_of(vit)
+    for name, found in zip(speed.FIVE, speed.five_from_one(vit, view), strict=True):
+        alone = core.explain(vit, view, name, speed.target_of(name), framing=speed.GIVEN)
+        close(found.relevance, alone.relevance, 1e-6)
 
 
 def test_the_bare_pass_answers_as_the_recorded_one() -> None:

@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from core.errors import ParameterError, ZeroGradient
 from core.methods.registry import Relevance
-from core.recording.transformer import TransformerRecording
+from core.recording.transformer import ALL, TransformerRecording
 
 Fusion = Literal["mean", "max", "min"]
 Normalization = Literal["rows", "columns", "vit-explain", "none"]
@@ -26,21 +27,20 @@ IF_ZERO = (
     "entry is positive for this class. Lower the discard ratio or choose more layers."
 )
 
-_FUSIONS: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "mean": (torch.sum, torch.add),
-    "max": (torch.amax, torch.maximum),
-    "min": (torch.amin, torch.minimum),
+_FUSIONS: dict[str, Callable[..., Tensor]] = {
+    "mean": torch.mean,
+    "max": torch.amax,
+    "min": torch.amin,
 }
-"""How heads of one tensor are fused, and then those of several."""
 
 
-def fuse(heads: Iterable[Tensor], fusion: Fusion) -> Tensor:
+def fuse(parts: Iterable[Tensor], fusion: Fusion) -> Tensor:
     """Fuse heads into one matrix.
 
     Parameters
     ----------
-    heads
-        Tensors (batch, some heads, query, key), which need not exist at the same time.
+    parts
+        Tensors (batch, heads, some queries, key), which need not exist at the same time.
 
     Returns
     -------
@@ -48,15 +48,8 @@ def fuse(heads: Iterable[Tensor], fusion: Fusion) -> Tensor:
     """
     if fusion not in _FUSIONS:
         raise ParameterError(f"Head fusion {fusion!r} is unknown; choose mean, max or min.")
-    within, between = _FUSIONS[fusion]
-    fused, count = None, 0
-    for part in heads:
-        one = part[:, 0] if part.shape[1] == 1 else within(part, dim=1)
-        fused = one if fused is None else between(fused, one)
-        count += part.shape[1]
-    if fused is None:
-        raise ParameterError("There are no heads to fuse; give at least one.")
-    return fused / count if fusion == "mean" else fused
+    fused = [_FUSIONS[fusion](part, dim=1) for part in parts]
+    return fused[0] if len(fused) == 1 else torch.cat(fused, dim=1)
 
 
 def discard(fused: Tensor, ratio: float, protect_first: bool) -> Tensor:
@@ -104,10 +97,11 @@ def propagate(rows: Tensor, matrix: Tensor, normalization: Normalization) -> Ten
 
     Parameters
     ----------
-    rows : (batch, any, tokens)
-        Rows of the product of all later layers.
-    matrix : (batch, tokens, tokens)
-        Fused attention ``M`` of this layer.
+    rows : (batch, any, queries)
+        Rows of the product of all later layers; beyond the first ``queries`` they are zero.
+    matrix : (batch, queries, tokens)
+        Fused attention ``M`` of this layer: all its rows, or only the first. Normalizations that
+        look at columns want all.
     normalization
         ``"rows"``: by ``M + I`` with rows scaled to sum 1 (Abnar & Zuidema 2020).
         ``"columns"``: by ``M + I`` with columns scaled to sum 1.
@@ -118,15 +112,14 @@ def propagate(rows: Tensor, matrix: Tensor, normalization: Normalization) -> Ten
     -------
     (batch, any, tokens)
     """
-    if normalization == "none":
-        return torch.baddbmm(rows, rows, matrix)
-    if normalization == "columns":
-        return torch.baddbmm(rows, rows, matrix) / (matrix.sum(dim=-2).unsqueeze(1) + 1.0)
-    sums = matrix.sum(dim=-1).unsqueeze(1) + 1.0
     if normalization == "rows":
-        scaled = rows / sums
-        return torch.baddbmm(scaled, scaled, matrix)
-    return torch.baddbmm(rows, rows, matrix) / sums
+        rows = rows / (matrix.sum(dim=-1).unsqueeze(1) + 1.0)
+    residual = functional.pad(rows, (0, matrix.shape[2] - matrix.shape[1]))
+    product = torch.baddbmm(residual, rows, matrix)
+    if normalization in ("columns", "vit-explain"):
+        along = -2 if normalization == "columns" else -1
+        product = product / (matrix.sum(dim=along).unsqueeze(1) + 1.0)
+    return product
 
 
 def chosen_layers(recording: TransformerRecording, layers: Sequence[int] | None) -> list[int]:
@@ -137,20 +130,33 @@ def chosen_layers(recording: TransformerRecording, layers: Sequence[int] | None)
 def roll(
     recording: TransformerRecording,
     layers: Sequence[int] | None,
-    matrix: Callable[[int], Tensor],
+    matrix: Callable[[int, slice], Tensor],
     normalization: Normalization,
+    ratio: float = 0.0,
+    protect_first: bool = True,
 ) -> Relevance:
     """Row of the product over ``layers`` that the classifier reads.
 
     Parameters
     ----------
     matrix
-        Fused matrix (batch, tokens, tokens) of a layer. Only one exists at a time.
+        ``matrix(layer, queries)`` gives rows of a layer's fused matrix, (batch, queries, tokens).
+        Only one layer's exists at a time.
+    ratio, protect_first
+        What is discarded of each matrix; see `discard`.
     """
-    rows = recording.readout_row()
+    readout, rows = recording.model.readout, recording.readout_row()
+    # Where a row needs nothing of the others, the first step takes those that are read alone.
+    alone = normalization in ("rows", "none") and not ratio
+    if alone and not (readout.patches or readout.attended):
+        queries = slice(0, len(readout.prefix))
+    else:
+        queries = ALL
     with torch.no_grad():
         for layer in chosen_layers(recording, layers):
-            rows = propagate(rows, matrix(layer), normalization)
+            fused = discard(matrix(layer, queries), ratio, protect_first)
+            rows = propagate(rows[..., queries], fused, normalization)
+            queries = ALL
     return on_patches(recording, rows[:, 0])
 
 
@@ -169,20 +175,37 @@ def by_maximum(relevance: Relevance) -> Relevance:
 
 
 def attention_gradient(
-    recording: TransformerRecording, layer: int, context_gradients: Mapping[int, Tensor]
+    recording: TransformerRecording,
+    layer: int,
+    context_gradients: Mapping[int, Tensor],
+    queries: slice = ALL,
 ) -> Iterator[Tensor]:
-    """``∂y/∂A = (∂y/∂O) · Vᵀ`` of a layer, a few heads at a time as in `heads` of the recording.
+    """``∂y/∂A = (∂y/∂O) · Vᵀ`` of a layer, some queries at a time as `attention_in_turn` has it.
 
     ``O = A·V`` is what the heads gather; attention itself need not exist for it.
 
     Yields
     ------
-    (batch, some heads, query, key)
+    (batch, heads, some queries, key)
     """
-    contexts = recording.in_turn(context_gradients[layer])
-    values = recording.in_turn(recording.projection(layer, "value"))
-    for context, value in zip(contexts, values, strict=True):
-        yield context @ value.transpose(-2, -1)
+    values = recording.projection(layer, "value").transpose(-2, -1)
+    for context in recording.in_turn(context_gradients[layer][:, :, queries]):
+        yield context @ values
+
+
+def weighted_attention(
+    recording: TransformerRecording,
+    layer: int,
+    context_gradients: Mapping[int, Tensor],
+    queries: slice = ALL,
+) -> Iterator[Tensor]:
+    """``A ⊙ ∂y/∂A`` of a layer, (batch, heads, some queries, key), some queries at a time."""
+    for attention, gradient in zip(
+        recording.attention_in_turn(layer, queries),
+        attention_gradient(recording, layer, context_gradients, queries),
+        strict=True,
+    ):
+        yield attention.mul_(gradient)
 
 
 def refuse_all_zero(gradients: Mapping[int, Tensor]) -> Mapping[int, Tensor]:

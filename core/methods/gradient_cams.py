@@ -52,6 +52,10 @@ def _needs(model: Model, parameters: LayerParameters) -> Needs:
 
 
 Formula = Callable[[Tensor, Tensor], Tensor]
+Remark = Callable[[Tensor, Tensor], tuple[str, ...]]
+
+UNSTABLE = 1e-3
+"""Denominator of a Grad-CAM++ weight (at best 2) below which rounding decides the weight."""
 
 
 def _family(
@@ -64,6 +68,7 @@ def _family(
     *,
     serves: Sequence[Kind] = ("cnn",),
     signed: bool = False,
+    remark: Remark = lambda activations, gradients: (),
 ) -> Callable[[Formula], Formula]:
     """Register a formula of activations and gradients as a method."""
 
@@ -90,9 +95,10 @@ def _family(
                     f"The layer {parameters.layer!r} has no influence on this class (its gradient "
                     "is zero everywhere), so its map would be blank; choose another layer or class."
                 )
+            activations = recording.on_grid(parameters.layer)
             with torch.no_grad():
-                maps = formula(recording.on_grid(parameters.layer), gradients)
-            return Relevance(maps, if_zero=_IF_ZERO)
+                maps, remarks = formula(activations, gradients), remark(activations, gradients)
+            return Relevance(maps, if_zero=_IF_ZERO, remarks=remarks)
 
         return formula
 
@@ -115,6 +121,23 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     return torch.einsum("bk,bkhw->bhw", weights, activations).relu()
 
 
+def _denominators(activations: Tensor, gradients: Tensor) -> Tensor:
+    """``2 + (Σ_xy A) g`` at every place."""
+    return 2 + activations.sum(dim=(2, 3), keepdim=True) * gradients
+
+
+def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
+    """Say of each picture whether a weight that counts hangs on the last digits."""
+    counts = _denominators(activations, gradients).abs().where(gradients > 0, 2.0)
+    return tuple(
+        f"A weight's denominator comes down to {smallest:.0e} of its usual 2 here, so rounding "
+        "decides this map: prefer LayerCAM or a later layer."
+        if smallest < UNSTABLE
+        else ""
+        for smallest in counts.amin(dim=(1, 2, 3)).tolist()
+    )
+
+
 @_family(
     "grad_cam_plus_plus",
     "Grad-CAM++",
@@ -124,6 +147,7 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     "Where activations have both signs, as before an activation function, a weight's denominator "
     "can come close to zero and a few channels then outweigh all others.",
     "Chattopadhay et al. 2018, arXiv 1710.11063",
+    remark=_instability,
 )
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """``α = g² / (2g² + (Σ_xy A) g³)``, ``w_k = Σ_xy α · ReLU(g)``; α is 0 where g is.
@@ -131,7 +155,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     Computed as ``α = 1 / (2 + (Σ_xy A) g)``: the powers of a small gradient would lose what is
     left of single precision where the sum is close to −2.
     """
-    denominator = 2 + activations.sum(dim=(2, 3), keepdim=True) * gradients
+    denominator = _denominators(activations, gradients)
     usable = (denominator != 0) & (gradients != 0)
     alpha = torch.where(usable, 1 / torch.where(usable, denominator, 1.0), 0.0)
     weights = (alpha * gradients.relu()).sum(dim=(2, 3))

@@ -80,16 +80,17 @@ def gradient_rollout(
     gradients = flow.refuse_all_zero(recording.context_gradients(layers, targets))
     protect = not published and model.reads_class_token
 
-    def matrix(layer: int) -> Tensor:
-        if published:
-            weights = _score_gradients(recording, model.depth - 1 - layer, gradients)
-        else:
-            weights = flow.attention_gradient(recording, layer, gradients)
-        weighted = map(torch.mul, recording.heads(layer), weights)
-        return flow.discard(flow.fuse(weighted, "mean").relu(), parameters.discard, protect)
+    def matrix(layer: int, queries: slice) -> Tensor:
+        if not published:
+            weighted = flow.weighted_attention(recording, layer, gradients, queries)
+            return flow.fuse(weighted, "mean").relu_()
+        scores = _score_gradients(recording, model.depth - 1 - layer, gradients)
+        return flow.fuse(map(torch.mul, recording.attention_in_turn(layer), scores), "mean").relu_()
 
     normalization: flow.Normalization = "vit-explain" if published else "rows"
-    rolled = flow.roll(recording, parameters.layers, matrix, normalization)
+    rolled = flow.roll(
+        recording, parameters.layers, matrix, normalization, parameters.discard, protect
+    )
     return flow.by_maximum(rolled) if published else rolled
 
 
@@ -98,7 +99,9 @@ def _score_gradients(
 ) -> Iterator[Tensor]:
     """Gradient with respect to the scores *before* the softmax: ``A ⊙ (dA − Σ_j A·dA)``."""
     pairs = zip(
-        recording.heads(layer), flow.attention_gradient(recording, layer, gradients), strict=True
+        recording.attention_in_turn(layer),
+        flow.attention_gradient(recording, layer, gradients),
+        strict=True,
     )
     for attention, gradient in pairs:
         yield attention * (gradient - (attention * gradient).sum(dim=-1, keepdim=True))

@@ -59,7 +59,7 @@ def legrad(
     received = []
     with torch.no_grad():
         for layer in flow.chosen_layers(recording, parameters.layers):
-            positive = map(torch.relu, flow.attention_gradient(recording, layer, gradients))
+            positive = map(torch.relu_, flow.attention_gradient(recording, layer, gradients))
             received.append(flow.fuse(positive, "mean").mean(dim=1))
     return flow.on_patches(
         recording,

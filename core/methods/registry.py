@@ -7,7 +7,6 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch import Tensor
@@ -32,11 +31,15 @@ class Relevance:
         (batch,), share of the method's total mass that fell on prefix tokens, in [0, 1].
     if_zero : str
         Why a map may rightly be all zero, in one sentence.
+    remarks : tuple of str
+        What must be known to read the very map of each picture, one sentence or none for each;
+        empty where there is nothing to say of any.
     """
 
     maps: Tensor
     prefix_mass: Tensor | None = None
     if_zero: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 Run = Callable[[Any, Sequence[int], Any], Relevance]
@@ -150,9 +153,12 @@ def method(
 @cache
 def all_methods() -> dict[str, Method]:
     """Every method by name, in the order in which they are offered."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"{__package__}.{module.name}")
-    return dict(sorted(_registry.items(), key=lambda item: (item[1].order, item[0])))
+    package = importlib.import_module(str(__package__))
+    files = {f"{package.__name__}.{file.name}" for file in pkgutil.iter_modules(package.__path__)}
+    for name in sorted(files):
+        importlib.import_module(name)
+    found = [entry for entry in _registry.values() if entry.run.__module__ in files]
+    return {entry.name: entry for entry in sorted(found, key=lambda m: (m.order, m.name))}
 
 
 def find_method(name: str) -> Method:

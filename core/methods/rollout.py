@@ -77,9 +77,11 @@ def rollout(
     protect = published or recording.model.reads_class_token
     fusion = cast(flow.Fusion, parameters.fusion)
 
-    def matrix(layer: int) -> Tensor:
-        fused = flow.fuse(recording.heads(layer), fusion)
-        return flow.discard(fused, parameters.discard, protect)
+    def matrix(layer: int, queries: slice) -> Tensor:
+        return flow.fuse(recording.attention_in_turn(layer, queries), fusion)
 
-    rolled = flow.roll(recording, parameters.layers, matrix, NORMALIZATION[parameters.definition])
+    normalization = NORMALIZATION[parameters.definition]
+    rolled = flow.roll(
+        recording, parameters.layers, matrix, normalization, parameters.discard, protect
+    )
     return flow.by_maximum(rolled) if published else rolled

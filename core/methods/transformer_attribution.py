@@ -51,9 +51,8 @@ def transformer_attribution(
     layers = flow.chosen_layers(recording, parameters.layers)
     gradients = flow.refuse_all_zero(recording.context_gradients(layers, targets))
 
-    def matrix(layer: int) -> Tensor:
-        weights = flow.attention_gradient(recording, layer, gradients)
-        weighted = map(torch.mul, recording.heads(layer), weights)
-        return flow.fuse(map(torch.relu, weighted), "mean")
+    def matrix(layer: int, queries: slice) -> Tensor:
+        weighted = flow.weighted_attention(recording, layer, gradients, queries)
+        return flow.fuse(map(torch.relu_, weighted), "mean")
 
     return flow.roll(recording, parameters.layers, matrix, "none")

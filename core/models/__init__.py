@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import torch
-from torch import nn
 
 from core.errors import ModelError, UnsupportedModel, WeightsError
 from core.models.base import Model, VisionTransformer
@@ -70,37 +69,33 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
         No family knows its build, or what one rebuilds is not what the network computes.
     """
     module = loaded.module
-    for family in FAMILIES:
-        kind = "vit" if issubclass(family, VisionTransformer) else "cnn"
-        if not family.accepts(module):
-            continue
-        if kind != spec.family:
-            if kind == "cnn":
-                continue  # nearly every transformer holds a convolution somewhere
-            raise WeightsError(
-                f"{spec.title} ({type(module).__name__}) is a vision transformer, but its entry "
-                f"says {spec.family}; correct the entry's family or its architecture."
-            )
-        try:
-            model = family(spec, module, loaded.labels, loaded.preprocessing, loaded.digest)
-            if isinstance(model, VisionTransformer):
-                model.verify()
-        except ModelError as error:
-            raise _refusal(spec, module, str(error)) from error
-        except Exception as error:  # a build that no family foresaw fails in its own way
-            logger.debug("cannot look inside %s", spec.id, exc_info=True)
-            raise _refusal(spec, module) from error
-        return model
-    raise _refusal(spec, module)
-
-
-def _refusal(spec: ModelSpec, module: nn.Module, message: str = "") -> UnsupportedModel:
-    """Say what the architecture has that cannot be shown, or else what went wrong."""
-    has = peculiarity(module) if spec.family == "vit" else ""
-    if message and not has:
-        return UnsupportedModel(message)
-    what = f"it has {has}" if has else "nothing here knows how it is built"
-    return UnsupportedModel(
-        f"{spec.title} ({type(module).__name__}) cannot be shown: {what}; choose a plain vision "
-        "transformer or a convolutional network."
+    family = next((family for family in FAMILIES if family.accepts(module)), None)
+    kind = "vit" if family is not None and issubclass(family, VisionTransformer) else "cnn"
+    known = peculiarity(module) if spec.family == "vit" else ""
+    named = f"{spec.title} ({type(module).__name__})"
+    if kind == "vit" and spec.family == "cnn":
+        raise WeightsError(
+            f"{named} is a vision transformer, but its entry says cnn; correct the entry's family "
+            "or its architecture."
+        )
+    refusal = UnsupportedModel(
+        f"{named} cannot be shown: it {known or 'is built in an unknown way'}; choose a plain "
+        "vision transformer or a convolutional network."
     )
+    if family is None or (known and kind == "cnn"):
+        raise refusal
+    try:
+        model = family(spec, module, loaded.labels, loaded.preprocessing, loaded.digest)
+        if isinstance(model, VisionTransformer):
+            model.verify()
+    except Exception as error:  # a build that no family foresaw fails in its own way
+        logger.debug("cannot look inside %s", spec.id, exc_info=True)
+        if isinstance(error, ModelError) and kind == spec.family and not known:
+            raise
+        raise refusal from error
+    if kind != spec.family:
+        raise WeightsError(
+            f"{named} is read as a cnn, but its entry says vit; correct the entry's family or its "
+            "architecture."
+        )
+    return model

@@ -310,6 +310,10 @@ class Readout:
 
 
 CLASS_TOKEN = Readout(prefix=(1.0,), text="the class token")
+BOTH_TOKENS = Readout(
+    prefix=(0.5, 0.5),
+    text="the class and the distillation token, half each, as its two heads are averaged",
+)
 MEAN_OF_PATCHES = Readout(patches=1.0, text="the mean of the patches")
 
 
@@ -373,7 +377,8 @@ class VisionTransformer(Model):
         taps.append(Tap(HEAD_INPUT, TOKENS, self.width, "tokens that the pooling reads"))
         self.taps = {tap.name: tap for tap in taps}
         parts = ("query", "key", "value")
-        self.usual_taps = tuple(t.name for t in taps if t.name.endswith(parts))
+        usual = [t.name for t in taps if t.name.endswith(parts)]
+        self.usual_taps = (*usual, HEAD_INPUT) if self.readout.attended else tuple(usual)
 
     @property
     def multiple(self) -> int:  # type: ignore[override]
@@ -454,14 +459,15 @@ class VisionTransformer(Model):
     # -- proof at opening --------------------------------------------------------------------
 
     def verify(self) -> None:
-        """Compare the attention that is rebuilt with the one that the network uses.
+        """Compare what is rebuilt with what the network does, in one small pass.
 
-        One small pass; in every block ``softmax(q·kᵀ)·v`` must be what enters the projection.
+        In every block ``softmax(q·kᵀ)·v`` must be what enters the projection, and the classifier
+        must read the tokens that `readout` names, and no others.
 
         Raises
         ------
         UnsupportedModel
-            It is not, so no map of this network would be true.
+            It is not so, and no map of this network would be true.
         """
         side = self.preprocessing.size
         size = (2 * self.patch, 3 * self.patch) if self.flexible else (side, side)
@@ -471,15 +477,17 @@ class VisionTransformer(Model):
         noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
         names = [block_tap(i, part) for i in range(self.depth) for part in parts]
         contexts = [block_tap(i, "context") for i in range(self.depth)]
-        recorder = probes.Recorder({*self.probes_for([*names, HEAD_INPUT]), *contexts})
-        with torch.no_grad(), probes.recording(recorder):
-            self.score(noise.to(self.device))
+        kept = {*self.probes_for([*names, HEAD_INPUT]), *contexts}
+        recorder = probes.Recorder(kept, leaf=HEAD_INPUT)
+        with torch.enable_grad(), probes.recording(recorder):
+            answers = self.score(noise.to(self.device))
+        self._verify_readout(recorder.tensors[HEAD_INPUT], answers)
         with torch.no_grad():
             for layer in range(self.depth):
                 q, k, v = (self.read(recorder.tensors, block_tap(layer, p)) for p in parts)
-                if q.shape[2] != tokens:
+                if q.shape[::2] != (1, tokens):
                     self._refuse(
-                        f"its blocks hold {q.shape[2]} tokens where {self.prefix} and "
+                        f"its blocks hold {len(q)} × {q.shape[2]} tokens where {self.prefix} and "
                         f"{rows} × {cols} patches were expected"
                     )
                 rebuilt = self.project(softmax_attention(q, k, self.scale) @ v, layer)
@@ -491,6 +499,32 @@ class VisionTransformer(Model):
                         f"the attention of block {layer} is not the softmax of its queries and "
                         "keys alone (a bias, a window, a gate or a rotation takes part)"
                     )
+
+    def _verify_readout(self, tokens: Tensor, answers: Tensor) -> None:
+        """Compare `readout` with the tokens that the answers have a gradient at."""
+        if self.classes and answers.shape != (1, self.classes):
+            self._refuse(
+                f"it answers with {tuple(answers.shape[1:])} where {self.classes} classes were "
+                "expected"
+            )
+        (gradient,) = torch.autograd.grad(answers.square().sum(), tokens)
+        size = gradient[0].abs().amax(dim=-1)
+        read = size > 1e-6 * size.max()
+        if not read.any():
+            return  # a head of zeros reads nothing yet
+        readout, named = self.readout, torch.zeros_like(read)
+        if readout.attended:
+            with torch.no_grad():
+                named = self.pooling_attention(tokens)[0] > 0
+        else:
+            named[: len(readout.prefix)] = torch.tensor(readout.prefix, device=read.device) > 0
+            named[self.prefix :] = readout.patches > 0
+        patches = gradient[0, self.prefix :]
+        equal = torch.allclose(
+            patches, patches[:1], rtol=1e-3, atol=1e-3 * float(gradient.abs().max())
+        )
+        if not torch.equal(read, named) or (readout.patches and not equal):
+            self._refuse(f"its classifier reads something else than {readout.text}")
 
     def _refuse(self, reason: str) -> NoReturn:
         raise UnsupportedModel(
@@ -507,7 +541,9 @@ def softmax_attention(query: Tensor, key: Tensor, scale: float) -> Tensor:
         beta=0,
         alpha=scale,
     )
-    return scores.softmax(dim=-1).reshape(*query.shape[:3], key.shape[2])
+    # In place where no graph wants the scores: fresh memory costs more than the softmax itself.
+    weights = torch.softmax(scores, dim=-1, out=None if scores.requires_grad else scores)
+    return weights.reshape(*query.shape[:3], key.shape[2])
 
 
 def shared_view(

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from core import probes
-from core.errors import UnsupportedModel
+from core.errors import ImageError, UnsupportedModel
 from core.models.base import Model, Preprocessing
 from core.models.spec import ModelSpec
 from core.models.taps import HEAD_INPUT, MAP, Layer, Tap
 
 _POOLING = ("avgpool", "global_pool", "head.global_pool", "avg_pool", "head.avg_pool")
-_CONTAINERS = ("features", "trunk_output")
+_CONTAINERS = ("features", "trunk_output", "stages")
 
 Shape = tuple[int, ...]
 
@@ -30,7 +34,7 @@ def _submodule(module: nn.Module, path: str) -> nn.Module | None:
 
 
 class ConvNet(Model):
-    """A convolutional classifier.
+    """A network whose stages return maps, with a classifier at its end.
 
     Its stages are the modules that the library itself names as such (timm's ``feature_info``,
     torchvision's ``features``, ``layer1`` …), as far as they return maps laid out as
@@ -49,90 +53,131 @@ class ConvNet(Model):
         self._lock = threading.Lock()
         self._twin = _without_weights(self.module)
         self._shapes: dict[tuple[int, int], dict[str, Shape]] = {}
-        pooling = self._pooling(self.module)
-        paths = [(f"stage.{i}", path) for i, path in enumerate(_stages(self.module))]
-        for tree in (self._twin, self.module):
-            for name, path in paths:
-                probes.probe_output(tree.get_submodule(path), name)
-            probes.probe_input(tree.get_submodule(pooling), HEAD_INPUT)
-        fitting = self._fitting([*(name for name, _ in paths), HEAD_INPUT])
-        if not fitting or (paths and fitting.keys() <= {HEAD_INPUT}):
+        self._takes_any_size = True
+        candidates = tuple(_candidates(self.module))
+        for path in {path for paths in candidates for path in paths}:
+            probes.probe_output(self._twin.get_submodule(path), path)
+        if pooling := _pooling(self.module):
+            probes.probe_input(self._twin.get_submodule(pooling), HEAD_INPUT)
+        fitting = self._fitting()
+        paths = next((paths for paths in candidates if fitting.keys() & set(paths)), ())
+        if not any(fitting[path] for path in paths if path in fitting):
             raise UnsupportedModel(
-                f"{spec.title} cannot be shown as a convolutional network: none of its stages "
-                "returns maps of (channels, rows, columns) with at least 2 × 2 places; choose "
+                f"{spec.title} cannot be shown as a convolutional network: no stage was found "
+                "that returns maps of (channels, rows, columns) with at least 2 × 2 places; choose "
                 "another model."
             )
+        named = {f"stage.{i}": path for i, path in enumerate(paths) if fitting.get(path)}
+        channels = {name: fitting[path] for name, path in named.items()}
+        for name, path in named.items():
+            probes.probe_output(self.module.get_submodule(path), name)
+        self._paths = named | {HEAD_INPUT: HEAD_INPUT}
+        if fitting.get(HEAD_INPUT):
+            channels[HEAD_INPUT] = fitting[HEAD_INPUT]
+            probes.probe_input(self.module.get_submodule(pooling), HEAD_INPUT)
+        elif not pooling:  # a plain function pools, maybe what the last stage returns
+            last, path = list(named.items())[-1]
+            self._paths[HEAD_INPUT], channels[HEAD_INPUT] = path, channels[last]
+            probes.probe_output(self.module.get_submodule(path), HEAD_INPUT)
         self.taps = {
             name: Tap(
                 name,
                 MAP,
-                channels,
+                count,
                 "what enters the pooling" if name == HEAD_INPUT else "output of a stage",
             )
-            for name, channels in fitting.items()
+            for name, count in channels.items()
         }
+        if not pooling and self.linear_head is None:
+            del self.taps[HEAD_INPUT]
         last = list(self.taps)[-1]
         self.usual_taps = (last,)
         self.cheap_gradients = frozenset({last} & {HEAD_INPUT})
         self.layers = tuple(
-            Layer(name, fitting[name], partial(self.grid_of, name), path)
-            for name, path in paths
-            if name in fitting
+            Layer(name, channels[name], partial(self.grid_of, name), path)
+            for name, path in named.items()
         )
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
-        has_pool = any(_submodule(module, path) is not None for path in _POOLING)
-        return has_pool and any(isinstance(part, nn.Conv2d) for part in module.modules())
+        return any(isinstance(part, nn.Conv2d) for part in module.modules())
 
-    @staticmethod
-    def _pooling(module: nn.Module) -> str:
-        return next(path for path in _POOLING if _submodule(module, path) is not None)
+    def score(self, pixels: Tensor) -> Tensor:
+        return _logits(self.module(pixels))
 
     # -- shapes, found by trying --------------------------------------------------------------
 
-    def _fitting(self, names: Collection[str]) -> dict[str, int]:
-        """Channels of every tap that is laid out as a map, at the size of evaluation.
+    def _fitting(self) -> dict[str, int]:
+        """Channels at every probe of the twin that saw a tensor; 0 where that is no usable map.
 
-        Of two inputs that differ in width, only the last axis may differ: a tap whose channels
-        stand elsewhere, or that is no map at all, is left out.
+        Of two inputs that differ in width, only the last axis may differ: where the channels stand
+        elsewhere, or nothing is laid out over the picture, that is no map.
         """
         side = self.preprocessing.size
-        square = self._shapes_at((side, side))
         try:
-            wide = self._shapes_at((side, 2 * side))
-        except UnsupportedModel:  # takes its own size only: a square input must give a square
+            square = self._shapes_at((side, side))
+        except ImageError as error:
+            raise UnsupportedModel(
+                f"{self.spec.title} cannot be shown: its stages cannot be found, as it fails at "
+                f"its own {side} × {side} pixels; choose another model."
+            ) from error
+        # One width that hardly any stride divides, then one that all do.
+        for width in (2 * side + 1, 2 * side):
+            try:
+                wide = self._shapes_at((side, width))
+            except ImageError:
+                self._takes_any_size = False
+            else:
+                break
+        else:  # takes its own size only: a square input must give a square
             wide = {name: (*shape[:-1], 2 * shape[-1]) for name, shape in square.items() if shape}
         fitting = {}
-        for name in names:
-            first, second = square.get(name, ()), wide.get(name, ())
-            if len(first) != 4 or len(second) != 4 or first[:3] != second[:3]:
-                continue
-            _, channels, rows, cols = first
-            if rows == cols and 2 <= rows <= side and second[3] > cols:
-                fitting[name] = channels
+        for name, first in square.items():
+            second = wide.get(name, ())
+            rows, cols = first[2:] if len(first) == 4 else (0, 0)
+            is_map = len(second) == 4 and first[:3] == second[:3] and second[3] > cols
+            fitting[name] = first[1] if is_map and rows == cols and 2 <= rows <= side else 0
         return fitting
 
     def _shapes_at(self, size: tuple[int, int]) -> dict[str, Shape]:
-        """Shape at every probe for an input of (height, width) pixels, computed without values."""
+        """Shape at every probe of the twin for an input of (height, width) pixels.
+
+        Computed without values. A tensor that is changed in place later on has none: what a probe
+        has seen of it is lost.
+
+        Raises
+        ------
+        ImageError
+            The network cannot take such an input.
+        """
         with self._lock:
             if size not in self._shapes:
-                stages = [f"stage.{i}" for i in range(len(_stages(self.module)))]
-                recorder = probes.Recorder([*stages, HEAD_INPUT])
+                watch = _Watch()
                 try:
-                    with torch.no_grad(), probes.recording(recorder):
-                        self._twin(torch.empty(1, 3, *size, device="meta"))
+                    with torch.no_grad(), probes.recording(watch), _ShapesOnly():
+                        output = self._twin(torch.empty(1, 3, *size, device="meta"))
                 except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
-                    raise UnsupportedModel(
-                        f"{self.spec.title} cannot take {size[0]} × {size[1]} pixels; choose "
-                        "another size."
+                    raise ImageError(
+                        f"{self.spec.title} cannot take {size[1]} × {size[0]} pixels; choose "
+                        "another fit or size."
                     ) from error
-                self._shapes[size] = {n: tuple(t.shape) for n, t in recorder.tensors.items()}
+                answers = tuple(_logits(output).shape)
+                if self.classes and answers != (1, self.classes):
+                    raise UnsupportedModel(
+                        f"{self.spec.title} answers with {answers[1:]} where "
+                        f"{self.classes} classes were expected; correct the labels of its entry."
+                    )
+                self._shapes[size] = watch.shapes()
             return self._shapes[size]
+
+    def check_shape(self, view: Image.Image) -> None:
+        super().check_shape(view)
+        if not self._takes_any_size:
+            self._shapes_at((view.height, view.width))
 
     def grid_of(self, tap: str, size: tuple[int, int]) -> tuple[int, int]:
         self.tap(tap)
-        rows, cols = self._shapes_at(size)[tap][2:]
+        rows, cols = self._shapes_at(size)[self._paths[tap]][2:]
         return rows, cols
 
     def on_grid(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> Tensor:
@@ -163,23 +208,100 @@ class ConvNet(Model):
             logits = self.score(noise.to(self.device))
             pooled = recorder.tensors[HEAD_INPUT].mean(dim=(2, 3))
             for weight, bias in _linear_layers(self.module, pooled.shape[1], self.classes):
-                found = nn.functional.linear(pooled, weight, bias)
-                if torch.allclose(found, logits, rtol=1e-3, atol=1e-3):
+                found = functional.linear(pooled, weight, bias)
+                scale = float(logits.abs().max())
+                if torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * scale):
                     return weight
         return None
 
 
-def _stages(module: nn.Module) -> tuple[str, ...]:
-    """Paths of the modules whose outputs are the stages, as the library itself has them."""
-    info = getattr(module, "feature_info", None)  # timm
-    if info is not None:
-        named = [str(entry["module"]) for entry in info]
-        return tuple(name for name in named if name and _submodule(module, name) is not None)
-    for container in _CONTAINERS:
-        part = _submodule(module, container)
-        if part is not None:
-            return tuple(f"{container}.{name}" for name, _ in part.named_children())
-    return tuple(name for name, _ in module.named_children() if name.startswith("layer"))
+class _ShapesOnly(TorchFunctionMode):
+    """Whatever gives each value for itself gives an empty tensor of the same shape.
+
+    On the meta device PyTorch follows these calls through Python, at many times their price.
+    """
+
+    SAME_SHAPE = frozenset(
+        {
+            functional.batch_norm,
+            functional.elu,
+            functional.gelu,
+            functional.group_norm,
+            functional.hardsigmoid,
+            functional.hardswish,
+            functional.hardtanh,
+            functional.layer_norm,
+            functional.leaky_relu,
+            functional.mish,
+            functional.relu,
+            functional.relu6,
+            functional.silu,
+        }
+    )
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in self.SAME_SHAPE:
+            return func(*args, **kwargs)
+        tensor: Tensor = args[0] if args else kwargs["input"]
+        return tensor.zero_() if kwargs.get("inplace") else torch.empty_like(tensor)
+
+
+class _Watch(probes.Recorder):
+    """Notes shapes at the probes, and what is changed in place after it was seen."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self._seen: dict[str, tuple[Tensor, int]] = {}
+
+    def see(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
+        if isinstance(tensor, Tensor):
+            self._seen[name] = (tensor, tensor._version)
+        return tensor
+
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every tensor seen; empty where it was changed afterwards."""
+        return {
+            name: tuple(tensor.shape) if tensor._version == version else ()
+            for name, (tensor, version) in self._seen.items()
+        }
+
+
+def _logits(output: Any) -> Tensor:
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return logits
+
+
+def _pooling(module: nn.Module) -> str:
+    """Path of the module that pools over positions; empty if a plain function does."""
+    prefix = str(getattr(module, "base_model_prefix", ""))  # transformers
+    paths = (*_POOLING, f"{prefix}.pooler") if prefix else _POOLING
+    return next((path for path in paths if _submodule(module, path) is not None), "")
+
+
+def _candidates(module: nn.Module) -> Iterator[tuple[str, ...]]:
+    """Paths of modules whose outputs may be the stages; what the library itself names comes first.
+
+    The first of which any returns a tensor counts.
+    """
+    named = [str(entry["module"]) for entry in getattr(module, "feature_info", None) or ()]  # timm
+    yield tuple(path for path in named if path and _submodule(module, path) is not None)
+    for container, part in module.named_modules():
+        if container.rpartition(".")[2] in _CONTAINERS:
+            yield tuple(f"{container}.{name}" for name, _ in part.named_children())
+    children = dict(module.named_children())
+    yield tuple(name for name in children if name.startswith("layer"))
+    listed = (
+        [f"{name}.{i}" for i in range(len(part))] if isinstance(part, nn.ModuleList) else [name]
+        for name, part in children.items()
+    )
+    yield tuple(path for paths in listed for path in paths)
 
 
 def _linear_layers(

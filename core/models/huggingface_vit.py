@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from core import probes
-from core.errors import UnsupportedModel
 from core.models.base import (
+    BOTH_TOKENS,
     CLASS_TOKEN,
     MEAN_OF_PATCHES,
     Preprocessing,
@@ -20,7 +20,7 @@ from core.models.base import (
 from core.models.spec import ModelSpec
 from core.models.taps import HEAD_INPUT, block_tap
 
-_BOTH = Readout(
+_CLASS_BESIDE_MEAN = Readout(
     prefix=(0.5,),
     patches=0.5,
     text="the class token and the mean of the patches, half each, which lie side by side before "
@@ -36,6 +36,17 @@ def _blocks(module: nn.Module) -> tuple[str, list[nn.Module]]:
             if attention is not None and hasattr(attention, "q_proj"):
                 return path, list(part)
     return "", []
+
+
+def _classifiers(module: nn.Module) -> list[nn.Linear]:
+    """Its linear classifiers: one, or DeiT's two, whose answers are averaged."""
+    names = (
+        ("classifier",)
+        if hasattr(module, "classifier")
+        else ("cls_classifier", "distillation_classifier")
+    )
+    found = [getattr(module, name, None) for name in names]
+    return [part for part in found if isinstance(part, nn.Linear)]
 
 
 class HuggingFaceVit(VisionTransformer):
@@ -65,9 +76,8 @@ class HuggingFaceVit(VisionTransformer):
         self._must_be_told = "interpolate_pos_encoding" in parameters
         self._backbone: nn.Module = getattr(module, str(module.base_model_prefix))
         norm = getattr(self._backbone, "layernorm", None)
-        if not isinstance(norm, nn.Module) or not isinstance(
-            getattr(module, "classifier", None), nn.Linear
-        ):
+        self._classifiers = _classifiers(module)
+        if not isinstance(norm, nn.Module) or not self._classifiers:
             self._refuse("it has no final norm followed by one linear classifier")
         probes.probe_output(norm, HEAD_INPUT)
         for i, block in enumerate(self.blocks):
@@ -99,21 +109,30 @@ class HuggingFaceVit(VisionTransformer):
         if prefix < 0:
             self._refuse(f"its last norm gets {tokens.shape[1]} tokens of 2 × 3 patches")
         first, mean = tokens[:, 0], tokens[:, prefix:].mean(dim=1)
-        candidates = (
-            (CLASS_TOKEN, first),
-            (MEAN_OF_PATCHES, mean),
-            (_BOTH, torch.cat([first, mean], dim=-1)),
+        candidates: list[tuple[Readout, tuple[Tensor, ...]]] = [
+            (CLASS_TOKEN, (first,)),
+            (MEAN_OF_PATCHES, (mean,)),
+            (_CLASS_BESIDE_MEAN, (torch.cat([first, mean], dim=-1),)),
+            (BOTH_TOKENS, (first, tokens[:, 1])),
+        ]
+        scale = float(logits.abs().max())
+        for readout, features in candidates:
+            if prefix >= len(readout.prefix) and self._fits(features):
+                found = self._classified(features)
+                if torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * scale):
+                    return prefix, readout
+        return self._refuse(
+            "its classifier is no linear layer on the class token or on the mean of the patches"
         )
-        classifier: nn.Linear = self.module.classifier  # type: ignore[assignment]
-        for readout, features in candidates[0 if prefix else 1 :]:
-            if features.shape[-1] == classifier.in_features and torch.allclose(
-                classifier(features), logits, rtol=1e-3, atol=1e-4
-            ):
-                return prefix, readout
-        raise UnsupportedModel(
-            f"{self.spec.title} cannot be shown: its classifier reads neither the class token nor "
-            "the mean of the patches; choose a plain vision transformer."
-        )
+
+    def _fits(self, features: Sequence[Tensor]) -> bool:
+        widths = [classifier.in_features for classifier in self._classifiers]
+        return widths == [feature.shape[-1] for feature in features]
+
+    def _classified(self, features: Sequence[Tensor]) -> Tensor:
+        """Mean over the classifiers, each applied to its own features."""
+        pairs = zip(self._classifiers, features, strict=True)
+        return torch.stack([classifier(feature) for classifier, feature in pairs]).mean(dim=0)
 
     def score(self, pixels: Tensor) -> Tensor:
         # DINOv2 always interpolates its position embedding; ViT wants to be told.
@@ -134,9 +153,6 @@ class HuggingFaceVit(VisionTransformer):
 
     def head_readout(self, tokens: Tensor) -> Tensor:
         normed = self._backbone.layernorm(tokens)  # type: ignore[operator]
-        classifier: nn.Linear = self.module.classifier  # type: ignore[assignment]
-        if classifier.in_features == 2 * self.width:
-            # This head reads the class token beside the mean patch; here one vector is both.
-            normed = torch.cat([normed, normed], dim=-1)
-        logits: Tensor = classifier(normed)
-        return logits
+        # Of equal tokens, class, distillation and mean are one vector, also side by side.
+        repeats = [classifier.in_features // self.width for classifier in self._classifiers]
+        return self._classified([torch.cat([normed] * count, dim=-1) for count in repeats])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ class RotaryVit(TimmTransformer):
 
     Only patches are rotated, by the library's own function. Queries, keys and values are projected
     again from what enters the attention, since some of these networks add their biases inside a
-    function call where no probe can be.
+    function call where no probe can be. Where several queries share a key and a value, each head
+    is given its own copy.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class RotaryVit(TimmTransformer):
         digest: str = "",
     ) -> None:
         super().__init__(spec, module, labels, preprocessing, digest)
+        self._embedding = lru_cache(maxsize=8)(self._embedded)
         for i, attention in enumerate(self.attentions):
             probes.probe_input(attention, f"block.{i}.normed")
         probes.probe_output(module.get_submodule("patch_embed"), "patches")
@@ -42,8 +45,9 @@ class RotaryVit(TimmTransformer):
             return False
         from timm.models import eva
 
+        known = (eva.EvaAttention, eva.AttentionRope)
         return isinstance(module, eva.Eva) and all(
-            type(getattr(block, "attn", None)) is eva.EvaAttention for block in module.blocks
+            type(getattr(block, "attn", None)) in known for block in module.blocks
         )
 
     def probes_for(self, taps: Collection[str]) -> frozenset[str]:
@@ -64,11 +68,14 @@ class RotaryVit(TimmTransformer):
             return tensors[tap]
         layer = int(block.rpartition(".")[2])
         attention = self.attentions[layer]
-        heads = self.split_heads(_projected(attention, tensors[f"{block}.normed"], part))
-        if part == "value":
+        joint = _projected(attention, tensors[f"{block}.normed"], part)
+        heads = joint.reshape(*joint.shape[:2], -1, self.head_width).transpose(1, 2)
+        if part != "value":
+            norm = attention.q_norm if part == "query" else attention.k_norm
+            heads = self._rotated(norm(heads), layer, tensors["patches"])
+        if heads.shape[1] == self.heads:
             return heads
-        norm = attention.q_norm if part == "query" else attention.k_norm
-        return self._rotated(norm(heads), layer, tensors["patches"])
+        return heads.repeat_interleave(self.heads // heads.shape[1], dim=1)  # shared by queries
 
     def read_gradient(self, gradient: Tensor, tap: str) -> Tensor:
         return self.split_heads(gradient) if tap.endswith(".context") else gradient
@@ -79,17 +86,20 @@ class RotaryVit(TimmTransformer):
         rope: Any = self.module.rope
         if rope is None:
             return heads
-        if self.flexible:
-            embedding = rope.get_embed(shape=tuple(patches.shape[1:3]))
-        elif hasattr(rope, "feat_shape"):
-            embedding = rope.get_embed()
-        else:
-            embedding = rope.get_embed(shape=self.module.get_submodule("patch_embed").grid_size)
+        embedding = self._embedding(tuple(patches.shape[1:3]) if self.flexible else None)
         if getattr(self.module, "rope_mixed", False):
             embedding = embedding[layer]
         half = bool(getattr(self.attentions[layer], "rotate_half", False))
         rotated = apply_rot_embed_cat(heads[:, :, self.prefix :], embedding, half=half)
         return torch.cat([heads[:, :, : self.prefix], rotated], dim=2).type_as(heads)
+
+    def _embedded(self, grid: tuple[int, int] | None) -> Any:
+        """Sines and cosines of a grid of patches; ``None`` for the model's only one."""
+        rope: Any = self.module.rope
+        if grid is None and not hasattr(rope, "feat_shape"):
+            grid = self.module.get_submodule("patch_embed").grid_size  # type: ignore[assignment]
+        embedding: Any = rope.get_embed() if grid is None else rope.get_embed(shape=grid)
+        return embedding
 
 
 def _projected(attention: Any, tokens: Tensor, part: str) -> Tensor:
@@ -99,7 +109,7 @@ def _projected(attention: Any, tokens: Tensor, part: str) -> Tensor:
         projected: Tensor = separate(tokens)
         return projected
     weight, bias = attention.qkv.weight, attention.qkv.bias
-    if attention.q_bias is not None:
+    if getattr(attention, "q_bias", None) is not None:
         bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
     width = len(weight) // 3
     start = ("query", "key", "value").index(part) * width

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from core.errors import ModelError, WeightsError
 from core.labels import read_labels
@@ -121,40 +123,113 @@ def _timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
     return module
 
 
+_FILLING = frozenset(
+    {
+        "add_",
+        "clamp_",
+        "constant_",
+        "copy_",
+        "div_",
+        "erfinv_",
+        "fill_",
+        "kaiming_normal_",
+        "kaiming_uniform_",
+        "mul_",
+        "normal_",
+        "ones_",
+        "trunc_normal_",
+        "uniform_",
+        "xavier_normal_",
+        "xavier_uniform_",
+        "zero_",
+        "zeros_",
+    }
+)
+"""Names of functions that fill a tensor in place."""
+
+
+class _WithoutMemory(TorchFunctionMode):
+    """New, empty tensors get no memory, and what would fill them does nothing."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.empty and options.get("device") is None:
+            options["device"] = "meta"
+        elif getattr(func, "__name__", "") in _FILLING:
+            target = args[0] if args else options.get("tensor")
+            if isinstance(target, Tensor) and target.is_meta:
+                return target
+        return func(*args, **options)
+
+
 def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A network of timm with these weights, as float32.
 
     Built without memory first: timm draws random numbers for every weight, which takes longer than
     reading the file.
     """
-    state = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-    with torch.device("meta"):
-        module = _timm_module(spec, num_classes=classes)
-    module.load_state_dict(state, assign=True)
-    if any(t.is_meta for t in (*module.parameters(), *module.buffers())):
-        # Some buffers are computed and not stored, so they have to be built.
-        module = _timm_module(spec, num_classes=classes)
-        module.load_state_dict(state)
+    # Copied, as a file that is mapped into memory may be overwritten while the network is in use.
+    state = {
+        name: tensor.to(torch.float32 if tensor.is_floating_point() else None, copy=True)
+        for name, tensor in tensors.items()
+    }
+    module = _without_memory(spec, classes)
+    if module is not None:
+        module.load_state_dict(state, assign=True)
+        if not _lacks_memory(module):
+            return module
+    # Some buffers are computed and not stored, so they have to be built.
+    module = _timm_module(spec, num_classes=classes)
+    module.load_state_dict(state)
     return module
 
 
-def _embedded(spec: ModelSpec) -> Loaded:
-    from safetensors.torch import load as load_safetensors
+def _without_memory(spec: ModelSpec, classes: int) -> nn.Module | None:
+    """The network with weights on the meta device; ``None`` if its constructor needs values."""
+    try:
+        with _WithoutMemory():
+            return _timm_module(spec, num_classes=classes)
+    except (RuntimeError, NotImplementedError):
+        logger.debug("%s cannot be built without memory", spec.architecture, exc_info=True)
+        return None
 
+
+def _lacks_memory(module: nn.Module) -> bool:
+    """Whether a parameter, a buffer or a tensor kept as a plain attribute has no values."""
+    kept = (value for part in module.modules() for value in vars(part).values())
+    tensors = (*module.parameters(), *module.buffers(), *kept)
+    return any(isinstance(tensor, Tensor) and tensor.is_meta for tensor in tensors)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _embedded(spec: ModelSpec) -> Loaded:
     path = WEIGHTS / spec.weights
     if not path.is_file():
         raise WeightsError(
             f"{path.name} is missing from data/weights; restore it from the repository."
         )
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != _checksums().get(spec.weights):
-        raise WeightsError(
-            f"{path.name} does not have the checksum listed in data/weights/SHA256SUMS; "
-            "restore it from the repository."
-        )
     labels = read_labels(spec.labels)
-    module = _filled(spec, len(labels), load_safetensors(content))
+    with ThreadPoolExecutor(1) as pool:
+        summed = pool.submit(_sha256, path)  # takes as long as all the rest, and needs no lock
+        try:
+            module = _filled(spec, len(labels), _read_checkpoint(path))
+        finally:  # before anything that a damaged file may have led to
+            digest = summed.result()
+            if digest != _checksums().get(spec.weights):
+                raise WeightsError(
+                    f"{path.name} does not have the checksum listed in data/weights/SHA256SUMS; "
+                    "restore it from the repository."
+                )
     return Loaded(module, labels, _timm_preprocessing(module, spec), digest)
 
 
@@ -163,10 +238,10 @@ def _local(spec: ModelSpec) -> Loaded:
     if not path.is_file():
         raise WeightsError(f"The checkpoint {spec.weights!r} of {spec.title} does not exist.")
     labels = read_labels(spec.labels) if spec.labels else ()
-    module = _filled(spec, len(labels), _read_checkpoint(path))
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Loaded(module, labels, _timm_preprocessing(module, spec), digest)
+    with ThreadPoolExecutor(1) as pool:
+        summed = pool.submit(_sha256, path)
+        module = _filled(spec, len(labels), _read_checkpoint(path))
+    return Loaded(module, labels, _timm_preprocessing(module, spec), summed.result())
 
 
 def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core import probes
 from core.models.base import (
+    BOTH_TOKENS,
     CLASS_TOKEN,
     MEAN_OF_PATCHES,
     Preprocessing,
@@ -60,17 +61,14 @@ class TimmTransformer(VisionTransformer):
     def _readout(self) -> Readout:
         module = self.module
         pooling = str(module.global_pool)
-        if getattr(module, "attn_pool", None) is not None:
+        pool = getattr(module, "attn_pool", None)
+        if hasattr(pool, "latent"):
             return Readout(attended=True, text="the tokens as its attention pooling weighs them")
         if hasattr(module, "dist_token"):
-            return Readout(
-                prefix=(0.5, 0.5),
-                text="the class and the distillation token, half each, as its two heads are "
-                "averaged",
-            )
-        if module.cls_token is not None and pooling in ("token", ""):
+            return BOTH_TOKENS
+        if pool is None and module.cls_token is not None and pooling in ("token", ""):
             return CLASS_TOKEN
-        if pooling in ("avg", ""):
+        if pool is None and pooling in ("avg", ""):
             return MEAN_OF_PATCHES
         return self._refuse(f"its head pools by {pooling!r}, of which no share of a patch is known")
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from core import capacity, probes
-from core.errors import ImageError
+from core.errors import ImageError, ParameterError
 from core.models import Model
+from core.models.taps import Projection
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,22 @@ class Needs:
         return self.keep <= other.keep and self.gradients <= other.gradients
 
     def checked(self, model: Model) -> Needs:
-        """These needs, if the model has all their taps.
+        """These needs, if the model has all their taps and the gradients can be had.
 
         Raises
         ------
         ParameterError
-            It has not.
+            They cannot.
         """
         for tap in sorted(self.keep | self.gradients):
             model.tap(tap)
+        for tap in sorted(self.gradients):
+            block, _, part = tap.rpartition(".")
+            if part in get_args(Projection):  # computed again beside the network, or joined in it
+                raise ParameterError(
+                    f"No gradient can be had at {tap!r}; choose {block}.input, {block}.context or "
+                    f"{block}.output."
+                )
         return self
 
 

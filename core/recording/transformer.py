@@ -16,6 +16,7 @@ from core.models.taps import HEAD_INPUT, Part, Projection, block_tap
 from core.recording.recording import Recording
 from core.recording.run import Needs
 
+ALL = slice(None)
 AT_A_TIME = {"cpu": 4 * 2**20, "cuda": 256 * 2**20, "mps": 64 * 2**20}
 """Bytes of attention that are rebuilt at once; on a CPU what fits into its cache is fastest."""
 
@@ -76,47 +77,46 @@ class TransformerRecording(Recording):
         return self.tensor(block_tap(layer, kind))
 
     def in_turn(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """Split (batch, heads, tokens, channels) so that the attention of a part stays small."""
-        batch, _, tokens, _ = tensor.shape
-        count = max(1, AT_A_TIME[tensor.device.type] // (4 * batch * tokens**2))
-        return tuple(torch.split(tensor, count, dim=1))
+        """Split (batch, heads, query, channels) by queries so that a part's attention is small."""
+        row = 4 * tensor.shape[0] * tensor.shape[1] * self.tokens
+        count = max(1, AT_A_TIME[tensor.device.type] // row)
+        return tuple(torch.split(tensor, count, dim=2))
 
     # -- attention ---------------------------------------------------------------------------
 
-    def heads(self, layer: int) -> Iterator[Tensor]:
-        """Attention of a layer after the softmax, a few heads at a time.
+    def attention_in_turn(self, layer: int, queries: slice = ALL) -> Iterator[Tensor]:
+        """Attention of a layer after the softmax, some queries at a time.
 
         Yields
         ------
-        (batch, some heads, query, key)
-            Rows sum to 1. On a large grid one head is all that exists at a time.
+        (batch, heads, some queries, key)
+            Rows sum to 1. Together they are all of ``queries`` in order; only one part need exist
+            at a time, and whoever takes it may write into it.
         """
-        queries, keys = self.projection(layer, "query"), self.projection(layer, "key")
-        for query, key in zip(self.in_turn(queries), self.in_turn(keys), strict=True):
-            yield softmax_attention(query, key, self.model.scale)
-
-    def attention(self, layer: int) -> Tensor:
-        """Attention of a layer after the softmax: (batch, heads, query, key), rows sum to 1."""
-        return torch.cat(list(self.heads(layer)), dim=1)
-
-    def rows(self, layer: int, queries: slice) -> Tensor:
-        """Attention of some query tokens: (batch, heads, queries, key), rows sum to 1."""
         query, key = self.projection(layer, "query"), self.projection(layer, "key")
-        return softmax_attention(query[:, :, queries], key, self.model.scale)
+        for part in self.in_turn(query[:, :, queries]):
+            yield softmax_attention(part, key, self.model.scale)
+
+    def attention(self, layer: int, queries: slice = ALL) -> Tensor:
+        """Attention after the softmax: (batch, heads, queries, key), rows sum to 1."""
+        return torch.cat(list(self.attention_in_turn(layer, queries)), dim=2)
 
     def readout_attention(self, layer: int) -> Tensor:
         """The row of a layer's attention that the classifier reads: (batch, heads, key).
 
         Rows of the tokens in `Readout`, each with its share.
         """
-        readout, weights = self.model.readout, self.readout_row()
-        if readout.patches or readout.attended:
-            return torch.cat(
-                [(weights.unsqueeze(1) @ heads)[:, :, 0] for heads in self.heads(layer)], dim=1
-            )
-        count = len(readout.prefix)
-        rows = self.rows(layer, slice(0, count))
-        return torch.einsum("bq,bhqk->bhk", weights[:, 0, :count], rows)
+        readout, weights = self.model.readout, self.readout_row()[:, 0]
+        if not (readout.patches or readout.attended):
+            count = len(readout.prefix)
+            rows = self.attention(layer, slice(0, count))
+            return torch.einsum("bq,bhqk->bhk", weights[:, :count], rows)
+        read, start = torch.zeros((), device=weights.device), 0
+        for part in self.attention_in_turn(layer):
+            share = weights[:, start : start + part.shape[2]]
+            read = read + torch.einsum("bq,bhqk->bhk", share, part)
+            start += part.shape[2]
+        return read
 
     def readout_row(self) -> Tensor:
         """Share of each last token in what the classifier reads: (batch, 1, tokens), sums to 1."""

@@ -33,6 +33,7 @@ def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list
     """What is measured, in order."""
     found: dict[str, Callable[[], list[Row]]] = {
         "maps": lambda: speed.maps(rounds),
+        "opening": lambda: speed.opening(rounds),
         "grad-cam": lambda: speed.grad_cams(rounds),
         "pages": lambda: speed.pages(rounds),
         "batches": lambda: speed.batches(rounds),

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import core
-from core import probes
-from core.models import Model
+from core import Model
+from core.recording.run import run
 from tests.benchmarks.speed import pair, twin
 from tests.benchmarks.timing import Row, medians, milliseconds
 
@@ -25,14 +25,11 @@ CROPS = 2
 def forward_and_backward(model: Model, objective: Any) -> Callable[[], Tensor]:
     """One pass there and back to the pixels, with the same objective."""
     pixels = torch.rand(1, 3, SIDE, SIDE, device=model.device)
-    names = objective.probes(model)
+    needs = objective.needs(model)
 
     def call() -> Tensor:
-        seen = pixels.clone().requires_grad_()
-        with probes.recording(probes.Recorder(names)) as recorder:
-            logits = model.score(seen)
-        value = objective.value(model, logits, recorder.tensors)
-        return torch.autograd.grad(value, seen)[0]
+        leaf = pixels.clone().requires_grad_()
+        return torch.autograd.grad(objective.value(run(model, leaf, needs)), leaf)[0]
 
     return call
 
@@ -68,7 +65,7 @@ def rows(rounds: int) -> list[Row]:
     """One step against one forward and backward pass; steps a second against horama."""
     cnn, vit = pair()
     cases = [
-        (cnn, core.conv_channel("blocks.4", 3), "blocks.4", 3),
+        (cnn, core.conv_channel("stage.3", 3), "blocks.4", 3),
         (vit, core.mlp_channel(8, 5), "blocks.8.mlp.act", 5),
     ]
     found, repeats = [], rounds

@@ -51,8 +51,9 @@ def embedded() -> tuple[Model, Image.Image]:
 
 def head_maps(model: Model, view: Image.Image) -> object:
     """The head maps of the last layer; nothing else is recorded."""
-    recording = core.record(model, view, GIVEN, layers=[model.depth - 1], values=False)  # type: ignore[attr-defined]
-    return core.attention(model, recording).maps(model.depth - 1)  # type: ignore[attr-defined]
+    last = len(model.layers) - 1
+    recording = core.record(model, view, GIVEN, core.needs(model, "attention", layer=last))
+    return core.attention(model, recording).maps(last)
 
 
 def rollout(model: Model, view: Image.Image) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -15,20 +16,18 @@ from torch import Tensor, nn
 from torchcam.methods import GradCAM as TorchcamGradCAM
 
 import core
-from core import heatmaps
-from core.attention_maps import PROJECTIONS
-from core.models import Model
-from core.pictures import samples
+from core import PROJECTIONS, Model, heatmaps, samples
 from tests.benchmarks.timing import Row, medians, milliseconds
 
 GIVEN = core.Framing("given")
 CNN, VIT = "efficientnet-lite0", "dinov2-small"
 MANY = 64
 TARGET = 285
+FIVE = ("rollout", "gradient_rollout", "transformer_attribution", "legrad", "attention")
 REBUILT = (
-    "attention is rebuilt beside the fused pass: with a patch of 14 pixels there are 257 tokens, "
-    "the products and softmax of 12 layers and 6 heads take a tenth of a pass or more, and what is "
-    "kept for them lies in memory that the bare pass would have used again"
+    "attention is rebuilt beside the fused pass: the products and softmax of 12 layers and 6 heads "
+    "take a tenth of a pass at 257 tokens, and what is kept for them lies in memory that the bare "
+    "pass would have used again"
 )
 
 
@@ -85,14 +84,21 @@ def ratio(
     )
 
 
-# -- maps against the bare pass -------------------------------------------------------------------
+# -- maps against the bare pass and the usual way -------------------------------------------------
 
 
 def maps(rounds: int) -> list[Row]:
     """CAM, rollout, gradient rollout."""
     cnn, vit = pair()
-    view, seen = view_of(cnn), view_of(vit)
-    return [
+    view, small = view_of(cnn), view_of(vit)
+
+    def rollout(view: Any) -> Callable[[], object]:
+        return lambda: core.explain(vit, view, "rollout", framing=GIVEN)
+
+    def gradient_rollout(view: Any) -> Callable[[], object]:
+        return lambda: core.explain(vit, view, "gradient_rollout", TARGET, framing=GIVEN)
+
+    found = [
         ratio(
             "CAM with predictions, one image, 224 px",
             "bare forward pass of the CNN",
@@ -106,35 +112,107 @@ def maps(rounds: int) -> list[Row]:
             "rollout with predictions, one image, 224 px",
             "bare fused forward pass of the ViT",
             1.15,
-            lambda: core.explain(vit, seen, "rollout", framing=GIVEN),
-            bare(vit, seen),
-            rounds,
-            REBUILT,
-        ),
-        ratio(
-            "gradient rollout, one image, 224 px",
-            "bare fused forward pass of the ViT",
-            2.4,
-            lambda: core.explain(vit, seen, "gradient_rollout", TARGET, framing=GIVEN),
-            bare(vit, seen),
-            rounds,
-            REBUILT,
-        ),
-        ratio(
-            "gradient rollout, one image, 224 px",
-            "the usual way: unfused attention, hooks, gradients of all parameters",
-            0.70,
-            lambda: core.explain(vit, seen, "gradient_rollout", TARGET, framing=GIVEN),
-            usual_gradient_rollout(vit, seen),
+            rollout(small),
+            bare(vit, small),
             rounds,
             REBUILT,
         ),
     ]
+    plain = "the usual way: unfused attention, a hook per block, full matrix product"
+    full = "the usual way: unfused attention, hooks, gradients of all parameters"
+    for size, reach, gradient_reach in ((224, 1.0, 0.70), (518, 0.65, 0.60)):
+        view = view_of(vit, size)
+        some = rounds if size == 224 else max(5, rounds // 2)
+        found.append(
+            ratio(
+                f"rollout with predictions, one image, {size} px",
+                plain,
+                reach,
+                rollout(view),
+                usual_rollout(vit, view),
+                some,
+                REBUILT,
+            )
+        )
+        found.append(
+            ratio(
+                f"gradient rollout, one image, {size} px",
+                full,
+                gradient_reach,
+                gradient_rollout(view),
+                usual_gradient_rollout(vit, view),
+                some,
+                REBUILT,
+            )
+        )
+    found.append(
+        ratio(
+            "five maps of one class from one recording, 224 px",
+            "the same five asked for one after another",
+            0.6,
+            lambda: five_from_one(vit, small),
+            lambda: [
+                core.explain(vit, small, name, target_of(name), framing=GIVEN) for name in FIVE
+            ],
+            rounds,
+        )
+    )
+    return found
+
+
+def target_of(method: str) -> int | None:
+    """The class to ask for, if the method knows classes."""
+    return TARGET if core.find_method(method).class_specific else None
+
+
+def five_from_one(model: Model, view: Any) -> list[core.Explanation]:
+    """Five maps read off one recording, whose needs were stated before."""
+    needs = core.Needs()
+    for name in FIVE:
+        needs |= core.needs(model, name)
+    recording = core.record(model, view, GIVEN, needs)
+    return [core.explain(model, recording, name, target_of(name)) for name in FIVE]
+
+
+def unfused(model: Model) -> nn.Module:
+    """The twin, with an attention that exists."""
+    module = twin(model)
+    for block in module.blocks:
+        block.attn.fused_attn = False
+    return module
+
+
+def rolled(steps: list[Tensor]) -> Tensor:
+    """Full product of the layers' matrices, identity added and rows scaled to sum 1."""
+    identity = torch.eye(steps[0].shape[-1], device=steps[0].device)
+    result = identity
+    for step in steps:
+        mixed = step + identity
+        result = mixed / mixed.sum(dim=-1, keepdim=True) @ result
+    return result[0, 1:]
+
+
+def usual_rollout(model: Model, view: Any) -> Callable[[], Tensor]:
+    """Rollout as it is usually written: every layer's attention kept by a hook, full product."""
+    module = unfused(model)
+    fusion = model.spec.defaults["rollout"]["fusion"]
+    attention: list[Tensor] = []
+    for block in module.blocks:
+        block.attn.attn_drop.register_forward_hook(lambda *seen: attention.append(seen[-1]))
+
+    def call() -> Tensor:
+        attention.clear()
+        with torch.inference_mode():
+            module(model.normalize(view)).softmax(dim=-1).topk(5)
+            fuse = {"min": torch.amin, "max": torch.amax, "mean": torch.mean}[fusion]
+            return rolled([fuse(heads, dim=1)[0] for heads in attention])
+
+    return call
 
 
 def usual_gradient_rollout(model: Model, view: Any) -> Callable[[], Tensor]:
     """Gradient rollout as it is usually written: everything through autograd, full product."""
-    module = twin(model)
+    module = unfused(model)
     attention: list[Tensor] = []
     gradients: list[Tensor] = []
 
@@ -143,7 +221,6 @@ def usual_gradient_rollout(model: Model, view: Any) -> Callable[[], Tensor]:
         output.register_hook(gradients.append)
 
     for block in module.blocks:
-        block.attn.fused_attn = False
         block.attn.attn_drop.register_forward_hook(keep)
 
     def call() -> Tensor:
@@ -152,13 +229,34 @@ def usual_gradient_rollout(model: Model, view: Any) -> Callable[[], Tensor]:
         module.zero_grad()
         module(model.normalize(view))[0, TARGET].backward()
         with torch.no_grad():
-            result = torch.eye(attention[0].shape[-1], device=model.device)
-            for a, g in zip(attention, reversed(gradients), strict=True):
-                step = (a * g).mean(dim=1)[0].relu() + torch.eye(len(result), device=model.device)
-                result = step / step.sum(dim=-1, keepdim=True) @ result
-            return result[0, 1:]
+            pairs = zip(attention, reversed(gradients), strict=True)
+            return rolled([(a * g).mean(dim=1)[0].relu() for a, g in pairs])
 
     return call
+
+
+def opening(rounds: int) -> list[Row]:
+    """Opening the embedded ViT, against timm with the same file."""
+    from safetensors.torch import load_file
+
+    path = Path(__file__).resolve().parents[2] / "data" / "weights" / "dinov2-small.safetensors"
+
+    def plain() -> nn.Module:
+        module: nn.Module = timm.create_model("vit_small_patch14_dinov2", num_classes=1000)
+        state = load_file(path)
+        module.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+        return module.eval()
+
+    return [
+        ratio(
+            "opening the embedded ViT, checksum and proof of its attention included",
+            "timm's create_model, then load_state_dict of the same file",
+            0.25,
+            lambda: core.open_model(VIT),
+            plain,
+            max(3, rounds // 3),
+        )
+    ]
 
 
 def grad_cams(rounds: int) -> list[Row]:

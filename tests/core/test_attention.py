@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import core
-from core import recordings
 from core.errors import ParameterError, UnsupportedMethod
-from core.methods.gradient_rollout import attention_gradients, attention_request
+from core.methods.attention_flow import attention_gradient
+from core.models.taps import block_tap
+from core.recording import transformer
+from core.recording.transformer import TransformerRecording, attention_needs
 from tests.support import oracles
 from tests.support.builders import (
     CNNS,
@@ -24,13 +26,14 @@ from tests.support.builders import (
     HEADS,
     TARGETS,
     VITS,
-    WIDTH,
     Built,
     answer,
     built,
     close,
+    grid_of,
     picture,
     pictures,
+    wants_to_be_told,
 )
 from tests.support.reference_transformer import traces
 
@@ -58,7 +61,7 @@ def unfused(case: Built, pixels: Tensor) -> list[Tensor]:
             answer(module.requires_grad_(True), pixels)
     else:
         module.set_attn_implementation("eager")
-        size = {} if case.name != "hf vit" else {"interpolate_pos_encoding": True}
+        size = {"interpolate_pos_encoding": True} if wants_to_be_told(module) else {}
         found.extend(module(pixels, output_attentions=True, **size).attentions)
     assert len(found) == DEPTH
     return [attention.detach() for attention in found]
@@ -105,77 +108,96 @@ def library_gradients(
     return [gradient.reshape(*heads, *gradient.shape[-2:]) for gradient in gradients]
 
 
-def grid_of(name: str) -> tuple[int, int]:
-    """Rows and columns of the test pictures."""
-    return (4, 4) if name in FIXED_SIZE else (2, 3)
-
-
 def look(name: str) -> core.Attention:
     """The attention of one test picture."""
     return core.attention(built(name).model, pictures(name, 1)[0], GIVEN)
+
+
+def record(case: Built, count: int, needs: core.Needs | None = None) -> TransformerRecording:
+    """A recording of test pictures."""
+    recording = core.record(case.model, pictures(case.name, count), GIVEN, needs)
+    assert isinstance(recording, TransformerRecording)
+    return recording
+
+
+def read(case: Built, pixels: Tensor, attention: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What the classifier reads of one picture's (heads, query, key): (heads, key)."""
+    _, trace = traces(case, pixels)[0]
+    return np.stack([oracles.readout(case, trace, head) for head in attention])
 
 
 @pytest.mark.parametrize("name", VITS)
 def test_maps_are_the_librarys_own_attention(name: str) -> None:
     case = built(name)
     rows, cols = grid_of(name)
-    images = pictures(name, 3)
-    recording = core.record(case.model, images, GIVEN)
-    seen = core.attention(case.model, images[0], GIVEN)
-    assert (seen.grid, seen.prefix, seen.layers) == ((rows, cols), case.prefix, DEPTH)
-    assert (seen.heads, seen.channels) == (HEADS, WIDTH // HEADS)
+    recording, attention = record(case, 3), look(name)
+    assert (attention.grid, attention.prefix, attention.layers) == (
+        (rows, cols),
+        case.prefix,
+        DEPTH,
+    )
+    assert (attention.heads, attention.channels) == (HEADS, case.width // HEADS)
     for layer, expected in enumerate(unfused(case, recording.pixels)):
         close(recording.attention(layer), expected)
         ours = expected[0].numpy()
         first = case.prefix
-        read = ours[:, 0] if case.class_token else ours[:, first:].mean(axis=1)
-        close(seen.tokens(layer), read)
-        close(seen.maps(layer), read[:, first:].reshape(HEADS, rows, cols))
+        row = read(case, recording.pixels, ours)
+        close(attention.tokens(layer), row)
+        close(attention.maps(layer), row[:, first:].reshape(HEADS, rows, cols))
         for index in (0, cols, rows * cols - 1):
             wanted = ours[:, first + index, first:].reshape(HEADS, rows, cols)
-            close(seen.maps(layer, index), wanted)
-            close(seen.maps(layer, divmod(index, cols)), wanted)
-            close(seen.tokens(layer, index), ours[:, first + index])
+            close(attention.maps(layer, index), wanted)
+            close(attention.maps(layer, divmod(index, cols)), wanted)
+            close(attention.tokens(layer, index), ours[:, first + index])
+        for head in range(HEADS):
+            matrix = attention.matrix(layer, head)
+            assert matrix.dtype == np.float32
+            close(matrix, ours[head])
 
 
 @pytest.mark.parametrize("name", VITS)
 def test_gradient_of_attention_is_autograds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = built(name)
-    recording = core.record(case.model, pictures(name, 3), GIVEN)
-    gradients = recording.gradients(attention_request(case.model), TARGETS)
+    layers = range(DEPTH)
+    needs = attention_needs(case.model, values=True, gradients=layers)  # type: ignore[arg-type]
+    recording = record(case, 3, needs)
+    gradients = recording.context_gradients(layers, TARGETS)
     expected = library_gradients(case, recording.pixels, TARGETS, monkeypatch)
     for layer, wanted in enumerate(expected):
-        found = torch.cat(list(attention_gradients(recording, layer, gradients)), dim=1)
+        found = torch.cat(list(attention_gradient(recording, layer, gradients)), dim=2)
         close(found, wanted)
         assert wanted.abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("name", VITS)
 def test_rows_sum_to_one(name: str) -> None:
-    seen = look(name)
-    recording = core.record(built(name).model, pictures(name, 2), GIVEN)
+    attention = look(name)
+    recording = record(built(name), 2)
     for layer in range(DEPTH):
-        close(recording.attention(layer).sum(dim=-1), np.ones((2, HEADS, seen.tokens(0).shape[1])))
+        close(
+            recording.attention(layer).sum(dim=-1),
+            np.ones((2, HEADS, attention.tokens(0).shape[1])),
+        )
         for query in (None, 0, (1, 2)):
-            close(seen.tokens(layer, query).sum(axis=-1), np.ones(HEADS))
-    hidden = seen.mass_on_prefix
-    assert hidden.shape == (DEPTH, HEADS)
-    close(seen.mosaic().sum(axis=(2, 3)) + hidden, np.ones((DEPTH, HEADS)))
-    assert bool(hidden.any()) == (seen.prefix > 0)
+            close(attention.tokens(layer, query).sum(axis=-1), np.ones(HEADS))
+    on_prefix = attention.mass_on_prefix
+    assert on_prefix.shape == (DEPTH, HEADS)
+    close(attention.mosaic().sum(axis=(2, 3)) + on_prefix, np.ones((DEPTH, HEADS)))
+    assert bool(on_prefix.any()) == (attention.prefix > 0)
 
 
 @pytest.mark.parametrize("fusion", ["mean", "max", "min"])
 @pytest.mark.parametrize("discard", [0.0, 0.4])
 @pytest.mark.parametrize("name", VITS)
 def test_joint_map_is_the_product_of_layers(name: str, fusion: Any, discard: float) -> None:
-    case, seen = built(name), look(name)
+    case, attention = built(name), look(name)
     pixels = case.model.pixels(pictures(name, 1)[0], GIVEN)
-    joints = seen.joints(fusion, discard)
+    joints = attention.joints(fusion, discard)
     assert joints.shape == (DEPTH, *grid_of(name))
     for layer in range(DEPTH):
         wanted = oracles.joint(case, pixels, layer, fusion, discard)
         close(joints[layer], wanted[case.prefix :].reshape(grid_of(name)))
-        close(seen.joint(layer, fusion=fusion, discard=discard), joints[layer])
+        close(attention.joint(layer, fusion=fusion, discard=discard), joints[layer])
 
 
 def test_last_joint_map_is_rollout() -> None:
@@ -187,31 +209,17 @@ def test_last_joint_map_is_rollout() -> None:
 
 @pytest.mark.parametrize("name", VITS)
 def test_projection_is_the_sigmoid_of_a_channel(name: str) -> None:
-    case, seen = built(name), look(name)
+    case, attention = built(name), look(name)
     _, trace = traces(case, case.model.pixels(pictures(name, 1)[0], GIVEN))[0]
     for layer, head, channel in [(0, 0, 0), (1, 2, 1), (2, 1, 3)]:
-        for kind, found in [("query", trace.queries), ("value", trace.values)]:
+        parts = {"query": trace.queries, "key": trace.keys, "value": trace.values}
+        for kind, found in parts.items():
             column = found[layer][head][:, channel].detach().numpy()[case.prefix :]
             wanted = 1 / (1 + np.exp(-column))
             close(
-                seen.projection(kind, layer, head, channel),  # type: ignore[arg-type]
+                attention.projection(kind, layer, head, channel),  # type: ignore[arg-type]
                 wanted.reshape(grid_of(name)),
             )
-
-
-@pytest.mark.parametrize("name", ["timm", "torchvision", "hf vit"])
-def test_keys_explain_the_scores(name: str) -> None:
-    """The key picture is the other factor of the scores: q · kᵀ / √d, up to a row's constant."""
-    seen = look(name)
-    logit = {}
-    for kind in ("query", "key"):
-        channels = [seen.projection(kind, 1, 0, c) for c in range(seen.channels)]  # type: ignore[arg-type]
-        odds = np.stack([np.log(p / (1 - p)).ravel() for p in np.float64(channels)], axis=1)
-        logit[kind] = odds
-    scores = logit["query"] @ logit["key"].T / np.sqrt(seen.channels)
-    for patch in range(2):
-        row = np.log(np.float64(seen.maps(1, patch)[0])).ravel()
-        close(row - row.mean(), scores[patch] - scores[patch].mean(), 1e-3)
 
 
 def smallest_sets(weights: npt.NDArray[Any], mass: float) -> int:
@@ -228,13 +236,20 @@ def smallest_sets(weights: npt.NDArray[Any], mass: float) -> int:
 @pytest.mark.parametrize("mass", [0.1, 0.6, 0.9, 1.0])
 def test_mask_is_the_smallest_set_that_reaches_the_mass(mass: float) -> None:
     for name in ("timm", "timm registers", "timm average"):
-        seen = look(name)
-        maps, masks = seen.maps(2), seen.mask(2, mass)
+        attention = look(name)
+        maps, masks = attention.maps(2), attention.mask(2, mass)
         assert masks.shape == maps.shape == (HEADS, 2, 3)
         for weights, mask in zip(maps, masks, strict=True):
             assert weights[mask].sum() / weights.sum() >= mass - 1e-6
             assert mask.sum() == smallest_sets(weights, mass - 1e-9)
             assert mask.all() or weights[mask].min() >= weights[~mask].max()
+
+
+def test_attention_is_of_one_picture() -> None:
+    model = built("timm").model
+    recording = core.record(model, pictures("timm", 2), GIVEN)
+    with pytest.raises(ParameterError, match="holds 2 pictures, expected one"):
+        core.attention(model, recording)
 
 
 def test_a_recording_serves_attention() -> None:
@@ -249,10 +264,10 @@ def test_a_recording_serves_attention() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 2), (4, 4)])
 @pytest.mark.parametrize("name", [name for name in VITS if name not in FIXED_SIZE])
 def test_any_grid(name: str, shape: tuple[int, int]) -> None:
-    seen = core.attention(built(name).model, picture(*shape), GIVEN)
-    assert seen.grid == shape
-    assert seen.maps(0).shape == (HEADS, *shape)
-    assert seen.joints().shape == (DEPTH, *shape)
+    attention = core.attention(built(name).model, picture(*shape), GIVEN)
+    assert attention.grid == shape
+    assert attention.maps(0).shape == (HEADS, *shape)
+    assert attention.joints().shape == (DEPTH, *shape)
 
 
 def test_convolutional_network_has_no_attention() -> None:
@@ -276,6 +291,8 @@ def test_convolutional_network_has_no_attention() -> None:
         (lambda a: a.joint(0, discard=-0.5), ["-0.5"]),
         (lambda a: a.mask(0, 0.0), ["mass", "0.0"]),
         (lambda a: a.mask(0, 1.1), ["mass", "1.1"]),
+        (lambda a: a.matrix(3, 0), ["layer", "3", "0 to 2"]),
+        (lambda a: a.matrix(0, 3), ["head", "3", "0 to 2"]),
         (lambda a: a.projection("queries", 0, 0, 0), ["'queries'", "query, key, value"]),
         (lambda a: a.projection("key", 3, 0, 0), ["Layer 3"]),
         (lambda a: a.projection("key", 0, 3, 0), ["head", "3", "0 to 2"]),
@@ -288,45 +305,48 @@ def test_refusals(call: Any, words: list[str]) -> None:
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-def test_layer_that_was_not_recorded() -> None:
-    model = built("timm").model
-    recording = core.record(model, picture(2, 3), GIVEN, layers=[1])
-    close(core.attention(model, recording).maps(1), look("timm").maps(1))
-    with pytest.raises(ParameterError, match="Layer 0 was not recorded"):
-        core.attention(model, recording).maps(0)
-
-
 @pytest.mark.parametrize("name", VITS)
-def test_a_recording_without_values_serves_attention(name: str) -> None:
-    case, image = built(name), pictures(name, 1)[0]
-    whole = core.attention(case.model, image, GIVEN)
-    recording = core.record(case.model, image, GIVEN, values=False)
+def test_a_recording_without_values_serves_attention(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = built(name)
+    whole = look(name)
+    recording = record(case, 1, attention_needs(case.model))  # type: ignore[arg-type]
     assert recording.logits is not None
     with torch.no_grad():
         assert torch.equal(recording.logits, answer(case.bare, recording.pixels))
     part = core.attention(case.model, recording)
-    np.testing.assert_array_equal(part.mosaic(), whole.mosaic())
-    np.testing.assert_array_equal(part.joints("max", 0.3), whole.joints("max", 0.3))
-    np.testing.assert_array_equal(part.projection("key", 1, 0, 0), whole.projection("key", 1, 0, 0))
-    if name != "torchvision":  # there all three follow from the layer's input
-        with pytest.raises(ParameterError, match="values of layer 1 were not recorded"):
+    with monkeypatch.context() as patch:
+        patch.setattr(case.model, "score", refuse)
+        np.testing.assert_array_equal(part.mosaic(), whole.mosaic())
+        np.testing.assert_array_equal(part.joints("max", 0.3), whole.joints("max", 0.3))
+        channel = part.projection("key", 1, 0, 0)
+        np.testing.assert_array_equal(channel, whole.projection("key", 1, 0, 0))
+        with pytest.raises(AssertionError, match="ran again"):
             part.projection("value", 1, 0, 0)
-        kept = sum(tensor.nbytes for tensor in recording.tensors.values())
-        all_of_it = core.record(case.model, image, GIVEN).tensors.values()
-        assert kept <= 2 / 3 * sum(tensor.nbytes for tensor in all_of_it)
+    assert not any(tap.endswith(".value") for tap in recording.needs.keep)
+    value = part.projection("value", 1, 0, 0)  # costs a pass more
+    np.testing.assert_array_equal(value, whole.projection("value", 1, 0, 0))
+    assert block_tap(1, "value") in recording.needs.keep
+
+
+def refuse(*_: object) -> None:
+    """Stands in for the network where it must not run."""
+    raise AssertionError("the network ran again")
 
 
 @pytest.mark.parametrize("name", VITS)
-def test_heads_in_turn_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many heads are rebuilt at a time."""
+def test_attention_in_turn_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows of attention are rebuilt at a time."""
     case = built(name)
     images = pictures(name, 2)
     calls = [("rollout", {"fusion": fusion}) for fusion in ("mean", "max", "min")]
-    calls += [(method, {}) for method in ("gradient_rollout", "transformer_attribution", "legrad")]
+    others = ("attention", "gradient_rollout", "transformer_attribution", "legrad")
+    calls += [(method, {}) for method in others]
     for method, params in calls:
         found = []
         for size in (1, 2**20):
-            monkeypatch.setitem(recordings.AT_A_TIME, "cpu", size)
+            monkeypatch.setitem(transformer.AT_A_TIME, "cpu", size)
             explanations = core.explain(case.model, images, method, framing=GIVEN, **params)
             found.append(np.stack([one.relevance for one in explanations]))
         close(found[0], found[1], 1e-5)

@@ -47,6 +47,8 @@ def shares(model: Model, method: str, framing: core.Framing) -> tuple[float, flo
         ("cnn", "cam", WHOLE, 0.03, 0.97),
         ("cnn", "grad_cam", WHOLE, 0.03, 0.97),
         ("cnn", "cam", core.Framing("native"), 0.09, 0.91),
+        ("vit", "grad_cam", core.Framing("native"), 0.13, 0.88),
+        ("vit", "grad_cam", WHOLE, 0.10, 0.79),
         ("vit", "gradient_rollout", core.Framing("native"), 0.24, 0.82),
         ("vit", "gradient_rollout", WHOLE, 0.32, 0.79),
         ("vit", "transformer_attribution", WHOLE, 0.48, 0.71),

@@ -12,17 +12,20 @@ from PIL import Image
 from torch import nn
 
 import core
-from core import probes
+from core import capacity
 from core.errors import ParameterError, UnsupportedMethod, ZeroGradient
 from core.maximize.parameterize import COLORS, FourierImage
 from core.maximize.regularize import distance_from_gray, seam_energy, total_variation
 from core.maximize.transforms import Transforms
 from core.models import Model
+from core.recording.run import run
 from tests.support.builders import (
+    DEPTH,
     HEADS,
     PREPROCESSING,
     VITS,
     Plain,
+    answer,
     as_model,
     built,
     pictures,
@@ -44,6 +47,11 @@ def cnn() -> Model:
 @pytest.fixture(scope="module")
 def vit() -> Model:
     return core.open_model("dinov2-small", "cpu")
+
+
+def value_of(model: Model, objective: core.Objective, pixels: torch.Tensor) -> torch.Tensor:
+    """What an objective makes of a pass that keeps what it needs."""
+    return objective.value(run(model, pixels, objective.needs(model)))
 
 
 def noise(height: int, width: int) -> torch.Tensor:
@@ -150,80 +158,115 @@ def test_objective_rises_and_the_model_stays_as_it_was(
 
 
 def test_stopping_keeps_what_has_been_made(cnn: Model) -> None:
-    seen: list[tuple[int, float, tuple[int, int]]] = []
+    calls: list[tuple[int, float, tuple[int, int]]] = []
 
     def on_step(step: int, loss: float, image: Image.Image) -> bool:
-        seen.append((step, loss, image.size))
+        calls.append((step, loss, image.size))
         return step < 3
 
     result = core.maximize(cnn, core.class_logit(9), steps=50, size=64, on_step=on_step)
     assert result.steps == 3
-    assert [step for step, _, _ in seen] == [1, 2, 3]
-    assert all(np.isfinite(loss) and size == (64, 64) for _, loss, size in seen)
+    assert [step for step, _, _ in calls] == [1, 2, 3]
+    assert all(np.isfinite(loss) and size == (64, 64) for _, loss, size in calls)
 
 
 def test_an_error_in_on_step_leaves_no_trace(cnn: Model) -> None:
     def on_step(step: int, loss: float, image: Image.Image) -> bool:
         raise RuntimeError("stop here")
 
-    with pytest.raises(RuntimeError, match="stop here"):
-        core.maximize(cnn, core.class_logit(9), steps=5, size=64, on_step=on_step)
-    assert probes._recorder.get() is None
-    assert core.maximize(cnn, core.class_logit(9), steps=1, size=64).steps == 1
+    core.configure(passes=1, patience=0)
+    try:
+        with pytest.raises(RuntimeError, match="stop here"):
+            core.maximize(cnn, core.class_logit(9), steps=5, size=64, on_step=on_step)
+        assert core.maximize(cnn, core.class_logit(9), steps=1, size=64).steps == 1
+    finally:
+        core.configure(capacity.PASSES, capacity.PATIENCE)
+
+
+def kept_by_a_hook(model: Model, pixels: torch.Tensor, path: str, enters: bool) -> torch.Tensor:
+    """What a module of a private copy of the network returns, or what enters it."""
+    module = copy.deepcopy(model.module)
+    kept: list[torch.Tensor] = []
+    part = module.get_submodule(path)
+    if enters:
+        part.register_forward_pre_hook(lambda _module, args: kept.append(args[0]))
+    else:
+        part.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    with torch.no_grad():
+        module(pixels)
+    return kept[0]
 
 
 def test_token_channel_is_a_channel_and_not_a_token(vit: Model) -> None:
     """Axis 1 of (batch, tokens, channels) counts tokens: a known trap."""
     pixels = vit.standardize(noise(56, 84).float())
-    objectives = {
-        "blocks.3.output": core.block_channel(3, 200),
-        "blocks.3.hidden": core.mlp_channel(3, 1000),
-    }
-    for name, objective in objectives.items():
-        assert objective.probes(vit) == (name,)
-        with torch.no_grad(), probes.recording(probes.Recorder({name})) as recorder:
-            logits = vit.score(pixels)
-        tokens = recorder.tensors[name]
-        channel = 200 if "output" in name else 1000
-        expected = np.mean([float(tokens[0, 1 + i, channel]) for i in range(4 * 6)])
-        found = objective.value(vit, logits, recorder.tensors).item()
-        assert found == pytest.approx(expected, rel=1e-5)
+    tokens = kept_by_a_hook(vit, pixels, "blocks.3", enters=False)
+    expected = np.mean([float(tokens[0, 1 + i, 200]) for i in range(4 * 6)])
+    found = value_of(vit, core.block_channel(3, 200), pixels).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+    neurons = kept_by_a_hook(vit, pixels, "blocks.3.mlp.fc2", enters=True)
+    expected = np.mean([float(neurons[0, 1 + i, 1000]) for i in range(4 * 6)])
+    found = value_of(vit, core.mlp_channel(3, 1000), pixels).item()
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["query", "key", "value"])
 def test_head_channel_is_the_mean_over_patches(vit: Model, kind: str) -> None:
-    objective = core.head_channel(2, 4, 11, kind=kind)  # type: ignore[arg-type]
-    names = objective.probes(vit)
-    with torch.no_grad(), probes.recording(probes.Recorder(names)) as recorder:
-        logits = vit.score(vit.standardize(noise(56, 84).float()))
-    joint = recorder.tensors["blocks.2.qkv"].reshape(1, 25, 3, 6, 64)
-    part = joint[0, 1:, ["query", "key", "value"].index(kind), 4, 11]
-    assert objective.value(vit, logits, recorder.tensors).item() == pytest.approx(
-        part.mean().item(), rel=1e-5
-    )
-
-
-def test_conv_channel_adds_up_and_scales(cnn: Model) -> None:
-    first, second = core.conv_channel("blocks.4", 3), core.class_logit(285)
-    both = first + 0.5 * second
-    names = both.probes(cnn)
-    with torch.no_grad(), probes.recording(probes.Recorder(names)) as recorder:
-        logits = cnn.score(cnn.standardize(noise(64, 96).float()))
-    expected = recorder.tensors["blocks.4"][0, 3].mean() + 0.5 * logits[0, 285]
-    found = both.value(cnn, logits, recorder.tensors)
+    pixels = vit.standardize(noise(56, 84).float())
+    joint = kept_by_a_hook(vit, pixels, "blocks.2.attn.qkv", enters=False).reshape(1, 25, 3, 6, 64)
+    expected = joint[0, 1:, ["query", "key", "value"].index(kind), 4, 11].mean()
+    found = value_of(vit, core.head_channel(2, 4, 11, kind=kind), pixels)  # type: ignore[arg-type]
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert "blocks.4" in both.describe(cnn)
+
+
+def test_objectives_add_up_and_scale(cnn: Model) -> None:
+    stage = cnn.layers[2]
+    first, second = core.conv_channel(stage.name, 3), core.class_logit(285)
+    pixels = cnn.standardize(noise(64, 96).float())
+    channel = kept_by_a_hook(cnn, pixels, stage.module, enters=False)[0, 3].mean().item()
+    with torch.no_grad():
+        logit = cnn.module(pixels)[0, 285].item()
+    sums = {
+        first + second: channel + logit,
+        first - second: channel - logit,
+        first + 0.5 * second: channel + 0.5 * logit,
+        -first: -channel,
+        (first + second) * 3: 3 * (channel + logit),
+    }
+    for objective, expected in sums.items():
+        assert value_of(cnn, objective, pixels).item() == pytest.approx(expected, rel=1e-5)
+    both = first + 0.5 * core.conv_channel("head.input", 1)
+    assert both.needs(cnn) == core.Needs([stage.name, "head.input"])
+    assert all(part in both.describe(cnn) for part in (stage.name, "0.5", "head.input"))
+
+
+def test_sum_of_objectives_costs_one_pass_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built("timm").model
+    score, calls = model.score, [0]
+
+    def counted(pixels: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        return score(pixels)
+
+    monkeypatch.setattr(model, "score", counted)
+    both = core.class_logit(1) + core.block_channel(0, 2) + core.head_channel(1, 2, 3)
+    core.maximize(model, both, steps=4, size=16)
+    assert calls == [4]
 
 
 def test_what_a_model_does_not_have_is_refused_with_a_sentence(cnn: Model, vit: Model) -> None:
-    with pytest.raises(UnsupportedMethod, match="no convolution channels"):
-        core.maximize(vit, core.conv_channel("features", 0), steps=1, size=56)
+    with pytest.raises(UnsupportedMethod, match="no stages"):
+        core.maximize(vit, core.conv_channel("stage.0", 0), steps=1, size=56)
     with pytest.raises(UnsupportedMethod, match="no blocks"):
         core.maximize(cnn, core.block_channel(0, 0), steps=1, size=64)
     with pytest.raises(ParameterError, match="Channel 9999"):
-        core.maximize(cnn, core.conv_channel("features", 9999), steps=1, size=64)
-    with pytest.raises(ParameterError, match="Layer 12"):
+        core.maximize(cnn, core.conv_channel("head.input", 9999), steps=1, size=64)
+    with pytest.raises(ParameterError, match=r"'stage\.9' does not exist"):
+        core.maximize(cnn, core.conv_channel("stage.9", 0), steps=1, size=64)
+    with pytest.raises(ParameterError, match=r"'block\.12\.output' does not exist"):
         core.maximize(vit, core.block_channel(12, 0), steps=1, size=56)
+    with pytest.raises(ParameterError, match="Head 6"):
+        core.maximize(vit, core.head_channel(0, 6, 0), steps=1, size=56)
     with pytest.raises(ParameterError, match="Class 1000"):
         core.maximize(vit, core.class_logit(1000), steps=1, size=56)
     with pytest.raises(ParameterError, match="multiples of 14"):
@@ -307,7 +350,7 @@ def test_moves_turn_and_scale_but_never_shear() -> None:
 
 
 @pytest.mark.parametrize("name", VITS)
-def test_channels_of_every_family_against_a_pass_by_hand(name: str) -> None:
+def test_channels_of_every_family_against_the_reference(name: str) -> None:
     case = built(name)
     pixels = pixels_of(case, pictures(name, 1))
     trace = traces(case, pixels)[0][1]
@@ -315,44 +358,47 @@ def test_channels_of_every_family_against_a_pass_by_hand(name: str) -> None:
     for layer, channel in ((0, 1), (2, 3)):
         tokens = trace.outputs[layer][0, case.prefix :]
         expected[core.block_channel(layer, 7)] = tokens[:, 7].mean()
-        for kind, parts in (("query", trace.queries), ("value", trace.values)):
+        parts = {"query": trace.queries, "key": trace.keys, "value": trace.values}
+        for kind, heads in parts.items():
             objective = core.head_channel(layer, HEADS - 1, channel, kind)  # type: ignore[arg-type]
-            expected[objective] = parts[layer][HEADS - 1][case.prefix :, channel].mean()
+            expected[objective] = heads[layer][HEADS - 1][case.prefix :, channel].mean()
     for objective, value in expected.items():
-        names = objective.probes(case.model)
-        with torch.no_grad(), probes.recording(probes.Recorder(names)) as recorder:
-            logits = case.model.score(pixels)
-        found = objective.value(case.model, logits, recorder.tensors).item()
-        assert found == pytest.approx(value.item(), rel=1e-3, abs=1e-4), objective
+        found = value_of(case.model, objective, pixels).item()
+        assert found == pytest.approx(value.item(), rel=1e-4, abs=1e-5), objective
+
+
+def linears_of_mlps(module: nn.Module, last: bool) -> list[nn.Linear]:
+    """The first or the last layer of each block's MLP, in order."""
+    first = (".mlp.fc1", ".mlp.up_proj", ".mlp.0", ".mlp.weights_in")
+    names = (".mlp.fc2", ".mlp.down_proj", ".mlp.3", ".mlp.weights_out") if last else first
+    parts = module.named_modules()
+    found = [part for path, part in parts if path.endswith(names) and "pool" not in path]
+    assert len(found) == DEPTH
+    return found  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("name", VITS)
-def test_mlp_channel_follows_the_sum_before_the_activation(name: str) -> None:
-    """Its value is that of the hidden layer; its gradient passes the activation straight."""
+def test_mlp_channel_is_one_of_the_hidden_layer(name: str) -> None:
+    """Its gradient passes an activation straight, where one makes the hidden layer."""
     case, layer, channel = built(name), 1, 5
     pixels = pixels_of(case, pictures(name, 1)).requires_grad_()
     bare = copy.deepcopy(case.bare)
-    firsts = [
-        m
-        for path, m in bare.named_modules()
-        if isinstance(m, nn.Linear)
-        and path.endswith((".fc1", ".up_proj", ".mlp.0"))
-        and "pool" not in path
-    ]
-    kept: list[torch.Tensor] = []
-    firsts[layer].register_forward_hook(lambda _module, _args, output: kept.append(output))
-    options = {"interpolate_pos_encoding": True} if name == "hf vit" else {}
-    bare(pixels, **options)
-    sums = kept[0][0, case.prefix :, channel]
-    (expected,) = torch.autograd.grad(sums.mean(), pixels)
+    sums: list[torch.Tensor] = []
+    units: list[torch.Tensor] = []
+    if case.mlp == "gelu":
+        before = linears_of_mlps(bare, last=False)[layer]
+        before.register_forward_hook(lambda _module, _args, output: sums.append(output))
+    after = linears_of_mlps(bare, last=True)[layer]
+    after.register_forward_pre_hook(lambda _module, args: units.append(args[0]))
+    answer(bare, pixels)
+    value = units[0][0, case.prefix :, channel].mean()
+    followed = sums[0][0, case.prefix :, channel].mean() if case.mlp == "gelu" else value
+    (expected,) = torch.autograd.grad(followed, pixels)
 
-    objective = core.mlp_channel(layer, channel)
-    with probes.recording(probes.Recorder(objective.probes(case.model))) as recorder:
-        logits = case.model.score(pixels)
-    value = objective.value(case.model, logits, recorder.tensors)
-    (found,) = torch.autograd.grad(value, pixels)
-    assert value.item() == pytest.approx(nn.functional.gelu(sums).mean().item(), abs=1e-5)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    found = value_of(case.model, core.mlp_channel(layer, channel), pixels)
+    (gradient,) = torch.autograd.grad(found, pixels)
+    assert found.item() == pytest.approx(value.item(), abs=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_a_silent_channel_is_woken() -> None:
@@ -360,7 +406,7 @@ def test_a_silent_channel_is_woken() -> None:
     with torch.no_grad():
         module.layer1[0].bias[2] = -1.5  # type: ignore[index, union-attr]
     model = as_model(module, "cnn", preprocessing=PREPROCESSING)
-    result = core.maximize(model, core.conv_channel("layer1", 2), steps=48, size=32)
+    result = core.maximize(model, core.conv_channel("stage.0", 2), steps=48, size=32)
     assert result.history[0] == 0
     assert result.history[-1] > 0
 

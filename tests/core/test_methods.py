@@ -1,7 +1,8 @@
-"""Every method against its oracle on every family; a few numbers computed by hand."""
+"""Every method against its oracle on every family; a few numbers that a pencil can follow."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,18 @@ import torch
 from PIL import Image
 
 import core
-from core import flow
 from core.errors import UnsupportedMethod
+from core.methods import attention_flow as flow
 from core.methods.registry import Method, all_methods, find_method
 from core.models.base import Preprocessing, VisionTransformer
+from core.recording.transformer import TransformerRecording
 from tests.support import oracles
 from tests.support.builders import (
     CNNS,
     DEPTH,
-    FIXED_SIZE,
+    GIVEN,
     HEADS,
+    PATCH,
     TARGETS,
     VITS,
     OneConvolution,
@@ -28,11 +31,12 @@ from tests.support.builders import (
     built,
     close,
     explain,
+    grid_of,
     pictures,
     pixels_of,
 )
 
-VIT_CALLS: list[tuple[str, dict[str, Any]]] = [
+TOKEN_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("attention", {}),
     ("attention", {"layer": 0, "head": 2}),
     ("attention", {"layer": 1}),
@@ -40,9 +44,10 @@ VIT_CALLS: list[tuple[str, dict[str, Any]]] = [
         ("rollout", {"fusion": fusion, "discard": discard, "definition": definition})
         for fusion in ("mean", "max", "min")
         for discard in (0.0, 0.35, 0.9)
-        for definition in ("paper", "vit-explain")
+        for definition in ("paper", "columns", "vit-explain")
     ],
     ("rollout", {"layers": (1, 2), "fusion": "max"}),
+    ("rollout", {"layers": (0, 2), "definition": "columns"}),
     ("rollout", {"layers": (2, 0), "definition": "vit-explain", "discard": 0.2}),
     *[
         ("gradient_rollout", {"discard": discard, "definition": definition})
@@ -58,6 +63,9 @@ VIT_CALLS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+MAPS_OF_TOKENS = [name for name in oracles.PER_PLACE if "vit" in find_method(name).serves]
+
+
 # -- against the oracles ------------------------------------------------------------------------
 
 
@@ -69,8 +77,9 @@ def missing(methods: dict[str, Method]) -> set[str]:
 def test_every_method_has_an_oracle_and_is_tried() -> None:
     assert not missing(all_methods())
     assert set(oracles.ORACLES) == set(all_methods())
-    tried = {name for name, _ in VIT_CALLS}
-    assert tried == {name for name, m in all_methods().items() if m.family == "vit"}
+    assert {name for name, _ in TOKEN_CALLS} == set(oracles.PER_TOKEN)
+    served = {name for name, method in all_methods().items() if "vit" in method.serves}
+    assert served == {*oracles.PER_TOKEN, *MAPS_OF_TOKENS}
 
 
 def test_a_method_without_oracle_would_be_noticed() -> None:
@@ -78,11 +87,12 @@ def test_a_method_without_oracle_would_be_noticed() -> None:
 
 
 @pytest.mark.parametrize("name", VITS)
-def test_transformer_by_hand_is_the_transformer(name: str) -> None:
+def test_reference_transformer_is_the_librarys(name: str) -> None:
     case = built(name)
     pixels = pixels_of(case, pictures(name, 2))
-    by_hand = torch.cat([trace.logits for _, trace in oracles.traces(case, pixels)])
-    close(by_hand.detach(), answer(case.bare, pixels))
+    found = torch.cat([trace.logits for _, trace in oracles.traces(case, pixels)])
+    close(found.detach(), answer(copy.deepcopy(case.bare).double(), pixels.double()), 1e-6)
+    close(found.detach(), answer(case.bare, pixels))
 
 
 @pytest.mark.parametrize("name", VITS)
@@ -90,26 +100,63 @@ def test_facts_of_a_transformer(name: str) -> None:
     case = built(name)
     model = case.model
     assert isinstance(model, VisionTransformer)
-    assert (model.depth, model.heads, model.width, model.patch) == (DEPTH, HEADS, 12, 4)
-    assert (model.prefix, model.reads_class_token) == (case.prefix, case.class_token)
+    facts = (model.depth, model.heads, model.width, model.head_width, model.patch)
+    assert facts == (DEPTH, HEADS, case.width, case.width // HEADS, PATCH)
+    assert (model.prefix, model.reads_class_token) == (case.prefix, case.reads_class)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize(("method", "params"), VIT_CALLS, ids=str)
+@pytest.mark.parametrize("name", VITS)
+def test_readout_is_what_the_classifier_reads(name: str, count: int) -> None:
+    case = built(name)
+    images = pictures(name, count)
+    recording = core.record(case.model, images, GIVEN)
+    assert isinstance(recording, TransformerRecording)
+    found = recording.readout_row()[:, 0]
+    readout = case.model.readout  # type: ignore[attr-defined]
+    assert readout.is_plain == (case.reads == "class")
+    assert readout.attended == (case.reads == "pooling")
+    close(found.sum(dim=1), np.ones(count), 1e-6)
+    runs = oracles.traces(case, pixels_of(case, images))
+    for row, (_, trace) in zip(found, runs, strict=True):
+        # What is read of the unit matrix is the share of each token.
+        close(row, oracles.readout(case, trace, np.eye(len(row))), 1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("method", "params"), TOKEN_CALLS, ids=str)
 @pytest.mark.parametrize("name", VITS)
 def test_transformer_method(name: str, method: str, params: dict[str, Any], count: int) -> None:
     case = built(name)
     images = pictures(name, count)
     wanted = oracles.ORACLES[method](case, pixels_of(case, images), TARGETS[:count], **params)
-    grid = (4, 4) if name in FIXED_SIZE else (2, 3)
+    grid = grid_of(name)
     for explanation, row in zip(explain(case, count, method, **params), wanted, strict=True):
         assert explanation.relevance.shape == grid
         assert explanation.relevance.dtype == np.float32
         close(explanation.relevance, row[case.prefix :].reshape(grid))
-        assert explanation.hidden == pytest.approx(row[: case.prefix].sum() / row.sum(), abs=1e-5)
+        share = row[: case.prefix].sum() / row.sum()
+        assert explanation.prefix_mass == pytest.approx(share, abs=1e-5)
 
 
-CNN_METHODS = [name for name, method in all_methods().items() if method.family == "cnn"]
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("method", MAPS_OF_TOKENS)
+@pytest.mark.parametrize("name", VITS)
+def test_map_of_the_tokens_that_enter_a_block(name: str, method: str, count: int) -> None:
+    case = built(name)
+    pixels = pixels_of(case, pictures(name, count))
+    for layer in (None, *[f"block.{i}.input" for i in range(DEPTH)]):
+        params = {} if layer is None else {"layer": layer}
+        wanted = oracles.ORACLES[method](case, pixels, TARGETS[:count], **params)
+        explanations = explain(case, count, method, **params)
+        for explanation, relevance in zip(explanations, wanted, strict=True):
+            assert explanation.relevance.shape == grid_of(name)
+            assert explanation.params["layer"] == (layer or f"block.{DEPTH - 1}.input")
+            assert explanation.prefix_mass is None
+            close(explanation.relevance, relevance)
+
+
+CNN_METHODS = [name for name, method in all_methods().items() if "cnn" in method.serves]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -134,22 +181,21 @@ def test_convolutional_method_at_every_layer(name: str, method: str) -> None:
     pixels = pixels_of(case, pictures(name, 1))
     offered = next(m for m in core.methods(case.model) if m.name == method)
     layers = offered.parameters_for(case.model)[0].options
-    assert layers[0] == "features"
-    assert len(layers) > 2
+    assert layers == ("head.input", *reversed(oracles.stage_paths(case)))
     for layer in layers:
         (wanted,) = oracles.ORACLES[method](case, pixels, TARGETS[:1], layer=layer)
         (explanation,) = explain(case, 1, method, layer=layer)
         close(explanation.relevance, wanted, 1e-3 if method.endswith("plus") else 5e-5)
 
 
-# -- by hand ------------------------------------------------------------------------------------
+# -- with a pencil ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("layer", "expected"),
-    [("layer1", [[11.25, 13.5], [20.25, 22.5]]), ("layer2", [[0.0, 4.0], [28.0, 32.5]])],
+    [("stage.0", [[11.25, 13.5], [20.25, 22.5]]), ("stage.1", [[0.0, 4.0], [28.0, 32.5]])],
 )
-def test_grad_cam_computed_by_hand(layer: str, expected: list[list[float]]) -> None:
+def test_grad_cam_of_sixteen_pixels(layer: str, expected: list[list[float]]) -> None:
     """A 4 × 4 picture of 0..15, one 3 × 3 convolution of ones into two channels, one logit.
 
     The sums of the four windows are 45, 54, 81, 90; less 50 and 75 they are -5, 4, 31, 40 and
@@ -185,7 +231,7 @@ def test_of_equal_entries_the_first_are_discarded(dtype: torch.dtype) -> None:
     assert torch.equal(flow.discard(fused, 0.34, True), wanted)
 
 
-def test_one_layer_of_attention_by_hand() -> None:
+def test_one_layer_of_attention() -> None:
     """Two heads, three tokens, numbers small enough to follow."""
     heads = torch.tensor(
         [
@@ -195,7 +241,7 @@ def test_one_layer_of_attention_by_hand() -> None:
             ]
         ]
     )
-    each = heads.split(1, dim=1)
+    each = heads.split(1, dim=2)  # a row at a time
     mean = flow.fuse(each, "mean")
     close(mean[0], [[0.3, 0.2, 0.5], [0.15, 0.5, 0.35], [0.45, 0.25, 0.3]])
     close(flow.fuse(each, "max")[0, 0], [0.5, 0.3, 0.8])
@@ -208,10 +254,12 @@ def test_one_layer_of_attention_by_hand() -> None:
     close(flow.propagate(first, mean, "none")[0, 0], [1.3, 0.2, 0.5])
     third = torch.tensor([[[0.0, 0.0, 1.0]]])
     kept = flow.discard(mean, 0.34, True)
-    # Row sums of kept + I: 1.8, 1.85, 1.75. By rows the last row is divided by its own sum; by
-    # columns each of its entries is divided by another row's.
+    # Row sums of kept + I: 1.8, 1.85, 1.75; column sums: 1.75, 1.5, 2.15. By rows the last row is
+    # divided by its own sum, by columns each entry by its column's, and vit-explain divides each
+    # by the sum of the row that has the column's number.
     close(flow.propagate(third, kept, "rows")[0, 0], [0.45 / 1.75, 0.0, 1.3 / 1.75])
-    close(flow.propagate(third, kept, "columns")[0, 0], [0.45 / 1.8, 0.0, 1.3 / 1.75])
+    close(flow.propagate(third, kept, "columns")[0, 0], [0.45 / 1.75, 0.0, 1.3 / 2.15])
+    close(flow.propagate(third, kept, "vit-explain")[0, 0], [0.45 / 1.8, 0.0, 1.3 / 1.75])
 
 
 @pytest.mark.parametrize(("protect", "kept"), [(True, 0.01), (False, 0.0)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import gc
 import threading
@@ -15,18 +17,33 @@ import torch
 from torch import Tensor, nn
 
 import core
-from core import admission, probes
+from core import capacity, probes
+from core.errors import BusyError
 from core.methods.registry import all_methods
 from core.models import Model
-from tests.support.builders import GIVEN, RECIPES, VITS, answer, built, picture, pictures
+from core.recording.recording import REMEMBERED_GRADIENTS
+from core.recording.run import Needs
+from tests.support.builders import (
+    CNNS,
+    GIVEN,
+    RECIPES,
+    VITS,
+    Built,
+    answer,
+    built,
+    pictures,
+    pixels_of,
+)
 
-CALLS = [
-    (name, method)
-    for name in RECIPES
-    for method in sorted(all_methods())
-    if (all_methods()[method].family == "vit") == (name in VITS)
-    and (method != "cam" or RECIPES[name].linear)
-]
+
+def methods_of(name: str) -> list[str]:
+    """Names of the methods that serve a model, in alphabetical order."""
+    kind = "vit" if name in VITS else "cnn"
+    served = [method for method, entry in all_methods().items() if kind in entry.serves]
+    return sorted(m for m in served if m != "cam" or RECIPES[name].linear)
+
+
+CALLS = [(name, method) for name in RECIPES for method in methods_of(name)]
 
 
 def state(module: nn.Module) -> dict[str, Any]:
@@ -58,12 +75,42 @@ def state(module: nn.Module) -> dict[str, Any]:
     return found
 
 
-def assert_untouched(model: Model, before: dict[str, Any]) -> None:
+def free_places() -> int:
+    """How many passes could start right now; this very context must hold no place."""
+    count = 0
+    with contextlib.ExitStack() as held:
+        while True:
+            context, place = contextvars.Context(), core.admitted(patience=0)
+            try:
+                context.run(place.__enter__)
+            except BusyError:
+                break
+            held.callback(context.run, place.__exit__, None, None, None)
+            count += 1
+        with pytest.raises(BusyError), core.admitted(patience=0):
+            pass
+    return count
+
+
+def is_recorded(case: Built) -> bool:
+    """Whether a pass that is run now, in this context, would be written down."""
+
+    def note(_self: probes.Recorder, _name: str, tensor: Tensor, *_: Any) -> Tensor:
+        noted.append(_name)
+        return tensor
+
+    noted: list[str] = []
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(probes.Recorder, "see", note)
+        answer(case.model.module, pixels_of(case, pictures(case.name, 1)))
+    return bool(noted)
+
+
+def assert_untouched(case: Built, before: dict[str, Any]) -> None:
     """The model is as it was, no recorder is active and no place is taken."""
-    assert state(model.module) == before
-    assert probes._recorder.get() is None
-    assert not admission._inside.get()
-    assert admission._places._value == admission.PLACES
+    assert state(case.model.module) == before
+    assert free_places() == capacity.PASSES
+    assert not is_recorded(case)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -115,7 +162,7 @@ def test_method_leaves_the_model_as_it_was(name: str, method: str) -> None:
     core.explain(model, core.record(model, image, GIVEN), method, 1)
     if name in VITS:
         core.attention(model, image, GIVEN).joints()
-    assert_untouched(model, before)
+    assert_untouched(built(name), before)
 
 
 class Midway(RuntimeError):
@@ -161,7 +208,7 @@ def test_failure_midway_leaves_nothing_behind(
     model, image = built(name).model, pictures(name, 1)[0]
     wanted = core.explain(model, image, method, 1, framing=GIVEN).relevance
     before = state(model.module)
-    needs_gradient = method not in ("attention", "rollout", "cam")
+    needs_gradient = bool(core.needs(model, method).gradients)
     with monkeypatch.context() as patch:
         failure(model, patch)
         if failure is within_the_backward_pass and not needs_gradient:
@@ -169,7 +216,7 @@ def test_failure_midway_leaves_nothing_behind(
         else:
             with pytest.raises(Midway):
                 core.explain(model, image, method, 1, framing=GIVEN)
-    assert_untouched(model, before)
+    assert_untouched(built(name), before)
     again = core.explain(model, image, method, 1, framing=GIVEN).relevance
     np.testing.assert_array_equal(again, wanted)
 
@@ -191,66 +238,60 @@ def test_state_notices_what_it_should() -> None:
         assert state(module) != before
 
 
-def test_without_a_recorder_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in RECIPES:
-        case, image = built(name), pictures(name, 1)[0]
-        recording = core.record(case.model, image, GIVEN)
-        kept = {key: tensor.clone() for key, tensor in recording.tensors.items()}
-        with monkeypatch.context() as patch, torch.no_grad():
-            patch.setattr(probes.Recorder, "see", stop)
-            answer(case.model.module, case.model.pixels(pictures(name, 2)[1], GIVEN))
-        assert kept.keys() == recording.tensors.keys()
-        assert all(torch.equal(recording.tensors[key], kept[key]) for key in kept)
+@pytest.mark.parametrize("name", RECIPES)
+def test_without_a_recorder_nothing_is_recorded(name: str) -> None:
+    case = built(name)
+    recording = core.record(case.model, pictures(name, 1), GIVEN)
+    kept = {tap: recording.tensor(tap).clone() for tap in recording.needs.keep}
+    assert not is_recorded(case)
+    with probes.recording(probes.Recorder(())):
+        assert is_recorded(case)
+    assert kept
+    for tap, tensor in kept.items():
+        assert torch.equal(recording.tensor(tap), tensor)
 
 
 def test_recorder_keeps_what_it_was_asked_for_and_no_more() -> None:
     case = built("plain")
-    pixels = case.model.pixels(picture(4, 4), GIVEN)
-    recorder = probes.Recorder({"layer1"})
+    recorder = probes.Recorder({"stage.0"})
     with torch.no_grad(), probes.recording(recorder) as active:
         assert active is recorder
-        answer(case.model.module, pixels)
-    assert set(recorder.tensors) == {"layer1"}
-    assert not recorder.tensors["layer1"].requires_grad
+        answer(case.model.module, pixels_of(case, pictures("plain", 1)))
+    assert set(recorder.tensors) == {"stage.0"}
+    assert not recorder.tensors["stage.0"].requires_grad
 
 
 def test_recorder_of_one_thread_is_not_seen_by_another() -> None:
     case = built("timm")
-    pixels = case.model.pixels(picture(2, 3), GIVEN)
-    recorder = probes.Recorder({"blocks.0.qkv"})
-    outside: list[Any] = []
-
-    def elsewhere() -> None:
-        outside.append(probes._recorder.get())
-        with torch.no_grad():
-            answer(case.model.module, pixels)
-
+    outside: list[bool] = []
+    recorder = probes.Recorder({"block.0.input"})
     with probes.recording(recorder):
-        thread = threading.Thread(target=elsewhere)
+        thread = threading.Thread(target=lambda: outside.append(is_recorded(case)))
         thread.start()
         thread.join()
-        assert probes._recorder.get() is recorder
-    assert outside == [None]
-    assert not recorder.tensors
+        assert outside == [False]
+        assert not recorder.tensors
+        assert is_recorded(case)
+    assert not is_recorded(case)
 
 
 def test_recorder_ends_with_an_error() -> None:
-    recorder = probes.Recorder({"layer1"})
-    with pytest.raises(Midway), probes.recording(recorder):
-        raise Midway
-    assert probes._recorder.get() is None
+    case = built("plain")
+    with pytest.raises(Midway), probes.recording(probes.Recorder({"stage.0"})):
+        stop()
+    assert not is_recorded(case)
 
 
-@pytest.mark.parametrize("name", ["timm registers", "torchvision", "hf dinov2", "plain"])
+@pytest.mark.parametrize(
+    "name", ["timm registers", "timm rotary", "torchvision", "hf dinov2", "plain"]
+)
 def test_four_threads_share_one_model(name: str) -> None:
     """Many calls at once give exactly what one thread gives."""
     model = built(name).model
-    family = "vit" if name in VITS else "cnn"
     images = pictures(name, 3)
     jobs = [
         (method, image, target)
-        for method in sorted(all_methods())
-        if all_methods()[method].family == family
+        for method in methods_of(name)
         for image in range(3)
         for target in (0, 3)
     ]
@@ -270,7 +311,7 @@ def test_four_threads_share_one_model(name: str) -> None:
     for job, (alone, recorded) in zip(jobs * 3, results, strict=True):
         np.testing.assert_array_equal(alone, wanted[job][0])
         np.testing.assert_array_equal(recorded, wanted[job][1])
-    assert_untouched(model, before)
+    assert_untouched(built(name), before)
 
 
 def tensors_with_a_graph() -> set[int]:
@@ -313,43 +354,84 @@ def test_no_graph_outlives_an_explanation(name: str, method: str) -> None:
     assert explanations
 
 
-def test_recording_lets_go_of_its_graph() -> None:
+@pytest.mark.parametrize(("name", "method"), [("timm", "gradient_rollout"), ("plain", "layer_cam")])
+def test_recording_lets_go_of_its_graph(name: str, method: str) -> None:
     before = tensors_with_a_graph()
-    recording = core.record(built("timm").model, picture(2, 3), GIVEN)
-    assert not tensors_with_a_graph() - before
-    core.explain(built("timm").model, recording, "gradient_rollout", 1)
-    assert tensors_with_a_graph() - before
+    recording = core.record(built(name).model, pictures(name, 1), GIVEN)
+    usual = tensors_with_a_graph() - before
+    params = {"layer": "stage.0"} if name in CNNS else {}
+    core.explain(built(name).model, recording, method, 1, **params)
+    assert len(tensors_with_a_graph() - before) > len(usual)
     recording.release()
     assert not tensors_with_a_graph() - before
-    assert not any(tensor.requires_grad for tensor in recording.tensors.values())
+    assert not any(recording.tensor(tap).requires_grad for tap in recording.needs.keep)
+
+
+def test_graph_that_costs_nothing_is_kept() -> None:
+    """That of a convolutional network's pooling and classifier serves any class, also later."""
+    case = built("plain")
+    recording = core.record(case.model, pictures("plain", 1), GIVEN)
+    recording.release()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(case.model, "score", stop)
+        for target in range(5):
+            core.explain(case.model, recording, "grad_cam", target)
 
 
 @pytest.mark.parametrize("name", ["timm", "plain"])
-def test_remembered_gradients_are_bounded(name: str) -> None:
-    from core.recordings import REMEMBERED_GRADIENTS, GradientRequest
+def test_remembered_gradients_are_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tap = "block.1.context" if name in VITS else "head.input"
+    recording = core.record(built(name).model, pictures(name, 3), GIVEN, Needs([], [tap]))
+    backward, calls = torch.autograd.grad, [0]
 
-    model = built(name).model
-    recording = core.record(model, pictures(name, 3), GIVEN)
-    tap = "blocks.1.context" if name in VITS else "features"
-    for number in range(20):
-        targets = [number % 5, number // 5, 0]
-        recording.gradients(GradientRequest((tap,)), targets)
-    assert len(recording._gradients) == REMEMBERED_GRADIENTS
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        return backward(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+
+    def ask(number: int) -> int:
+        """Ask for the gradient of other classes; gives the backward passes so far."""
+        recording.gradients([tap], [number % 5, number // 5, 0])
+        return calls[0]
+
+    count = 20
+    assert [ask(number) for number in range(count)] == list(range(1, count + 1))
+    for number in range(count - REMEMBERED_GRADIENTS, count):
+        assert ask(number) == count
+    assert ask(count - REMEMBERED_GRADIENTS - 1) == count + 1, "it was to be forgotten"
 
 
 def test_places_are_limited_and_nested() -> None:
-    from core.errors import BusyError
-
-    with admission.admitted(), admission.admitted(), admission.admitted():
-        assert admission._places._value == admission.PLACES - 1
-    assert admission._places._value == admission.PLACES
-    taken = [admission._places.acquire() for _ in range(admission.PLACES)]
-    try:
+    assert free_places() == capacity.PASSES
+    with core.admitted(), core.admitted(), core.admitted():
+        others = contextvars.Context().run(free_places)
+        assert others == capacity.PASSES - 1
+    with contextlib.ExitStack() as held:
+        for _ in range(capacity.PASSES):
+            context, place = contextvars.Context(), core.admitted()
+            context.run(place.__enter__)
+            held.callback(context.run, place.__exit__, None, None, None)
         with (
             pytest.raises(BusyError, match=r"places for computing.*try again"),
-            admission.admitted(patience=0.01),
+            core.admitted(patience=0.01),
         ):
             pass
+    assert free_places() == capacity.PASSES
+
+
+def test_capacity_is_configured_by_a_call() -> None:
+    core.configure(passes=5, patience=0)
+    try:
+        assert free_places() == 5
     finally:
-        for _ in taken:
-            admission._places.release()
+        core.configure(capacity.PASSES, capacity.PATIENCE, capacity.MEMORY)
+    assert free_places() == capacity.PASSES
+    assert capacity.memory_budget() == capacity.MEMORY
+
+
+@pytest.mark.parametrize("wrong", [{"passes": 0}, {"patience": -1}, {"memory": 5}], ids=str)
+def test_capacity_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(core.ParameterError, match=str(next(iter(wrong.values())))):
+        core.configure(**wrong)
+    assert free_places() == capacity.PASSES

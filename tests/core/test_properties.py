@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 import core
-from core import flow
+from core.methods import attention_flow as flow
 from core.methods.registry import all_methods
-from core.models.convnet import ConvNet
 from core.pictures import samples
 from tests.support.builders import (
     CLASSES,
@@ -28,6 +27,7 @@ from tests.support.builders import (
     Built,
     as_model,
     built,
+    classifier,
     close,
 )
 
@@ -52,7 +52,7 @@ def stacks(draw: st.DrawFn) -> Tensor:
 def products(stack: Tensor, fusion: Any, ratio: float, rows: Tensor) -> Tensor:
     """Rows of the rollout product, (rows, tokens), as the application multiplies them."""
     for layer in reversed(range(len(stack))):
-        fused = flow.discard(flow.fuse(stack[layer, None].split(2, dim=1), fusion), ratio, True)
+        fused = flow.discard(flow.fuse(stack[layer, None].split(2, dim=2), fusion), ratio, True)
         rows = flow.propagate(rows, fused, "rows")
     return rows[0]
 
@@ -131,14 +131,13 @@ def test_what_is_discarded_is_the_smallest_share(
     st.integers(0, CLASSES - 1),
 )
 def test_mean_of_cam_plus_bias_is_the_logit(name: str, values: Any, target: int) -> None:
-    model = built(name).model
-    assert isinstance(model, ConvNet)
+    case = built(name)
     image = Image.fromarray(values).resize((96, 64))
-    explanation = core.explain(model, image, "cam", target, framing=GIVEN)
+    explanation = core.explain(case.model, image, "cam", target, framing=GIVEN)
     assert explanation.prediction is not None
     logits = explanation.prediction.logits
-    assert model.head.bias is not None
-    total = explanation.relevance.mean(dtype=np.float64) + float(model.head.bias[target])
+    bias = float(classifier(case).bias[target])
+    total = explanation.relevance.mean(dtype=np.float64) + bias
     assert total == pytest.approx(logits[target], abs=1e-5 * float(np.abs(logits).max()))
 
 
@@ -228,7 +227,7 @@ def test_embedded_models_on_a_saturated_picture(model_id: str) -> None:
         assert explanation.relevance.std() > 0, method.name
 
 
-@pytest.mark.parametrize("method", [n for n, m in all_methods().items() if m.family == "vit"])
+@pytest.mark.parametrize("method", [n for n, m in all_methods().items() if "vit" in m.serves])
 def test_half_precision_gives_nearly_the_same(method: str) -> None:
     model = built("timm").model
     image = flat_picture("timm", (200, 30, 90))
@@ -243,8 +242,9 @@ def test_half_precision_gives_nearly_the_same(method: str) -> None:
 
 
 def test_examples_reach_what_they_should() -> None:
-    """The families above are all tried, and heads are several."""
-    tried = {method.family for name in RECIPES for method in core.methods(built(name).model)}
-    assert tried == {method.family for method in all_methods().values()} == {"cnn", "vit"}
+    """Every method is tried on both kinds that it may serve, and heads are several."""
+    for kind, names in (("vit", VITS), ("cnn", CNNS)):
+        tried = {method.name for name in names for method in core.methods(built(name).model)}
+        assert tried == {name for name, method in all_methods().items() if kind in method.serves}
     assert HEADS > 1
     assert len(VITS) + len(CNNS) == len(RECIPES)

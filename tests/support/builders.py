@@ -1,4 +1,4 @@
-"""Tiny random models of every family, with the facts of each written down by hand.
+"""Tiny random models of every family, with the facts of each as its library documents them.
 
 And the few helpers that most tests need.
 """
@@ -6,10 +6,10 @@ And the few helpers that most tests need.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,43 +32,78 @@ CNN_PREPROCESSING = Preprocessing(size=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25
 GIVEN = core.Framing("given")
 TARGETS = [3, 0, 4]
 
+Reads = Literal["class", "class and distillation", "class and patches", "patches", "pooling"]
+"""What a transformer's classifier reads of the last tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a build.
+
+    Attributes
+    ----------
+    prefix, reads, width
+        Transformers: tokens before the patches, what the classifier reads, channels per token.
+    mlp
+        Transformers: what makes the MLP's hidden layer of its first layer's output.
+    pooling
+        Convolutional networks: path of the module whose input is pooled.
+    stages
+        Convolutional networks: paths of the modules whose outputs are the stages.
+    linear
+        Convolutional networks: whether one linear layer follows the pooling.
+    """
+
+    prefix: int = 0
+    reads: Reads = "class"
+    width: int = WIDTH
+    mlp: Literal["gelu", "gated", "normed"] = "gelu"
+    pooling: str = ""
+    stages: tuple[str, ...] = ()
+    linear: bool = True
+
+    @property
+    def reads_class(self) -> bool:
+        """Whether the class token takes part in what the classifier reads."""
+        return self.reads.startswith("class")
+
+
+@dataclass(frozen=True)
+class Recipe(Facts):
+    """How to build a model."""
+
+    make: Callable[[], nn.Module]
+
 
 @dataclass(frozen=True, eq=False)
-class Built:
-    """A model and what a person knows about its build.
+class Built(Facts):
+    """A model and the facts of its build.
 
     Attributes
     ----------
     bare : torch.nn.Module
         A twin that no probe was ever attached to.
-    prefix, class_token
-        Transformers: tokens before the patches; whether the head reads the class token.
-    pooling
-        Convolutional networks: path of the module whose input is pooled.
-    linear
-        Convolutional networks: whether one linear layer follows the pooling.
     """
 
     name: str
     model: Model
     bare: nn.Module
-    prefix: int = 0
-    class_token: bool = True
-    pooling: str = ""
-    linear: bool = True
 
 
 def shake(module: nn.Module, seed: int = 0, scale: float = 0.3) -> nn.Module:
     """Fill all parameters and running statistics with noise, so that nothing is zero or uniform."""
     generator = torch.Generator().manual_seed(seed)
+    stored = module.state_dict().keys()  # what is computed from settings (frequencies) stays
     with torch.no_grad():
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            if not tensor.is_floating_point():
+            if not tensor.is_floating_point() or name not in stored:
                 continue
             noise = torch.randn(tensor.shape, generator=generator)
             if name.endswith("running_var"):
                 tensor.copy_(1 + 0.2 * noise.abs())
-            elif tensor.ndim == 1 and name.endswith(("weight", "gamma", "lambda1")):
+            elif name.endswith(("gamma_1", "gamma_2")) or (
+                tensor.ndim == 1 and name.endswith(("weight", "gamma", "lambda1"))
+            ):
                 tensor.copy_(1 + 0.2 * noise)
             elif tensor.ndim == 4:
                 tensor.copy_(noise * (2.0 / noise[0].numel()) ** 0.5)
@@ -110,6 +145,31 @@ def timm_vit(**options: object) -> nn.Module:
     return VisionTransformer(**(settings | options))
 
 
+def timm_post_norm() -> nn.Module:
+    """A ViT of timm whose norms follow the attention and the MLP."""
+    from timm.models.vision_transformer import ResPostBlock
+
+    return timm_vit(block_fn=ResPostBlock)
+
+
+def timm_rotary(**options: object) -> nn.Module:
+    """A transformer of timm that rotates queries and keys; 8 channels a head, so two bands."""
+    from timm.models.eva import Eva
+
+    settings: dict[str, Any] = {
+        "img_size": SIDE,
+        "patch_size": PATCH,
+        "embed_dim": 2 * WIDTH,
+        "depth": DEPTH,
+        "num_heads": HEADS,
+        "mlp_ratio": 2,
+        "num_classes": CLASSES,
+        "dynamic_img_size": True,
+        "use_rot_pos_emb": True,
+    }
+    return Eva(**(settings | options))
+
+
 def timm_distilled() -> nn.Module:
     """A distilled DeiT: class and distillation token, two heads."""
     from timm.models.deit import VisionTransformerDistilled
@@ -142,13 +202,15 @@ def torchvision_vit() -> nn.Module:
 
 
 def huggingface_vit(kind: str) -> nn.Module:
-    """An image classifier of transformers: ``vit``, ``dinov2`` or ``registers``."""
+    """An image classifier of transformers: one of `HUGGING_FACE`."""
     import transformers
 
-    prefix = {"vit": "ViT", "dinov2": "Dinov2", "registers": "Dinov2WithRegisters"}[kind]
-    own: dict[str, int] = {"intermediate_size": 24} if kind == "vit" else {"mlp_ratio": 2}
+    prefix = HUGGING_FACE[kind]
+    own: dict[str, object] = {"mlp_ratio": 2} if "Dino" in prefix else {"intermediate_size": 24}
     if kind == "registers":
         own["num_register_tokens"] = 4
+    if kind == "gated":
+        own["use_swiglu_ffn"] = True
     config = getattr(transformers, f"{prefix}Config")(
         image_size=SIDE,
         patch_size=PATCH,
@@ -162,38 +224,107 @@ def huggingface_vit(kind: str) -> nn.Module:
     return module
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to build one model; see `Built` for the fields."""
+HUGGING_FACE = {
+    "vit": "ViT",
+    "deit": "DeiT",
+    "ijepa": "IJepa",
+    "dinov2": "Dinov2",
+    "gated": "Dinov2",
+    "registers": "Dinov2WithRegisters",
+}
+"""What transformers calls each kind."""
 
-    make: Callable[[], nn.Module]
-    prefix: int = 0
-    class_token: bool = True
-    pooling: str = ""
-    linear: bool = True
-
+ROTARY: dict[str, Recipe] = {
+    # As EVA-02 tiny: joint projection with biases of their own, gated MLP, mean of the patches.
+    "timm rotary": Recipe(
+        lambda: timm_rotary(swiglu_mlp=True, ref_feat_shape=6),
+        prefix=1,
+        reads="patches",
+        width=24,
+        mlp="gated",
+    ),
+    # As EVA-02 base: three projections, norms inside the attention and the MLP, size fixed.
+    "timm rotary separate": Recipe(
+        lambda: timm_rotary(
+            qkv_fused=False,
+            scale_attn_inner=True,
+            scale_mlp=True,
+            swiglu_mlp=True,
+            init_values=0.1,
+            global_pool="token",
+            dynamic_img_size=False,
+        ),
+        prefix=1,
+        width=24,
+        mlp="normed",
+    ),
+    # As DINOv3: registers, no absolute positions, pairs half a head apart, no biases.
+    "timm rotary dinov3": Recipe(
+        lambda: timm_rotary(
+            rope_type="dinov3",
+            rope_temperature=100,
+            rope_rotate_half=True,
+            num_reg_tokens=4,
+            use_abs_pos_emb=False,
+            qkv_bias=False,
+            init_values=0.1,
+            global_pool="token",
+        ),
+        prefix=5,
+        width=24,
+    ),
+    # Frequencies learned for each layer and head, norms of queries and keys, attention pooling.
+    "timm rotary mixed": Recipe(
+        lambda: timm_rotary(rope_type="mixed", qk_norm=True, class_token=False, global_pool="map"),
+        reads="pooling",
+        width=24,
+    ),
+    "timm rotary post-norm": Recipe(
+        lambda: timm_rotary(use_post_norm=True, class_token=False), reads="patches", width=24
+    ),
+}
 
 VITS: dict[str, Recipe] = {
     "timm": Recipe(timm_vit, prefix=1),
-    "timm average": Recipe(
-        lambda: timm_vit(class_token=False, global_pool="avg"), prefix=0, class_token=False
-    ),
+    "timm average": Recipe(lambda: timm_vit(class_token=False, global_pool="avg"), reads="patches"),
     "timm average beside class token": Recipe(
-        lambda: timm_vit(global_pool="avg"), prefix=1, class_token=False
+        lambda: timm_vit(global_pool="avg"), prefix=1, reads="patches"
     ),
     "timm attention pool": Recipe(
-        lambda: timm_vit(class_token=False, global_pool="map"), prefix=0, class_token=False
+        lambda: timm_vit(class_token=False, global_pool="map"), reads="pooling"
     ),
-    "timm distilled": Recipe(timm_distilled, prefix=2),
+    "timm attention pool beside class token": Recipe(
+        lambda: timm_vit(global_pool="map"), prefix=1, reads="pooling"
+    ),
+    "timm attention pool over prefix": Recipe(
+        lambda: timm_vit(reg_tokens=2, global_pool="map", pool_include_prefix=True),
+        prefix=3,
+        reads="pooling",
+    ),
+    "timm distilled": Recipe(timm_distilled, prefix=2, reads="class and distillation"),
     "timm registers": Recipe(
         lambda: timm_vit(reg_tokens=4, init_values=0.1, qk_norm=True, no_embed_class=True), prefix=5
     ),
+    "timm inner norms": Recipe(
+        lambda: timm_vit(scale_attn_norm=True, scale_mlp_norm=True, fc_norm=True),
+        prefix=1,
+        mlp="normed",
+    ),
+    "timm post-norm": Recipe(timm_post_norm, prefix=1),
     "torchvision": Recipe(torchvision_vit, prefix=1),
     "hf vit": Recipe(lambda: huggingface_vit("vit"), prefix=1),
-    "hf dinov2": Recipe(lambda: huggingface_vit("dinov2"), prefix=1),
-    "hf dinov2 registers": Recipe(lambda: huggingface_vit("registers"), prefix=5),
+    "hf deit": Recipe(lambda: huggingface_vit("deit"), prefix=2),
+    "hf ijepa": Recipe(lambda: huggingface_vit("ijepa"), reads="patches"),
+    "hf dinov2": Recipe(lambda: huggingface_vit("dinov2"), prefix=1, reads="class and patches"),
+    "hf dinov2 gated": Recipe(
+        lambda: huggingface_vit("gated"), prefix=1, reads="class and patches", mlp="gated"
+    ),
+    "hf dinov2 registers": Recipe(
+        lambda: huggingface_vit("registers"), prefix=5, reads="class and patches"
+    ),
+    **ROTARY,
 }
-FIXED_SIZE = {"torchvision"}
+FIXED_SIZE = {"torchvision", "timm rotary separate"}
 
 
 # -- convolutional networks ---------------------------------------------------------------------
@@ -215,7 +346,10 @@ class Plain(nn.Module):
 
 
 class OneConvolution(nn.Module):
-    """One convolution of ones, a ReLU and a layer of ±1 over all positions: see test_methods."""
+    """One convolution of ones, a ReLU and a layer of ±1 over all positions: see test_methods.
+
+    Small enough to be computed with a pencil.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,18 +414,46 @@ def convnext() -> nn.Module:
     return ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=CLASSES)
 
 
+def numbered(start: str, numbers: Sequence[int]) -> tuple[str, ...]:
+    """Paths that differ in a number."""
+    return tuple(f"{start}{number}" for number in numbers)
+
+
 CNNS: dict[str, Recipe] = {
-    "plain": Recipe(Plain, pooling="avgpool"),
-    "torchvision resnet": Recipe(resnet, pooling="avgpool"),
-    "torchvision efficientnet": Recipe(efficientnet, pooling="avgpool"),
-    "torchvision regnet": Recipe(regnet, pooling="avgpool"),
-    "torchvision mobilenet": Recipe(mobilenet, pooling="avgpool", linear=False),
-    "torchvision convnext": Recipe(convnext, pooling="avgpool", linear=False),
-    "timm resnet": Recipe(lambda: timm_convnet("test_resnet"), pooling="global_pool"),
-    "timm efficientnet": Recipe(lambda: timm_convnet("test_efficientnet"), pooling="global_pool"),
-    "timm byobnet": Recipe(lambda: timm_convnet("test_byobnet"), pooling="head.global_pool"),
+    "plain": Recipe(Plain, pooling="avgpool", stages=("layer1", "layer2")),
+    "torchvision resnet": Recipe(resnet, pooling="avgpool", stages=numbered("layer", range(1, 5))),
+    "torchvision efficientnet": Recipe(
+        efficientnet, pooling="avgpool", stages=numbered("features.", range(4))
+    ),
+    "torchvision regnet": Recipe(
+        regnet, pooling="avgpool", stages=numbered("trunk_output.block", range(1, 3))
+    ),
+    "torchvision mobilenet": Recipe(
+        mobilenet, pooling="avgpool", stages=numbered("features.", range(3)), linear=False
+    ),
+    "torchvision convnext": Recipe(
+        convnext, pooling="avgpool", stages=numbered("features.", range(4)), linear=False
+    ),
+    "timm resnet": Recipe(
+        lambda: timm_convnet("test_resnet"),
+        pooling="global_pool",
+        stages=("act1", *numbered("layer", range(1, 5))),
+    ),
+    "timm efficientnet": Recipe(
+        lambda: timm_convnet("test_efficientnet"),
+        pooling="global_pool",
+        stages=numbered("blocks.", range(5)),
+    ),
+    "timm byobnet": Recipe(
+        lambda: timm_convnet("test_byobnet"),
+        pooling="head.global_pool",
+        stages=("stem", *numbered("stages.", range(3)), "final_conv"),
+    ),
     "timm convnext": Recipe(
-        lambda: timm_convnet("test_convnext"), pooling="head.global_pool", linear=False
+        lambda: timm_convnet("test_convnext"),
+        pooling="head.global_pool",
+        stages=numbered("stages.", range(4)),
+        linear=False,
     ),
 }
 RECIPES = VITS | CNNS
@@ -306,9 +468,8 @@ def built(name: str) -> Built:
     module.load_state_dict(bare.state_dict())
     family, preprocessing = ("vit", PREPROCESSING) if name in VITS else ("cnn", CNN_PREPROCESSING)
     model = as_model(module, family, preprocessing=preprocessing, title=f"Tiny {name}")
-    return Built(
-        name, model, bare, recipe.prefix, recipe.class_token, recipe.pooling, recipe.linear
-    )
+    known = {field.name: getattr(recipe, field.name) for field in fields(Facts)}
+    return Built(name, model, bare, **known)
 
 
 def picture(rows: int, cols: int, seed: int = 0) -> Image.Image:
@@ -317,21 +478,40 @@ def picture(rows: int, cols: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
 
+def grid_of(name: str) -> tuple[int, int]:
+    """Rows and columns of patches that suit a transformer: 2 × 3 where it takes any, else its own.
+
+    Pictures of this size are what `pictures` gives.
+    """
+    return (4, 4) if name in FIXED_SIZE else (2, 3)
+
+
 def pictures(name: str, count: int) -> list[Image.Image]:
-    """Pictures of the grid that suits a model: 2 × 3 where it takes any, else its own."""
-    if name in CNNS:
-        return [picture(16, 24, seed) for seed in range(count)]
-    rows, cols = (4, 4) if name in FIXED_SIZE else (2, 3)
+    """Pictures of a size that suits a model."""
+    rows, cols = (16, 24) if name in CNNS else grid_of(name)
     return [picture(rows, cols, seed) for seed in range(count)]
+
+
+def wants_to_be_told(module: nn.Module) -> bool:
+    """Whether a network interpolates its positions only when asked."""
+    kinds = ("ViT", "DeiT", "IJepa")
+    return type(module).__name__ in {f"{kind}ForImageClassification" for kind in kinds}
 
 
 def answer(module: nn.Module, pixels: Tensor) -> Tensor:
     """Logits of a bare network, called as its library documents it."""
-    if type(module).__name__ == "ViTForImageClassification":
+    if wants_to_be_told(module):
         fits = pixels.shape[-2:] == (SIDE, SIDE)
         return module(pixels, **({} if fits else {"interpolate_pos_encoding": True})).logits
     output = module(pixels)
     return output if isinstance(output, Tensor) else output.logits
+
+
+def classifier(case: Built) -> nn.Linear:
+    """The last layer of a convolutional network, which gives its logits."""
+    found = [part for part in case.bare.modules() if isinstance(part, nn.Linear)][-1]
+    assert found.out_features == CLASSES
+    return found
 
 
 def close(found: npt.ArrayLike, wanted: npt.ArrayLike, tolerance: float = 2e-5) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tests.support.builders import CLASSES, Built
+from tests.support.builders import CLASSES, DEPTH, PATCH, VITS, Built
 from tests.support.reference_transformer import Trace, traces
 
 Array = npt.NDArray[np.float64]
@@ -38,9 +38,22 @@ def derivatives(score: Tensor, tensors: Sequence[Tensor]) -> Array:
 # -- transformer methods: each gives one number per token, (batch, tokens) ------------------------
 
 
-def readout(case: Built, product: Array) -> Array:
-    """The row of a (tokens, tokens) matrix that the class head reads."""
-    return product[0] if case.class_token else product[case.prefix :].mean(axis=0)
+def readout(case: Built, trace: Trace, product: Array) -> Array:
+    """The row of a (tokens, tokens) matrix that the classifier reads."""
+    patches = np.asarray(product[case.prefix :].mean(axis=0))
+    if case.reads == "class":
+        return product[0]
+    if case.reads == "class and distillation":
+        return (product[0] + product[1]) / 2
+    if case.reads == "class and patches":
+        return (product[0] + patches) / 2
+    if case.reads == "patches":
+        return patches
+    assert trace.pooling is not None
+    total = np.zeros(len(product))
+    for weight, row in zip(trace.pooling.detach().numpy(), product, strict=True):
+        total += weight * row
+    return total
 
 
 def attention(
@@ -50,12 +63,12 @@ def attention(
     layer: int | None = None,
     head: int | None = None,
 ) -> Array:
-    """``A_l[class, :]`` of one head or the mean of heads."""
+    """The row that the classifier reads of one head, or of the mean of heads."""
     rows = []
     for _, trace in traces(case, pixels):
         heads = numbers(trace.attention[-1 if layer is None else layer])
         matrix = sum(heads) / len(heads) if head is None else heads[head]
-        rows.append(readout(case, np.asarray(matrix)))
+        rows.append(readout(case, trace, np.asarray(matrix)))
     return np.stack(rows)
 
 
@@ -96,6 +109,19 @@ def sums_of_rows_across_columns(matrix: Array) -> Array:
     return result
 
 
+def columns_to_one(matrix: Array) -> Array:
+    """Each column divided by its sum: ``a / a.sum(dim=1)`` of (batch, query, key)."""
+    return np.stack([column / column.sum() for column in matrix.T], axis=1)
+
+
+NORMALIZATIONS: dict[str, Callable[[Array], Array]] = {
+    "paper": rows_to_one,
+    "columns": columns_to_one,
+    "vit-explain": sums_of_rows_across_columns,
+}
+"""By definition of rollout."""
+
+
 def product(matrices: Sequence[Array]) -> Array:
     """Last · … · first."""
     result = np.eye(len(matrices[0]))
@@ -113,11 +139,10 @@ def rollout_matrices(
     protected: bool,
 ) -> list[Array]:
     """The normalized matrix of each chosen layer, first to last."""
-    normalize = rows_to_one if definition == "paper" else sums_of_rows_across_columns
     matrices = []
     for layer in range(len(trace.attention)) if layers is None else sorted(layers):
         kept = without_smallest(fuse(numbers(trace.attention[layer]), fusion), discard, protected)
-        matrices.append(normalize(kept + np.eye(len(kept))))
+        matrices.append(NORMALIZATIONS[definition](kept + np.eye(len(kept))))
     return matrices
 
 
@@ -136,13 +161,13 @@ def rollout(
     layers: Sequence[int] | None = None,
     definition: str = "paper",
 ) -> Array:
-    """Abnar & Zuidema 2020, or the vit-explain package's code."""
+    """Abnar & Zuidema 2020, by columns instead of rows, or the vit-explain package's code."""
     rows = []
     for _, trace in traces(case, pixels):
         original = definition == "vit-explain"
-        protected = original or case.class_token
+        protected = original or case.reads_class
         matrices = rollout_matrices(trace, fusion, discard, layers, definition, protected)
-        row = readout(case, product(matrices))
+        row = readout(case, trace, product(matrices))
         rows.append(over_maximum(case, row) if original else row)
     return np.stack(rows)
 
@@ -169,10 +194,10 @@ def gradient_rollout(
                 gradient = derivatives(score, trace.attention[layer])
             mean = sum(a * g for a, g in zip(heads, gradient, strict=True)) / len(heads)
             positive = np.where(mean < 0, 0.0, mean)
-            protected = not original and case.class_token
+            protected = not original and case.reads_class
             kept = without_smallest(positive, discard, protected) + np.eye(len(positive))
             matrices.append(sums_of_rows_across_columns(kept) if original else rows_to_one(kept))
-        row = readout(case, product(matrices))
+        row = readout(case, trace, product(matrices))
         rows.append(over_maximum(case, row) if original else row)
     return np.stack(rows)
 
@@ -191,7 +216,7 @@ def transformer_attribution(
             for a, g in zip(heads, gradient, strict=True):
                 weighted += np.maximum(a * g, 0.0) / len(heads)
             result = result + weighted @ result
-        rows.append(readout(case, result))
+        rows.append(readout(case, trace, result))
     return np.stack(rows)
 
 
@@ -209,7 +234,7 @@ def legrad(
         for layer in range(len(trace.attention)) if layers is None else sorted(layers):
             tokens = trace.outputs[layer]
             everywhere = tokens.mean(dim=1, keepdim=True).expand_as(tokens)
-            score = network.head(everywhere)[0, target]
+            score = network.head(everywhere)[0][0, target]
             gradient = np.maximum(derivatives(score, trace.attention[layer]), 0.0)
             maps.append(gradient.reshape(-1, gradient.shape[-1]).mean(axis=0))
         rows.append(np.mean(maps, axis=0))
@@ -221,35 +246,62 @@ def joint(
 ) -> Array:
     """The rollout product stopped after a layer: (tokens,) of the first picture."""
     _, trace = traces(case, pixels)[0]
-    matrices = rollout_matrices(trace, fusion, discard, range(layer + 1), "paper", case.class_token)
-    return readout(case, product(matrices))
+    matrices = rollout_matrices(trace, fusion, discard, range(layer + 1), "paper", case.reads_class)
+    return readout(case, trace, product(matrices))
 
 
-# -- convolutional networks: (batch, rows, cols) --------------------------------------------------
+# -- both kinds of network: (batch, rows, cols) ---------------------------------------------------
+
+
+def tokens_and_gradients(
+    case: Built, tap: str, pixels: Tensor, targets: Sequence[int]
+) -> list[tuple[Array, Array]]:
+    """Tokens that enter a block and ∂logit/∂tokens, (channels, rows, cols), prefix left out."""
+    _, layer, part = tap.split(".")
+    assert part == "input"
+    grid = (pixels.shape[2] // PATCH, pixels.shape[3] // PATCH)
+    found = []
+    for (_, trace), target in zip(traces(case, pixels), targets, strict=True):
+        tokens = trace.inputs[int(layer)]
+        (gradient,) = torch.autograd.grad(trace.logits[0, target], tokens, retain_graph=True)
+        maps = []
+        for tensor in (tokens, gradient):
+            patches = tensor.detach().numpy()[0, case.prefix :]
+            maps.append(np.stack([channel.reshape(grid) for channel in patches.T]))
+        found.append((maps[0], maps[1]))
+    return found
 
 
 def features_and_gradients(
-    case: Built, layer: str, pixels: Tensor, targets: Sequence[int]
+    case: Built, tap: str, pixels: Tensor, targets: Sequence[int]
 ) -> list[tuple[Array, Array]]:
-    """Activations and ∂logit/∂activations, (channels, rows, cols), for each picture alone."""
+    """Activations and ∂logit/∂activations, (channels, rows, cols), for each picture alone.
+
+    Of a convolutional network: the output of a stage, or what enters the pooling.
+    """
     found = []
     for one, target in zip(pixels, targets, strict=True):
         module = copy.deepcopy(case.bare).double()
         kept: list[Tensor] = []
 
-        def keep(_module: nn.Module, *seen: Any, kept: list[Tensor] = kept) -> Any:
-            tensor = seen[-1][0] if isinstance(seen[-1], tuple) else seen[-1]
+        def keep(_module: nn.Module, *tensors: Any, kept: list[Tensor] = kept) -> Any:
+            tensor = tensors[-1][0] if isinstance(tensors[-1], tuple) else tensors[-1]
             kept.append(tensor)
-            return (tensor,) if isinstance(seen[-1], tuple) else tensor
+            return (tensor,) if isinstance(tensors[-1], tuple) else tensor
 
-        if layer == "features":
+        if tap == "head.input":
             module.get_submodule(case.pooling).register_forward_pre_hook(keep)
         else:
-            module.get_submodule(layer).register_forward_hook(keep)
+            module.get_submodule(stage_paths(case)[tap]).register_forward_hook(keep)
         score = module(one.double().unsqueeze(0).requires_grad_())[0, target]
         (gradient,) = torch.autograd.grad(score, kept[0])
         found.append((kept[0][0].detach().numpy(), gradient[0].numpy()))
     return found
+
+
+def stage_paths(case: Built) -> dict[str, str]:
+    """Path of the module whose output each stage is."""
+    return {f"stage.{i}": path for i, path in enumerate(case.stages)}
 
 
 def cam(case: Built, pixels: Tensor, targets: Sequence[int]) -> Array:
@@ -264,7 +316,7 @@ def cam(case: Built, pixels: Tensor, targets: Sequence[int]) -> Array:
         .numpy()
     )
     maps = []
-    pairs = features_and_gradients(case, "features", pixels, targets)
+    pairs = features_and_gradients(case, "head.input", pixels, targets)
     for (activations, _), target in zip(pairs, targets, strict=True):
         total = np.zeros(activations.shape[1:])
         for channel, activation in enumerate(activations):
@@ -273,15 +325,19 @@ def cam(case: Built, pixels: Tensor, targets: Sequence[int]) -> Array:
     return np.stack(maps)
 
 
-def _cnn_oracle(
+def _of_activations(
     one: Callable[[Array, Array], Array],
 ) -> Callable[..., Array]:
-    """A formula of one picture's (activations, gradients) as an oracle."""
+    """A formula of one picture's (activations, gradients) as an oracle of either kind."""
 
     def oracle(
-        case: Built, pixels: Tensor, targets: Sequence[int], layer: str = "features"
+        case: Built, pixels: Tensor, targets: Sequence[int], layer: str | None = None
     ) -> Array:
-        pairs = features_and_gradients(case, layer, pixels, targets)
+        if case.name in VITS:
+            last = f"block.{DEPTH - 1}.input"
+            pairs = tokens_and_gradients(case, layer or last, pixels, targets)
+        else:
+            pairs = features_and_gradients(case, layer or "head.input", pixels, targets)
         return np.stack([one(activations, gradients) for activations, gradients in pairs])
 
     return oracle
@@ -320,16 +376,23 @@ def _layer_cam(activations: Array, gradients: Array) -> Array:
     return np.maximum(total, 0.0)
 
 
-ORACLES: dict[str, Callable[..., Array]] = {
+PER_TOKEN: dict[str, Callable[..., Array]] = {
     "attention": attention,
-    "cam": cam,
-    "grad_cam": _cnn_oracle(_grad_cam),
-    "grad_cam_plus_plus": _cnn_oracle(_grad_cam_plus_plus),
     "gradient_rollout": gradient_rollout,
-    "hirescam": _cnn_oracle(_hirescam),
-    "layer_cam": _cnn_oracle(_layer_cam),
     "legrad": legrad,
     "rollout": rollout,
     "transformer_attribution": transformer_attribution,
 }
-"""By method name. Transformers: a value per token, prefix first. Networks: a map."""
+"""Methods of transformers that give a value per token, prefix first."""
+
+PER_PLACE: dict[str, Callable[..., Array]] = {
+    "cam": cam,
+    "grad_cam": _of_activations(_grad_cam),
+    "grad_cam_plus_plus": _of_activations(_grad_cam_plus_plus),
+    "hirescam": _of_activations(_hirescam),
+    "layer_cam": _of_activations(_layer_cam),
+}
+"""Methods that give a map."""
+
+ORACLES = PER_TOKEN | PER_PLACE
+"""By method name."""

@@ -1,7 +1,8 @@
-"""A vision transformer run by hand, in double precision: one picture, layer and head at a time.
+"""A vision transformer run step by step, in double precision: one picture, layer, head at a time.
 
-The attention matrix really exists here, so that autograd can differentiate through it; nothing of
-the application is used.
+The attention matrix really exists here, so that autograd can differentiate through it, and a
+rotation is one of explicit pairs of channels. Of the libraries only the embedding of patches, the
+norms and the MLPs are used; of the application nothing.
 """
 
 from __future__ import annotations
@@ -13,34 +14,118 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tests.support.builders import HEADS, Built
+from tests.support.builders import HEADS, PATCH, Built
+
+Matrix = tuple[Tensor, Tensor | None]
+"""Weight (channels out, channels in) and bias."""
 
 
 class Weights(NamedTuple):
-    """Matrices of one layer's attention: rows of q, k and v are channels, head after head."""
+    """Matrices of one layer's attention: rows of q, k and v are channels, head after head.
 
-    query: tuple[Tensor, Tensor]
-    key: tuple[Tensor, Tensor]
-    value: tuple[Tensor, Tensor]
-    output: tuple[Tensor, Tensor]
-    norms: tuple[nn.Module, nn.Module]
+    ``norms`` are of the queries and keys of a head; ``inner`` comes before the output projection.
+    """
+
+    query: Matrix
+    key: Matrix
+    value: Matrix
+    output: Matrix
+    norms: tuple[nn.Module, nn.Module] = (nn.Identity(), nn.Identity())
+    inner: nn.Module = nn.Identity()
 
 
 class Trace(NamedTuple):
-    """One picture's way through a transformer; lists go by layer, then head."""
+    """One picture's way through a transformer; lists go by layer, those of heads then by head.
+
+    ``pooling`` are the weights (tokens,) of an attention pooling, where the head has one.
+    """
 
     logits: Tensor
+    inputs: list[Tensor]
     scores: list[list[Tensor]]
     attention: list[list[Tensor]]
     values: list[list[Tensor]]
     queries: list[list[Tensor]]
+    keys: list[list[Tensor]]
+    contexts: list[list[Tensor]]
     outputs: list[Tensor]
+    pooling: Tensor | None
+
+
+def linear(tokens: Tensor, matrix: Matrix, rows: slice = slice(None)) -> Tensor:
+    """Some rows of a matrix applied to tokens."""
+    weight, bias = matrix
+    projected = tokens @ weight[rows].T
+    return projected if bias is None else projected + bias[rows]
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Each row's powers of e divided by their sum."""
+    powers = scores.exp()
+    return powers / powers.sum(dim=-1, keepdim=True)
+
+
+class Rotation:
+    """Angles of a rotary position embedding, (patches, pairs), for each layer and head.
+
+    Parameters
+    ----------
+    module
+        A ``timm.models.Eva``; only its settings are read, and the frequencies that were learned.
+    grid
+        Rows and columns of patches.
+    channels
+        Of a head.
+    """
+
+    def __init__(self, module: Any, grid: tuple[int, int], channels: int) -> None:
+        self.rope = module.rope
+        self.kind = type(self.rope).__name__
+        self.half = bool(module.blocks[0].attn.rotate_half)
+        self.places = [(row, col) for row in range(grid[0]) for col in range(grid[1])]
+        self.grid = grid
+        self.bands = channels // 4
+
+    def angle(self, place: tuple[int, int], pair: int, layer: int, head: int) -> float:
+        """By how much a pair of channels of a patch is turned."""
+        if self.kind == "RotaryEmbeddingMixed":
+            down, along = (float(f) for f in self.rope.freqs.detach()[:, layer, head, pair])
+            return place[0] * down + place[1] * along
+        axis, band = divmod(pair, self.bands)  # rows first, then columns
+        position, count = place[axis], self.grid[axis]
+        base = float(self.rope.temperature)
+        if self.kind == "RotaryEmbeddingDinoV3":
+            centered = 2 * (position + 0.5) / count - 1
+            return 2 * math.pi * centered / base ** (band / self.bands)
+        assert self.kind == "RotaryEmbeddingCat"
+        reference = self.rope.ref_feat_shape
+        if reference is not None:
+            position = position / count * reference[axis]
+        return position / base ** (band / self.bands)
+
+    def turn(self, tokens: Tensor, layer: int, head: int) -> Tensor:
+        """Queries or keys (tokens, channels) of a head, turned; the prefix stays."""
+        count, channels = tokens.shape
+        prefix = count - len(self.places)
+        pairs = channels // 2
+        turned = list(tokens[:prefix])
+        for place, token in zip(self.places, tokens[prefix:], strict=True):
+            result: list[Any] = [None] * channels
+            for pair in range(pairs):
+                first, second = (pair, pair + pairs) if self.half else (2 * pair, 2 * pair + 1)
+                angle = self.angle(place, pair, layer, head)
+                x, y = token[first], token[second]
+                result[first] = x * math.cos(angle) - y * math.sin(angle)
+                result[second] = x * math.sin(angle) + y * math.cos(angle)
+            turned.append(torch.stack(result))
+        return torch.stack(turned)
 
 
 class ReferenceTransformer:
     """The parts of a library's transformer, taken out of a copy in double precision."""
 
     def __init__(self, case: Built) -> None:
+        self.case = case
         self.module: Any = copy.deepcopy(case.bare).double()
         self.kind = case.name.split()[0]
         if self.kind == "timm":
@@ -56,94 +141,139 @@ class ReferenceTransformer:
         """Tokens that enter the first layer: (1, tokens, width)."""
         module = self.module
         if self.kind == "timm":
-            return module.norm_pre(module.patch_drop(module._pos_embed(module.patch_embed(pixels))))
+            tokens = module._pos_embed(module.patch_embed(pixels))
+            return module.norm_pre(tokens[0] if isinstance(tokens, tuple) else tokens)
         if self.kind == "torchvision":
             patches = module._process_input(pixels)
             tokens = torch.cat([module.class_token.expand(len(patches), -1, -1), patches], dim=1)
             return tokens + module.encoder.pos_embedding
-        if type(self.backbone).__name__ == "ViTModel":
-            return self.backbone.embeddings(pixels, interpolate_pos_encoding=True)
-        return self.backbone.embeddings(pixels)
+        if type(self.backbone).__name__.startswith("Dinov2"):
+            return self.backbone.embeddings(pixels)
+        return self.backbone.embeddings(pixels, interpolate_pos_encoding=True)
 
     def weights(self, block: Any) -> Weights:
         """The attention matrices of a layer, whatever the library calls them."""
-        same = nn.Identity()
         if self.kind == "timm":
             part = block.attn
-            weight, bias = part.qkv.weight.chunk(3), part.qkv.bias.chunk(3)
-            triple = list(zip(weight, bias, strict=True))
+            own = {"norms": (part.q_norm, part.k_norm), "inner": part.norm}
             output = (part.proj.weight, part.proj.bias)
-            return Weights(*triple, output, (part.q_norm, part.k_norm))
+            if part.qkv is None:
+                linears = (part.q_proj, part.k_proj, part.v_proj)
+                return Weights(*[(one.weight, one.bias) for one in linears], output, **own)
+            bias = [None] * 3 if part.qkv.bias is None else part.qkv.bias.chunk(3)
+            if getattr(part, "q_bias", None) is not None:
+                bias = [part.q_bias, None, part.v_bias]
+            return Weights(*zip(part.qkv.weight.chunk(3), bias, strict=True), output, **own)
         if self.kind == "torchvision":
             part = block.self_attention
             weight, bias = part.in_proj_weight.chunk(3), part.in_proj_bias.chunk(3)
-            triple = list(zip(weight, bias, strict=True))
-            return Weights(*triple, (part.out_proj.weight, part.out_proj.bias), (same, same))
+            triple = zip(weight, bias, strict=True)
+            return Weights(*triple, (part.out_proj.weight, part.out_proj.bias))
         part = block.attention
         linears = (part.q_proj, part.k_proj, part.v_proj, part.o_proj)
-        return Weights(*[(linear.weight, linear.bias) for linear in linears], (same, same))
+        return Weights(*[(one.weight, one.bias) for one in linears])
+
+    @staticmethod
+    def norms_afterwards(block: Any) -> bool:
+        """Whether a layer's norms follow its attention and MLP."""
+        return type(block).__name__ in ("ResPostBlock", "EvaBlockPostNorm")
 
     def before(self, block: Any, tokens: Tensor) -> Tensor:
         """What enters a layer's attention."""
-        for name in ("norm1", "ln_1", "layernorm_before"):
-            if hasattr(block, name):
-                return getattr(block, name)(tokens)
-        raise LookupError(type(block).__name__)
+        if self.norms_afterwards(block):
+            return tokens
+        name = next(n for n in ("norm1", "ln_1", "layernorm_before") if hasattr(block, n))
+        return getattr(block, name)(tokens)
 
     def after(self, block: Any, tokens: Tensor, attended: Tensor) -> Tensor:
         """The rest of a layer: residual, MLP, residual."""
-        scaled = {"timm": ("ls1", "ls2"), "hf": ("layer_scale1", "layer_scale2")}
-        first, second = scaled.get(self.kind, ("", ""))
-        tokens = tokens + getattr(block, first, nn.Identity())(attended)
+        if self.norms_afterwards(block):
+            tokens = tokens + block.norm1(attended)
+            return tokens + block.norm2(block.mlp(tokens))
         norm = next(n for n in ("norm2", "ln_2", "layernorm_after") if hasattr(block, n))
-        return tokens + getattr(block, second, nn.Identity())(
-            block.mlp(getattr(block, norm)(tokens))
-        )
+        tokens = tokens + self.scaled(block, attended, "1")
+        return tokens + self.scaled(block, block.mlp(getattr(block, norm)(tokens)), "2")
 
-    def head(self, tokens: Tensor) -> Tensor:
-        """Logits (1, classes) of the tokens that leave the last layer."""
-        module = self.module
-        if self.kind == "timm":
-            return module.forward_head(module.norm(tokens))
+    @staticmethod
+    def scaled(block: Any, branch: Tensor, number: str) -> Tensor:
+        """A branch times the layer's own scale of it, if it has one."""
+        for name in ("ls", "layer_scale"):
+            if hasattr(block, name + number):
+                return getattr(block, name + number)(branch)
+        gamma = getattr(block, f"gamma_{number}", None)
+        return branch if gamma is None else gamma * branch
+
+    def head(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits (1, classes) of the tokens that leave the last layer, and weights of a pooling."""
+        module, reads, prefix = self.module, self.case.reads, self.case.prefix
         if self.kind == "torchvision":
-            return module.heads(module.encoder.ln(tokens)[:, 0])
-        normed = self.backbone.layernorm(tokens)
-        if module.classifier.in_features == normed.shape[-1]:
-            return module.classifier(normed[:, 0])
-        registers = getattr(module.config, "num_register_tokens", 0)
-        mean = normed[:, 1 + registers :].mean(dim=1)
-        return module.classifier(torch.cat([normed[:, 0], mean], dim=1))
+            return module.heads(module.encoder.ln(tokens)[:, 0]), None
+        norm = module.norm if self.kind == "timm" else self.backbone.layernorm
+        normed = norm(tokens)
+        mean = normed[:, prefix:].mean(dim=1)
+        if self.kind == "timm":
+            if reads == "class and distillation":
+                return (module.head(normed[:, 0]) + module.head_dist(normed[:, 1])) / 2, None
+            pooled, weights = {"class": normed[:, 0], "patches": mean}.get(reads), None
+            if pooled is None:
+                pooled, weights = self.pool(normed)
+            return module.head(module.fc_norm(pooled)), weights
+        if reads == "class and patches":
+            return module.classifier(torch.cat([normed[:, 0], mean], dim=1)), None
+        return module.classifier(mean if reads == "patches" else normed[:, 0]), None
+
+    def pool(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention pooling of (1, tokens, width): what it gathers, and its weights (tokens,)."""
+        pool = self.module.attn_pool
+        left_out = 0 if getattr(self.module, "pool_include_prefix", True) else self.case.prefix
+        tokens = normed[0, left_out:]
+        query = pool.q(pool.latent[0, 0])
+        keys, values = pool.kv(tokens).chunk(2, dim=1)
+        channels = len(query) // pool.num_heads
+        gathered, shares = [], []
+        for head in range(pool.num_heads):
+            part = slice(head * channels, (head + 1) * channels)
+            weights = softmax(keys[:, part] @ query[part] / math.sqrt(channels))
+            gathered.append(weights @ values[:, part])
+            shares.append(weights)
+        pooled = pool.proj(torch.cat(gathered)).unsqueeze(0)
+        pooled = pooled + pool.mlp(pool.norm(pooled))
+        share = sum(shares[1:], start=shares[0]) / len(shares)
+        return pooled, torch.cat([share.new_zeros(left_out), share])
 
     def run(self, pixels: Tensor) -> Trace:
         """Run one picture (1, 3, height, width), keeping each head's matrices in the graph."""
         tokens = self.embed(pixels.detach().requires_grad_())
-        trace = Trace(tokens, [], [], [], [], [])
-        for block in self.blocks:
+        trace = Trace(tokens, [], [], [], [], [], [], [], [], None)
+        by_head = ("scores", "attention", "values", "queries", "keys", "contexts")
+        channels = self.case.width // HEADS
+        rotation = None
+        if getattr(self.module, "rope", None) is not None:
+            grid = (pixels.shape[2] // PATCH, pixels.shape[3] // PATCH)
+            rotation = Rotation(self.module, grid, channels)
+        for layer, block in enumerate(self.blocks):
+            trace.inputs.append(tokens)
             weights = self.weights(block)
             entering = self.before(block, tokens)[0]
-            count, width = entering.shape
-            channels = width // HEADS
-            found: list[list[Tensor]] = [[], [], [], []]
-            contexts = []
+            found: dict[str, list[Tensor]] = {name: [] for name in by_head}
             for head in range(HEADS):
-                part = slice(head * channels, (head + 1) * channels)
-                query, key, value = (
-                    entering @ matrix[part].T + bias[part] for matrix, bias in weights[:3]
-                )
+                rows = slice(head * channels, (head + 1) * channels)
+                query, key, value = (linear(entering, m, rows) for m in weights[:3])
                 query, key = weights.norms[0](query), weights.norms[1](key)
+                if rotation is not None:
+                    query, key = (rotation.turn(part, layer, head) for part in (query, key))
                 scores = query @ key.T / math.sqrt(channels)
-                powers = scores.exp()
-                attention = powers / powers.sum(dim=1, keepdim=True)
-                contexts.append(attention @ value)
-                for kept, tensor in zip(found, (scores, attention, value, query), strict=True):
-                    kept.append(tensor)
-            matrix, bias = weights.output
-            attended = torch.cat(contexts, dim=1) @ matrix.T + bias
-            tokens = self.after(block, tokens, attended.view(1, count, -1))
-            for stack, kept in zip(trace[1:5], found, strict=True):
-                stack.append(kept)
+                attention = softmax(scores)
+                kept = (scores, attention, value, query, key, attention @ value)
+                for name, tensor in zip(by_head, kept, strict=True):
+                    found[name].append(tensor)
+            context = weights.inner(torch.cat(found["contexts"], dim=1))
+            tokens = self.after(block, tokens, linear(context, weights.output).unsqueeze(0))
+            for name in by_head:
+                getattr(trace, name).append(found[name])
             trace.outputs.append(tokens)
-        return trace._replace(logits=self.head(tokens))
+        logits, pooling = self.head(tokens)
+        return trace._replace(logits=logits, pooling=pooling)
 
 
 _runs: dict[tuple[str, bytes], tuple[ReferenceTransformer, Trace]] = {}

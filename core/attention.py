@@ -137,7 +137,7 @@ class Attention:
         """
         return spikes(self.received())
 
-    def joints(self, fusion: flow.Fusion = "mean", discard: float = 0.0) -> Float:
+    def joints(self, fusion: str = "mean", discard: float = 0.0) -> Float:
         """Joint attention after every layer, (layers, rows, cols), in one sweep.
 
         The rollout product of Abnar & Zuidema 2020, stopped after each layer. The rows of all
@@ -155,7 +155,7 @@ class Attention:
                 rows = flow.propagate(torch.cat([start, rows], dim=1), fused, "rows")
         return self._to_grid(_numpy(rows[0]))
 
-    def joint(self, layer: int, fusion: flow.Fusion = "mean", discard: float = 0.0) -> Float:
+    def joint(self, layer: int, fusion: str = "mean", discard: float = 0.0) -> Float:
         """Joint attention of layers 0 to ``layer``: (rows, cols)."""
         self._check("layer", layer, self.layers)
         after: Float = self.joints(fusion, discard)[layer]

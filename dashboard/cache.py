@@ -135,17 +135,30 @@ def _recording(
     framing: Framing,
     _model: Model,
     _view: Image.Image,
+    _needs: core.Needs,
 ) -> Recording:
-    return core.record(_model, _view, Framing("given"))
+    return core.record(_model, _view, Framing("given"), core.usual_needs(_model) | _needs)
 
 
-def recording(model_id: str, scene: Scene, picture: Picture | None = None) -> Recording:
-    """One forward pass of a model over a picture; serves every slider afterwards."""
+def recording(
+    model_id: str,
+    scene: Scene,
+    picture: Picture | None = None,
+    needs: core.Needs | None = None,
+) -> Recording:
+    """One forward pass of a model over a picture; serves every slider afterwards.
+
+    Parameters
+    ----------
+    needs
+        What is going to be asked beyond the usual, so that the first pass serves it as well.
+    """
     shown = picture or scene.picture
     pair = (scene.vit.id, scene.cnn.id)
     seen, opened = view(scene, shown), _model(model_id)
     # The instance belongs to the key: a model that was dropped and opened anew is another one.
-    return _recording(id(opened), pair, shown.digest, scene.framing, opened, seen)
+    wanted = needs or core.Needs()
+    return _recording(id(opened), pair, shown.digest, scene.framing, opened, seen, wanted)
 
 
 def attention(scene: Scene, picture: Picture | None = None) -> Attention:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+import core
 from dashboard import cache, controls, panels, state
 
 scene = state.scene()
@@ -36,7 +37,13 @@ with display_column:
         st.markdown(f"**{vit_method.title}**")
         vit_parameters = controls.parameters(vit_method, vit, "compare")
 with st.spinner("Running both models …", show_time=True):
-    recordings = {m: cache.recording(m.spec.id, scene) for m in (cnn, vit)}
+    recordings = {
+        model: cache.recording(model.spec.id, scene, needs=core.needs(model, method.name, **params))
+        for model, method, params in (
+            (cnn, cnn_method, cnn_parameters),
+            (vit, vit_method, vit_parameters),
+        )
+    }
 with class_column:
     prediction = recordings[cnn].predictions()[0]
     target = controls.class_picker(cnn.labels, prediction.top, "class", vit)

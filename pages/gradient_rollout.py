@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+import core
 from dashboard import cache, class_views, controls, panels, state
 
 scene = state.scene()
@@ -31,7 +32,13 @@ with display_column:
     with st.popover("Parameters", icon=":material/tune:", width="stretch"):
         parameters = controls.parameters(vit_method, vit, "classes")
 with st.spinner("Running both models …", show_time=True):
-    predictions = {m: cache.recording(m.spec.id, scene).predictions()[0] for m in (cnn, vit)}
+    needs = core.needs(vit, vit_method.name, **parameters)
+    predictions = {
+        model: cache.recording(
+            model.spec.id, scene, needs=needs if model is vit else None
+        ).predictions()[0]
+        for model in (cnn, vit)
+    }
 with class_column:
     classes = class_views.classes_picker(vit, scene.picture.classes, predictions[vit])
 if not classes:

@@ -19,7 +19,6 @@ from core.errors import ParameterError, ZeroGradient
 from core.methods.registry import Relevance
 from core.recording.transformer import ALL, TransformerRecording
 
-Fusion = Literal["mean", "max", "min"]
 Normalization = Literal["rows", "columns", "vit-explain", "none"]
 
 IF_ZERO = (
@@ -34,13 +33,15 @@ _FUSIONS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def fuse(parts: Iterable[Tensor], fusion: Fusion) -> Tensor:
+def fuse(parts: Iterable[Tensor], fusion: str) -> Tensor:
     """Fuse heads into one matrix.
 
     Parameters
     ----------
     parts
         Tensors (batch, heads, some queries, key), which need not exist at the same time.
+    fusion
+        ``"mean"``, ``"max"`` or ``"min"``.
 
     Returns
     -------

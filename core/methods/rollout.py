@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from torch import Tensor
 
@@ -75,10 +74,9 @@ def rollout(
     """``R = Â_L · … · Â_1``, ``Â_l = rownorm(discard(fuse(A_l)) + I)``, row of the class token."""
     published = parameters.definition == "vit-explain"
     protect = published or recording.model.reads_class_token
-    fusion = cast(flow.Fusion, parameters.fusion)
 
     def matrix(layer: int, queries: slice) -> Tensor:
-        return flow.fuse(recording.attention_in_turn(layer, queries), fusion)
+        return flow.fuse(recording.attention_in_turn(layer, queries), parameters.fusion)
 
     normalization = NORMALIZATION[parameters.definition]
     rolled = flow.roll(

@@ -71,7 +71,8 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     module = loaded.module
     family = next((family for family in FAMILIES if family.accepts(module)), None)
     kind = "vit" if family is not None and issubclass(family, VisionTransformer) else "cnn"
-    known = peculiarity(module) if spec.family == "vit" else ""
+    words = peculiarity(module)
+    known = bool(words) and spec.family == "vit"
     named = f"{spec.title} ({type(module).__name__})"
     if kind == "vit" and spec.family == "cnn":
         raise WeightsError(
@@ -79,7 +80,7 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
             "or its architecture."
         )
     refusal = UnsupportedModel(
-        f"{named} cannot be shown: it {known or 'is built in an unknown way'}; choose a plain "
+        f"{named} cannot be shown: it {words or 'is built in an unknown way'}; choose a plain "
         "vision transformer or a convolutional network."
     )
     if family is None or (known and kind == "cnn"):

@@ -258,18 +258,18 @@ class _Watch(probes.Recorder):
 
     def __init__(self) -> None:
         super().__init__(())
-        self._seen: dict[str, tuple[Tensor, int]] = {}
+        self._noted: dict[str, tuple[Tensor, int]] = {}
 
-    def see(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
+    def record(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
         if isinstance(tensor, Tensor):
-            self._seen[name] = (tensor, tensor._version)
+            self._noted[name] = (tensor, tensor._version)
         return tensor
 
     def shapes(self) -> dict[str, Shape]:
-        """Shape of every tensor seen; empty where it was changed afterwards."""
+        """Shape of every tensor noted; empty where it was changed afterwards."""
         return {
             name: tuple(tensor.shape) if tensor._version == version else ()
-            for name, (tensor, version) in self._seen.items()
+            for name, (tensor, version) in self._noted.items()
         }
 
 
@@ -280,9 +280,7 @@ def _logits(output: Any) -> Tensor:
 
 def _pooling(module: nn.Module) -> str:
     """Path of the module that pools over positions; empty if a plain function does."""
-    prefix = str(getattr(module, "base_model_prefix", ""))  # transformers
-    paths = (*_POOLING, f"{prefix}.pooler") if prefix else _POOLING
-    return next((path for path in paths if _submodule(module, path) is not None), "")
+    return next((path for path in _POOLING if _submodule(module, path) is not None), "")
 
 
 def _candidates(module: nn.Module) -> Iterator[tuple[str, ...]]:

@@ -120,10 +120,19 @@ class HuggingFaceVit(VisionTransformer):
             if prefix >= len(readout.prefix) and self._fits(features):
                 found = self._classified(features)
                 if torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * scale):
-                    return prefix, readout
+                    return prefix, self._without_unread(readout)
         return self._refuse(
             "its classifier is no linear layer on the class token or on the mean of the patches"
         )
+
+    def _without_unread(self, readout: Readout) -> Readout:
+        """The class token or the patches alone, where the other has no weight."""
+        if readout is not _CLASS_BESIDE_MEAN:
+            return readout
+        halves = self._classifiers[0].weight.detach().chunk(2, dim=1)
+        if not halves[1].any():
+            return CLASS_TOKEN
+        return readout if halves[0].any() else MEAN_OF_PATCHES
 
     def _fits(self, features: Sequence[Tensor]) -> bool:
         widths = [classifier.in_features for classifier in self._classifiers]

@@ -98,7 +98,8 @@ class RotaryVit(TimmTransformer):
         rope: Any = self.module.rope
         if grid is None and not hasattr(rope, "feat_shape"):
             grid = self.module.get_submodule("patch_embed").grid_size  # type: ignore[assignment]
-        embedding: Any = rope.get_embed() if grid is None else rope.get_embed(shape=grid)
+        with torch.inference_mode(False), torch.no_grad():  # kept, and used with graphs later on
+            embedding: Any = rope.get_embed() if grid is None else rope.get_embed(shape=grid)
         return embedding
 
 

@@ -206,7 +206,7 @@ class Recording:
                 graph = self._graph_of(taps)
                 # All that the graph can give at once: another method will not go back again.
                 every = [tap for tap in self.model.taps if tap in graph.needs.gradients]
-                with capacity.admitted(), torch.enable_grad():
+                with capacity.admitted(), torch.inference_mode(False), torch.enable_grad():
                     found.update(graph.gradients(self._picked(graph.output, targets), every))
             return {tap: found[tap] for tap in taps}
 

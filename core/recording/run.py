@@ -120,7 +120,12 @@ def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
     leaf = next((tap for tap in model.taps if tap in needs.gradients), None)
     recorder = probes.Recorder(model.probes_for(needs.keep) | needs.gradients, leaf)
     with_graph = leaf is not None or pixels.requires_grad
-    with capacity.admitted(), torch.set_grad_enabled(with_graph), probes.recording(recorder):
+    with (
+        capacity.admitted(),
+        torch.inference_mode(False),  # a caller's own would forbid any graph, also a later one
+        torch.set_grad_enabled(with_graph),
+        probes.recording(recorder),
+    ):
         started = time.perf_counter()  # waiting for a place is not the network's time
         output = model.score(pixels)
         if pixels.device.type == "cuda":

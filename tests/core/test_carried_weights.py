@@ -1,7 +1,7 @@
 """One network, built by three libraries from the same weights: its maps must be the same.
 
-The shape of ViT-B with less of everything but layers and heads, and that of DINOv2 (layer scale,
-with and without registers).
+The shape of ViT-B with less of everything but layers and heads, that of DeiT with its two heads,
+and that of DINOv2 (layer scale, with and without registers).
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from tests.support.builders import (
 LAYERS, HEADS, WIDTH, PATCH = 12, 12, 96, 4
 SHAPES: dict[str, tuple[str, ...]] = {
     "ViT": ("timm", "torchvision", "hf"),
+    "DeiT": ("timm", "hf"),
     "DINOv2": ("timm", "hf"),
     "DINOv2 with registers": ("timm", "hf"),
 }
 PAIRS = [(shape, family) for shape, families in SHAPES.items() for family in families[1:]]
 CALLS: list[tuple[str, dict[str, Any]]] = [
-    *[(name, {}) for name, method in all_methods().items() if method.family == "vit"],
+    *[(name, {}) for name, method in all_methods().items() if "vit" in method.serves],
     ("attention", {"layer": 4, "head": 7}),
     ("rollout", {"fusion": "max", "discard": 0.9}),
     ("rollout", {"fusion": "min", "definition": "vit-explain"}),
@@ -48,12 +49,14 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 
 def timm(shape: str) -> nn.Module:
     """timm's network of this shape, filled with noise: the weights that the others are given."""
+    from timm.models.deit import VisionTransformerDistilled
     from timm.models.vision_transformer import VisionTransformer as Timm
 
-    own = {} if shape == "ViT" else {"init_values": 0.1}
+    kind = VisionTransformerDistilled if shape == "DeiT" else Timm
+    own = {"init_values": 0.1} if "DINOv2" in shape else {}
     if "registers" in shape:
         own |= {"reg_tokens": 4, "no_embed_class": True}
-    module = Timm(
+    module = kind(
         img_size=SIDE,
         patch_size=PATCH,
         embed_dim=WIDTH,
@@ -100,12 +103,13 @@ def hf(weights: dict[str, Tensor], shape: str) -> nn.Module:
     """The same network in transformers; its DINOv2 head also reads the mean patch: weight zero."""
     import transformers
 
-    plain = shape == "ViT"
-    kind = {"ViT": "ViT", "DINOv2": "Dinov2"}.get(shape, "Dinov2WithRegisters")
+    plain = "DINOv2" not in shape
+    kind = {"DINOv2": "Dinov2", "DINOv2 with registers": "Dinov2WithRegisters"}.get(shape, shape)
+    head = "ForImageClassification" + ("WithTeacher" if shape == "DeiT" else "")
     own: dict[str, int] = {"intermediate_size": 4 * WIDTH} if plain else {"mlp_ratio": 4}
     if "registers" in shape:
         own |= {"num_register_tokens": 4}
-    module = getattr(transformers, f"{kind}ForImageClassification")(
+    module = getattr(transformers, kind + head)(
         getattr(transformers, f"{kind}Config")(
             image_size=SIDE,
             patch_size=PATCH,
@@ -120,11 +124,13 @@ def hf(weights: dict[str, Tensor], shape: str) -> nn.Module:
     before, after = ("layernorm_before", "layernorm_after") if plain else ("norm1", "norm2")
     names = {
         "cls_token": "embeddings.cls_token",
+        "dist_token": "embeddings.distillation_token",
         "pos_embed": "embeddings.position_embeddings",
         "reg_token": "embeddings.register_tokens",
         "patch_embed.proj": "embeddings.patch_embeddings.projection",
         "norm": "layernorm",
-        "head": "classifier",
+        "head": "cls_classifier" if shape == "DeiT" else "classifier",
+        "head_dist": "distillation_classifier",
         "norm1": before,
         "norm2": after,
         "attn.proj": "attention.o_proj",
@@ -144,7 +150,7 @@ def hf(weights: dict[str, Tensor], shape: str) -> nn.Module:
             split[name] = tensor
     found = renamed(split, names, "layers.{}" if plain else "encoder.layer.{}")
     inner = next(name for name, _ in module.named_children())
-    found = {k if k.startswith("classifier") else f"{inner}.{k}": v for k, v in found.items()}
+    found = {k if "classifier" in k else f"{inner}.{k}": v for k, v in found.items()}
     missing, unexpected = module.load_state_dict(found, strict=False)
     assert not unexpected
     assert all(name.endswith("mask_token") for name in missing)
@@ -212,7 +218,7 @@ def test_maps_agree(shape: str, family: str, method: str, params: dict[str, Any]
     )
     for one, other in zip(mine, theirs, strict=True):
         close(other.relevance, one.relevance, 1e-5)
-        assert other.hidden == pytest.approx(one.hidden, abs=1e-5)
+        assert other.prefix_mass == pytest.approx(one.prefix_mass, abs=1e-5)
         assert one.relevance.std() > 0
 
 

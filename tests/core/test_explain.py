@@ -96,6 +96,7 @@ def test_map_is_made_again_from_its_manifest(
 ) -> None:
     first = core.explain(embedded[model_id], photograph, method, target, framing=framing, **params)
     manifest = first.manifest()
+    assert is_plain(manifest)
     second = made_again(embedded, photograph, json.dumps(manifest))
     np.testing.assert_array_equal(second.relevance, first.relevance)
     assert np.array_equal(np.asarray(second.view), np.asarray(first.view))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import core
+from core import capacity
 from core.errors import ImageError
 from core.images import FITS, MAX_PIXELS, MAX_SIDE, fit_image
 from core.models import sources
-from core.models.base import MAX_TOKENS, Preprocessing
+from core.models.base import Preprocessing
 from core.models.spec import ModelSpec, find_spec
 from tests.support.builders import (
     CNNS,
@@ -29,6 +32,7 @@ from tests.support.builders import (
     built,
     picture,
     save_hub_folder,
+    sentence,
     shake,
 )
 
@@ -171,10 +175,106 @@ def test_refused_framings() -> None:
     fixed = built("torchvision").model
     with pytest.raises(ImageError, match="takes only 16 × 16 pixels, not 24 × 16"):
         fixed.view(quarters(30, 20), core.Framing("whole"))
-    with pytest.raises(ImageError, match=f"more than the {MAX_TOKENS}"):
-        built("timm").model.view(quarters(64, 64), core.Framing("crop", 512))
     with pytest.raises(ImageError, match="several sizes"):
         core.record(built("timm").model, [picture(2, 3), picture(3, 2)], core.Framing("given"))
+
+
+# -- what fits into memory ------------------------------------------------------------------------
+
+GB = 2**30
+
+
+@pytest.fixture
+def memory() -> Iterator[Callable[[int], None]]:
+    """Set the memory budget for one test."""
+    usual = capacity.memory_budget()
+    yield lambda budget: core.configure(memory=budget)
+    core.configure(memory=usual)
+
+
+@cache
+def small_vit() -> core.VisionTransformer:
+    """A network as large as ViT-S/8, of random weights."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    module = VisionTransformer(
+        img_size=64,
+        patch_size=8,
+        embed_dim=384,
+        num_heads=6,
+        num_classes=5,
+        dynamic_img_size=True,
+    )
+    model = as_model(module.eval(), title="ViT-S/8")
+    assert isinstance(model, core.VisionTransformer)
+    assert (model.depth, model.width, model.patch) == (12, 384, 8)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "framing"),
+    [
+        (480, 480, core.Framing("crop", 480)),
+        (672, 672, core.Framing("crop", 672)),
+        (672, 672, core.Framing("given")),
+        (1344, 448, core.Framing("whole", 448)),
+        (448, 1344, core.Framing("given")),
+    ],
+)
+def test_large_grids_fit_the_usual_budget(width: int, height: int, framing: core.Framing) -> None:
+    """Up to 84 × 84 patches, and wide pictures: 56 × 168."""
+    view = small_vit().view(Image.new("RGB", (width, height), (9, 8, 7)), framing)
+    assert view.size == (width, height)
+    rows, cols = small_vit().grid((height, width))
+    scores = 4 * (rows * cols) ** 2
+    assert 2 * scores < small_vit().footprint((height, width)) < 2 * GB
+
+
+def test_grid_beyond_the_budget_is_refused() -> None:
+    with pytest.raises(ImageError) as caught:
+        small_vit().view(Image.new("RGB", (1024, 1024)), core.Framing("given"))
+    message = sentence(caught)
+    assert "128 × 128 patches" in message
+    assert "3.8 GB" in message
+    assert "2.0 GB" in message
+    assert "choose a smaller size" in message
+
+
+def test_budget_is_what_was_configured(memory: Callable[[int], None]) -> None:
+    image, framing = Image.new("RGB", (480, 480)), core.Framing("given")
+    memory(GB // 4)
+    with pytest.raises(ImageError, match=r"about 0\.3 GB where 0\.2 GB are allowed"):
+        small_vit().view(image, framing)
+    memory(GB)
+    assert small_vit().view(image, framing).size == (480, 480)
+
+
+@pytest.mark.parametrize("method", ["gradient_rollout", "transformer_attribution", "legrad"])
+def test_gradients_beyond_the_budget_are_refused_before_the_pass(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(pixels: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the network was run")
+
+    monkeypatch.setattr(small_vit(), "score", run)
+    with pytest.raises(ImageError) as caught:
+        core.explain(
+            small_vit(), Image.new("RGB", (672, 672)), method, 1, framing=core.Framing("given")
+        )
+    message = sentence(caught)
+    assert "672 × 672 pixels" in message
+    assert "gradients" in message
+    assert "2.7 GB" in message
+    assert "2.0 GB" in message
+    assert "choose" in message
+
+
+def test_batches_count_as_often_as_they_hold_pictures(memory: Callable[[int], None]) -> None:
+    image, framing = Image.new("RGB", (128, 128)), core.Framing("given")
+    memory(40 * 2**20)
+    assert len(core.record(small_vit(), [image], framing)) == 1
+    with pytest.raises(ImageError, match=r"4 picture.*128 × 128 pixels.*GB"):
+        core.record(small_vit(), [image] * 4, framing)
 
 
 # -- the same as the library's own evaluation -----------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from core.paths import WEIGHTS
 from tests.support.builders import (
     CLASSES,
     answer,
+    as_model,
     picture,
     save_hub_folder,
     sentence,
@@ -70,10 +73,12 @@ def test_embedded_transformer_opens() -> None:
     assert seen.grid == (2, 4)
 
 
-def test_wrong_checksum_is_refused(weights: Path) -> None:
+@pytest.mark.parametrize("place", [0, 20, -1])
+def test_wrong_checksum_is_refused(weights: Path, place: int) -> None:
+    """Also where the damage is such that nothing can be read at all."""
     path = weights / "efficientnet-lite0.safetensors"
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
         core.open_model("efficientnet-lite0")
@@ -96,6 +101,23 @@ def test_missing_weights(weights: Path) -> None:
         core.open_model("efficientnet-lite0")
     assert "missing from data/weights" in sentence(caught)
     assert str(weights) not in str(caught.value)
+
+
+def test_digest_of_an_embedded_network_is_that_of_its_file(weights: Path) -> None:
+    listed = dict(line.split()[::-1] for line in (weights / "SHA256SUMS").read_text().splitlines())
+    model = core.open_model("efficientnet-lite0", "cpu")
+    assert model.weights_digest == listed["efficientnet-lite0.safetensors"]
+
+
+def test_digest_without_a_file_is_that_of_all_values() -> None:
+    networks = [shake(timm_convnet("test_resnet")) for _ in range(4)]
+    with torch.no_grad():
+        networks[1].fc.bias[4] += 1e-6  # type: ignore[index, union-attr]
+        networks[2].bn1.running_mean[0] += 1e-6  # type: ignore[index, union-attr]
+    digests = [as_model(module, "cnn").weights_digest for module in networks]
+    assert digests[0] == digests[3]
+    assert len(set(digests)) == 3
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
 
 
 # -- your own -------------------------------------------------------------------------------------
@@ -139,6 +161,97 @@ def test_model_of_ones_own_opens(own: Path) -> None:
     # Another size than it was trained at: 2 × 3 patches of 16.
     wide = core.explain(model, picture(8, 12), "rollout", framing=core.Framing("whole", 32))
     assert wide.relevance.shape == (2, 3)
+
+
+def test_digest_of_ones_own_model_is_that_of_its_file(own: Path) -> None:
+    wanted = hashlib.sha256((own / "mine.safetensors").read_bytes()).hexdigest()
+    assert core.open_model("mine", "cpu").weights_digest == wanted
+
+
+ARCHITECTURES = [
+    "test_vit",
+    "test_resnet",
+    "test_efficientnet",
+    "test_vit_relpos",  # an index that is computed, not stored
+    "eva02_tiny_patch14_224",  # frequencies, and a bias that is no parameter
+    "vit_small_patch16_rope_mixed_224",
+    "levit_128s",
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_filled_network_is_the_librarys_own(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Every parameter and every buffer, also those that no checkpoint holds."""
+    import timm
+
+    if not timm.is_model(name):
+        pytest.skip(f"this timm has no {name}")
+    torch.manual_seed(0)
+    wanted = timm.create_model(name, num_classes=CLASSES)
+    state = {
+        key: value.to(dtype) if value.is_floating_point() else value
+        for key, value in wanted.state_dict().items()
+    }
+    wanted.load_state_dict(state)
+    save_file(state, tmp_path / "weights.safetensors")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
+    spec = ModelSpec(
+        "mine",
+        "Mine",
+        "cnn",
+        "local",
+        name,
+        weights=str(tmp_path / "weights.safetensors"),
+        labels=str(tmp_path / "labels.txt"),
+    )
+    found = sources.load(spec).module
+    assert type(found) is type(wanted)
+    for mine, theirs in (
+        (dict(found.named_parameters()), dict(wanted.named_parameters())),
+        (dict(found.named_buffers()), dict(wanted.named_buffers())),
+    ):
+        assert mine.keys() == theirs.keys()
+        for key, tensor in theirs.items():
+            assert mine[key].dtype == tensor.dtype, key
+            assert mine[key].device.type == "cpu", key
+            assert torch.equal(mine[key], tensor), key
+
+
+def test_buffers_that_are_not_stored_are_there() -> None:
+    """Without them the test above would compare nothing."""
+    import timm
+
+    for name in ("test_vit_relpos", "eva02_tiny_patch14_224"):
+        module = timm.create_model(name)
+        assert dict(module.named_buffers()).keys() - module.state_dict().keys(), name
+
+
+def test_network_that_needs_values_to_be_built(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    usual, made = timm.create_model, []
+
+    def create(*args: Any, **options: Any) -> Any:
+        made.append(torch.empty(1).fill_(0.5).item())
+        return usual(*args, **options)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    model = core.open_model("mine", "cpu")
+    assert made == [0.5]
+    wanted = shake(timm_convnet("test_vit")).state_dict()
+    found = model.module.state_dict()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_weights_in_use_outlive_their_file(own: Path) -> None:
+    path = own / "mine.safetensors"
+    model = core.open_model("mine", "cpu")
+    before = {key: value.clone() for key, value in model.module.state_dict().items()}
+    with path.open("r+b") as file:
+        file.write(b"\0" * path.stat().st_size)
+    for key, value in model.module.state_dict().items():
+        assert torch.equal(value, before[key]), key
 
 
 @pytest.mark.parametrize("wrapping", ["plain", "state_dict", "model"])

@@ -32,6 +32,7 @@ from tests.support.builders import GIVEN, as_model, close, shake
 
 Map = npt.NDArray[np.float32]
 TOLERANCE = 1e-5
+LAYERS = ["head.input", "stage.1", "stage.3"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Case:
     model: Model
     twin: nn.Module
     features: str
-    stage: str
+    stages: tuple[str, ...]
     images: tuple[Image.Image, ...]
     targets: tuple[int, ...]
 
@@ -51,7 +52,7 @@ class Case:
         pixels = [self.model.pixels(image, GIVEN) for image in self.images]
         return torch.cat(pixels).requires_grad_()
 
-    def ours(self, method: str, layer: str = "features") -> list[Map]:
+    def ours(self, method: str, layer: str = "head.input") -> list[Map]:
         """Raw maps of this project."""
         chosen = {} if method == "cam" else {"layer": layer}
         explanations = core.explain(
@@ -61,7 +62,9 @@ class Case:
 
     def peer_layer(self, layer: str) -> nn.Module:
         """The module whose output is the layer."""
-        return self.twin.get_submodule(self.features if layer == "features" else layer)
+        if layer == "head.input":
+            return self.twin.get_submodule(self.features)
+        return self.twin.get_submodule(self.stages[int(layer.removeprefix("stage."))])
 
 
 def embedded() -> Case:
@@ -73,7 +76,8 @@ def embedded() -> Case:
     twin.load_state_dict(model.module.state_dict())
     chosen = [core.read_image(s.path) for s in samples() if s.id in ("chelsea", "coffee")]
     views = tuple(model.view(image, core.Framing("crop")) for image in chosen)
-    return Case(model, twin.eval(), "bn2", "blocks.4", views, (285, 967))
+    stages = tuple(f"blocks.{i}" for i in (0, 1, 2, 4, 6))
+    return Case(model, twin.eval(), "bn2", stages, views, (285, 967))
 
 
 def small_resnet() -> Case:
@@ -85,7 +89,8 @@ def small_resnet() -> Case:
         copy.deepcopy(twin).requires_grad_(False), "cnn", preprocessing=Preprocessing(size=64)
     )
     noise = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
-    return Case(model, twin, "layer4", "layer2", tuple(map(Image.fromarray, noise)), (3, 0))
+    stages = tuple(f"layer{i}" for i in range(1, 5))
+    return Case(model, twin, "layer4", stages, tuple(map(Image.fromarray, noise)), (3, 0))
 
 
 CASES = {"EfficientNet-Lite0": embedded, "ResNet": small_resnet}
@@ -127,7 +132,7 @@ def of_captum(kind: Any, one: Case, layer: str, **options: Any) -> Map:
     return maps.detach().sum(dim=1).numpy()
 
 
-@pytest.mark.parametrize("layer", ["features", "stage"])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(
     ("method", "kind"),
     [("grad_cam", GradCAM), ("hirescam", HiResCAM), ("layer_cam", LayerCAM)],
@@ -135,7 +140,6 @@ def of_captum(kind: Any, one: Case, layer: str, **options: Any) -> Map:
 @pytest.mark.parametrize("name", CASES)
 def test_grad_cam_package(name: str, method: str, kind: Any, layer: str) -> None:
     one = case(name)
-    layer = one.stage if layer == "stage" else layer
     wanted = of_grad_cam(kind, one, layer)
     np.testing.assert_allclose(
         as_grad_cam_shows_it(one.ours(method, layer), one), wanted, atol=TOLERANCE
@@ -143,24 +147,23 @@ def test_grad_cam_package(name: str, method: str, kind: Any, layer: str) -> None
     assert wanted.std(axis=(1, 2)).min() > 0.01
 
 
-@pytest.mark.parametrize("layer", ["features", "stage"])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(
     ("method", "kind"), [("grad_cam", torchcam.GradCAM), ("layer_cam", torchcam.LayerCAM)]
 )
 @pytest.mark.parametrize("name", CASES)
 def test_torchcam(name: str, method: str, kind: Any, layer: str) -> None:
     one = case(name)
-    layer = one.stage if layer == "stage" else layer
     wanted = np.maximum(of_torchcam(kind, one, layer), 0)
     close(one.ours(method, layer), wanted, TOLERANCE)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_torchcam_cam(name: str) -> None:
-    close(case(name).ours("cam"), of_torchcam(torchcam.CAM, case(name), "features"), TOLERANCE)
+    close(case(name).ours("cam"), of_torchcam(torchcam.CAM, case(name), "head.input"), TOLERANCE)
 
 
-@pytest.mark.parametrize("layer", ["features", "stage"])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(
     ("method", "kind", "options"),
     [
@@ -171,7 +174,6 @@ def test_torchcam_cam(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_captum(name: str, method: str, kind: Any, options: dict[str, Any], layer: str) -> None:
     one = case(name)
-    layer = one.stage if layer == "stage" else layer
     close(one.ours(method, layer), of_captum(kind, one, layer, **options), TOLERANCE)
 
 
@@ -202,8 +204,8 @@ def test_grad_cam_plus_plus_of_the_package(name: str) -> None:
     twin.set_submodule(pooling, nn.Sequential(Times(2.0**15), twin.get_submodule(pooling)))
     wanted = of_grad_cam(
         GradCAMPlusPlus,
-        Case(one.model, twin, one.features, one.stage, one.images, one.targets),
-        "features",
+        Case(one.model, twin, one.features, one.stages, one.images, one.targets),
+        "head.input",
     )
     found = as_grad_cam_shows_it(one.ours("grad_cam_plus_plus"), one)
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
@@ -220,22 +222,22 @@ def test_why_torchcam_is_no_oracle_for_grad_cam_plus_plus() -> None:
     """If this fails, that package was mended and may be compared with."""
     one = case("ResNet")
     kept: list[Tensor] = []
-    layer = one.peer_layer("layer2")
+    layer = one.peer_layer("stage.1")
     handle = layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
     try:
         score = one.twin(one.pixels)[torch.arange(2), torch.tensor(one.targets)].sum()
     finally:
         handle.remove()
     (gradients,) = torch.autograd.grad(score, kept[0])
-    published = np.maximum(of_torchcam(torchcam.GradCAMpp, one, "layer2"), 0)
+    published = np.maximum(of_torchcam(torchcam.GradCAMpp, one, "stage.1"), 0)
     close(published, published_torchcam_alpha(kept[0].detach(), gradients), 1e-4)
-    ours = np.stack(one.ours("grad_cam_plus_plus", "layer2"))
+    ours = np.stack(one.ours("grad_cam_plus_plus", "stage.1"))
     assert np.abs(ours / ours.max() - published / published.max()).max() > 1e-3
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "hirescam", "layer_cam", "cam"])
 def test_another_class_would_be_noticed(method: str) -> None:
     one = case("ResNet")
-    swapped = Case(one.model, one.twin, one.features, one.stage, one.images, (0, 3))
+    swapped = Case(one.model, one.twin, one.features, one.stages, one.images, (0, 3))
     mine, other = np.stack(one.ours(method)), np.stack(swapped.ours(method))
     assert np.abs(mine - other).max() > 100 * TOLERANCE * np.abs(mine).max()

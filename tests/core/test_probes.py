@@ -26,11 +26,14 @@ from core.recording.run import Needs
 from tests.support.builders import (
     CNNS,
     GIVEN,
+    PATCH,
     RECIPES,
+    SIDE,
     VITS,
     Built,
     answer,
     built,
+    picture,
     pictures,
     pixels_of,
 )
@@ -101,7 +104,7 @@ def is_recorded(case: Built) -> bool:
 
     noted: list[str] = []
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(probes.Recorder, "see", note)
+        patch.setattr(probes.Recorder, "record", note)
         answer(case.model.module, pixels_of(case, pictures(case.name, 1)))
     return bool(noted)
 
@@ -238,6 +241,36 @@ def test_state_notices_what_it_should() -> None:
         assert state(module) != before
 
 
+@pytest.mark.parametrize(
+    ("mode", "grid"), [(torch.no_grad, (4, 5)), (torch.inference_mode, (5, 4))]
+)
+@pytest.mark.parametrize("name", RECIPES)
+def test_callers_without_gradients_get_the_same(
+    name: str, mode: Callable[..., Any], grid: tuple[int, int]
+) -> None:
+    """And leave nothing behind that would forbid a gradient later on."""
+    case = built(name)
+    # A size of its own: whatever a model keeps for a size is made within the mode.
+    own_size = name in VITS and case.model.flexible
+    images = [picture(*grid, seed) for seed in (0, 1)] if own_size else pictures(name, 2)
+
+    def maps(recording: core.Recording) -> list[Any]:
+        found = [core.explain(case.model, recording, method, 1) for method in methods_of(name)]
+        return [one.relevance for several in found for one in several]
+
+    with mode():
+        within = core.record(case.model, images, GIVEN)
+        found = maps(within)
+        untouched = core.record(case.model, images, GIVEN)
+    wanted = maps(core.record(case.model, images, GIVEN))
+    for recorded in (found, maps(within), maps(untouched)):
+        for one, other in zip(recorded, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+    if name in VITS:
+        size = (grid[0] * PATCH, grid[1] * PATCH) if own_size else SIDE
+        core.maximize(case.model, core.head_channel(1, 0, 1, "query"), steps=1, size=size)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_without_a_recorder_nothing_is_recorded(name: str) -> None:
     case = built(name)
@@ -261,7 +294,7 @@ def test_recorder_keeps_what_it_was_asked_for_and_no_more() -> None:
     assert not recorder.tensors["stage.0"].requires_grad
 
 
-def test_recorder_of_one_thread_is_not_seen_by_another() -> None:
+def test_recorder_of_one_thread_is_not_that_of_another() -> None:
     case = built("timm")
     outside: list[bool] = []
     recorder = probes.Recorder({"block.0.input"})

@@ -26,7 +26,7 @@ from tests.support.builders import (
     timm_vit,
 )
 
-CNN_METHODS = [name for name, method in all_methods().items() if method.family == "cnn"]
+CNN_METHODS = [name for name, method in all_methods().items() if "cnn" in method.serves]
 
 
 def dead_network(bias: float) -> core.Model:
@@ -51,7 +51,7 @@ def test_no_influence_is_an_error_that_says_why() -> None:
 
 
 def test_dead_layer_is_told() -> None:
-    explanation = core.explain(dead_network(-1e6), picture(2, 2), "grad_cam", 1, layer="layer1")
+    explanation = core.explain(dead_network(-1e6), picture(2, 2), "grad_cam", 1, layer="stage.0")
     assert explanation.is_blank
     assert "zero everywhere" in explanation.notes[0]
     assert "negative or zero" in explanation.notes[0]
@@ -78,17 +78,16 @@ def test_blank_map_says_why() -> None:
     assert not any("zero everywhere" in note for note in usual.notes)
 
 
-def test_hidden_mass_is_told() -> None:
+def test_mass_on_prefix_tokens_is_told() -> None:
     for name in ("timm", "timm registers", "timm average"):
         explanation = explain(built(name), 1, "rollout")[0]
         told = [note for note in explanation.notes if "prefix tokens" in note]
+        mass = explanation.prefix_mass
         if name == "timm average":
-            assert (told, explanation.hidden) == ([], 0.0)
+            assert (told, mass) == ([], 0.0)
         else:
-            assert told == [
-                f"{explanation.hidden:.0%} of the mass falls on prefix tokens and is not shown."
-            ]
-    assert explain(built("plain"), 1, "cam")[0].hidden is None
+            assert told == [f"{mass:.0%} of the mass falls on prefix tokens and is not shown."]
+    assert explain(built("plain"), 1, "cam")[0].prefix_mass is None
 
 
 def test_negative_evidence_alone_is_a_note() -> None:
@@ -127,8 +126,9 @@ def test_negative_evidence_alone_is_a_note() -> None:
         ("timm", "attention", {"layer": 3}, ParameterError, ["layer", "3", "0 to 2"]),
         ("timm", "attention", {"head": 3}, ParameterError, ["head", "3", "0 to 2"]),
         ("timm", "attention", {"head": -1}, ParameterError, ["head", "-1"]),
-        ("plain", "cam", {"layer": "layer1"}, ParameterError, ["'layer'", "none"]),
-        ("plain", "grad_cam", {"layer": "layer9"}, ParameterError, ["'layer9'", "layer1"]),
+        ("plain", "cam", {"layer": "stage.0"}, ParameterError, ["'layer'", "none"]),
+        ("plain", "grad_cam", {"layer": "layer1"}, ParameterError, ["'layer1'", "stage.0"]),
+        ("timm", "grad_cam", {"layer": "stage.0"}, ParameterError, ["'stage.0'", "block.0.input"]),
     ],
 )
 def test_refusal_names_what_was_given_and_expected(
@@ -147,9 +147,11 @@ def test_refusal_names_what_was_given_and_expected(
 def test_unknown_class(name: str, target: int) -> None:
     model, image = built(name).model, pictures(name, 1)[0]
     method = "gradient_rollout" if name == "timm" else "cam"
-    for subject in (image, core.record(model, image, GIVEN)):
-        with pytest.raises(ParameterError, match=rf"Class {target} is unknown.*0 to {CLASSES - 1}"):
-            core.explain(model, subject, method, target, framing=GIVEN)
+    message = rf"Class {target} is unknown.*0 to {CLASSES - 1}"
+    with pytest.raises(ParameterError, match=message):
+        core.explain(model, image, method, target, framing=GIVEN)
+    with pytest.raises(ParameterError, match=message):
+        core.explain(model, core.record(model, image, GIVEN), method, target)
 
 
 def test_number_of_classes_and_pictures_must_agree() -> None:
@@ -178,22 +180,24 @@ def test_recording_of_another_model() -> None:
 def test_recording_of_several_pictures_is_not_taken_for_its_first() -> None:
     model = built("timm").model
     recording = core.record(model, pictures("timm", 3), GIVEN)
-    with pytest.raises(ParameterError, match="holds 3 pictures, expected one"):
-        core.explain(model, recording, "rollout")
+    assert len(core.explain(model, recording, "rollout")) == 3
     with pytest.raises(ParameterError, match="holds 3 pictures, expected one"):
         core.attention(model, recording)
+    with pytest.raises(ParameterError, match="holds 3 pictures, expected one"):
+        core.features(model, recording, "block.0.output")
 
 
 def test_model_without_classes() -> None:
     model = as_model(shake(timm_vit(num_classes=0)), classes=0, title="DINO")
     image = picture(2, 3)
-    assert {method.name for method in core.methods(model)} == {"attention", "rollout"}
+    offered = {method.name for method in core.methods(model)}
+    assert offered == {name for name, known in all_methods().items() if not known.class_specific}
     for name in ("attention", "rollout"):
         explanation = core.explain(model, image, name, framing=GIVEN)
         assert explanation.prediction is None
         assert explanation.relevance.shape == (2, 3)
     assert core.attention(model, image, GIVEN).prediction is None
-    for name in ("gradient_rollout", "transformer_attribution", "legrad"):
+    for name in ("gradient_rollout", "transformer_attribution", "legrad", "grad_cam"):
         with pytest.raises(UnsupportedMethod, match="DINO was trained without classes"):
             core.explain(model, image, name, 0, framing=GIVEN)
     with pytest.raises(UnsupportedMethod, match="DINO was trained without classes"):
@@ -201,9 +205,9 @@ def test_model_without_classes() -> None:
 
 
 def test_methods_of_a_model() -> None:
-    families = {name: method.family for name, method in all_methods().items()}
+    serves = {name: method.serves for name, method in all_methods().items()}
     assert {m.name for m in core.methods(built("timm").model)} == {
-        name for name, family in families.items() if family == "vit"
+        name for name, kinds in serves.items() if "vit" in kinds
     }
     assert {m.name for m in core.methods(built("plain").model)} == set(CNN_METHODS)
     assert {m.name for m in core.methods(built("timm convnext").model)} == set(CNN_METHODS) - {
@@ -211,7 +215,7 @@ def test_methods_of_a_model() -> None:
     }
     for method in all_methods().values():
         assert all((method.title, method.meaning, method.caveat, method.source))
-        kind = "plain" if method.family == "cnn" else "timm"
+        kind = "plain" if "cnn" in method.serves else "timm"
         for parameter in method.parameters_for(built(kind).model):
             assert parameter.label
             assert parameter.help

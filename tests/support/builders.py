@@ -279,6 +279,44 @@ ROTARY: dict[str, Recipe] = {
         reads="pooling",
         width=24,
     ),
+    # As the Perception Encoder: columns first, counted from 1, attention pooling over the prefix.
+    "timm rotary pooled": Recipe(
+        lambda: timm_rotary(
+            attn_type="rope",
+            use_pre_transformer_norm=True,
+            ref_feat_shape=(3, 5),
+            rope_grid_offset=1.0,
+            rope_grid_indexing="xy",
+            global_pool="map",
+            attn_pool_num_heads=4,
+        ),
+        prefix=1,
+        reads="pooling",
+        width=24,
+    ),
+    # As Sapiens 2: all queries share one key and one value.
+    "timm rotary grouped": Recipe(
+        lambda: timm_rotary(
+            attn_type="rope",
+            qkv_fused=False,
+            num_kv_heads=1,
+            qk_norm=True,
+            rope_type="dinov3",
+            rope_rotate_half=True,
+            num_reg_tokens=2,
+            init_values=0.1,
+            attn_only_layer_scale=True,
+            global_pool="token",
+        ),
+        prefix=3,
+        width=24,
+    ),
+    # As GenLIP: rows and columns in turn, size fixed.
+    "timm rotary interleaved": Recipe(
+        lambda: timm_rotary(rope_type="mrope", class_token=False, dynamic_img_size=False),
+        reads="patches",
+        width=24,
+    ),
     "timm rotary post-norm": Recipe(
         lambda: timm_rotary(use_post_norm=True, class_token=False), reads="patches", width=24
     ),
@@ -324,7 +362,7 @@ VITS: dict[str, Recipe] = {
     ),
     **ROTARY,
 }
-FIXED_SIZE = {"torchvision", "timm rotary separate"}
+FIXED_SIZE = {"torchvision", "timm rotary separate", "timm rotary interleaved"}
 
 
 # -- convolutional networks ---------------------------------------------------------------------

@@ -85,15 +85,21 @@ class Rotation:
         self.places = [(row, col) for row in range(grid[0]) for col in range(grid[1])]
         self.grid = grid
         self.bands = channels // 4
+        # Along which axis of the grid the first half of the pairs is turned, and the second.
+        self.axes = (1, 0) if self.rope.grid_indexing == "xy" else (0, 1)
 
     def angle(self, place: tuple[int, int], pair: int, layer: int, head: int) -> float:
         """By how much a pair of channels of a patch is turned."""
+        first, second = (place[axis] for axis in self.axes)
         if self.kind == "RotaryEmbeddingMixed":
-            down, along = (float(f) for f in self.rope.freqs.detach()[:, layer, head, pair])
-            return place[0] * down + place[1] * along
-        axis, band = divmod(pair, self.bands)  # rows first, then columns
-        position, count = place[axis], self.grid[axis]
+            along, across = (float(f) for f in self.rope.freqs.detach()[:, layer, head, pair])
+            return first * along + second * across
         base = float(self.rope.temperature)
+        if self.kind == "RotaryEmbeddingMRope":  # time, which stands still, row, column, time, …
+            return (0, *place)[pair % 3] / base ** (pair / (2 * self.bands))
+        half, band = divmod(pair, self.bands)
+        axis = self.axes[half]
+        position, count = place[axis] + self.rope.grid_offset, self.grid[axis]
         if self.kind == "RotaryEmbeddingDinoV3":
             centered = 2 * (position + 0.5) / count - 1
             return 2 * math.pi * centered / base ** (band / self.bands)
@@ -257,8 +263,11 @@ class ReferenceTransformer:
             entering = self.before(block, tokens)[0]
             found: dict[str, list[Tensor]] = {name: [] for name in by_head}
             for head in range(HEADS):
-                rows = slice(head * channels, (head + 1) * channels)
-                query, key, value = (linear(entering, m, rows) for m in weights[:3])
+                rows = []
+                for matrix, _ in weights[:3]:  # several queries may share a key and a value
+                    own = head * len(matrix) // (HEADS * channels)
+                    rows.append(slice(own * channels, (own + 1) * channels))
+                query, key, value = map(linear, [entering] * 3, weights[:3], rows)
                 query, key = weights.norms[0](query), weights.norms[1](key)
                 if rotation is not None:
                     query, key = (rotation.turn(part, layer, head) for part in (query, key))

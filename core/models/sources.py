@@ -89,12 +89,14 @@ def _first_line(error: Exception) -> str:
 
 
 @lru_cache(maxsize=1)
-def _checksums() -> Mapping[str, str]:
+def checksums() -> Mapping[str, str]:
+    """SHA-256 of every embedded file, by its name."""
     lines = (WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line)}
 
 
-def _timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+    """How a network of timm was evaluated, from its own configuration."""
     from timm.data import resolve_data_config
 
     config = resolve_data_config(model=module)
@@ -108,7 +110,8 @@ def _timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
     )
 
 
-def _timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
+def timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
+    """A network of timm; ``options`` go to its ``create_model``."""
     import timm
 
     module: nn.Module
@@ -185,7 +188,7 @@ def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.
         if not _lacks_memory(module):
             return module
     # Some buffers are computed and not stored, so they have to be built.
-    module = _timm_module(spec, num_classes=classes)
+    module = timm_module(spec, num_classes=classes)
     module.load_state_dict(state)
     return module
 
@@ -194,7 +197,7 @@ def _without_memory(spec: ModelSpec, classes: int) -> nn.Module | None:
     """The network with weights on the meta device; ``None`` if its constructor needs values."""
     try:
         with _WithoutMemory():
-            return _timm_module(spec, num_classes=classes)
+            return timm_module(spec, num_classes=classes)
     except (RuntimeError, NotImplementedError):
         logger.debug("%s cannot be built without memory", spec.architecture, exc_info=True)
         return None
@@ -225,12 +228,12 @@ def _embedded(spec: ModelSpec) -> Loaded:
             module = _filled(spec, len(labels), _read_checkpoint(path))
         finally:  # before anything that a damaged file may have led to
             digest = summed.result()
-            if digest != _checksums().get(spec.weights):
+            if digest != checksums().get(spec.weights):
                 raise WeightsError(
                     f"{path.name} does not have the checksum listed in data/weights/SHA256SUMS; "
                     "restore it from the repository."
                 )
-    return Loaded(module, labels, _timm_preprocessing(module, spec), digest)
+    return Loaded(module, labels, timm_preprocessing(module, spec), digest)
 
 
 def _local(spec: ModelSpec) -> Loaded:
@@ -241,7 +244,7 @@ def _local(spec: ModelSpec) -> Loaded:
     with ThreadPoolExecutor(1) as pool:
         summed = pool.submit(_sha256, path)
         module = _filled(spec, len(labels), _read_checkpoint(path))
-    return Loaded(module, labels, _timm_preprocessing(module, spec), summed.result())
+    return Loaded(module, labels, timm_preprocessing(module, spec), summed.result())
 
 
 def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
@@ -263,12 +266,13 @@ def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
 
 
 def _timm(spec: ModelSpec) -> Loaded:
-    module = _timm_module(spec, pretrained=True)
+    module = timm_module(spec, pretrained=True)
     labels = read_labels(spec.labels) if spec.labels else ()
-    return Loaded(module, labels, _timm_preprocessing(module, spec))
+    return Loaded(module, labels, timm_preprocessing(module, spec))
 
 
-def _torchvision(spec: ModelSpec) -> Loaded:
+def from_torchvision(spec: ModelSpec) -> Loaded:
+    """A network of torchvision with the weights that its entry names."""
     import torchvision
 
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
@@ -322,6 +326,6 @@ _LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {
     "embedded": _embedded,
     "local": _local,
     "timm": _timm,
-    "torchvision": _torchvision,
+    "torchvision": from_torchvision,
     "hub": _hub,
 }

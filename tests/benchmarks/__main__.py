@@ -32,8 +32,7 @@ PACKAGES = ("torch", "torchvision", "timm", "streamlit", "grad-cam", "torchcam",
 def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list[Row]]]:
     """What is measured, in order."""
     found: dict[str, Callable[[], list[Row]]] = {
-        "maps": lambda: speed.maps(rounds),
-        "opening": lambda: speed.opening(rounds),
+        "maps": lambda: [*speed.maps(rounds), *speed.opening(rounds)],
         "grad-cam": lambda: speed.grad_cams(rounds),
         "pages": lambda: speed.pages(rounds),
         "batches": lambda: speed.batches(rounds),

@@ -50,7 +50,7 @@ def on_paper(spec: ModelSpec) -> nn.Module:
             )
             return getattr(transformers, f"{kind}ForImageClassification")(config)
         options = {"num_classes": 1000} if spec.source == "embedded" else {}
-        return sources._timm_module(spec, pretrained=False, **options)
+        return sources.timm_module(spec, pretrained=False, **options)
 
 
 def with_noise(module: nn.Module) -> nn.Module:
@@ -168,7 +168,7 @@ def test_preprocessing_comes_from_the_models_own_configuration() -> None:
         "timm/vit_medium_patch16_gap_256.sw_in12k_ft_in1k",
     ):
         spec = SPECS[model_id]
-        found = sources._timm_preprocessing(on_paper(spec), spec)
+        found = sources.timm_preprocessing(on_paper(spec), spec)
         means[model_id] = (found.mean[0], found.size, found.crop_fraction, found.std[0])
     assert list(means.values()) == [
         (0.485, 224, 0.9, 0.229),

@@ -334,7 +334,7 @@ def test_native_fit_is_timms_own(model_id: str) -> None:
     spec = find_spec(model_id)
     with torch.device("meta"):
         module = timm.create_model(spec.architecture)
-    ours = with_preprocessing(sources._timm_preprocessing(module, spec))
+    ours = with_preprocessing(sources.timm_preprocessing(module, spec))
     own = create_transform(**resolve_data_config(model=module))
     for size in SIZES:
         assert_same_pixels(ours.pixels(textured(*size))[0], own(textured(*size)))
@@ -351,7 +351,7 @@ def test_native_fit_is_torchvisions_own(model_id: str, monkeypatch: pytest.Monke
     with torch.device("meta"):
         module = torchvision.models.get_model(spec.architecture)
         monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: module.state_dict())
-        loaded = sources._torchvision(spec)
+        loaded = sources.from_torchvision(spec)
     ours = with_preprocessing(loaded.preprocessing)
     own = weights.transforms()
     for size in SIZES:

@@ -49,9 +49,9 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.copy(WEIGHTS / name, folder / name)
     for module in (sources, storage):
         monkeypatch.setattr(module, "WEIGHTS", folder)
-    sources._checksums.cache_clear()
+    sources.checksums.cache_clear()
     yield folder
-    sources._checksums.cache_clear()
+    sources.checksums.cache_clear()
 
 
 def test_embedded_network_opens(weights: Path) -> None:

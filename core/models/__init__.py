@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import torch
+from torch import nn
 
 from core.errors import ModelError, UnsupportedModel, WeightsError
 from core.models.base import Model, VisionTransformer
@@ -71,32 +72,37 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     module = loaded.module
     family = next((family for family in FAMILIES if family.accepts(module)), None)
     kind = "vit" if family is not None and issubclass(family, VisionTransformer) else "cnn"
-    words = peculiarity(module)
-    known = bool(words) and spec.family == "vit"
     named = f"{spec.title} ({type(module).__name__})"
     if kind == "vit" and spec.family == "cnn":
         raise WeightsError(
             f"{named} is a vision transformer, but its entry says cnn; correct the entry's family "
             "or its architecture."
         )
-    refusal = UnsupportedModel(
-        f"{named} cannot be shown: it {words or 'is built in an unknown way'}; choose a plain "
-        "vision transformer or a convolutional network."
-    )
-    if family is None or (known and kind == "cnn"):
-        raise refusal
+    unlike = kind != spec.family and peculiarity(module)  # a transformer that returns maps as well
+    if family is None or unlike:
+        raise _refusal(spec, module)
     try:
         model = family(spec, module, loaded.labels, loaded.preprocessing, loaded.digest)
         if isinstance(model, VisionTransformer):
             model.verify()
     except Exception as error:  # a build that no family foresaw fails in its own way
         logger.debug("cannot look inside %s", spec.id, exc_info=True)
-        if isinstance(error, ModelError) and kind == spec.family and not known:
+        told = isinstance(error, ModelError) and kind == spec.family
+        if told and (kind == "cnn" or not peculiarity(module)):
             raise
-        raise refusal from error
+        raise _refusal(spec, module) from error
     if kind != spec.family:
         raise WeightsError(
             f"{named} is read as a cnn, but its entry says vit; correct the entry's family or its "
             "architecture."
         )
     return model
+
+
+def _refusal(spec: ModelSpec, module: nn.Module) -> UnsupportedModel:
+    """Say what the architecture has that cannot be shown."""
+    return UnsupportedModel(
+        f"{spec.title} ({type(module).__name__}) cannot be shown: it "
+        f"{peculiarity(module) or 'is built in an unknown way'}; choose a plain vision transformer "
+        "or a convolutional network."
+    )

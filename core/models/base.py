@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from core import capacity, probes
 from core.errors import ImageError, ParameterError, UnsupportedMethod, UnsupportedModel
 from core.images import Framing, fit_image
+from core.models.builds import leading_builds, shortened
 from core.models.spec import ModelSpec
 from core.models.taps import (
     HEAD_INPUT,
@@ -461,8 +463,8 @@ class VisionTransformer(Model):
     def verify(self) -> None:
         """Compare what is rebuilt with what the network does, in one small pass.
 
-        In every block ``softmax(q·kᵀ)·v`` must be what enters the projection, and the classifier
-        must read the tokens that `readout` names, and no others.
+        In a block of every build ``softmax(q·kᵀ)·v`` must be what enters the projection, and the
+        classifier must read the tokens that `readout` names, and no others.
 
         Raises
         ------
@@ -475,15 +477,19 @@ class VisionTransformer(Model):
         tokens = self.prefix + rows * cols
         parts: tuple[Part, ...] = ("query", "key", "value")
         noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
-        names = [block_tap(i, part) for i in range(self.depth) for part in parts]
-        contexts = [block_tap(i, "context") for i in range(self.depth)]
+        modules = [self.module.get_submodule(layer.module) for layer in self.layers]
+        count = leading_builds(modules)
+        short = copy.copy(self)
+        short.module = shortened(self.module, self.layers[0].module.rpartition(".")[0], count)
+        names = [block_tap(i, part) for i in range(count) for part in parts]
+        contexts = [block_tap(i, "context") for i in range(count)]
         kept = {*self.probes_for([*names, HEAD_INPUT]), *contexts}
         recorder = probes.Recorder(kept, leaf=HEAD_INPUT)
         with torch.enable_grad(), probes.recording(recorder):
-            answers = self.score(noise.to(self.device))
+            answers = short.score(noise.to(self.device))
         self._verify_readout(recorder.tensors[HEAD_INPUT], answers)
         with torch.no_grad():
-            for layer in range(self.depth):
+            for layer in range(count):
                 q, k, v = (self.read(recorder.tensors, block_tap(layer, p)) for p in parts)
                 if q.shape[::2] != (1, tokens):
                     self._refuse(

@@ -1,4 +1,4 @@
-"""Convolutional networks that end in global pooling and a head, from torchvision or timm."""
+"""Convolutional networks, and all others whose stages return maps as theirs do."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class ConvNet(Model):
 
     def check_shape(self, view: Image.Image) -> None:
         super().check_shape(view)
-        if not self._takes_any_size:
+        if not self._takes_any_size or min(view.size) < self.preprocessing.size:
             self._shapes_at((view.height, view.width))
 
     def grid_of(self, tap: str, size: tuple[int, int]) -> tuple[int, int]:
@@ -208,9 +208,10 @@ class ConvNet(Model):
             logits = self.score(noise.to(self.device))
             pooled = recorder.tensors[HEAD_INPUT].mean(dim=(2, 3))
             for weight, bias in _linear_layers(self.module, pooled.shape[1], self.classes):
-                found = functional.linear(pooled, weight, bias)
-                scale = float(logits.abs().max())
-                if torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * scale):
+                found = functional.linear(pooled, weight)
+                wanted = logits if bias is None else logits - bias
+                scale = float(found.abs().max())
+                if torch.allclose(found, wanted, rtol=1e-3, atol=1e-3 * scale):
                     return weight
         return None
 

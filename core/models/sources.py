@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -178,10 +179,7 @@ def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.
     reading the file.
     """
     # Copied, as a file that is mapped into memory may be overwritten while the network is in use.
-    state = {
-        name: tensor.to(torch.float32 if tensor.is_floating_point() else None, copy=True)
-        for name, tensor in tensors.items()
-    }
+    state = {name: _copied(tensor) for name, tensor in tensors.items()}
     module = _without_memory(spec, classes)
     if module is not None:
         module.load_state_dict(state, assign=True)
@@ -191,6 +189,25 @@ def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.
     module = timm_module(spec, num_classes=classes)
     module.load_state_dict(state)
     return module
+
+
+PIECE = 30 * 1024
+"""Numbers that PyTorch copies without a second thread."""
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """The same values in memory of their own, as float32 if they are no integers.
+
+    In pieces so small that PyTorch takes no second thread: it would wait for the one that computes
+    the checksum.
+    """
+    copied = torch.empty(
+        tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype
+    )
+    sources = torch.split(tensor.reshape(-1), PIECE)
+    for source, target in zip(sources, torch.split(copied.view(-1), PIECE), strict=True):
+        target.copy_(source)
+    return copied
 
 
 def _without_memory(spec: ModelSpec, classes: int) -> nn.Module | None:
@@ -211,8 +228,9 @@ def _lacks_memory(module: nn.Module) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Digest of a file, in one call: a loop would wait for the interpreter at every turn."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
 
 
 def _embedded(spec: ModelSpec) -> Loaded:

@@ -130,3 +130,41 @@ def test_a_map_of_a_doubtful_class_says_so(cnn: Model, vit: Model) -> None:
         notes = core.explain(vit, recording, method, target).notes
         assert (card.doubtful_reason in notes) == said, (method, notes)
     assert card.doubtful_reason not in core.explain(cnn, picture("chelsea"), "cam", doubtful).notes
+
+
+def test_grad_cam_plus_plus_says_when_rounding_decides(cnn: Model) -> None:
+    """At the first stages activations have both signs, and a denominator comes close to zero."""
+    image, framing = picture("chelsea"), core.Framing("crop", 448)
+    early = core.explain(cnn, image, "grad_cam_plus_plus", 281, framing=framing, layer="stage.0")
+    late = core.explain(cnn, image, "grad_cam_plus_plus", 281, framing=framing)
+    assert any("rounding decides" in note for note in early.notes)
+    assert not any("rounding decides" in note for note in late.notes)
+
+
+def test_spikes_are_looked_for_on_the_map_that_is_shown(vit: Model) -> None:
+    """Attention received misses most of them; without them no three patches outshine the map."""
+    missed, before, after = 0, [], []
+    for sample in core.samples():
+        recording = core.record(vit, core.read_image(sample.path))
+        found = core.explain(vit, recording, "rollout", fusion="max", discard=0.9)
+        received = core.attention(vit, recording).artifacts()
+        missed += int((found.spikes & ~received).sum())
+        filled = core.heatmaps.fill(found.relevance, found.spikes | received)
+        for shares, relevance in ((before, found.relevance), (after, filled)):
+            shares.append(np.sort(relevance, axis=None)[-3:].sum() / relevance.sum())
+    assert missed > 20
+    assert np.mean(before) > 0.4
+    assert np.mean(after) < 0.5 * np.mean(before)
+
+
+@pytest.mark.parametrize("method", ["rollout", "gradient_rollout"])
+def test_discard_ratios_go_up_to_99_percent(vit: Model, method: str) -> None:
+    [ratio] = [
+        parameter
+        for parameter in core.find_method(method).parameters_for(vit)
+        if parameter.name == "discard"
+    ]
+    steps = round((0.99 - ratio.low) / ratio.step, 6)
+    assert steps == int(steps), "a slider must be able to stand at 0.99"
+    found = core.explain(vit, picture("coffee"), method, None, discard=0.99)
+    assert not found.is_blank

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import core
-from core.errors import ImageError, UnsupportedModel
+from core.errors import ImageError, ParallaxError, ParameterError, UnsupportedModel
 from core.methods.registry import all_methods
 from core.models.base import Preprocessing
 from core.models.huggingface_vit import HuggingFaceVit
@@ -328,6 +328,29 @@ def test_other_sizes_are_taken_or_refused_in_a_sentence(name: str, size: tuple[i
             call()
         assert "256 × 192 pixels" in sentence(caught)
         assert "choose another fit or size" in sentence(caught)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_tiny_pictures_are_taken_or_refused_in_a_sentence(name: str) -> None:
+    model = convolutional(name).model
+    for side in (4, 16, 40):
+        places, told = 0, ""
+        try:
+            found = core.explain(model, noise(side, side), "grad_cam", TARGET, framing=GIVEN)
+            places = min(found.relevance.shape)
+        except (ImageError, ParameterError) as error:
+            told = str(error)
+        assert places >= 2 or "choose" in told
+
+
+def test_linear_head_is_not_found_for_its_bias_alone() -> None:
+    """A norm after the pooling, and a bias beside which all else is next to nothing."""
+    module = shake(ChannelsLast(False))
+    module.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.GroupNorm(1, 8))
+    with torch.no_grad():
+        module.fc.bias += 1e5  # type: ignore[union-attr, operator]
+    model = as_model(module.eval(), "cnn", preprocessing=Preprocessing(size=32))
+    assert "cam" not in {method.name for method in core.methods(model)}
 
 
 # -- layouts that are no maps of (channels, rows, columns) ----------------------------------------
@@ -638,6 +661,14 @@ def test_note_says_what_the_classifier_reads(name: str) -> None:
     assert told == ([f"Read at {known.read}."] if known.read else [])
 
 
+@pytest.mark.parametrize("name", SHOWN)
+def test_one_patch_is_refused_in_a_sentence(name: str) -> None:
+    known, pair = SHOWN[name], shown(name)
+    with pytest.raises(ParallaxError) as caught:
+        core.explain(pair.model, noise(known.patch, known.patch), "rollout", framing=GIVEN)
+    assert "choose" in sentence(caught)
+
+
 # -- vision transformers that are not -------------------------------------------------------------
 
 
@@ -778,6 +809,33 @@ def test_a_norm_of_values_is_found() -> None:
     module: Any = shake(timm_vit())
     module.blocks[2].attn.norm.register_forward_pre_hook(lambda _module, args: (args[0] * 1.01,))
     assert "the attention of block 2 is not" in refused(module)
+
+
+def blocks_run_at_opening(module: Any) -> list[int]:
+    """Which blocks a network was sent through while it was opened."""
+    run: list[int] = []
+    for i, block in enumerate(module.blocks):
+        block.register_forward_hook(lambda *_, i=i: run.append(i))
+    as_model(module)
+    return run
+
+
+def test_blocks_of_one_build_are_proven_once() -> None:
+    assert blocks_run_at_opening(shake(timm_vit(depth=6))) == [0]
+    other: Any = shake(timm_vit(depth=6))
+    other.blocks[3].mlp.act = nn.ReLU()
+    assert blocks_run_at_opening(other) == [0, 1, 2, 3]
+    normed: Any = shake(timm_vit(depth=6))
+    normed.blocks[1].norm1.eps *= 2
+    assert blocks_run_at_opening(normed) == [0, 1]
+    hooked: Any = shake(timm_vit(depth=6))
+    hooked.blocks[5].attn.register_forward_hook(lambda *_: None)
+    assert blocks_run_at_opening(hooked) == [0, 1, 2, 3, 4, 5]
+    narrow: Any = shake(timm_vit(depth=6))
+    narrow.blocks[4].mlp.fc1.weight = nn.Parameter(torch.zeros(25, 12))
+    narrow.blocks[4].mlp.fc1.bias = nn.Parameter(torch.zeros(25))
+    narrow.blocks[4].mlp.fc2.weight = nn.Parameter(torch.zeros(12, 25))
+    assert blocks_run_at_opening(narrow) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,10 @@ def test_what_is_not_offered_says_why(name: str) -> None:
 
 def test_model_without_classes_is_offered_what_needs_none() -> None:
     model = without_classes()
-    assert [m.name for m in core.methods(model)] == ["rollout", "attention"]
+    names = [m.name for m in core.methods(model)]
+    every = all_methods().values()
+    assert names == [m.name for m in every if "vit" in m.serves and not m.class_specific]
+    assert {"rollout", "attention"} <= set(names)
     with pytest.raises(UnsupportedMethod, match=r"Tiny without classes .* without classes"):
         core.explain(model, pictures("timm", 1)[0], "legrad", 1, framing=GIVEN)
 
@@ -135,7 +138,7 @@ def test_values_out_of_range_are_refused(name: str) -> None:
                 assert not parameter.accepts(value), (method.name, parameter.name, value)
                 with pytest.raises(ParameterError, match=parameter.name):
                     core.needs(model, method.name, **{parameter.name: value})
-    assert tried == (set(wrong) if name in VITS else {"choice"})
+    assert tried >= (set(wrong) if name in VITS else {"choice"})
 
 
 # -- a new file -----------------------------------------------------------------------------------

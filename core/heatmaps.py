@@ -48,7 +48,8 @@ def normalize(
     high = float(values.max()) if high is None else high
     if not high > low:
         return np.zeros_like(values)
-    scaled: Map = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    # In double precision, or a very narrow range overflows.
+    scaled: Map = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
     return scaled
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -111,6 +111,7 @@ def test_normalized_map_spans_zero_to_one_or_is_zero(values: Map) -> None:
 
 
 @given(maps(), VALUES, VALUES)
+@example(np.full((1, 1), 4.0, dtype=np.float32), -1.1754943508222875e-38, 0.0)
 def test_normalize_to_given_limits(values: Map, low: float, high: float) -> None:
     found = heatmaps.normalize(values, low, high)
     for place in np.ndindex(*values.shape):

@@ -4,7 +4,7 @@ The public interface: applications, notebooks and sweeps import nothing deeper. 
 package knows a user interface.
 """
 
-from core import heatmaps
+from core import heatmaps, representations
 from core.attention import PROJECTIONS, Attention, attention, features
 from core.capacity import admitted, configure
 from core.errors import (
@@ -115,6 +115,7 @@ __all__ = [
     "read_labels",
     "record",
     "record_stream",
+    "representations",
     "samples",
     "seam_energy_of",
     "search_labels",

@@ -15,39 +15,30 @@ import streamlit as st  # noqa: E402
 
 from dashboard import frame, memory  # noqa: E402
 
-st.set_page_config("Parallax", page_icon=":material/visibility:", layout="wide")
-
-page = st.navigation(
-    [
-        st.Page(
-            ROOT / "pages" / "compare.py",
-            title="Compare",
-            icon=":material/compare:",
-            url_path="compare",
-            default=True,
-        ),
-        st.Page(
-            ROOT / "pages" / "attention.py",
-            title="Attention",
-            icon=":material/grid_view:",
-            url_path="attention",
-        ),
-        st.Page(
-            ROOT / "pages" / "gradient_rollout.py",
-            title="Gradient rollout",
-            icon=":material/call_split:",
-            url_path="gradient_rollout",
-        ),
-        st.Page(
-            ROOT / "pages" / "activation_maximization.py",
-            title="Activation maximization",
-            icon=":material/auto_awesome:",
-            url_path="activation_maximization",
-        ),
-    ],
-    position="top",
+PAGES = {
+    "compare": "Compare",
+    "attention": "Attention",
+    "gradient_rollout": "Gradient rollout",
+    "activation_maximization": "Activation maximization",
+}
+pages = {
+    name: st.Page(
+        ROOT / "pages" / f"{name}.py",
+        title=title,
+        url_path=name,
+        default=name == "compare",
+    )
+    for name, title in PAGES.items()
+}
+page = st.navigation(list(pages.values()), position="hidden")
+name = next(name for name, known in pages.items() if known == page)
+st.set_page_config(
+    f"{page.title} · Parallax",
+    page_icon=str(Path(__file__).with_name("icon.png")),
+    layout="wide",
+    initial_sidebar_state="auto",
 )
 try:
-    frame.run(page)
+    frame.run(name, page, pages)
 finally:  # also where the page stopped early or started anew
     memory.give_back()

@@ -1,301 +1,402 @@
-"""The views of the Attention page. Each reads one recorded pass; none runs the network."""
+"""Tabs of the Attention page that show attention itself. None runs the network for a choice."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import numpy.typing as npt
 import streamlit as st
 
-from core import PROJECTIONS, Attention, heatmaps
-from dashboard import cache, collections, controls, figures, panels
+from core import Attention, VisionTransformer, heatmaps
+from dashboard import cache, controls, figures, panels, screen
+from dashboard.attention_parts import (
+    THREE_QUARTERS,
+    Float,
+    Patch,
+    beside,
+    chosen_patch,
+    clicked,
+    ends_text,
+    grid_of_maps,
+    layer_names,
+    layer_slider,
+    percent,
+    prefix_names,
+    prefix_text,
+    query_picker,
+    reader,
+    shared_limits,
+)
 from dashboard.controls import Display
-from dashboard.state import Scene
-from dashboard.text import plain
+from dashboard.scene import Scene
 
-Patch = tuple[int, int] | None
-
-
-def _layers(seen: Attention) -> list[str]:
-    return [f"layer {i}" for i in range(seen.layers)]
+MOST_TOKENS = 1500
+"""Tokens up to which a whole attention matrix is sent to the browser."""
 
 
-def _heads(seen: Attention) -> list[str]:
-    return [f"head {i}" for i in range(seen.heads)]
+# -- layers × heads -------------------------------------------------------------------------------
 
 
-def _reader(seen: Attention, patch: Patch) -> str:
-    if patch is not None:
-        return f"patch in row {patch[0]}, column {patch[1]}"
-    return seen.readout.text.removeprefix("the ")
+def all_layers(scene: Scene, display: Display) -> None:
+    """All layers and heads for one query, and the attention that no map shows."""
+    attention, model = _attention(scene)
+    left, right = st.columns([1, 3], gap="medium")
+    with left:
+        patch = query_picker(attention.view, attention.grid, attention.readout)
+        maps = attention.mosaic(patch)
+        _prefix_table(model, patch, 1.0 - maps.sum(axis=(2, 3)))
+    with right:
+        _every_map(attention, maps, patch, display)
 
 
-def _query_picker(seen: Attention, scene: Scene, key: str) -> Patch:
-    """The picture with a click target on every patch; returns the chosen query."""
-    slot = f"_query-{key}-{scene.picture.digest}-{seen.grid}"
-    chart_key = f"{key}-picture"
-
-    def click() -> None:
-        points = st.session_state[chart_key].selection.points
-        if points:
-            row, col = points[0]["customdata"][:2]
-            st.session_state[slot] = (int(row), int(col))
-
-    patch: Patch = st.session_state.get(slot)
-    shown = figures.clickable(figures.picture(seen.view), seen.view, seen.grid)
-    if patch is not None:
-        figures.mark_patch(shown, seen.view, seen.grid, patch)
-    shown.update_layout(height=panels.height_for(seen.view, 300, 8), margin={"b": 4})
-    st.markdown(f"Query: **{_reader(seen, patch)}**")
-    panels.chart(
-        shown,
-        chart_key,
-        "The picture; click a patch to make it the query",
-        on_select=click,
-        selection_mode="points",
-    )
-    rows, cols = seen.grid
-    st.caption(f"Click one of the {rows} × {cols} patches to make it the query.")
-    if patch is not None and st.button(f"Back to the {_reader(seen, None)}", key=f"{key}-reset"):
-        del st.session_state[slot]
-        st.rerun()
-    return patch
+def _attention(scene: Scene) -> tuple[Attention, VisionTransformer]:
+    model = cache.model(scene.vit.id)
+    assert isinstance(model, VisionTransformer)
+    with st.spinner("Running the ViT …", show_time=True):
+        return cache.attention(scene), model
 
 
-def _mosaic(
-    maps: npt.NDArray[np.float32],
-    rows: list[str],
-    columns: list[str],
-    display: Display,
-    key: str,
-    cell: int,
-    *,
-    colors: str | None = None,
-) -> None:
-    clip = (
-        f", clipped at its {display.percentile:g}th percentile" if display.percentile < 100 else ""
-    )
-    limits = heatmaps.limits(maps, display.percentile) if display.shared else None
-    unit = (
-        f"one scale for all maps{clip}: {limits[0]:.2g} to {limits[1]:.2g}"
-        if limits
-        else f"each map from its own minimum to its maximum{clip}"
-    )
+def _every_map(attention: Attention, maps: Float, patch: Patch, display: Display) -> None:
+    shown = np.concatenate([maps, maps.mean(axis=1, keepdims=True)], axis=1)
+    rows = layer_names(attention.layers)
+    columns = [*layer_names(attention.heads, "head"), "mean"]
+    limits = shared_limits(shown.reshape(-1, *attention.grid), display)
     figure = figures.mosaic(
-        maps,
+        shown,
         rows,
         columns,
-        colors=colors or display.colors,
+        colors=display.colors,
         percentile=display.percentile,
-        unit=unit,
         limits=limits,
-        cell=cell,
     )
-    panels.chart(
-        figure, key, f"Attention maps: {', '.join(rows[:3])} … by {', '.join(columns[:3])}"
-    )
+    texts = [
+        f"{row}, {column}: {_peak(tile)}<br>click to see it large"
+        for row, tiles in zip(rows, shown, strict=True)
+        for column, tile in zip(columns, tiles, strict=True)
+    ]
+    figures.openable(figure, shown.shape, texts, size=80)
+    heads = attention.heads
 
+    def open_map(number: int) -> None:
+        layer, head = divmod(number, heads + 1)
+        screen.change(tab="layer", layer=layer, head=None if head == heads else head)
 
-def all_layers(scene: Scene, seen: Attention, display: Display) -> None:
-    """Layers × heads grid of one query, and the mass that no map shows."""
-    left, right = st.columns([1, 3], gap="medium")
-    with left:
-        patch = _query_picker(seen, scene, "grid")
-        maps = seen.mosaic(patch)
-        _prefix_mass(seen, patch, 1.0 - maps.sum(axis=(2, 3)))
-    with right:
-        mean = maps.mean(axis=1, keepdims=True)
-        _mosaic(
-            np.concatenate([maps, mean], axis=1),
-            _layers(seen),
-            [*_heads(seen), "mean"],
-            display,
-            "grid-mosaic",
-            84,
-        )
-
-
-def _prefix_mass(seen: Attention, patch: Patch, mass: npt.NDArray[np.float32]) -> None:
-    if not seen.prefix:
-        st.caption("This model has no class token or registers: no attention is hidden.")
-        return
-    st.markdown(f"**Attention on prefix tokens** · {mass.mean():.0%} in the mean")
-    figure = figures.matrix(mass, _layers(seen), _heads(seen))
-    panels.chart(figure, "prefix-mass", "Attention mass on prefix tokens by layer and head")
     st.caption(
-        f"Share of the attention of the {_reader(seen, patch)} that falls on the {seen.prefix} "
-        "prefix token(s): class token, registers. No map shows it. White is 0 %, darkest 100 %."
+        f"How much {reader(attention.readout, patch)} attends to every patch, in each layer (from "
+        "top to bottom) and head (from left to right). Click a map to see it large."
+    )
+    clicked(
+        figure,
+        "grid-maps",
+        f"Attention of {reader(attention.readout, patch)} in {attention.layers} layers and "
+        f"{heads} heads, with the mean over the heads in the last column",
+        lambda data: open_map(int(data[0])),
+        figures.mosaic_height(
+            shown.shape, THREE_QUARTERS, cell=max(40, min(84, 1080 // attention.layers))
+        ),
+    )
+    text = ends_text(limits, display)
+    st.caption(f"{text[:1].upper()}{text[1:]}.")
+
+
+def _peak(tile: Float) -> str:
+    row, col = np.unravel_index(int(tile.argmax()), tile.shape)
+    return f"most at row {row}, column {col} ({tile.max():.1%})"
+
+
+def _prefix_table(model: VisionTransformer, patch: Patch, shares: Float) -> None:
+    """How much falls on tokens without a place, per layer and head."""
+    if not model.prefix:
+        st.caption("This model has patches only, so the maps show all of its attention.")
+        return
+    names = prefix_text(model)
+    st.markdown(f"**Attention to the {names}** · {percent(shares.mean())} on average")
+    figure = figures.matrix(shares, layer_names(model.depth), layer_names(model.heads, "head"))
+    panels.chart(figure, "prefix-table", f"Share of the attention to the {names} by layer and head")
+    st.caption(
+        f"Columns are heads. The lightest color is 0 %, the darkest 100 %. This share of what "
+        f"{reader(model.readout, patch)} attends to has no place in the picture, so the maps leave "
+        "it out."
     )
 
 
-def one_layer(scene: Scene, seen: Attention, display: Display) -> None:
-    """One layer: every head, their mean, and the patches that hold most of the mass."""
+# -- one layer ------------------------------------------------------------------------------------
+
+
+def one_layer(scene: Scene, display: Display) -> None:
+    """One layer: a head or their mean large, all of them small, and the patches that matter."""
+    attention, model = _attention(scene)
     left, right = st.columns([1, 3], gap="medium")
     with left:
-        layer = _layer_slider(seen, "one")
-        mass = st.slider(
-            "Mass of the mask",
-            0.05,
-            1.0,
-            0.6,
-            0.05,
-            key="mass",
-            persist_state="session",
-            help="The smallest set of patches whose attention adds up to this share, per head.",
+        layer = layer_slider(attention)
+        head = _head_picker(attention)
+        whole = controls.toggle(
+            "matrix",
+            "Matrix",
+            help="How much every token attends to every other, instead of one query's map.",
         )
-        patch = _query_picker(seen, scene, "one")
+        patch = query_picker(attention.view, attention.grid, attention.readout)
+        if not whole:
+            mass = controls.slider(
+                "mass",
+                "Attention in the mask",
+                0.05,
+                1.0,
+                0.05,
+                help="The mask is the smallest set of patches that holds this share of the "
+                "attention to patches.",
+            )
+            opacity = controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
     with right:
-        maps = seen.maps(layer, patch)
-        every = np.concatenate([maps, maps.mean(axis=0, keepdims=True)])
-        names = [*_heads(seen), "mean"]
-        st.markdown(f"**Layer {layer}, {_reader(seen, patch)}** · heads and their mean")
-        _grid(every, names, display, "one-maps")
-        _hidden(seen, 1.0 - float(maps.sum(axis=(1, 2)).mean()))
-        masks = heatmaps.mass_mask(every, mass).astype(np.float32)
-        st.markdown(f"**Smallest set of patches with {mass:.0%} of the attention on patches**")
-        _grid(masks, names, display, "one-masks", masks=True)
+        if whole:
+            _matrix(attention, model, layer, head, patch, display)
+        else:
+            _one_query(attention, model, layer, head, patch, display, mass, opacity)
 
 
-def _grid(
-    maps: npt.NDArray[np.float32], names: list[str], display: Display, key: str, masks: bool = False
+def _head_picker(attention: Attention) -> int | None:
+    """Choose a head; none is the mean over all."""
+    wanted = screen.current().head
+    if wanted is not None and wanted >= attention.heads:
+        screen.problem(
+            f"head is {wanted}, but this model has heads 0 to {attention.heads - 1}; shown "
+            "instead: the mean over the heads."
+        )
+        wanted = None
+    mean = -1  # a select box takes None for "nothing chosen"
+    st.selectbox(
+        "Head",
+        [mean, *range(attention.heads)],
+        format_func=lambda head: "mean of the heads" if head == mean else f"head {head}",
+        filter_mode="contains",
+        **screen.bound(
+            "head",
+            mean if wanted is None else wanted,
+            lambda held: None if held == mean else held,
+        ),
+    )
+    return wanted
+
+
+def _one_query(
+    attention: Attention,
+    model: VisionTransformer,
+    layer: int,
+    head: int | None,
+    patch: Patch,
+    display: Display,
+    mass: float,
+    opacity: float,
 ) -> None:
-    """Maps of one layer in rows of up to seven."""
-    columns = min(7, len(maps))
-    rows = -(-len(maps) // columns)
-    padded = np.full((rows * columns, *maps.shape[1:]), np.nan, dtype=np.float32)
-    padded[: len(maps)] = maps
-    labels = [*names, *[""] * (rows * columns - len(names))]
-    figure = figures.mosaic(
-        padded.reshape(rows, columns, *maps.shape[1:]),
-        [""] * rows,
-        [""] * columns,
-        colors="Greys_r" if masks else display.colors,
-        names=labels,
-        percentile=100.0 if masks else display.percentile,
-        cell=126,
-        unit="white: in the set" if masks else "each map from its minimum to its maximum",
-        limits=(0.0, 1.0) if masks else None,
+    maps = attention.maps(layer, patch)
+    every = np.concatenate([maps, maps.mean(axis=0, keepdims=True)])
+    heads = attention.heads
+    names = [*layer_names(heads, "head"), "mean"]
+    number = heads if head is None else head
+    chosen = every[number]
+    masks = heatmaps.mass_mask(every, mass)
+    low, high = display.limits(chosen, list(every))
+    what = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
+    figure = figures.linked(
+        attention.view,
+        [
+            figures.Panel(
+                what.capitalize(),
+                f"attention of {reader(attention.readout, patch)}",
+                chosen,
+                low,
+                high,
+                display.unit("attention"),
+            ),
+            figures.Panel(
+                "Mask",
+                f"{int(masks[number].sum())} of {chosen.size} patches hold {percent(mass)}",
+                image=figures.cut_out(attention.view, masks[number]),
+            ),
+        ],
+        opacity=opacity,
+        colors=display.colors,
+        smooth=False,
     )
-    panels.chart(figure, key, "Masks per head" if masks else "Attention per head")
+    if patch is not None:
+        for panel in (0, 1):
+            figures.mark_patch(figure, attention.view, attention.grid, patch, panel)
+    panels.fitted(
+        figure,
+        "large-map",
+        f"{what}: attention over the picture, and its mask",
+        attention.view,
+        2,
+        width=THREE_QUARTERS,
+    )
+    beside(model, 1.0 - float(chosen.sum()), what)
 
+    def open_head(index: int) -> None:
+        screen.change(head=None if index == heads else index)
 
-def _layer_slider(seen: Attention, key: str) -> int:
-    last = seen.layers - 1
-    return int(
-        st.slider("Layer", 0, last, last, key=f"{key}-layer-{seen.layers}", persist_state="session")
+    st.markdown("**All heads of this layer** · click one to see it large")
+    grid_of_maps(
+        every,
+        names,
+        display,
+        "small-maps",
+        f"Attention of the {heads} heads of layer {layer} and their mean, over the picture",
+        act=open_head,
+        marked=number,
+        under=attention.view,
+        opacity=opacity,
+    )
+    st.markdown(
+        f"**Masks** · the smallest set of patches with {percent(mass)} of each head's attention"
+    )
+    grid_of_maps(
+        masks.astype(np.float32),
+        names,
+        display,
+        "small-masks",
+        f"Masks of the {heads} heads of layer {layer} and of their mean",
+        act=open_head,
+        marked=number,
+        under=attention.view,
+        shade=True,
+        unit="dark: not in the set",
     )
 
 
-def _default_fusion(scene: Scene) -> str:
-    """The head fusion that suits this model's rollout, from its catalog entry."""
+def _matrix(
+    attention: Attention,
+    model: VisionTransformer,
+    layer: int,
+    head: int | None,
+    patch: Patch,
+    display: Display,
+) -> None:
+    rows, cols = attention.grid
+    tokens = attention.prefix + rows * cols
+    title = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
+    st.markdown(f"**{title.capitalize()}** · {tokens} × {tokens} tokens")
+    if tokens > MOST_TOKENS:
+        st.info(
+            f"The matrix has {tokens} × {tokens} cells, more than a browser shows well; choose a "
+            "smaller size.",
+            icon=":material/grid_off:",
+        )
+        return
+    heads = range(attention.heads) if head is None else [head]
+    values = np.mean([attention.matrix(layer, one) for one in heads], axis=0)
+    prefix = prefix_names(model)
+    names = prefix + [f"row {row}, column {col}" for row in range(rows) for col in range(cols)]
+    step = max(1, -(-rows // 5))
+    ticks = {attention.prefix + row * cols: f"row {row}" for row in range(0, rows, step)}
+    if prefix:
+        ticks[0] = prefix[0] if len(prefix) == 1 else f"{prefix[0]} …"
+        ticks.pop(attention.prefix)
+    marked = None
+    if patch is not None:
+        marked = attention.prefix + patch[0] * cols + patch[1]
+    elif attention.readout.is_plain:
+        marked = 0
+    figure = figures.attention_matrix(
+        values,
+        names,
+        ticks,
+        high=float(np.percentile(values, display.percentile)),
+        colors=display.colors,
+        unit=f"attention · from 0 to {_end(display)}",
+        marked=marked,
+    )
+    panels.sized(
+        figure,
+        "attention-matrix",
+        f"Attention from every token to every token: {title}, each row sums to 1",
+        f"min({THREE_QUARTERS} - 6rem, 640px) + 130px",  # names of rows beside, of columns above
+    )
+    st.caption(
+        "Each row is one query and adds up to 100 %. Point at a cell to read which token attends "
+        "to which and how much; drag to zoom in, double-click to zoom out. Tokens are in this "
+        f"order: {', '.join([*prefix, 'then'])} the patches row by row."
+        + (" The outlined row is the query chosen on the left." if marked is not None else "")
+    )
+
+
+def _end(display: Display) -> str:
+    if display.percentile < 100:
+        return f"the {display.percentile:g}th percentile"
+    return "the largest value"
+
+
+# -- joint maps -----------------------------------------------------------------------------------
+
+
+def default_fusion(scene: Scene) -> str:
+    """The fusion of heads that suits this model's rollout, from its catalog entry."""
     return str(scene.vit.defaults.get("rollout", {}).get("fusion", "mean"))
 
 
-def joint_maps(scene: Scene, seen: Attention, display: Display) -> None:
-    """The rollout product, stopped after every layer."""
-    left, middle, _ = st.columns([2, 2, 3])
-    with left:
-        fusion = st.segmented_control(
-            "Head fusion",
-            ("mean", "max", "min"),
-            default=_default_fusion(scene),
-            key=f"joint-fusion-{scene.vit.id}",
-            persist_state="session",
-            required=True,
-        )
-    with middle:
-        discard = st.slider(
-            "Discard ratio", 0.0, 1.0, 0.0, 0.05, key="joint-discard", persist_state="session"
-        )
-    joints = seen.joints(fusion or "mean", discard)
-    st.markdown(
-        f"**Joint attention after each layer** · {fusion} fusion, discard {discard:g} · the "
-        f"product of all layers up to that one, read at the {_reader(seen, None)}"
-    )
-    _grid(joints, _layers(seen), display, "joint-mosaic")
-    _hidden(seen, 1.0 - float(joints[-1].sum()), "after the last layer")
-
-
-def _hidden(seen: Attention, share: float, when: str = "in the mean over heads") -> None:
-    if seen.prefix:
-        st.caption(f"{share:.0%} of the mass falls on prefix tokens ({when}) and is not shown.")
-
-
-def projections(scene: Scene, seen: Attention, display: Display) -> None:
-    """Channels of queries, keys and values at each patch."""
+def joint_maps(scene: Scene, display: Display) -> None:
+    """The rollout product after every layer, one of them large."""
+    attention, model = _attention(scene)
+    chosen_patch(attention.grid)
     left, right = st.columns([1, 3], gap="medium")
     with left:
-        layer = _layer_slider(seen, "projection")
-        head = st.slider("Head", 0, seen.heads - 1, 0, key="projection-head")
-        last = seen.channels - 1
-        first = st.slider("First channel", 0, max(0, last - 6), 0, key="projection-channel")
-        st.image(seen.view, width="stretch", caption="What the model sees")
+        layer = layer_slider(attention)
+        fusion = controls.select(
+            "fusion",
+            "Head fusion",
+            ("mean", "max", "min"),
+            default_fusion(scene),
+            help="How the heads of a layer become one map before the layers are multiplied.",
+        )
+        cut = controls.slider(
+            "discard",
+            "Discard",
+            0.0,
+            0.99,
+            0.01,
+            help="Share of the smallest attention values of each layer that are set to zero.",
+        )
+        opacity = controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
+        st.caption(
+            f"Joint maps are read at {reader(attention.readout, None)}, which the classifier "
+            "reads; a chosen patch plays no part here."
+        )
+    joints = attention.joints(fusion, cut)
     with right:
-        channels = list(range(first, min(first + 7, seen.channels)))
-        maps = np.stack(
-            [[seen.projection(kind, layer, head, c) for c in channels] for kind in PROJECTIONS]
+        low, high = display.limits(joints[layer], list(joints))
+        figure = figures.linked(
+            attention.view,
+            [
+                figures.Panel("Picture", "as the ViT sees it"),
+                figures.Panel(
+                    f"Layers 0 to {layer}" if layer else "Layer 0",
+                    f"{fusion} of the heads, {percent(cut)} discarded",
+                    joints[layer],
+                    low,
+                    high,
+                    display.unit("joint attention"),
+                ),
+            ],
+            opacity=opacity,
+            colors=display.colors,
+            smooth=False,
         )
-        st.markdown(f"**Layer {layer}, head {head}** · channels through a sigmoid")
-        figure = figures.mosaic(
-            maps,
-            list(PROJECTIONS),
-            [f"channel {c}" for c in channels],
-            colors="Greys_r",
-            unit="bright: positive, dark: negative, mid-gray: zero",
-            limits=(0.0, 1.0),
-            cell=126,
+        panels.fitted(
+            figure,
+            "large-joint",
+            f"The picture and the joint attention of layers 0 to {layer}",
+            attention.view,
+            2,
+            width=THREE_QUARTERS,
         )
-        panels.chart(figure, "projection-mosaic", "Query, key and value channels at each patch")
-
-
-def several(scene: Scene, seen: Attention, display: Display) -> None:
-    """Several pictures as columns against layers as rows, each with its top 5."""
-    if scene.framing.fit == "whole":
-        scene = replace(scene, framing=replace(scene.framing, fit="crop"))
-        st.caption("Several pictures share one grid, so they are cropped here.")
-    pictures = collections.choose(scene)
-    if not pictures:
-        st.info("Choose at least one picture.", icon=":material/collections:")
-        return
-    shown = st.segmented_control(
-        "Map",
-        ("mean of heads", "joint map"),
-        default="mean of heads",
-        key="several-map",
-        persist_state="session",
-        required=True,
-    )
-    fusion = _default_fusion(scene)
-    if shown == "joint map":
-        st.caption(f"Joint maps with {fusion} fusion and nothing discarded.")
-    progress = st.progress(0.0, "Reading attention …")
-    columns, predictions, hidden = [], [], []
-    for i, picture in enumerate(pictures):
-        attention = cache.attention(scene, picture)
-        joint = shown == "joint map"
-        maps = attention.joints(fusion) if joint else attention.mosaic().mean(axis=1)
-        columns.append(maps)
-        predictions.append(attention.prediction)
-        hidden.append(1.0 - float(maps.sum(axis=(1, 2)).mean()))
-        progress.progress(
-            (i + 1) / len(pictures), f"{i + 1} of {len(pictures)}: {plain(picture.name)}"
+        beside(model, 1.0 - float(joints[layer].sum()), f"after layer {layer}")
+        st.markdown("**After every layer** · click one to see it large")
+        grid_of_maps(
+            joints,
+            [f"after {name}" for name in layer_names(attention.layers)],
+            display,
+            "small-joints",
+            f"Joint attention after each of {attention.layers} layers, over the picture",
+            act=lambda index: screen.change(layer=index),
+            marked=layer,
+            columns=6,
+            under=attention.view,
+            opacity=opacity,
         )
-    progress.empty()
-    for place, picture in zip(st.columns(len(pictures)), pictures, strict=True):
-        place.image(cache.view(scene, picture), width="stretch", caption=plain(picture.name))
-    maps = np.stack(columns, axis=1)
-    _mosaic(
-        maps,
-        _layers(seen),
-        [p.name for p in pictures],
-        display,
-        "several-mosaic",
-        max(60, 640 // len(pictures)),
-    )
-    _hidden(seen, float(np.mean(hidden)), "in the mean over layers and pictures")
-    places = st.columns(len(pictures))
-    for i, (place, prediction) in enumerate(zip(places, predictions, strict=True)):
-        with place:
-            if prediction is not None:
-                controls.top_classes(prediction, f"several-top-{i}", selectable=False)

@@ -7,6 +7,10 @@ do not take part in the key.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +28,11 @@ from core import (
     Recording,
     Sample,
     WeightsError,
-    admitted,
     find_spec,
     fit_image,
 )
 from dashboard.figures import jpeg
-from dashboard.state import Picture, Scene
+from dashboard.scene import Picture, Scene, SceneKey, own_id
 
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
@@ -101,7 +104,45 @@ def thumbnail_of(digest: str, _image: Image.Image, side: int = 128) -> bytes:
 def from_sample(chosen: Sample) -> Picture:
     """A sample as a picture of the session."""
     image, digest = sample(chosen.path)
-    return Picture(chosen.title, image, digest, chosen.classes)
+    return Picture(chosen.id, chosen.title, image, digest, chosen.classes)
+
+
+# -- pictures of one's own ----------------------------------------------------------------------
+
+OWN_BYTES = 200 * 2**20
+"""Bytes of files that are held for all sessions together; the longest unused goes first."""
+
+
+class OwnPictures:
+    """Files that were uploaded, by what the address calls them; shared by all sessions."""
+
+    def __init__(self, budget: int = OWN_BYTES) -> None:
+        self.budget = budget
+        self._lock = threading.Lock()
+        self._files: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+
+    def put(self, name: str, data: bytes) -> str:
+        """Keep a file; returns what the address calls it."""
+        picture_id = own_id(Picture.digest_of(data))
+        with self._lock:
+            self._files[picture_id] = (name, data)
+            self._files.move_to_end(picture_id)
+            while sum(len(kept) for _, kept in self._files.values()) > self.budget:
+                self._files.popitem(last=False)
+        return picture_id
+
+    def get(self, picture_id: str) -> tuple[str, bytes] | None:
+        """Name and bytes of a file, if it is still held."""
+        with self._lock:
+            if picture_id in self._files:
+                self._files.move_to_end(picture_id)
+            return self._files.get(picture_id)
+
+
+@st.cache_resource(show_spinner=False)
+def own_pictures() -> OwnPictures:
+    """The files of all sessions."""
+    return OwnPictures()
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -109,33 +150,36 @@ def _decoded(digest: str, name: str, _data: bytes) -> Image.Image:
     return core.read_image(_data, name)
 
 
+def own_picture(picture_id: str) -> Picture | None:
+    """A picture of one's own, if its file is still held."""
+    found = own_pictures().get(picture_id)
+    return None if found is None else from_bytes(found[1], found[0])
+
+
 def from_bytes(data: bytes, name: str) -> Picture:
-    """An uploaded file as a picture of the session; raises `ImageError` if it is none."""
+    """A file as a picture; raises `ImageError` if it is none."""
     digest = Picture.digest_of(data)
-    return Picture(name, _decoded(digest, name, data), digest)
+    return Picture(own_id(digest), name, _decoded(digest, name, data), digest)
+
+
+# -- passes and maps ----------------------------------------------------------------------------
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _view(vit_id: str, cnn_id: str, digest: str, framing: Framing, _image: Image.Image) -> Any:
-    return core.shared_view((_model(vit_id), _model(cnn_id)), _image, framing)
+def _view(key: SceneKey, _image: Image.Image) -> Any:
+    return core.shared_view((_model(key.vit), _model(key.cnn)), _image, key.framing)
 
 
 def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
     """What both models of the pair see of a picture."""
     shown = picture or scene.picture
-    found: Image.Image = _view(scene.vit.id, scene.cnn.id, shown.digest, scene.framing, shown.image)
+    found: Image.Image = _view(scene.key(shown), shown.image)
     return found
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _recording(
-    instance: int,
-    pair: tuple[str, str],
-    digest: str,
-    framing: Framing,
-    _model: Model,
-    _view: Image.Image,
-    _needs: core.Needs,
+    instance: int, key: SceneKey, _model: Model, _view: Image.Image, _needs: core.Needs
 ) -> Recording:
     return core.record(_model, _view, Framing("given"), core.usual_needs(_model) | _needs)
 
@@ -154,52 +198,46 @@ def recording(
         What is going to be asked beyond the usual, so that the first pass serves it as well.
     """
     shown = picture or scene.picture
-    pair = (scene.vit.id, scene.cnn.id)
-    seen, opened = view(scene, shown), _model(model_id)
-    # The instance belongs to the key: a model that was dropped and opened anew is another one.
+    view_shown, opened = view(scene, shown), _model(model_id)
     wanted = needs or core.Needs()
-    return _recording(id(opened), pair, shown.digest, scene.framing, opened, seen, wanted)
+    # The instance belongs to the key: a model that was dropped and opened anew is another one.
+    return _recording(id(opened), scene.key(shown), opened, view_shown, wanted)
 
 
 def attention(scene: Scene, picture: Picture | None = None) -> Attention:
     """Attention maps of the scene's transformer."""
-    seen = recording(scene.vit.id, scene, picture)
-    return core.attention(seen.model, seen)
+    recorded = recording(scene.vit.id, scene, picture)
+    return core.attention(recorded.model, recorded)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _artifacts(
-    model_id: str, pair: tuple[str, str], digest: str, framing: Framing, _scene: Scene
-) -> Mask:
-    seen = attention(_scene)
-    with admitted():
-        return seen.artifacts()
+def _artifacts(key: SceneKey, _scene: Scene) -> Mask:
+    return attention(_scene).artifacts()
 
 
 def artifacts(scene: Scene) -> Mask:
     """Artifact patches of the scene's transformer, looked for in every layer's full attention."""
-    pair = (scene.vit.id, scene.cnn.id)
-    return _artifacts(scene.vit.id, pair, scene.picture.digest, scene.framing, scene)
+    found: Mask = _artifacts(scene.key(), scene)
+    return found
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
 def _explain(
     model_id: str,
-    pair: tuple[str, str],
-    digest: str,
-    framing: Framing,
+    key: SceneKey,
     method: str,
     targets: tuple[int | None, ...],
     params: Params,
     _scene: Scene,
 ) -> list[Explanation]:
-    seen = recording(model_id, _scene)
+    recorded = recording(model_id, _scene)
     try:
         return [
-            core.explain(seen.model, seen, method, target, **dict(params)) for target in targets
+            core.explain(recorded.model, recorded, method, target, **dict(params))
+            for target in targets
         ]
     finally:
-        seen.release()
+        recorded.release()
 
 
 def explain(
@@ -210,8 +248,81 @@ def explain(
     params: dict[str, Any] | None = None,
 ) -> list[Explanation]:
     """Explanations of the scene's picture, one per target class."""
-    pair = (scene.vit.id, scene.cnn.id)
-    key: Params = tuple(sorted((params or {}).items()))
-    return _explain(
-        model_id, pair, scene.picture.digest, scene.framing, method, targets, key, scene
-    )
+    chosen: Params = tuple(sorted((params or {}).items()))
+    return _explain(model_id, scene.key(), method, targets, chosen, scene)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One map of an animation: (rows, cols), and the share of the mass on prefix tokens."""
+
+    relevance: npt.NDArray[np.float32]
+    prefix_mass: float
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _frame(
+    model_id: str, key: SceneKey, method: str, target: int | None, params: Params, _scene: Scene
+) -> Frame:
+    recorded = recording(model_id, _scene)
+    found = core.explain(recorded.model, recorded, method, target, **dict(params))
+    return Frame(found.relevance, found.prefix_mass or 0.0)
+
+
+def frames(
+    scene: Scene,
+    method: str,
+    target: int | None,
+    each: Sequence[dict[str, Any]],
+    report: Callable[[int], None],
+) -> list[Frame]:
+    """Maps of the scene's transformer for many settings of a method, read off one recording.
+
+    Parameters
+    ----------
+    each
+        Parameters of each frame.
+    report
+        Called with the number of frames done, after each.
+    """
+    found = []
+    try:
+        for params in each:
+            chosen: Params = tuple(sorted(params.items()))
+            found.append(_frame(scene.vit.id, scene.key(), method, target, chosen, scene))
+            report(len(found))
+    finally:
+        recording(scene.vit.id, scene).release()
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What several pictures are compared by: one map per layer, and the answer.
+
+    Attributes
+    ----------
+    maps : (layers, rows, cols)
+    answers
+        The most probable classes with their probabilities; empty without classes.
+    """
+
+    maps: npt.NDArray[np.float32]
+    answers: tuple[tuple[str, float], ...]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _summary(key: SceneKey, fusion: str | None, _scene: Scene, _picture: Picture) -> Summary:
+    found = attention(_scene, _picture)
+    maps = found.joints(fusion) if fusion else found.mosaic().mean(axis=1)
+    answer = found.prediction
+    if answer is None:
+        return Summary(maps, ())
+    probabilities = (float(p) for p in answer.probabilities)
+    return Summary(maps, tuple(zip(answer.labels, probabilities, strict=True)))
+
+
+def summary(scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
+    """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
+    found: Summary = _summary(scene.key(picture), fusion, scene, picture)
+    return found

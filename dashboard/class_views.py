@@ -1,177 +1,421 @@
-"""Pieces of the class-specific page: the class picker, the grid of maps, the animation."""
+"""Pieces of the page about several classes: the two rows of maps, their differences, the animation.
+
+Each row stands for one model and each column for one class; the first column has what is the same
+for all classes: plain rollout and the picture.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import streamlit as st
+from PIL import Image
 
-from core import Explanation, Model, Prediction, VisionTransformer, heatmaps
-from dashboard import animations, cache, controls, panels, state
+from core import (
+    Explanation,
+    Method,
+    MethodError,
+    Model,
+    Prediction,
+    VisionTransformer,
+    ZeroGradient,
+    heatmaps,
+)
+from dashboard import animations, cache, controls, figures, panels, screen
 from dashboard.controls import Display
-from dashboard.state import Scene
+from dashboard.panels import Mask
+from dashboard.scene import Scene
+from dashboard.text import plain
 
-RATIOS = tuple(round(0.05 * i, 2) for i in range(20))
-"""Discard ratios of the animation: 0 to 0.95."""
+RATIOS = (*(round(0.1 * i, 1) for i in range(10)), 0.95, 0.99)
+"""Discard ratios of the animation."""
+
+ROLLOUT = "rollout"
+"""What `Screen.animated` is where no class is wanted; a class of this name is not known."""
+
+WIDE = 3
+"""Panels in a row up to which their titles and color bars are written out."""
+
+STYLE = """
+<style>
+.st-key-class-maps, [class*="st-key-animation-"] { container-type: inline-size; }
+@media (max-width: 1000px) {
+  [data-testid="stHorizontalBlock"]:has(.st-key-class-maps) { flex-wrap: wrap; }
+  [data-testid="stHorizontalBlock"]:has(.st-key-class-maps) > [data-testid="stColumn"] {
+    flex: 1 1 100%; min-width: 100%;
+  }
+}
+</style>
+"""
+
+Refused = (MethodError, ZeroGradient)
 
 
-def classes_picker(model: Model, shown: Sequence[str], prediction: Prediction) -> list[int]:
-    """Search several classes by name; starts with what the picture shows and the top classes."""
-    likely = [
-        *state.chosen_classes(model.labels),
-        *state.indices_of(shown, model.labels),
-        *map(int, prediction.indices),
-    ]
-    start = list(dict.fromkeys(likely))[:2]
-    return st.multiselect(
-        "Classes",
-        range(model.classes),
-        default=start,
-        max_selections=4,
-        format_func=controls.class_names(model.labels, model),
-        key=f"classes-{model.spec.id}-{hash(tuple(start))}",
-        help=controls.class_help(
-            "Type to search any class by name. The first two are what the picture shows, or the "
-            "model's own first answers.",
-            model,
-        ),
-    )
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One model's map of one class, or why there is none."""
+
+    name: str
+    explanation: Explanation | None = None
+    refusal: str = ""
+    probability: float | None = None
 
 
-def side_by_side(
-    vit: Model,
-    cnn: Model,
-    maps: Sequence[Explanation],
-    cnn_maps: Sequence[Explanation],
-    plain: Explanation,
-    predictions: Mapping[Model, Prediction],
+def columns_of(
+    model: Model,
+    scene: Scene,
+    classes: Sequence[str],
+    method: str,
+    parameters: dict[str, Any],
+    prediction: Prediction | None,
+) -> list[Column]:
+    """The maps of one model, one for each class; what cannot be made says why."""
+    found = []
+    for name in classes:
+        try:
+            index = controls.index_of(model, name)
+            [explanation] = cache.explain(model.spec.id, scene, method, (index,), parameters)
+        except Refused as error:
+            found.append(Column(name, refusal=str(error)))
+            continue
+        probability = None if prediction is None else prediction.probability(index)
+        found.append(Column(name, explanation, probability=probability))
+    return found
+
+
+def both_rows(
+    scene: Scene,
+    models: Mapping[str, Model],
+    methods: Mapping[str, Method],
+    parameters: Mapping[str, dict[str, Any]],
+    predictions: Mapping[str, Prediction],
+    refusals: Mapping[str, str],
+    classes: Sequence[str],
     display: Display,
-    artifacts: npt.NDArray[np.bool_],
-) -> None:
-    """A column per class, the ViT's map above the CNN's, plain rollout first."""
-    columns = st.columns(len(maps) + 1, gap="medium")
-    width = 1200 // (len(maps) + 1)
-    with columns[0]:
-        panels.explained(
-            plain, display, "plain", caption="Plain rollout", width=width, artifacts=artifacts
+) -> dict[str, list[Column]]:
+    """The ViT's row of maps above the CNN's, with what must be known to read them beside.
+
+    Parameters
+    ----------
+    models, methods, parameters, predictions, refusals
+        By kind, ``"vit"`` and ``"cnn"``. A kind without a method has a refusal, a sentence.
+
+    Returns
+    -------
+    dict
+        The maps of each kind that has a method.
+    """
+    view, artifacts = cache.view(scene), cache.artifacts(scene)
+    wide = len(classes) + 1 <= WIDE
+    maps_column, notes_column = st.columns([3, 1], gap="medium")
+    columns, notes = {}, []
+    # Rows are as high as the maps are at the width of this column, not of the page; where that is
+    # narrow, the notes go below.
+    st.html(STYLE)
+    with maps_column, st.container(key="class-maps"):
+        with st.spinner("Explaining …", show_time=True):
+            [rolled] = cache.explain(models["vit"].spec.id, scene, "rollout")
+            for kind, method in methods.items():
+                columns[kind] = columns_of(
+                    models[kind],
+                    scene,
+                    classes,
+                    method.name,
+                    parameters[kind],
+                    predictions.get(kind),
+                )
+        panel, note = rollout_panel(rolled, display, artifacts, wide)
+        picture = figures.Panel("Picture", "as both models see it" if wide else "")
+        firsts = {"vit": (panel, [note]), "cnn": (picture, [])}
+        for kind, model in models.items():
+            first, said = firsts[kind]
+            said = said + row(
+                view,
+                model.spec.title,
+                columns.get(kind, []),
+                first,
+                display,
+                f"classes-{kind}",
+                artifacts if kind == "vit" else None,
+            )
+            if kind in refusals:
+                st.info(plain(refusals[kind]), icon=":material/block:")
+            notes.append((model, methods.get(kind), said))
+    with notes_column:
+        if not wide:
+            st.caption(f"The color bars: {display.unit('relevance')}.")
+        for model, chosen, said in notes:
+            if said:
+                title = f", {chosen.title}" if chosen else ""
+                st.markdown(f":small[**{model.spec.title}{title}**]")
+            for sentence in said:
+                st.caption(sentence)
+    return columns
+
+
+def row(
+    view: Image.Image,
+    title: str,
+    columns: Sequence[Column],
+    first: figures.Panel,
+    display: Display,
+    key: str,
+    artifacts: Mask | None = None,
+) -> list[str]:
+    """Draw one model's maps in a row behind a first panel.
+
+    Returns
+    -------
+    list of str
+        What must be known to read the maps, one Markdown sentence group for each that needs any.
+    """
+    shown = [
+        panels.replaced(column.explanation, display, artifacts)
+        if column.explanation is not None
+        else None
+        for column in columns
+    ]
+    rivals = [entry[0] for entry in shown if entry is not None]
+    drawn, notes = [first], []
+    wide = len(columns) + 1 <= WIDE
+    for column, entry in zip(columns, shown, strict=True):
+        if column.explanation is None or entry is None:
+            drawn.append(figures.Panel(column.name, "no map: see below"))
+            notes.append(f"**{column.name}.** {plain(column.refusal)}")
+            continue
+        chance = "" if column.probability is None else f"{column.probability:.1%}"
+        drawn.append(
+            _panel(
+                column.name,
+                " · ".join(filter(None, [title if wide else "", chance])),
+                column.explanation,
+                entry[0],
+                rivals,
+                display,
+                wide,
+            )
         )
-        panels.seen(plain.view, "classes-picture", width)
-    for i, (column, own, other) in enumerate(zip(columns[1:], maps, cnn_maps, strict=True)):
-        with column:
-            caption = f"{vit.spec.title} · p = {_percent(predictions[vit], own)}"
-            panels.explained(
-                own, display, f"class-{i}", maps, caption=caption, width=width, artifacts=artifacts
-            )
-            caption = f"{cnn.spec.title} · p = {_percent(predictions[cnn], other)}"
-            panels.explained(
-                other, display, f"class-cnn-{i}", cnn_maps, caption=caption, width=width
-            )
-    _separation(vit, maps, cnn, cnn_maps)
+        said = [plain(note) for note in column.explanation.notes]
+        if text := " ".join(filter(None, [*said, entry[1]])):
+            notes.append(f"**{column.name}.** {text}")
+    panels.row(view, drawn, display, key)
+    return notes
 
 
-def _percent(prediction: Prediction, explanation: Explanation) -> str:
-    return f"{prediction.probability(explanation.target or 0):.1%}"
+def _panel(
+    title: str,
+    subtitle: str,
+    explanation: Explanation,
+    relevance: Any,
+    rivals: Sequence[Any],
+    display: Display,
+    wide: bool,
+) -> figures.Panel:
+    low, high = display.limits(relevance, rivals)
+    signed = bool(explanation.signed and relevance.min() < 0)
+    if signed:
+        others = rivals if display.shared else [relevance]
+        high = max(float(np.percentile(np.abs(v), display.percentile)) for v in others) or 1.0
+        low = -high
+    unit = display.unit("relevance") if wide else ""
+    return figures.Panel(title, subtitle, relevance, low, high, unit, signed)
 
 
-def _separation(
-    vit: Model, maps: Sequence[Explanation], cnn: Model, cnn_maps: Sequence[Explanation]
-) -> None:
-    """How much the maps of two classes differ, measured."""
+def rollout_panel(
+    plain_map: Explanation, display: Display, artifacts: Mask | None, wide: bool
+) -> tuple[figures.Panel, str]:
+    """Plain rollout as the first panel of a row, and what must be known to read it."""
+    relevance, note = panels.replaced(plain_map, display, artifacts)
+    panel = _panel("Plain rollout", "no class", plain_map, relevance, [relevance], display, wide)
+    said = [panels.settings(plain_map), *map(plain, plain_map.notes), note]
+    return panel, f"**Plain rollout.** {' '.join(filter(None, said))}"
+
+
+def differences(rows: Sequence[tuple[str, Sequence[Column]]]) -> None:
+    """How much the maps of two classes differ, as a table."""
     import pandas as pd
 
-    rows = []
-    for model, found in ((vit, maps), (cnn, cnn_maps)):
-        for a, b in combinations(found, 2):
-            rows.append(
+    table = []
+    for title, columns in rows:
+        maps = [c.explanation for c in columns if c.explanation is not None]
+        for a, b in combinations(maps, 2):
+            table.append(
                 {
-                    "model": model.spec.title,
-                    "classes": f"{a.label} / {b.label}",
-                    "rank correlation": heatmaps.rank_correlation(a.relevance, b.relevance),
-                    "overlap of top 20 %": heatmaps.overlap(a.relevance, b.relevance),
-                    "share on the right half": " / ".join(
+                    "Model": title,
+                    "Classes": f"{a.label} / {b.label}",
+                    "Rank correlation": heatmaps.rank_correlation(a.relevance, b.relevance),
+                    "Overlap of top 20 %": heatmaps.overlap(a.relevance, b.relevance),
+                    "Share on the right half": " / ".join(
                         panels.number(heatmaps.share_right(e.relevance), "{:.0%}") for e in (a, b)
                     ),
                 }
             )
-    if rows:
-        st.markdown("**How far the maps of two classes differ**")
-        form = st.column_config.NumberColumn(format="%.2f")
-        st.dataframe(
-            pd.DataFrame(rows),
-            hide_index=True,
-            key="separation",
-            column_config={"rank correlation": form, "overlap of top 20 %": form},
-        )
-        st.caption(
-            "A method that told classes apart perfectly would show a correlation far below 1 and, "
-            "where the objects stand on different halves, shares near 0 % and 100 %."
-        )
+    if not table:
+        return
+    st.markdown("**How far the maps of two classes differ**")
+    form = st.column_config.NumberColumn(format="%.2f")
+    st.dataframe(
+        pd.DataFrame(table),
+        hide_index=True,
+        key="differences",
+        column_config={"Rank correlation": form, "Overlap of top 20 %": form},
+    )
+    st.caption(
+        "Maps that told two classes apart perfectly would have a correlation far below 1 and, "
+        "where the objects stand on different halves of the picture, shares near 0 % and 100 %."
+    )
 
 
-@st.fragment
+# -- the animation ------------------------------------------------------------------------------
+
+
 def discard_animation(
     scene: Scene,
     vit: VisionTransformer,
-    classes: Sequence[int],
+    classes: Sequence[str],
     parameters: dict[str, Any],
     display: Display,
 ) -> None:
-    """Gradient rollout as the discard ratio grows: plays in the browser, downloads as a GIF."""
-    st.subheader("Gradient rollout: the discard ratio, animated", anchor=False)
-    left, right = st.columns([1, 2], gap="medium")
-    with left:
-        target = st.selectbox(
-            "Class", classes, format_func=vit.label, key=f"animated-{hash(tuple(classes))}"
+    """Rollout and gradient rollout as the discard ratio grows; computed when it is asked for.
+
+    Parameters
+    ----------
+    parameters
+        Of gradient rollout; its discard ratio is left out.
+    """
+    st.markdown("**The discard ratio, animated**")
+    st.caption(
+        "The share of each layer's smallest entries that is set to zero grows from 0 to 0.99, for "
+        "plain rollout and for gradient rollout of one class beside it. Every frame has its own "
+        "scale; at high ratios only what passes through a few entries is left."
+    )
+    known = [name for name in classes if name in vit.labels]
+    wanted = screen.current().animated
+    if wanted is not None and wanted != ROLLOUT and wanted not in vit.labels:
+        screen.problem(
+            f"animated is {wanted!r}, which {vit.spec.title} does not know; shown instead: plain "
+            "rollout."
         )
-        st.caption(
-            "Gradient rollout with more and more of each layer's smallest entries set to zero. "
-            "Each frame has its own scale; past some ratio only what passes through a few "
-            "entries is left."
-        )
-    definition, layers = parameters.get("definition", "paper"), parameters.get("layers")
-    maps, hidden = [], []
-    with right:
-        progress = st.progress(0.0, "Computing the frames …")
-        for i, ratio in enumerate(RATIOS):
-            options = {"discard": ratio, "definition": definition, "layers": layers}
-            [found] = cache.explain(scene.vit.id, scene, "gradient_rollout", (target,), options)
-            maps.append(found.relevance)
-            hidden.append(found.prefix_mass or 0.0)
-            progress.progress((i + 1) / len(RATIOS), f"Frame {i + 1} of {len(RATIOS)}")
-        progress.empty()
-        look: dict[str, Any] = {
-            "opacity": display.opacity,
-            "colors": display.colors,
-            "percentile": display.percentile,
-        }
-        figure = animations.animation(
-            found.view,
-            maps,
-            [f"{ratio:.2f}" for ratio in RATIOS],
-            smooth=display.smooth,
-            unit=f"{vit.label(target)} · {definition} definition · each frame on its own scale",
-            **look,
-        )
-        figure.update_layout(height=panels.height_for(found.view, 420, 130))
-        panels.chart(figure, "animation", "Gradient rollout while the discard ratio grows")
-    with left:
-        st.download_button(
-            "Download as GIF",
-            data=lambda: animations.gif(found.view, maps, **look),
-            file_name=f"gradient-rollout-{vit.label(target).replace(' ', '-')}.gif",
-            mime="image/gif",
-            icon=":material/gif_box:",
-            on_click="ignore",
-        )
-        if vit.prefix:
-            st.caption(
-                f"{min(hidden):.0%} to {max(hidden):.0%} of the mass, depending on the frame, "
-                "falls on prefix tokens and is not shown."
+        wanted = ROLLOUT
+    if wanted is not None and wanted != ROLLOUT:
+        known = list(dict.fromkeys([*known, wanted]))
+    with st.container(horizontal=True, gap="small", key="animate"):
+        for name in [*known, ROLLOUT]:
+            _button(name, name == wanted)
+        if wanted is not None:
+            st.button(
+                "Close",
+                icon=":material/close:",
+                type="tertiary",
+                key="animate-close",
+                on_click=_animate(None),
             )
-        zeroed = sum(not np.any(relevance) for relevance in maps)
-        if zeroed:
-            st.caption(f"{zeroed} frame(s) are blank: nothing was left at those ratios.")
+    if wanted is None:
+        return
+    total = len(RATIOS) * (1 if wanted == ROLLOUT else 2)
+    progress = st.progress(0.0, "Computing the frames …")
+    columns = st.columns(2, gap="medium")
+
+    def report(before: int) -> Callable[[int], None]:
+        def tell(done: int) -> None:
+            progress.progress((before + done) / total, f"Frame {before + done} of {total}")
+
+        return tell
+
+    with columns[0]:
+        each: list[dict[str, Any]] = [{"discard": ratio} for ratio in RATIOS]
+        _animated(scene, "rollout", None, "Plain rollout", each, report(0), display)
+    if wanted != ROLLOUT:
+        with columns[1]:
+            target = controls.index_of(vit, wanted)
+            each = [{**parameters, "discard": ratio} for ratio in RATIOS]
+            title = f"Gradient rollout · {wanted}"
+            tell = report(len(RATIOS))
+            _animated(scene, "gradient_rollout", target, title, each, tell, display)
+    progress.empty()
+
+
+def _animate(name: str | None) -> Callable[[], None]:
+    return lambda: screen.change(animated=name)
+
+
+def _button(name: str, chosen: bool) -> None:
+    st.button(
+        "Plain rollout only" if name == ROLLOUT else name,
+        key=f"animate-{name}",
+        icon=":material/animation:",
+        type="primary" if chosen else "secondary",
+        help=f"Compute {len(RATIOS) * (1 if name == ROLLOUT else 2)} frames and show them.",
+        on_click=_animate(name),
+    )
+
+
+def _animated(
+    scene: Scene,
+    method: str,
+    target: int | None,
+    title: str,
+    each: Sequence[dict[str, Any]],
+    report: Callable[[int], None],
+    display: Display,
+) -> None:
+    """One animation with what must be known to read it, and its GIF; or why there is none."""
+    view = cache.view(scene)
+    try:
+        frames = cache.frames(scene, method, target, each, report)
+    except Refused as error:
+        panels.title(title, "no map")
+        st.info(plain(str(error)), icon=":material/block:")
+        return
+    maps = [frame.relevance for frame in frames]
+    labels = [f"{ratio:g}" for ratio in RATIOS]
+    panels.title(title, f"{len(RATIOS)} discard ratios, each frame on its own scale")
+    look: dict[str, Any] = {
+        "opacity": display.opacity,
+        "colors": display.colors,
+        "percentile": display.percentile,
+    }
+    figure = animations.animation(
+        view,
+        maps,
+        labels,
+        prefix="discard ratio ",
+        unit="from each frame's smallest value (0) to its largest (1)",
+        smooth=display.smooth,
+        **look,
+    )
+    alt = f"{title} while the discard ratio grows"
+    margins = animations.ABOVE + animations.BELOW
+    height = f"100cqi * {view.height / view.width:.4f} + {margins}px"
+    with st.container(key=f"animation-{method}"):
+        panels.sized(figure, f"frames-{method}", alt, height)
+    vit = cache.model(scene.vit.id)
+    said = [_settings(each[0])]
+    if getattr(vit, "prefix", 0):
+        shares = animations.mass_range([frame.prefix_mass for frame in frames])
+        said.append(f"{shares} of the mass falls on prefix tokens and is not shown.")
+    blank = [label for label, values in zip(labels, maps, strict=True) if not np.any(values)]
+    if blank:
+        said.append(f"Blank, because nothing is left: ratio {', '.join(blank)}.")
+    st.caption(" ".join(filter(None, said)))
+    name = title.replace(" · ", "-").replace(" ", "-").lower()
+    st.download_button(
+        "Download as GIF",
+        data=lambda: animations.gif(
+            view, maps, [f"discard ratio {label}" for label in labels], **look
+        ),
+        file_name=f"{name}.gif",
+        mime="image/gif",
+        icon=":material/gif_box:",
+        key=f"gif-{method}",
+        on_click="ignore",
+    )
+
+
+def _settings(parameters: dict[str, Any]) -> str:
+    chosen = [f"{k} {v}" for k, v in parameters.items() if k != "discard" and v is not None]
+    return f"{', '.join(chosen).capitalize()}." if chosen else ""

@@ -1,83 +1,118 @@
-"""Choosing several pictures: by hand, or drawn at random from a folder or Caltech101."""
+"""Choosing several pictures: samples and one's own by hand, or drawn from the operator's folder."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from core import ImageError, draw, samples
-from dashboard import cache
-from dashboard.state import Picture, Scene
+from dashboard import cache, controls, screen, settings
+from dashboard.scene import OWN, Picture
 from dashboard.text import plain
 
 MOST = 8
-FOLDER_VARIABLE = "PARALLAX_PICTURES"
+_FIRST = 4
 
 
-def choose(scene: Scene) -> list[Picture]:
-    """Up to eight pictures, as the reader wants them."""
-    source = st.segmented_control(
-        "Pictures",
-        ("samples", "upload", "random"),
-        default="samples",
-        key="several-source",
-        required=True,
-        format_func=str.capitalize,
-    )
-    if source == "upload":
-        return _uploads()
-    if source == "random":
-        return _random()
-    offered = {sample.id: sample for sample in samples()}
-    chosen = st.multiselect(
-        "Samples",
-        list(offered),
-        default=list(offered)[:4],
-        max_selections=MOST,
-        format_func=lambda i: offered[i].title,
-        key="several-samples",
-        persist_state="session",
-    )
-    return [cache.from_sample(offered[i]) for i in chosen if i in offered]
+def choose() -> list[Picture]:
+    """Up to eight pictures, as the screen has them."""
+    folder = settings.pictures()
+    now = screen.current()
+    drawn = now.draw is not None and folder is not None
+    if now.draw is not None and folder is None:
+        screen.problem("No folder of pictures to draw from is set up here; draw is ignored.")
+    if folder is not None:
+        names = {"chosen": "Chosen", "drawn": "Drawn at random"}
 
+        def switch(name: str | None) -> None:
+            screen.change(draw=0 if name == "drawn" else None)
 
-def _uploads() -> list[Picture]:
-    files = st.file_uploader(
-        f"Up to {MOST} pictures",
-        accept_multiple_files=True,
-        key="several-upload",
-        max_upload_size=20,
-    )
-    pictures = []
-    for file in files[:MOST]:
-        try:
-            pictures.append(cache.from_bytes(file.getvalue(), file.name))
-        except ImageError as error:
-            st.warning(plain(str(error)), icon=":material/broken_image:")
-    if len(files) > MOST:
-        st.caption(f"The first {MOST} of {len(files)} pictures are shown.")
-    return pictures
-
-
-def _random() -> list[Picture]:
-    """Pictures drawn with a seed from the folder this installation offers."""
-    root = os.environ.get(FOLDER_VARIABLE)
-    if not root:
-        st.info(
-            f"Set the environment variable {FOLDER_VARIABLE} to a folder of pictures, or to the "
-            "folder that holds torchvision's caltech101, and start the application again.",
-            icon=":material/folder:",
+        st.segmented_control(
+            "Pictures",
+            list(names),
+            required=True,
+            format_func=names.__getitem__,
+            **screen.tied("several-source", "drawn" if drawn else "chosen", switch),
         )
-        return []
-    left, right = st.columns(2)
-    count = left.slider("How many", 1, MOST, 4, key="several-count")
-    seed = right.number_input("Seed", 0, 2**31 - 1, 0, key="several-seed")
-    pictures = []
-    for file in draw(Path(root), count, int(seed)):
+        if drawn:
+            return _drawn(folder)
+    return _chosen()
+
+
+def _chosen() -> list[Picture]:
+    """Samples and own pictures, in one list; what was chosen stays in the address."""
+    offered: dict[str, Picture] = {s.id: cache.from_sample(s) for s in samples()}
+    wanted = screen.current().several
+    for picture_id in dict.fromkeys([*screen.own_pictures(), *wanted]):
+        own = cache.own_picture(picture_id) if picture_id.startswith(OWN) else None
+        if own is not None:
+            offered[picture_id] = own
+    for picture_id in wanted:
+        if picture_id not in offered:
+            gone = (
+                "a picture of somebody's own that is not held here any more"
+                if picture_id.startswith(OWN)
+                else f"the picture {picture_id!r}, which is unknown here"
+            )
+            screen.problem(f"several in the address names {gone}; it is left out.")
+    chosen = [picture_id for picture_id in dict.fromkeys(wanted) if picture_id in offered]
+    chosen = chosen or list(offered)[:_FIRST]
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    left.multiselect(
+        f"Pictures, up to {MOST}",
+        list(offered),
+        max_selections=MOST,
+        format_func=lambda picture_id: offered[picture_id].name,
+        filter_mode="contains",
+        **screen.bound("several", chosen, tuple),
+    )
+    with right, st.popover("Add your own", icon=":material/add_a_photo:", width="stretch"):
+        _upload(chosen)
+    return [offered[picture_id] for picture_id in chosen]
+
+
+def _upload(chosen: list[str]) -> None:
+    """Take files; what was read goes into the list, and the box is empty again."""
+
+    def take(files: Any) -> None:
+        added = []
+        for file in files or []:
+            data = file.getvalue()
+            try:
+                picture = cache.from_bytes(data, file.name)
+            except ImageError as error:
+                screen.say(str(error))
+                continue
+            cache.own_pictures().put(file.name, data)
+            screen.remember_own(picture.id)
+            added.append(picture.id)
+        every = list(dict.fromkeys([*chosen, *added]))
+        if len(every) > MOST:
+            screen.say(f"Up to {MOST} pictures are shown at a time; the newest replace the first.")
+        screen.change(several=tuple(every[-MOST:]))
+
+    st.file_uploader(
+        "Pictures to add",
+        accept_multiple_files=True,
+        type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
+        max_upload_size=20,
+        **screen.tied(f"several-upload-{len(screen.own_pictures())}", None, take, seed=False),
+    )
+
+
+def _drawn(folder: Path) -> list[Picture]:
+    """Pictures drawn with a seed; each is captioned with its category."""
+    left, right, _ = st.columns([2, 1, 3])
+    with left:
+        count = int(controls.slider("drawn", "How many", 1, MOST, 1))
+    with right:
+        seed = controls.number("draw", "Seed", 0, 2**31 - 1)
+    found = []
+    for file in draw(folder, count, seed):
         try:
-            pictures.append(cache.from_bytes(file.path.read_bytes(), file.title))
+            found.append(cache.from_bytes(file.path.read_bytes(), file.title))
         except (ImageError, OSError) as error:
             st.warning(plain(str(error)), icon=":material/broken_image:")
-    return pictures
+    return found

@@ -1,9 +1,9 @@
-"""The frame every page shares: picture gallery, upload, camera, the pair of models, the fit."""
+"""The frame that every page shares: links, title, picture, the pair of models, the fit."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, cast
 
 import streamlit as st
@@ -13,105 +13,135 @@ from core import (
     FITS,
     Fit,
     Framing,
+    ImageError,
     Model,
     ModelError,
     ModelSpec,
     ParallaxError,
-    Sample,
     best_device,
     catalog_problem,
-    find_spec,
     samples,
 )
-from dashboard import cache, controls, settings, state
-from dashboard.state import Picture, Scene
+from dashboard import cache, controls, scene, screen, settings
+from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain
 
-OWN = "yours"
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
-SIZES = ("own", "224", "336", "448", "518", "672")
+SIZES = ("own", "224", "336", "448", "480", "518", "672")
+ICONS = {
+    "compare": ":material/compare:",
+    "attention": ":material/grid_view:",
+    "gradient_rollout": ":material/call_split:",
+    "activation_maximization": ":material/auto_awesome:",
+}
+"""By page. Not on the pages themselves: the client asks another host for an icon of the tab."""
+
+_OWN_SHOWN = 6
 _STYLE = """
 <style>
-[class*="st-key-sample-"] { position: relative; width: 50px; gap: 0; }
-[data-testid="stLayoutWrapper"]:has(> [class*="st-key-sample-"]) { width: 50px; flex: 0 0 50px; }
-[class*="st-key-sample-"] img { border-radius: .5rem; display: block; width: 50px; height: 50px; }
-[class*="st-key-sample-"] .stElementContainer:has(.stButton) { position: absolute; inset: 0; }
-[class*="st-key-sample-"] button {
-  width: 50px; height: 50px; min-height: 0; padding: 0; background: transparent !important;
+[class*="st-key-picture-"] { position: relative; width: 46px; gap: 0; }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-picture-"]) { width: 46px; flex: 0 0 46px; }
+[class*="st-key-picture-"] img { border-radius: .5rem; display: block; width: 46px; height: 46px; }
+[class*="st-key-picture-"] .stElementContainer:has(.stButton) { position: absolute; inset: 0; }
+[class*="st-key-picture-"] button {
+  width: 46px; height: 46px; min-height: 0; padding: 0; background: transparent !important;
   border: 3px solid transparent; border-radius: .5rem; overflow: hidden;
 }
-[class*="st-key-sample-"] button:hover { border-color: #14b8a688; }
-[class*="st-key-sample-"] button:focus-visible { outline: 2px solid #14b8a6; }
-[class*="st-key-sample-"] button p { font-size: 0; }
-[class*="st-key-sample-"][class*="-chosen"] button { border-color: #14b8a6; }
+[class*="st-key-picture-"] button:hover { border-color: #14b8a688; }
+[class*="st-key-picture-"] button:focus-visible { outline: 2px solid #14b8a6; }
+[class*="st-key-picture-"] button p { font-size: 0; }
+[class*="st-key-picture-"][class*="-chosen"] button { border-color: #14b8a6; }
+[data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
+[data-testid="stMain"] h1 { font-size: 1.5rem; padding: 0; }
+[data-testid="stMainBlockContainer"] { padding: 1rem 2rem 2rem; container-type: inline-size; }
+[data-testid="stHeader"] { background: transparent; height: 2.5rem; pointer-events: none; }
+[data-testid="stHeader"] div { pointer-events: none; }
+[data-testid="stHeader"] button { pointer-events: auto; }
+[data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
+[data-testid="stSidebarContent"] { padding: 0; }
+[data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
+[data-testid="stMetricValue"] { font-size: 1.4rem; }
+@media (max-width: 900px) {
+  [data-testid="stMainBlockContainer"] { padding: 1rem 1rem 1rem; }
+  [data-testid="stSidebar"] { min-width: 0 !important; width: 190px !important; }
+}
 </style>
 """
 
 
-def run(page: Any) -> None:
-    """Draw the frame, then the page; whatever a person can act on becomes one sentence."""
+_IN_TEXT_COLOR = '[data-testid="stSliderThumbValue"] p, button[aria-checked="true"] p'
+"""What the client writes in the accent color, which is too dark for text on a dark ground."""
+
+
+def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
+    """Draw the frame, then the page; whatever a person can act on becomes one sentence.
+
+    Parameters
+    ----------
+    name
+        Of the page, as in the address.
+    pages
+        All pages by name, for the links.
+    """
     st.html(_STYLE)
+    text = "#e8e6e1" if st.context.theme.type == "dark" else "#1f2430"
+    st.html(f"<style>{_IN_TEXT_COLOR} {{ color: {text} !important; }}</style>")
+    screen.enter(name)
+    with st.container(horizontal=True, gap="small", key="links"):
+        links = {other: st.empty() for other in pages}
+    _link(links, pages)
+    notices = st.container()
     try:
         settings.apply()
-        state.set_scene(_scene())
+        with st.sidebar:
+            scene.enter(_scene())
         page.run()
     except ParallaxError as error:
         st.error(plain(str(error)), icon=":material/error:")
+    finally:
+        for sentence in screen.problems():
+            notices.warning(plain(sentence), icon=":material/link_off:")
+
+
+def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
+    """Links to all pages that take along what is chosen."""
+    for name, place in places.items():
+        place.page_link(pages[name], icon=ICONS[name], query_params=screen.current().address())
 
 
 def _scene() -> Scene:
-    specs = core.catalog()
-    _warn_of_unknown_models()
-    with st.container(border=True, key="frame"):
-        left, right = st.columns([5, 6], gap="medium")
-        with left:
-            picture = _picture()
-        with right:
-            cnn_column, vit_column = st.columns(2)
-            with cnn_column:
-                cnn = _opened(_model_picker("CNN", "cnn", specs), "cnn").spec
-            with vit_column:
-                vit = _opened(_model_picker("ViT", "vit", specs), "vit").spec
-            framing = _framing()
-            _about(cnn, vit)
+    picture = _picture()
+    cnn = _opened("cnn", _model_picker("CNN", "cnn")).spec
+    vit = _opened("vit", _model_picker("ViT", "vit")).spec
+    framing = _framing()
+    _about(cnn, vit)
     if problem := catalog_problem():
         st.warning(f"Your own models are not offered: {plain(problem)}", icon=":material/warning:")
     return Scene(picture, cnn, vit, framing)
 
 
-def _warn_of_unknown_models() -> None:
-    """Tell of an id in the address that the pickers below are going to ignore."""
-    for key in ("cnn", "vit"):
-        asked = st.query_params.get(key)
-        if asked and key not in st.session_state:
-            try:
-                if find_spec(asked).family == key:
-                    continue
-                message = f"The model {asked!r} in the address is no {key.upper()}."
-            except ModelError as error:
-                message = str(error)
-            st.warning(f"{plain(message)} The embedded model is shown.", icon=":material/link_off:")
+# -- models -------------------------------------------------------------------------------------
 
 
-def _model_picker(label: str, family: str, specs: tuple[ModelSpec, ...]) -> ModelSpec:
-    offered = {spec.id: spec for spec in specs if spec.family == family}
+def _model_picker(label: str, family: str) -> ModelSpec:
+    offered = {spec.id: spec for spec in core.catalog() if spec.family == family}
     ready = cache.ready()
 
     def title(model_id: str) -> str:
         missing = " · missing" if offered[model_id].source == "local" else " · download"
         return offered[model_id].title + ("" if ready.get(model_id) else missing)
 
-    chosen = controls.linked_select(
+    chosen = controls.select(
+        family,
         label,
         list(offered),
-        family,
-        title,
-        "Models marked “download” are fetched once, when you pick them.",
+        format_func=title,
+        help="Models marked “download” are fetched once, when you pick them.",
     )
     return offered[chosen]
 
 
-def _opened(spec: ModelSpec, family: str) -> Model:
+def _opened(family: str, spec: ModelSpec) -> Model:
     """The model, or the embedded one of its family with a sentence that says why."""
     try:
         return cache.model(spec.id)
@@ -119,38 +149,33 @@ def _opened(spec: ModelSpec, family: str) -> Model:
         embedded = next(s for s in core.catalog() if s.family == family)
         if embedded.id == spec.id:
             raise
-        st.warning(
-            f"{plain(str(error))} Shown instead: {embedded.title}. It is tried again after three "
-            "minutes.",
-            icon=":material/cloud_off:",
+        screen.problem(
+            f"{error} Shown instead: {embedded.title}. It is tried again after three minutes."
         )
         return cache.model(embedded.id)
 
 
 def _framing() -> Framing:
     texts = " ".join(f"**{name.capitalize()}**: {FITS[name]}." for name in FIT_OPTIONS)
-    fit_column, size_column = st.columns(2)
-    with fit_column:
-        fit = _fit(texts)
-    with size_column:
-        size = _size()
+    left, right = st.columns(2, gap="small")
+    with left:
+        fit = controls.select(
+            "fit",
+            "Fit",
+            FIT_OPTIONS,
+            format_func=str.capitalize,
+            help=f"The same for both models. {texts}",
+        )
+    with right:
+        size = controls.select(
+            "size",
+            "Size",
+            SIZES,
+            format_func=lambda s: "ViT's own" if s == "own" else f"{s} px",
+            help="Side of what both models see (the short side for “whole”), rounded to whole "
+            "patches.",
+        )
     return Framing(cast(Fit, fit), None if size == "own" else int(size))
-
-
-def _fit(texts: str) -> str:
-    return controls.linked_select(
-        "Fit", FIT_OPTIONS, "fit", str.capitalize, f"The same for both models. {texts}"
-    )
-
-
-def _size() -> str:
-    return controls.linked_select(
-        "Size in pixels",
-        SIZES,
-        "size",
-        lambda s: "the ViT's own" if s == "own" else s,
-        "Side of what both models see (the short side for “whole”), rounded to whole patches.",
-    )
 
 
 def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
@@ -159,84 +184,82 @@ def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
         pair = f"Matched pair: both trained on {cnn.pretraining}."
     else:
         pair = (
-            f"Unmatched pair — CNN: {cnn.pretraining}. ViT: {vit.pretraining}. "
+            f"Unmatched pair. CNN: {cnn.pretraining}. ViT: {vit.pretraining}. "
             "Differences may come from the training data."
         )
     st.caption(f"{pair} Models run on {device}.")
 
 
-def _choose(sample_id: str) -> Callable[[], None]:
-    def callback() -> None:
-        st.session_state["image"] = sample_id
-        st.session_state["_upload_error"] = None
-        state.choose_classes([])
-
-    return callback
+# -- pictures -----------------------------------------------------------------------------------
 
 
 def _picture() -> Picture:
     offered = {sample.id: sample for sample in samples()}
-    upload = st.session_state.get("_upload")
-    options = [*offered, OWN] if upload else list(offered)
-    state.from_address("image", options)
-    chosen = st.session_state.get("image")
-    chosen = chosen if chosen in options else options[0]
-    state.to_address("image", "" if chosen == OWN else chosen, options[0])
-    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+    wanted = screen.current().image
+    picture = None
+    if wanted in offered:
+        picture = cache.from_sample(offered[wanted])
+    elif wanted.startswith(OWN):
+        picture = cache.own_picture(wanted)
+    if picture is None:
+        picture = cache.from_sample(next(iter(offered.values())))
+        gone = (
+            "This picture of somebody's own is not held here any more"
+            if wanted.startswith(OWN)
+            else f"There is no picture {wanted!r}"
+        )
+        screen.problem(f"{gone}; shown instead: {picture.name}. Upload it again to see it.")
+    st.caption(f"Picture: {plain(picture.name)}")
+    own = [name for name in screen.own_pictures() if cache.own_pictures().get(name)]
+    with st.container(horizontal=True, gap="xsmall", key="thumbnails"):
         for sample in offered.values():
-            picture = cache.thumbnail(sample.path)
-            _thumbnail(sample.id, sample.title, sample.credit, picture, chosen == sample.id)
-        if upload:
-            picture = cache.thumbnail_of(upload.digest, upload.image)
-            _thumbnail(OWN, "Your picture", plain(upload.name), picture, chosen == OWN)
-        with st.popover("Your own", icon=":material/add_a_photo:"):
-            _upload()
-    return _show_choice(offered, chosen)
+            thumbnail = cache.thumbnail(sample.path)
+            _thumbnail(sample.id, sample.title, sample.credit, thumbnail, picture)
+        for picture_id in own[-_OWN_SHOWN:]:
+            mine = cache.own_picture(picture_id)
+            if mine is not None:
+                thumbnail = cache.thumbnail_of(mine.digest, mine.image)
+                _thumbnail(picture_id, mine.name, plain(mine.name), thumbnail, picture)
+    _upload()
+    return picture
 
 
-def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, is_chosen: bool) -> None:
-    with st.container(key=f"sample-{picture_id}" + ("-chosen" if is_chosen else "")):
+def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, shown: Picture) -> None:
+    chosen = "-chosen" if picture_id == shown.id else ""
+    with st.container(key=f"picture-{picture_id}{chosen}"):
         encoded = base64.b64encode(jpeg).decode()
         st.html(f'<img src="data:image/jpeg;base64,{encoded}" alt="">')
-        st.button(title, key=f"pick-{picture_id}", on_click=_choose(picture_id), help=help)
+        st.button(
+            title,
+            key=f"pick-{picture_id}",
+            on_click=lambda: screen.change(image=picture_id, classes=(), animated=None),
+            help=help,
+        )
 
 
 def _upload() -> None:
     """Upload or camera; what cannot be read is refused with a sentence and changes nothing."""
-    file = st.file_uploader(
-        "Upload a picture",
-        type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
-        key="upload",
-        max_upload_size=20,
-    )
-    use_camera = st.toggle("Use the camera", key="use_camera")
-    shot = st.camera_input("Take a picture", key="camera") if use_camera else None
-    for source in (shot, file):
-        if source is None:
-            continue
-        data = source.getvalue()
-        digest = Picture.digest_of(data)
-        if digest == st.session_state.get("_seen_upload"):
-            continue
-        st.session_state["_seen_upload"] = digest
-        try:
-            image = core.read_image(data, source.name)
-        except ParallaxError as error:
-            st.session_state["_upload_error"] = str(error)
-            return
-        st.session_state["_upload"] = Picture(source.name, image, digest)
-        st.session_state["_upload_error"] = None
-        st.session_state["image"] = OWN
-        state.choose_classes([])
-        st.rerun()
+    with st.expander("Your own picture", icon=":material/add_a_photo:"):
+        st.file_uploader(
+            "Upload a picture",
+            type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
+            max_upload_size=20,
+            label_visibility="collapsed",
+            **screen.tied("upload", None, _take, seed=False),
+        )
+        if st.toggle("Use the camera", key="use_camera"):
+            st.camera_input("Take a picture", **screen.tied("camera", None, _take, seed=False))
 
 
-def _show_choice(offered: dict[str, Sample], chosen: str) -> Picture:
-    upload: Picture | None = st.session_state.get("_upload")
-    if error := st.session_state.get("_upload_error"):
-        st.warning(plain(error), icon=":material/broken_image:")
-    if chosen == OWN and upload is not None:
-        st.caption(f"Looking at your picture: {plain(upload.name)}")
-        return upload
-    st.caption(f"Looking at: {offered[chosen].title}")
-    return cache.from_sample(offered[chosen])
+def _take(file: Any) -> None:
+    if file is None:  # removed again: the picture stays until another is chosen
+        return
+    data = file.getvalue()
+    try:
+        picture = cache.from_bytes(data, file.name)
+    except ImageError as error:
+        screen.say(str(error))
+        return
+    cache.own_pictures().put(file.name, data)
+    screen.remember_own(picture.id)
+    screen.change(image=picture.id, classes=(), animated=None)

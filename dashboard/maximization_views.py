@@ -1,10 +1,10 @@
-"""Pieces of the activation-maximization page: settings, the run, the results."""
+"""Pieces of the activation-maximization page: settings, the growing pictures, the results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import streamlit as st
 from PIL import Image
@@ -12,6 +12,7 @@ from PIL import Image
 import core
 from core import (
     ConvNet,
+    MethodError,
     Model,
     Objective,
     Regularization,
@@ -19,225 +20,370 @@ from core import (
     VisionTransformer,
     seam_energy_of,
 )
-from dashboard import controls, figures, panels
+from dashboard import cache, controls, figures, panels, screen
+from dashboard.maximization import STILL, Result, Run, Task, expected
+from dashboard.scene import Scene
+from dashboard.text import plain
 
-EVERY = 4
-"""Steps between two updates of the growing picture."""
+EVERY = 1.5
+"""Seconds between two looks at the growing pictures."""
 
 DEFAULT = Regularization()
-STILL = Transforms(0.0, 0.0, 0.0, 0.0)
+SIDES = (112, 168, 224, 336)
+"""About the sides that are offered, in pixels; rounded to whole patches."""
 
+START = 168
+"""About the side that a picture has until another is chosen."""
 
-@dataclass(frozen=True)
-class Budget:
-    """What all pictures of a run share."""
+STYLE = """
+<style>
+@media (max-width: 1000px) {
+  [data-testid="stColumn"]:has(.st-key-maximize-settings) { flex: 0 0 180px; min-width: 0; }
+  [data-testid="stColumn"]:has(.st-key-maximize-settings) + [data-testid="stColumn"] {
+    flex: 1 1 0; min-width: 0;
+  }
+}
+</style>
+"""
+"""Settings stay wide enough to be read."""
 
-    steps: int
-    size: int
-    seed: int
-    patch: int
-    transforms: Transforms
+_RUN, _MADE = "maximization", "maximized"
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """One picture to be made."""
+class Made:
+    """What the last run left; holds no model."""
 
-    title: str
-    model: Model
-    objective: Objective
-    regularization: Regularization
+    results: tuple[Result, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
-@dataclass(eq=False)
-class Result:
-    """A picture as far as it has grown; kept in the session so that a stop loses nothing."""
-
-    task: Task
-    budget: Budget
-    image: Image.Image | None = None
-    history: list[float] = field(default_factory=list)
+# -- settings -----------------------------------------------------------------------------------
 
 
-def settings(cnn: Model, vit: Model) -> tuple[list[Task], Budget]:
-    """Widgets for objective, budget and regularizers; returns what is to be made."""
-    what = st.segmented_control(
-        "Maximize",
-        ("class", "channel"),
-        default="class",
-        key="objective",
-        required=True,
-        format_func=str.capitalize,
-        persist_state="session",
-    )
-    if what == "channel" or not vit.classes:
-        objectives = {cnn: _cnn_channel(cnn), vit: _vit_channel(vit)}
-    else:
-        target = controls.class_picker(vit.labels, 285, "maximized", vit)
-        objectives = {vit: core.class_logit(target)}
-        if cnn.classes:
-            objectives[cnn] = core.class_logit(controls.same_class(vit, cnn, target))
-    steps = st.slider("Steps", 16, 512, 96, 16, key="steps", persist_state="session")
+def settings(cnn: Model, vit: Model, scene: Scene) -> tuple[list[Task], list[str]]:
+    """Widgets for objective, budget and regularizers.
+
+    Returns
+    -------
+    tasks
+        What is to be made.
+    refusals
+        Why one of the models takes no part, one sentence each.
+    """
     assert isinstance(vit, VisionTransformer)
-    sizes = [vit.patch * n for n in (8, 12, 16)] if vit.flexible else [vit.preprocessing.size]
-    size = st.select_slider("Size in pixels", sizes, sizes[-1], key=f"size-{vit.patch}")
+    what = controls.segments("objective", "Maximize", ("class", "channel"))
+    objectives, refusals = (_classes if what == "class" else _channels)(cnn, vit, scene)
+    steps = int(controls.slider("steps", "Steps", 16, 512, 16))
+    side = _side(vit)
     with st.expander("Regularizers and seed", icon=":material/tune:"):
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="maximize-seed")
+        seed = controls.number("seed", "Seed", 0, 2**31 - 1)
         regularization = Regularization(
-            variation=_weight("Total variation", "variation", "Charges every step between pixels."),
-            gray=_weight("Distance from gray", "gray", "Charges colors far from mid-gray."),
+            variation=_weight("variation", "Total variation", "Charges every step between pixels."),
+            gray=_weight("gray", "Distance from gray", "Charges colors far from mid-gray."),
             seam=_weight(
-                "Seam penalty (ViT)",
                 "seam",
+                "Seam penalty (ViT)",
                 "Charges steps across patch borders that are larger than those inside patches.",
             ),
         )
-        moves = st.toggle(
+        moves = controls.toggle(
+            "moves",
             "Random moves",
-            True,
-            key="moves",
-            persist_state="session",
             help="Shifts, turns and scales the picture a little before each look. Without them the "
             "patch grid of a transformer shows most.",
         )
-    effect = st.toggle(
+    effect = controls.toggle(
+        "effect",
         "Show the seam penalty's effect",
-        True,
-        key="seam-effect",
-        persist_state="session",
         help="Makes the ViT's picture twice, without and with the penalty, from the same seed.",
     )
     without = replace(regularization, seam=0.0)
-    tasks = []
+    wanted: list[tuple[Model, str, Regularization]] = []
     if cnn in objectives:
-        tasks.append(Task(cnn.spec.title, cnn, objectives[cnn], without))
-    if effect or not regularization.seam:
-        tasks.append(Task(f"{vit.spec.title} · no seam penalty", vit, objectives[vit], without))
-    if regularization.seam:
-        title = f"{vit.spec.title} · seam penalty {regularization.seam:g}"
-        tasks.append(Task(title, vit, objectives[vit], regularization))
-    return tasks, Budget(steps, size, int(seed), vit.patch, Transforms() if moves else STILL)
-
-
-def _weight(label: str, name: str, help: str) -> float:
-    start = float(getattr(DEFAULT, name))
-    top = 4 * start
-    return float(
-        st.slider(
-            label,
-            0.0,
-            top,
-            start,
-            top / 40,
-            key=f"weight-{name}",
-            help=help,
-            persist_state="session",
+        wanted.append((cnn, f"{cnn.spec.title} · no seam penalty", without))
+    if vit in objectives and (effect or not regularization.seam):
+        wanted.append((vit, f"{vit.spec.title} · no seam penalty", without))
+    if vit in objectives and regularization.seam:
+        penalty = f"{vit.spec.title} · seam penalty {regularization.seam:g}"
+        wanted.append((vit, penalty, regularization))
+    tasks = [
+        Task(
+            title=title,
+            model=model,
+            objective=objectives[model],
+            regularization=charged,
+            steps=steps,
+            side=side if model.flexible else model.preprocessing.size,
+            seed=seed,
+            patch=vit.patch,
+            transforms=Transforms() if moves else STILL,
         )
-    )
-
-
-def _cnn_channel(cnn: Model) -> Objective:
-    assert isinstance(cnn, ConvNet)
-    layer = st.selectbox("CNN layer", tuple(reversed(cnn.taps)), key=f"conv-{cnn.spec.id}")
-    last = cnn.taps[layer].channels - 1
-    channel = st.number_input("CNN channel", 0, last, 0, key=f"conv-channel-{layer}-{last}")
-    return core.conv_channel(layer, int(channel))
-
-
-def _vit_channel(vit: Model) -> Objective:
-    assert isinstance(vit, VisionTransformer)
-    kinds = ("block output", "MLP hidden", "head's key", "head's query", "head's value")
-    kind = st.selectbox("ViT tensor", kinds, key="vit-kind", persist_state="session")
-    layer = st.slider("ViT layer", 0, vit.depth - 1, vit.depth // 2, key=f"vit-l-{vit.depth}")
-    if kind.startswith("head"):
-        head = st.slider("Head", 0, vit.heads - 1, 0, key=f"vit-head-{vit.heads}")
-        channel = st.number_input("ViT channel", 0, vit.head_width - 1, 0, key="head-c")
-        name = kind.removeprefix("head's ")
-        return core.head_channel(layer, head, int(channel), kind=name)  # type: ignore[arg-type]
-    last = (vit.width if kind == "block output" else vit.hidden) - 1
-    channel = st.number_input("ViT channel", 0, last, 0, key=f"vit-c-{last}")
-    make = core.block_channel if kind == "block output" else core.mlp_channel
-    return make(layer, int(channel))
-
-
-def run(tasks: Sequence[Task], budget: Budget) -> None:
-    """Make the pictures one after the other; each grows on the screen and in the session."""
-    st.button("Stop", icon=":material/stop:", help="Keeps what has been made so far.")
-    results = [Result(task, budget) for task in tasks]
-    st.session_state["_maximizations"] = results
-    frames = [column.empty() for column in st.columns(max(1, len(tasks)))]
-    progress = st.progress(0.0, "Starting …")
-    for place, (result, frame) in enumerate(zip(results, frames, strict=True)):
-        _make(result, frame, progress, place / len(tasks), 1 / len(tasks))
-    st.rerun()
-
-
-def _make(result: Result, frame: Any, progress: Any, before: float, share: float) -> None:
-    """Make one picture; every step lands in the session before it is drawn."""
-    task, budget = result.task, result.budget
-
-    def on_step(step: int, loss: float, image: Image.Image) -> bool:
-        result.image = image
-        result.history.append(loss)
-        if step % EVERY == 0 or step == budget.steps:
-            text = f"{task.title}: step {step} of {budget.steps}"
-            progress.progress(min(1.0, before + share * step / budget.steps), text)
-            preview = figures.jpeg(image, quality=65)  # a run sends dozens of them
-            frame.image(preview, width="stretch", caption=task.title)
-        return True
-
-    core.maximize(
-        task.model,
-        task.objective,
-        steps=budget.steps,
-        size=budget.size,
-        seed=budget.seed,
-        on_step=on_step,
-        regularization=task.regularization,
-        transforms=budget.transforms,
-        patch=budget.patch,
-    )
-
-
-def results() -> None:
-    """Pictures, seam energies and loss curves of the last run, finished or stopped."""
-    found: list[Result] = [
-        r for r in st.session_state.get("_maximizations", []) if r.image is not None
+        for model, title, charged in wanted
     ]
-    if not found:
-        st.info(
-            "Choose what is to be maximized and press **Start**: the pictures grow here, step by "
-            "step, and can be stopped at any time.",
-            icon=":material/auto_awesome:",
-        )
-        return
-    for column, result in zip(st.columns(max(2, len(found))), found, strict=False):
+    return tasks, refusals
+
+
+def _side(vit: VisionTransformer) -> int:
+    if not vit.flexible:
+        only = vit.preprocessing.size
+        st.caption(f"{vit.spec.title} takes only {only} × {only} pixels.")
+        return only
+    sides = sorted({max(vit.patch, round(side / vit.patch) * vit.patch) for side in SIDES})
+    side: int = controls.select(
+        "side",
+        "Size in pixels",
+        sides,
+        min(sides, key=lambda side: abs(side - START)),
+        lambda side: f"{side} × {side}",
+        help=f"Whole patches of the ViT ({vit.patch} pixels). Half the side takes about a quarter "
+        "of the time.",
+    )
+    return side
+
+
+def _weight(field: str, label: str, help: str) -> float:
+    start = float(getattr(DEFAULT, field))
+    return float(controls.slider(field, label, 0.0, 4 * start, start / 10, start, help=help))
+
+
+def _classes(cnn: Model, vit: Model, scene: Scene) -> tuple[dict[Model, Objective], list[str]]:
+    """One class for both models, as far as they know it."""
+    objectives: dict[Model, Objective] = {}
+    refusals: list[str] = []
+    labeled = [model for model in (cnn, vit) if model.classes]
+    target = ""
+    if labeled:
+        known = [name for model in labeled for name in model.labels]
+        answers = []
+        if not set(scene.picture.classes) & set(known):
+            recordings = [cache.recording(model.spec.id, scene) for model in labeled]
+            answers = [recording.predictions()[0] for recording in recordings]
+        likely = controls.automatic_classes(scene.picture.classes, known, *answers)
+        target = controls.class_picker(likely, *labeled)
+    for model in (cnn, vit):
+        if not model.classes:
+            refusals.append(
+                f"{model.spec.title} was trained without classes, so no picture can be made for "
+                "one; choose Channel to see what excites one of its channels."
+            )
+        elif target not in model.labels:
+            refusals.append(f"{model.spec.title} knows no class {target!r}.")
+        else:
+            objectives[model] = core.class_logit(controls.index_of(model, target))
+    return objectives, refusals
+
+
+def _channels(cnn: Model, vit: Model, scene: Scene) -> tuple[dict[Model, Objective], list[str]]:
+    """A channel of each model."""
+    assert isinstance(cnn, ConvNet)
+    assert isinstance(vit, VisionTransformer)
+    stage = controls.stage_picker("cnn_tap", "CNN layer", cnn, list(cnn.taps)[-1], "cnn_channel")
+    channel = _channel("cnn_channel", "CNN channel", cnn, stage)
+    part = controls.block_picker(
+        "vit_tap", "ViT block", vit, f"block.{vit.depth // 2}.output", "vit_channel"
+    )
+    place = _channel("vit_channel", "ViT channel", vit, part)
+    return {cnn: core.conv_channel(stage, channel), vit: _vit_objective(vit, part, place)}, []
+
+
+def _channel(field: str, label: str, model: Model, name: str) -> int:
+    tap = model.tap(name)
+    last = tap.features - 1
+    channel = controls.number(field, f"{label}, 0 to {last}", 0, last)
+    if tap.heads > 1:
+        st.caption(f"Head {channel // tap.channels}, its channel {channel % tap.channels}.")
+    return channel
+
+
+def _vit_objective(vit: VisionTransformer, name: str, place: int) -> Objective:
+    """Maximize feature ``place`` of a tap; features are counted over all heads."""
+    block, _, part = name.rpartition(".")
+    layer, tap = int(block.rpartition(".")[2]), vit.tap(name)
+    if part == "output":
+        return core.block_channel(layer, place)
+    if part == "hidden":
+        return core.mlp_channel(layer, place)
+    head, channel = divmod(place, tap.channels)
+    return core.head_channel(layer, head, channel, kind=part)  # type: ignore[arg-type]
+
+
+# -- the run ------------------------------------------------------------------------------------
+
+
+def start_or_stop(place: st.delta_generator.DeltaGenerator, tasks: Sequence[Task]) -> None:
+    """The button above the settings, with what is going to be made below it."""
+    run = _running()
+    with place.container():
+        if run is None and st.button(
+            "Start",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            disabled=not tasks,
+            key="start",
+        ):
+            _begin(tasks)
+            st.rerun()
+        if run is not None:
+            st.button(
+                "Stop",
+                icon=":material/stop:",
+                width="stretch",
+                help="Keeps what has been made so far.",
+                key="stop",
+                disabled=run.stopped,
+                on_click=run.stop,
+            )
+            st.caption("What you change below counts for the next run.")
+        elif tasks:
+            count = f"{len(tasks)} picture{'s' if len(tasks) > 1 else ''}, {tasks[0].steps} steps"
+            seconds = expected(tasks)
+            time = "the time is measured at the start" if seconds is None else duration(seconds)
+            st.caption(f"{count}: {time}.")
+
+
+def _begin(tasks: Sequence[Task]) -> None:
+    """Start a run; what cannot be made is said, and what was made before stays."""
+    try:
+        screen.keep(_RUN, Run(tasks).start())
+    except MethodError as error:
+        made = screen.kept(_MADE) or Made()
+        screen.keep(_MADE, replace(made, problems=(str(error),)))
+
+
+def _running() -> Run | None:
+    """The run that goes on; one that has ended is put among what was made."""
+    run: Run | None = screen.kept(_RUN)
+    if run is not None and run.ended:
+        grown = tuple(result for result in run.results if result.image is not None)
+        before = screen.kept(_MADE) or Made()
+        screen.keep(_MADE, Made(grown or before.results, tuple(run.problems)))
+        screen.keep(_RUN, None)
+        run = None
+    return run
+
+
+def growing() -> None:
+    """The pictures of the run that goes on, looked at again and again until it has ended."""
+    run = _running()
+    if run is not None:
+        st.fragment(_watch, run_every=EVERY)(run)
+
+
+def _watch(run: Run) -> None:
+    if run.ended:
+        st.rerun()
+    run.watch()
+    st.progress(min(1.0, run.done), _status(run))
+    for column, result in zip(st.columns(max(2, len(run.results))), run.results, strict=False):
         with column:
-            _show(result)
-    losses = {r.task.title: r.history for r in found}
-    st.markdown("**Loss** · minus the objective's value, without the penalties, step by step")
+            _heading(result)
+            if result.image is None:
+                st.caption("Waits for its turn.")
+                continue
+            jpeg = figures.jpeg(result.image, quality=65)  # a run sends dozens of them
+            st.image(jpeg, width="stretch", alt=f"Grows: {_named(result)}")
+            st.caption(f"Step {len(result.history)} of {result.planned}")
+
+
+def _status(run: Run) -> str:
+    if run.stopped:
+        return "Stopping …"
+    left = run.seconds_left
+    if left is None:
+        return "Timing the first steps …"
+    return f"{run.current.title}: {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time that was estimated, for people."""
+    if seconds < 100:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min"
+
+
+# -- what was made ------------------------------------------------------------------------------
+
+
+def results(refusals: Sequence[str]) -> None:
+    """Pictures, seam energies and loss curves of the last run, finished or stopped."""
+    made: Made = screen.kept(_MADE) or Made()
+    for sentence in made.problems:
+        st.warning(plain(sentence), icon=":material/warning:")
+    for sentence in refusals:
+        st.info(plain(sentence), icon=":material/block:")
+    running = screen.kept(_RUN) is not None
+    if not made.results:
+        if not running:
+            st.info(
+                "Press **Start**: the pictures grow here, step by step. You can stop at any time, "
+                "change settings or look at another page meanwhile; what has been made stays.",
+                icon=":material/auto_awesome:",
+            )
+        return
+    if running:
+        st.markdown("**The run before**, until this one has ended")
+    columns = st.columns(max(2, len(made.results)))
+    for place, (column, result) in enumerate(zip(columns, made.results, strict=False)):
+        with column:
+            _show(result, place)
+    losses = {result.title: result.history for result in made.results}
+    st.markdown("**Loss**: minus the objective's value, without the penalties, step by step")
     panels.chart(figures.curves(losses, "loss"), "maximization-loss", "Loss over the steps")
     st.caption(
-        "The losses of two models are in different units (their own logits or activations): "
-        "compare the shapes of the curves, not their heights."
+        "Each model's loss is in its own unit (logits or activations): compare the shapes of the "
+        "curves, not their heights."
     )
 
 
-def _show(result: Result) -> None:
-    task, steps = result.task, len(result.history)
+def _heading(result: Result) -> None:
+    model, _, penalty = result.title.rpartition(" · ")
+    panels.title(model, penalty)
+
+
+def _named(result: Result) -> str:
+    return f"{result.title}, {result.objective}"
+
+
+def _show(result: Result, place: int) -> None:
+    done = len(result.history)
     assert result.image is not None
-    st.markdown(f"**{task.title}**")
-    st.image(result.image, width="stretch")
+    _heading(result)
+    st.image(result.image, width="stretch", output_format="PNG", alt=_named(result))
+    st.download_button(
+        "PNG",
+        data=_saved(result.image),
+        file_name=_file_name(result),
+        mime="image/png",
+        icon=":material/download:",
+        key=f"download-{place}",
+        on_click="ignore",
+    )
     st.metric(
         "Seam energy",
-        f"{round(seam_energy_of(result.image, result.budget.patch), 2) + 0.0:+.2f}",
-        help=f"At a patch of {result.budget.patch} px, on the picture as shown: 0 is no visible "
-        "patch grid, below 0 the borders are smoother than the insides.",
+        f"{round(seam_energy_of(result.image, result.patch), 2) + 0.0:+.2f}",
+        help=f"For patches of {result.patch} pixels, on the picture as shown: 0 means that no "
+        "patch grid is visible; below 0 the borders are smoother than the insides.",
     )
-    stopped = "" if steps >= result.budget.steps else f", stopped at {steps}"
+    stopped = "" if done >= result.planned else f", stopped at {done}"
+    objective = result.objective[:1].upper() + result.objective[1:]
     st.caption(
-        f"{task.objective.describe(task.model)}. {result.budget.steps} steps{stopped}, "
-        f"{result.image.width} × {result.image.height} px, seed {result.budget.seed}, "
-        f"{'without random moves' if result.budget.transforms == STILL else 'with random moves'}. "
-        f"Trained on: {task.model.spec.pretraining}."
+        f"{plain(objective)}. {result.planned} steps{stopped}, {result.side} × {result.side} "
+        f"pixels, seed {result.seed}, {'with' if result.moves else 'without'} random moves. "
+        f"Trained on: {result.pretraining}."
     )
+
+
+def _saved(image: Image.Image) -> Callable[[], bytes]:
+    def png() -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return png
+
+
+def _file_name(result: Result) -> str:
+    words = "".join(c if c.isalnum() else " " for c in f"{result.title} {result.objective}")
+    return f"{'-'.join(words.split())[:80].lower()}-seed-{result.seed}.png"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,34 @@ import numpy.typing as npt
 import streamlit as st
 from PIL import Image
 
-from core import MATCHED_PAIR, Explanation, Model, ModelSpec, Recording, find_spec, heatmaps
-from dashboard import controls, figures
-from dashboard.controls import Display
+from core import (
+    MATCHED_PAIR,
+    Explanation,
+    MethodError,
+    Model,
+    ModelSpec,
+    Recording,
+    find_spec,
+    heatmaps,
+)
+from dashboard import cache, controls, figures, screen
+from dashboard.controls import Choice, Display
+from dashboard.scene import Scene
+from dashboard.text import plain
 
+Mask = npt.NDArray[np.bool_]
 CHART: dict[str, Any] = {"displayModeBar": False, "scrollZoom": False}
 
 
-def head(title: str, text: str, sources: str) -> None:
-    """Title, what the reader sees and does not see, and where the definitions come from."""
-    st.header(title, anchor=False)
-    st.markdown(text)
-    st.caption(f"Sources: {sources}")
+def head(title: str, line: str, how: str, sources: str) -> None:
+    """One row: title, what is seen in a line, and how to read it, folded away."""
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    with left:
+        st.title(title, anchor=False)
+        st.caption(line)
+    with right, st.popover("How to read this", icon=":material/menu_book:", width="stretch"):
+        st.markdown(how)
+        st.caption(f"Sources: {sources}")
 
 
 def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:
@@ -35,60 +51,134 @@ def height_for(view: Image.Image, width: int = 400, extra: int = 48) -> int:
     return int(min(520, width * view.height / view.width)) + extra
 
 
-def explained(
-    explanation: Explanation,
+def side_by_side(
+    view: Image.Image,
+    maps: Sequence[tuple[str, Explanation | str]],
     display: Display,
     key: str,
-    others: Sequence[Explanation] = (),
     *,
-    caption: str,
-    width: int = 400,
-    artifacts: npt.NDArray[np.bool_] | None = None,
-) -> None:
-    """One overlay with everything a reader must know beside it.
+    artifacts: Mask | None = None,
+) -> list[str]:
+    """The picture and maps of it in one figure.
 
     Parameters
     ----------
-    others
-        Maps that share the scale, if the reader wants one scale. Maps of several methods have
-        several units and are then shown as multiples of their own mean.
+    maps
+        Title and explanation of each panel, or the sentence that says why there is none.
     artifacts
-        Patches that receive far more attention than their neighbors; named together with the
-        spikes of the map itself, and replaced where the reader wants that.
+        Patches that receive far more attention than their neighbors, for maps of a transformer.
+
+    Returns
+    -------
+    list of str
+        What must be known to read each map, as Markdown.
     """
-    what = f"{explanation.title} · {explanation.label or 'any class'}"
-    title(caption, what)
-    if explanation.is_blank:
-        st.info(explanation.notes[0], icon=":material/visibility_off:")
-        return
-    relevance = explanation.relevance
-    spikes = None
-    if artifacts is not None and artifacts.shape == relevance.shape:  # a map of the patches
-        spikes = artifacts | explanation.spikes
-    replaced = spikes is not None and spikes.any() and display.replaces_spikes(explanation)
-    if spikes is not None and replaced:
-        relevance = heatmaps.fill(relevance, spikes)
-    unit, rivals = "relevance", [other.relevance for other in others]
-    if display.shared and any(other.method != explanation.method for other in others):
-        unit = "times the mean"
-        relevance, *rivals = (heatmaps.density(values) for values in (relevance, *rivals))
-    low, high = display.limits(relevance, [relevance, *rivals] if rivals else [])
-    figure = figures.overlay(
-        explanation.view,
-        relevance,
-        low=low,
-        high=high,
-        unit=display.unit(unit),
+    made = [found for _, found in maps if isinstance(found, Explanation)]
+    shown = {id(found): replaced(found, display, artifacts) for found in made}
+    relevances = {key: relevance for key, (relevance, _) in shown.items()}
+    mixed = display.shared and len({found.method for found in made}) > 1
+    if mixed:
+        relevances = {key: heatmaps.density(values) for key, values in relevances.items()}
+    panels, notes = [figures.Panel("Picture", "as the models see it")], []
+    for name, found in maps:
+        if isinstance(found, str):
+            panels.append(figures.Panel(name, "no map: see below"))
+            notes.append(plain(found))
+            continue
+        relevance = relevances[id(found)]
+        signed = bool(found.signed and relevance.min() < 0)
+        low, high = display.limits(relevance, list(relevances.values()))
+        if signed:
+            high = float(np.percentile(np.abs(relevance), display.percentile)) or 1.0
+            low = -high
+        unit = display.unit("times the mean" if mixed else "relevance")
+        what = f"{found.title} · {found.label or 'no class'}"
+        panels.append(figures.Panel(name, what, relevance, low, high, unit, signed))
+        notes.append(" ".join(filter(None, [*found.notes, settings(found), shown[id(found)][1]])))
+    row(view, panels, display, key)
+    return notes
+
+
+def made(choice: Choice, scene: Scene, target: str) -> Explanation | str:
+    """The map of a choice for a class, or the sentence that says why there is none."""
+    if choice.method is None:
+        return choice.refusal
+    model, method = choice.model, choice.method
+    try:
+        index = controls.index_of(model, target) if method.class_specific else None
+        [found] = cache.explain(model.spec.id, scene, method.name, (index,), choice.values)
+    except MethodError as error:
+        return str(error)
+    return found
+
+
+def row(view: Image.Image, panels: Sequence[figures.Panel], display: Display, key: str) -> None:
+    """Panels of one view in one figure, as high as they are at the width that there is."""
+    figure = figures.linked(
+        view,
+        panels,
         opacity=display.opacity,
         colors=display.colors,
         smooth=display.smooth,
+        brightness=display.blend == "brightness",
     )
-    figure.update_layout(height=height_for(explanation.view, width))
-    chart(figure, key, f"{what}, drawn over the picture")
-    notes = [settings(explanation), *explanation.notes]
-    if spikes is not None and spikes.any():
-        notes.append(_spike_note(spikes, bool(replaced)))
-    st.caption(" ".join(filter(None, notes)))
+    alt = "; ".join(f"{p.title}: {p.subtitle}" for p in panels)
+    fitted(figure, key, f"The picture and maps of it. {alt}", view, len(panels))
+
+
+def fitted(
+    figure: Any,
+    key: str,
+    alt: str,
+    view: Image.Image,
+    count: int,
+    *,
+    width: str = "100cqi",
+    bars: bool = True,
+) -> None:
+    """A figure of `figures.linked`, as high as its panels are at the width that there is.
+
+    Parameters
+    ----------
+    count
+        Number of panels.
+    width
+        Of the figure, as a length of CSS, where it does not have all of the page.
+    bars
+        Whether there are color bars below the panels.
+    """
+    tall = (view.height / view.width) / count
+    bottom = figures.LINKED_BOTTOM if bars else 4
+    if not bars:
+        figure.update_layout(margin_b=bottom)
+    sized(figure, key, alt, f"({width}) * {tall:.4f} + {figures.LINKED_TOP + bottom}px")
+
+
+def sized(figure: Any, key: str, alt: str, height: str, **options: Any) -> None:
+    """A figure whose height is a length of CSS, so that it follows the width that there is.
+
+    The key of the chart ends with ``-figure``.
+    """
+    places = f".st-key-{key}, div:has(> .st-key-{key})"
+    exact = f"calc({height})"
+    rule = f"height: {exact} !important; flex: 0 0 {exact} !important; overflow: hidden;"
+    st.html(f"<style>{places} {{ {rule} }}</style>")
+    with st.container(key=key, height=400, border=False):
+        chart(figure, f"{key}-figure", alt, height="stretch", **options)
+
+
+def replaced(
+    explanation: Explanation, display: Display, artifacts: Mask | None
+) -> tuple[npt.NDArray[np.float32], str]:
+    """A map with its single bright patches replaced if that is wanted, and a sentence on them."""
+    if artifacts is None or artifacts.shape != explanation.relevance.shape:
+        return explanation.relevance, ""
+    spikes = artifacts | explanation.spikes
+    if not spikes.any():
+        return explanation.relevance, ""
+    gone = display.replaces_spikes(explanation)
+    shown = heatmaps.fill(explanation.relevance, spikes) if gone else explanation.relevance
+    return shown, _spike_note(spikes, gone)
 
 
 def settings(explanation: Explanation) -> str:
@@ -101,25 +191,17 @@ def settings(explanation: Explanation) -> str:
     return f"{', '.join(chosen).capitalize()}." if chosen else ""
 
 
-def _spike_note(spikes: npt.NDArray[np.bool_], replaced: bool) -> str:
-    places = [f"row {row}, column {col}" for row, col in np.argwhere(spikes)[:4]]
-    more = int(spikes.sum()) - len(places)
-    listed = "; ".join(places) + (f" and {more} more" if more else "")
-    fate = "replaced by their neighbors' median" if replaced else "can be replaced under Display"
-    return f"Single patches ({listed}) stand out far beyond their neighbors; {fate}."
+def _spike_note(spikes: Mask, replaced: bool) -> str:
+    count = int(spikes.sum())
+    row, col = np.argwhere(spikes)[0]
+    more = f" and {count - 1} more" if count > 1 else ""
+    fate = "replaced by their neighbors' median" if replaced else "kept (see Display)"
+    return f"Single bright patches (row {row}, column {col}{more}): {fate}."
 
 
 def title(first: str, second: str) -> None:
     """Two short lines above a figure, so that figures side by side start level."""
     st.markdown(f"**{first}**  \n:small[{second}]")
-
-
-def seen(view: Image.Image, key: str, width: int = 400) -> None:
-    """The view itself, at the scale of the overlays beside it."""
-    title("Picture", "as both models see it")
-    figure = figures.picture(view)
-    figure.update_layout(height=height_for(view, width))
-    chart(figure, key, "The picture as both models see it")
 
 
 def top_five(model: Model, recording: Recording, target: str, digest: str) -> None:
@@ -145,6 +227,37 @@ def agreement(first: Explanation, second: Explanation) -> tuple[float, float]:
     return heatmaps.rank_correlation(a, b), heatmaps.overlap(a, b, 0.2)
 
 
+def agreement_figures(first: Explanation | str, second: Explanation | str) -> None:
+    """How much two maps agree, as two figures; dashes where one of them is missing."""
+    correlation, overlap = math.nan, math.nan
+    if isinstance(first, Explanation) and isinstance(second, Explanation):
+        correlation, overlap = agreement(first, second)
+    left, right = st.columns(2)
+    left.metric(
+        "Rank correlation",
+        number(correlation),
+        help="Spearman's, over the finer patch grid: 1 same order, 0 unrelated, −1 reversed.",
+    )
+    right.metric(
+        "Overlap of top 20 %",
+        number(overlap),
+        help="Intersection over union of the brightest fifth of the area; 0.11 is what chance "
+        "gives.",
+    )
+
+
+def times(
+    maps: Sequence[tuple[str, Explanation | str]], recordings: Mapping[Model, Recording]
+) -> None:
+    """How long passes and maps took, as small print."""
+    parts = []
+    for (title, found), recording in zip(maps, recordings.values(), strict=True):
+        parts.append(f"{title}: forward pass {1000 * recording.seconds:.0f} ms")
+        if isinstance(found, Explanation):
+            parts[-1] += f", {found.title} {1000 * found.seconds:.0f} ms"
+    st.caption("Time when it was first computed. " + "; ".join(parts) + ".")
+
+
 def number(value: float, form: str = "{:.2f}") -> str:
     """A figure for a metric, or a dash where it is not defined."""
     return "–" if math.isnan(value) else form.format(value)
@@ -152,31 +265,30 @@ def number(value: float, form: str = "{:.2f}") -> str:
 
 def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
     """What the two models were trained on, and whether that allows a comparison of designs."""
-    facts = [
-        f"**{spec.title}**: {_facts(spec)}"
-        + "".join(f" {text}" for text in (spec.note, spec.card.summary) if text)
-        for spec in (cnn, vit)
-    ]
-    if cnn.matches(vit):
-        verdict = "Both were trained on the same data, so this is a matched pair."
-    else:
-        verdict = (
-            "They were **not trained on the same data**, so a difference between the maps is not "
-            "a difference between architectures."
-        )
-    st.info("\n\n".join([verdict, *facts]), icon=":material/school:")
-    if not cnn.matches(vit):
+    matched = cnn.matches(vit)
+    verdict = (
+        "Matched pair: both were trained on the same data."
+        if matched
+        else "Unmatched pair: not trained on the same data, so a difference between the maps is "
+        "not a difference between architectures."
+    )
+    left, right = st.columns([4, 2], vertical_alignment="center")
+    with left, st.expander(verdict, icon=":material/school:"):
+        for spec in (cnn, vit):
+            known = " ".join(filter(None, (_facts(spec), spec.note, spec.card.summary)))
+            st.markdown(f"**{spec.title}**: {known}")
+    if not matched:
         titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
-        st.button(
-            f"Use the matched pair: {titles}",
+        right.button(
+            "Use a matched pair",
             icon=":material/balance:",
             on_click=_choose_matched_pair,
-            help="Both were trained on ImageNet-1k with labels. Their weights are downloaded once.",
+            help=f"{titles}: both trained on ImageNet-1k with labels. Downloaded once.",
         )
 
 
 def _choose_matched_pair() -> None:
-    st.session_state["cnn"], st.session_state["vit"] = MATCHED_PAIR
+    screen.change(cnn=MATCHED_PAIR[0], vit=MATCHED_PAIR[1])
 
 
 def _facts(spec: ModelSpec) -> str:

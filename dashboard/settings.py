@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import core
 
 PASSES = "PARALLAX_PASSES"
 PATIENCE = "PARALLAX_PATIENCE"
 MEMORY = "PARALLAX_MEMORY"
+PICTURES = "PARALLAX_PICTURES"
 
 
 def apply() -> None:
@@ -25,6 +27,12 @@ def apply() -> None:
         patience=_whole_number(PATIENCE),
         memory=None if megabytes is None else megabytes * 2**20,
     )
+
+
+def pictures() -> Path | None:
+    """The folder that pictures may be drawn from, if the operator offers one that exists."""
+    folder = os.environ.get(PICTURES, "").strip()
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def _whole_number(variable: str) -> int | None:

@@ -2,26 +2,26 @@
 
 import streamlit as st
 
-from dashboard import cache, maximization_views, panels, state
+from dashboard import cache, maximization_views, panels, scene
 
-scene = state.scene()
-cnn, vit = cache.model(scene.cnn.id), cache.model(scene.vit.id)
+shown = scene.current()
+cnn, vit = cache.model(shown.cnn.id), cache.model(shown.vit.id)
 
 panels.head(
     "Activation maximization",
-    "A picture made from noise so that **one class or channel** answers as strongly as possible, "
-    "for both models with the same budget and the same seed. It shows what excites that unit most, "
-    "not what it needs in photographs, and it depends on the regularizers. A transformer's patch "
-    "grid shows up as **seam energy**: 0 means that steps across patch borders are no larger than "
-    "steps inside patches.",
+    "Pictures made from noise so that one class or channel answers as strongly as possible.",
+    "Both models get the same number of steps and the same seed. A picture shows what excites "
+    "**one class or channel** most, not what it needs in photographs, and it depends on the "
+    "regularizers. A transformer's patch grid shows up as **seam energy**: 0 means that steps "
+    "across patch borders are no larger than steps inside patches.",
     "Olah 2017 (Feature Visualization, Distill), Lucid; the seam penalty is this project's own",
 )
-
-settings_column, result_column = st.columns([2, 5], gap="large")
-with settings_column:
-    tasks, budget = maximization_views.settings(cnn, vit)
-    started = st.button("Start", type="primary", icon=":material/play_arrow:", width="stretch")
+st.html(maximization_views.STYLE)
+settings_column, result_column = st.columns([2, 5], gap="medium")
+with settings_column, st.container(key="maximize-settings"):
+    button = st.empty()
+    tasks, refusals = maximization_views.settings(cnn, vit, shown)
+    maximization_views.start_or_stop(button, tasks)
 with result_column:
-    if started:
-        maximization_views.run(tasks, budget)
-    maximization_views.results()
+    maximization_views.growing()
+    maximization_views.results(refusals)

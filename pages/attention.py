@@ -1,46 +1,49 @@
-"""Attention of a vision transformer: every layer and head, one layer, joint maps, projections."""
+"""Attention of a vision transformer, and its features beside those of the CNN."""
 
 import streamlit as st
 
-from dashboard import attention_views, cache, controls, panels, state
-
-scene = state.scene()
-vit = cache.model(scene.vit.id)
-
-panels.head(
-    "Attention",
-    f"Where **{vit.spec.title}** looks, layer by layer and head by head, read from one pass. A "
-    "map is one row of attention laid out over the picture: what the class token (or a patch you "
-    "click) gathers in that layer. It is not an explanation of the answer: values, MLPs and later "
-    "layers decide what becomes of what was gathered.",
-    "Dosovitskiy 2020, Caron 2021 (DINO), Abnar & Zuidema 2020 (joint map), Darcet 2023",
+from dashboard import (
+    attention_features,
+    attention_several,
+    attention_views,
+    controls,
+    panels,
+    scene,
 )
 
-views = {
-    "Layers × heads": attention_views.all_layers,
-    "One layer": attention_views.one_layer,
-    "Joint maps": attention_views.joint_maps,
-    "Query, key, value": attention_views.projections,
-    "Several pictures": attention_views.several,
+TABS = {
+    "grid": ("Layers × heads", attention_views.all_layers),
+    "layer": ("One layer", attention_views.one_layer),
+    "joint": ("Joint maps", attention_views.joint_maps),
+    "channels": ("Channels", attention_features.channels),
+    "similarity": ("Patch similarity", attention_features.similarity),
+    "several": ("Several pictures", attention_several.several),
 }
-choice_column, display_column = st.columns([5, 1], vertical_alignment="bottom")
-with choice_column:
-    state.from_address("view", list(views))
-    chosen = st.segmented_control(
-        "View",
-        list(views),
-        default=None if "view" in st.session_state else "Layers × heads",
-        key="view",
-        required=True,
-        label_visibility="collapsed",
-        persist_state="session",
+shown = scene.current()
+panels.head(
+    "Attention",
+    "Each map shows how much the class token, or a patch you click, attends to every patch of "
+    f"the picture, inside **{shown.vit.title}**.",
+    "**Layers × heads** and **One layer** show attention as it is, for one query: the class token "
+    "or a patch you choose. It tells from where information is gathered in that layer, not why the "
+    "model answers as it does.\n\n"
+    "**Joint maps** multiply the layers, with equal weight for the residual connection, so that a "
+    "map tells which patches of the picture reach the class token through all layers up to one.\n\n"
+    "**Channels** shows single features of the CNN and the ViT.\n\n"
+    "**Patch similarity** shows which places a model represents like the one you choose.\n\n"
+    "Attention to tokens that have no place in the picture (class token, registers) is in no map; "
+    "how much that is stands beside the maps.",
+    "Dosovitskiy 2020, Caron 2021 (DINO), Abnar & Zuidema 2020 (joint maps), Amir 2021 "
+    "(similarity), Oquab 2023 (components as colors), Darcet 2023 (registers)",
+)
+with st.container(horizontal=True, horizontal_alignment="distribute", gap="small"):
+    tab = controls.segments(
+        "tab", "View", list(TABS), titles=lambda name: TABS[name][0], hidden_label=True
     )
-    state.to_address("view", chosen or "", "Layers × heads")
-with display_column:
-    display = controls.display(
-        "attention", "Equal colors mean equal attention in all maps shown.", overlay=False
-    )
-
-with st.spinner("Recording one pass …", show_time=True):
-    seen = cache.attention(scene)
-views.get(chosen, attention_views.all_layers)(scene, seen, display)
+    with st.container(width=140):
+        display = controls.display(
+            "“Shared” gives all maps shown the same ends, so that equal colors mean equal values; "
+            "“own” gives each map its own.",
+            overlay=False,
+        )
+TABS[tab][1](shown, display)

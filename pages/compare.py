@@ -1,93 +1,65 @@
-"""CNN and ViT on the same picture: class activation map beside attention rollout."""
+"""CNN and ViT on the same picture, for the same class: two maps side by side."""
 
 import streamlit as st
 
-import core
-from dashboard import cache, controls, panels, state
+from dashboard import cache, controls, panels, scene
 
-scene = state.scene()
-cnn, vit = cache.model(scene.cnn.id), cache.model(scene.vit.id)
+shown = scene.current()
+cnn, vit = cache.model(shown.cnn.id), cache.model(shown.vit.id)
 
 panels.head(
     "Compare",
-    "The same pixels through both models: the **CNN**'s map of one class, beside what the "
-    "**ViT**'s attention gathers. Plain rollout and attention do not depend on the class, the "
-    "CNN's maps do: choose a class-specific ViT map to compare like with like. Bright means "
-    "relevant to that model's own computation, not that the object is there.",
+    "The same pixels, the same class, through both models: bright places count for that class.",
+    "Each map shows which places of the picture count for **one class**, by that model's own "
+    "computation. Bright does not mean that the object is there. A map marked “no class” (plain "
+    "rollout, attention) is the same whatever the class: it shows where the ViT looks, not why it "
+    "answers. A map with negative values has a scale with zero in the middle: blue speaks against "
+    "the class. Point at a place to read it in both maps; drag to zoom, double-click to zoom out.",
     "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
     "Bousselham 2024 (LeGrad)",
 )
-
-class_column, cnn_column, vit_column, display_column = st.columns(
-    [3, 3, 3, 2], vertical_alignment="bottom"
+class_column, cnn_column, vit_column, parameter_column, display_column = st.columns(
+    [3, 2, 3, 2, 2], vertical_alignment="bottom"
 )
 with cnn_column:
-    cnn_method = controls.method_picker("CNN map", cnn, "cnn_map")
+    cnn_choice = controls.method_choice("cnn_map", "CNN map", cnn)
 with vit_column:
-    vit_method = controls.method_picker("ViT map", vit, "vit_map", "rollout")
+    vit_choice = controls.method_choice("vit_map", "ViT map", vit, "gradient_rollout")
+choices = (cnn_choice, vit_choice)
+with parameter_column, st.popover("Parameters", icon=":material/tune:", width="stretch"):
+    for choice in choices:
+        controls.choice_widgets(choice)
 with display_column:
     display = controls.display(
-        "compare",
         "The two maps have different units, so on one scale each is shown as multiples of its own "
-        "mean (negative values as 0): equal colors mean an equal share of the relevance.",
+        "mean (negative values as 0): equal colors mean an equal share of the relevance."
     )
-    with st.popover("Parameters", icon=":material/tune:", width="stretch"):
-        st.markdown(f"**{cnn_method.title}**")
-        cnn_parameters = controls.parameters(cnn_method, cnn, "compare")
-        st.markdown(f"**{vit_method.title}**")
-        vit_parameters = controls.parameters(vit_method, vit, "compare")
 with st.spinner("Running both models …", show_time=True):
     recordings = {
-        model: cache.recording(model.spec.id, scene, needs=core.needs(model, method.name, **params))
-        for model, method, params in (
-            (cnn, cnn_method, cnn_parameters),
-            (vit, vit_method, vit_parameters),
-        )
+        choice.model: cache.recording(choice.model.spec.id, shown, needs=choice.needs)
+        for choice in choices
     }
+labeled = [model for model in (cnn, vit) if model.classes]
+target = ""
 with class_column:
-    prediction = recordings[cnn].predictions()[0]
-    target = controls.class_picker(cnn.labels, prediction.top, "class", vit)
-
+    if labeled:
+        known = [name for model in labeled for name in model.labels]
+        answers = [recordings[model].predictions()[0] for model in labeled]
+        likely = controls.automatic_classes(shown.picture.classes, known, *answers)
+        target = controls.class_picker(likely, *labeled)
 with st.spinner("Explaining …"):
-    [left] = cache.explain(cnn.spec.id, scene, cnn_method.name, (target,), cnn_parameters)
-    vit_target = controls.same_class(cnn, vit, target) if vit_method.class_specific else None
-    [right] = cache.explain(vit.spec.id, scene, vit_method.name, (vit_target,), vit_parameters)
+    maps = [(c.model.spec.title, panels.made(c, shown, target)) for c in choices]
+    artifacts = cache.artifacts(shown)
 
-picture_column, cnn_column, vit_column = st.columns(3, gap="medium")
-with picture_column:
-    panels.seen(left.view, "compare-picture")
-with cnn_column:
-    panels.explained(left, display, "compare-cnn", (right,), caption=cnn.spec.title)
-with vit_column:
-    with st.spinner("Looking for artifact patches …"):
-        artifacts = cache.artifacts(scene)
-    panels.explained(
-        right, display, "compare-vit", (left,), caption=vit.spec.title, artifacts=artifacts
-    )
-
-correlation, overlap = panels.agreement(left, right)
-metrics = st.columns(4)
-metrics[0].metric(
-    "Rank correlation",
-    panels.number(correlation),
-    help="Spearman's, over the finer patch grid: 1 same order, 0 unrelated, −1 reversed.",
-)
-metrics[1].metric(
-    "Overlap of top 20 %",
-    panels.number(overlap),
-    help="Intersection over union of the brightest fifth of the area; 0.11 is what chance gives.",
-)
-for place, opened, explanation in ((metrics[2], cnn, left), (metrics[3], vit, right)):
-    seconds = recordings[opened].seconds
-    place.metric(
-        f"{opened.spec.title}",
-        f"{1000 * (seconds + explanation.seconds):.0f} ms",
-        help=f"Forward pass {1000 * seconds:.0f} ms, then {1000 * explanation.seconds:.0f} ms for "
-        f"{explanation.title}, when it was first computed.",
-    )
-
-table_columns = st.columns(2, gap="medium")
-for place, opened in zip(table_columns, (cnn, vit), strict=True):
-    with place:
-        panels.top_five(opened, recordings[opened], cnn.label(target), scene.picture.digest)
-panels.training_note(scene.cnn, scene.vit)
+notes = panels.side_by_side(cache.view(shown), maps, display, "compare", artifacts=artifacts)
+figures_column, *table_columns = st.columns(3, gap="medium")
+with figures_column:
+    panels.agreement_figures(maps[0][1], maps[1][1])
+    for (title, _), note in zip(maps, notes, strict=True):
+        if note:
+            st.caption(f"**{title}.** {note}")
+for column, (model, recording) in zip(table_columns, recordings.items(), strict=True):
+    with column:
+        panels.top_five(model, recording, target, shown.picture.digest)
+panels.training_note(shown.cnn, shown.vit)
+panels.times(maps, recordings)

@@ -1,56 +1,76 @@
-"""Class-specific maps: several classes on one picture, beside plain rollout and the CNN's maps."""
+"""Maps of several classes on one picture, beside plain rollout and the CNN's maps."""
 
 import streamlit as st
 
 import core
-from dashboard import cache, class_views, controls, panels, state
+from dashboard import cache, class_views, controls, panels, scene
 
-scene = state.scene()
-cnn, vit = cache.model(scene.cnn.id), cache.model(scene.vit.id)
+shown = scene.current()
+cnn, vit = cache.model(shown.cnn.id), cache.model(shown.vit.id)
 
 panels.head(
-    "Class-specific gradient rollout",
-    "What speaks for **one class** and what for another, on the same picture. Each column is a "
-    "class; the ViT's class-specific map stands above the CNN's map of the same class. Plain "
-    "rollout beside them is the same for every class: what it shows is no evidence for any. "
-    "The maps weigh attention by a local gradient; they do not tell what the model would answer "
-    "without a patch.",
+    "Gradient rollout",
+    "What counts for one class and what for another, on the same picture.",
+    "Each column is **one class**: the ViT's map above, the CNN's map of the same class below. "
+    "Plain rollout, first, is the same picture for every class: it shows where the ViT looks, not "
+    "why it answers. The ViT's maps weight attention by a gradient, which is local: they do not "
+    "tell what the model would answer without a patch. Point at a place to read it in all maps of "
+    "a row; drag to zoom, double-click to zoom out.",
     "Gildenblat 2020 (vit-explain), Chefer 2021, Bousselham 2024 (LeGrad), Zhou 2016 (CAM)",
 )
-
-class_column, vit_column, cnn_column, display_column = st.columns(
-    [4, 2, 2, 2], vertical_alignment="bottom"
+class_column, vit_column, cnn_column, parameter_column, display_column = st.columns(
+    [5, 3, 2, 2, 2], vertical_alignment="bottom"
 )
-with vit_column:
-    vit_method = controls.method_picker(
-        "ViT map", vit, "class_map", "gradient_rollout", class_specific=True
-    )
-with cnn_column:
-    cnn_method = controls.method_picker("CNN map", cnn, "cnn_map")
+rows = (("vit", vit, vit_column), ("cnn", cnn, cnn_column))
+methods, parameters, refusals = {}, {}, {}
+for kind, model, column in rows:
+    field = "class_map" if kind == "vit" else "cnn_map"
+    with column:
+        try:
+            methods[kind] = (
+                controls.method_picker(
+                    field, "ViT map", model, "gradient_rollout", class_specific=True
+                )
+                if kind == "vit"
+                else controls.method_picker(field, "CNN map", model)
+            )
+            parameters[kind] = controls.parameters(field, methods[kind], model)
+        except core.UnsupportedMethod as error:
+            refusals[kind] = str(error)
+with parameter_column, st.popover("Parameters", icon=":material/tune:", width="stretch"):
+    for kind, model, _ in rows:
+        if kind in methods:
+            st.markdown(f"**{methods[kind].title}**")
+            field = "class_map" if kind == "vit" else "cnn_map"
+            controls.parameter_widgets(field, methods[kind], model, parameters[kind])
 with display_column:
-    display = controls.display("classes", "Equal colors mean equal values in all maps of a model.")
-    with st.popover("Parameters", icon=":material/tune:", width="stretch"):
-        parameters = controls.parameters(vit_method, vit, "classes")
+    display = controls.display("On one scale equal colors mean equal values in a model's maps.")
+
+predictions = {}
 with st.spinner("Running both models …", show_time=True):
-    needs = core.needs(vit, vit_method.name, **parameters)
-    predictions = {
-        model: cache.recording(
-            model.spec.id, scene, needs=needs if model is vit else None
-        ).predictions()[0]
-        for model in (cnn, vit)
-    }
+    for kind, model, _ in rows:
+        needs = core.needs(vit, "rollout") if kind == "vit" else core.Needs()
+        if kind in methods:
+            needs |= core.needs(model, methods[kind].name, **parameters[kind])
+        recording = cache.recording(model.spec.id, shown, needs=needs)
+        if recording.logits is not None:
+            predictions[kind] = recording.predictions()[0]
+labeled = [model for model in (cnn, vit) if model.classes]
+known = [name for model in labeled for name in model.labels]
+answers = [predictions[kind] for kind in ("cnn", "vit") if kind in predictions]
+classes: list[str] = []
 with class_column:
-    classes = class_views.classes_picker(vit, scene.picture.classes, predictions[vit])
-if not classes:
-    st.info("Choose at least one class to see its map.", icon=":material/search:")
-    st.stop()
+    if labeled:
+        likely = controls.automatic_classes(shown.picture.classes, known, *answers)
+        classes = controls.classes_picker(likely, *labeled)
 
-cnn_classes = tuple(controls.same_class(vit, cnn, target) for target in classes)
-with st.spinner("Explaining …", show_time=True):
-    maps = cache.explain(vit.spec.id, scene, vit_method.name, tuple(classes), parameters)
-    cnn_maps = cache.explain(cnn.spec.id, scene, cnn_method.name, cnn_classes)
-    [plain] = cache.explain(vit.spec.id, scene, "rollout")
-
-artifacts = cache.artifacts(scene)
-class_views.side_by_side(vit, cnn, maps, cnn_maps, plain, predictions, display, artifacts)
-class_views.discard_animation(scene, vit, classes, parameters, display)
+columns = class_views.both_rows(
+    shown, {"vit": vit, "cnn": cnn}, methods, parameters, predictions, refusals, classes, display
+)
+class_views.differences(
+    [(model.spec.title, columns[kind]) for kind, model, _ in rows if kind in columns]
+)
+animated = parameters["vit"] if "vit" in methods else {}
+if "vit" not in methods or methods["vit"].name != "gradient_rollout":
+    animated = {}
+class_views.discard_animation(shown, vit, classes, animated, display)

@@ -21,7 +21,17 @@ HEAVY = ("streamlit", "plotly", "timm", "transformers")
 LIBRARIES = ("timm", "torchvision", "transformers")
 
 STOREYS: tuple[tuple[str, ...], ...] = (
-    ("capacity", "errors", "heatmaps", "images", "labels", "paths", "pictures", "probes"),
+    (
+        "capacity",
+        "errors",
+        "heatmaps",
+        "images",
+        "labels",
+        "paths",
+        "pictures",
+        "probes",
+        "representations",
+    ),
     ("models",),
     ("recording",),
     ("methods",),

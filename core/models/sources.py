@@ -60,7 +60,7 @@ def load(spec: ModelSpec) -> Loaded:
         One sentence that says what is missing and what to do.
     """
     try:
-        return _LOADERS[spec.source](spec)
+        return LOADERS[spec.source](spec)
     except ModelError:
         raise
     except Exception as error:  # libraries raise anything from OSError to their own HTTP errors
@@ -340,7 +340,7 @@ def _hub_preprocessing(processor: Any) -> Preprocessing:
     )
 
 
-_LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {
+LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {
     "embedded": _embedded,
     "local": _local,
     "timm": _timm,

@@ -1,28 +1,31 @@
-"""Every page by AppTest, on the embedded pair."""
+"""The frame, Compare, and what holds on every page, by AppTest, on the embedded pair."""
 
 from __future__ import annotations
 
 import io
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+
+import core
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization")
 
 
-def start(page: str = "compare", **query: str) -> AppTest:
-    """The application on one page, after its first run."""
+def start(page: str = "compare", **query: str | list[str]) -> AppTest:
+    """The application on one page, with an address."""
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
     if page != "compare":
-        app.switch_page(f"../pages/{page}.py").run()
-    return app
+        app.run()
+    for name, value in query.items():
+        app.query_params[name.replace("__", ".")] = value
+    return app.switch_page(f"../pages/{page}.py").run() if page != "compare" else app.run()
 
 
 def healthy(app: AppTest) -> AppTest:
@@ -32,107 +35,190 @@ def healthy(app: AppTest) -> AppTest:
     return app
 
 
-def figures(app: AppTest) -> list[dict]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+def panels(app: AppTest) -> list[dict[str, Any]]:
+    """The visible heat maps of the first figure, from left to right."""
+    figure = json.loads(app.get("plotly_chart")[0].proto.spec)
+    traces = [trace for trace in figure["data"] if trace["type"] == "heatmap"]
+    return [trace for trace in traces if trace.get("hoverinfo") == "skip"]
 
 
-def heat(figure: dict) -> dict:
-    """The heat map trace of a figure."""
-    return next(trace for trace in figure["data"] if trace["type"] == "heatmap")
+def texts(app: AppTest) -> str:
+    """Everything that is said in small print and in warnings."""
+    return "\n".join([e.value for e in (*app.caption, *app.warning, *app.info)])
+
+
+def address(app: AppTest) -> dict[str, list[str]]:
+    """The address after a run."""
+    return {
+        key: value if isinstance(value, list) else [value]
+        for key, value in dict(app.query_params).items()
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_page_draws_without_a_click(page: str) -> None:
     app = healthy(start(page))
-    assert app.header[0].value
+    assert len(app.title) == 1
     assert any("Sources:" in caption.value for caption in app.caption)
+    assert not app.warning
 
 
-def test_compare_shows_both_maps_on_the_same_view_with_top_five() -> None:
+def test_compare_asks_both_models_the_same_question() -> None:
     app = healthy(start())
-    shown = figures(app)
-    assert len(shown) == 3
-    sources = {figure["layout"]["images"][0]["source"] for figure in shown}
-    assert len(sources) == 1, "picture and both overlays must show the very same pixels"
-    assert len(heat(shown[1])["z"]) == 7
-    assert len(heat(shown[2])["z"]) == 16
-    tables = app.dataframe
-    assert [len(table.value) for table in tables] == [5, 5]
-    assert {m.label for m in app.metric} >= {"Rank correlation", "Overlap of top 20 %"}
-    assert any("not trained on the same data" in box.value for box in app.info)
+    cam, rollout = panels(app)
+    assert np.shape(cam["z"]) == (7, 7)
+    assert np.shape(rollout["z"]) == (16, 16)
+    assert cam["zmin"] == -cam["zmax"], "a signed map has its zero in the middle"
+    figure = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert len({image["source"] for image in figure["layout"]["images"]}) == 1
+    assert figure["layout"]["xaxis2"]["matches"] == "x", "zoom moves all panels"
+    titles = [annotation["text"] for annotation in figure["layout"]["annotations"]]
+    assert sum("Egyptian cat" in title for title in titles) == 2
+    assert [len(table.value) for table in app.dataframe] == [5, 5]
+    assert {m.label for m in app.metric} == {"Rank correlation", "Overlap of top 20 %"}
+    assert any("not a difference between architectures" in e.label for e in app.expander)
 
 
-def test_class_lists_mark_the_classes_that_a_card_doubts() -> None:
-    import core
+def test_pointing_at_a_place_reads_both_maps() -> None:
+    figure = json.loads(start().get("plotly_chart")[0].proto.spec)
+    readings = [trace["text"] for trace in figure["data"] if trace.get("opacity") == 0.0]
+    assert len(readings) == 3
+    assert readings[0] == readings[1] == readings[2]
+    first = readings[0][0][0]
+    assert "row 0, column 0" in first
+    assert first.count("of its largest") == 2
 
+
+def test_automatic_class_is_named_and_follows_one_rule() -> None:
+    app = healthy(start())
+    picker = app.selectbox(key="screen-classes")
+    assert picker.value == ""
+    assert picker.format_func("") == "automatic: Egyptian cat"
+    for fit in ("whole", "pad"):
+        app.selectbox(key="screen-fit").set_value(fit).run()
+        assert app.selectbox(key="screen-classes").format_func("") == "automatic: Egyptian cat"
+    app.selectbox(key="screen-size").set_value("336").run()
+    assert app.selectbox(key="screen-classes").format_func("") == "automatic: Egyptian cat"
+
+
+def test_a_chosen_class_is_pinned_by_name() -> None:
+    app = healthy(start())
+    app.selectbox(key="screen-classes").set_value("espresso").run()
+    assert address(app)["classes"] == ["espresso"]
+    app.selectbox(key="screen-fit").set_value("whole").run()
+    assert app.selectbox(key="screen-classes").value == "espresso"
+    app.selectbox(key="screen-vit_map").set_value("rollout").run()
+    assert app.selectbox(key="screen-classes").value == "espresso"
+
+
+def test_class_lists_hold_names_only() -> None:
+    options = start().selectbox(key="screen-classes").options
+    labels = core.open_model("efficientnet-lite0").labels
+    assert set(options[1:]) == set(labels)
+    assert options[1:3] == ["Egyptian cat", "espresso"], "what the picture shows comes first"
+
+
+def test_a_doubtful_class_is_said_below_its_map() -> None:
     card = next(s for s in core.catalog() if s.id == "dinov2-small").card
-    for page in ("compare", "gradient_rollout", "activation_maximization"):
-        app = healthy(start(page))
-        picker = (
-            app.multiselect[0]
-            if page == "gradient_rollout"
-            else app.selectbox(key=("class" if page == "compare" else "maximized"))
-        )
-        marked = {i for i, name in enumerate(picker.options) if name.endswith("· doubtful")}
-        assert marked == card.doubtful
-        assert card.class_origin in picker.help
-        assert card.doubtful_reason in picker.help
-        if page == "gradient_rollout":
-            assert not any(card.doubtful_reason in caption.value for caption in app.caption)
-            picker.set_value([min(card.doubtful), 285]).run()
-            said = [c.value for c in healthy(app).caption if card.doubtful_reason in c.value]
-            assert len(said) == 1, "once, below the map of that class"
+    labels = core.open_model("dinov2-small").labels
+    assert card.doubtful_reason not in texts(start())
+    app = healthy(start(classes=labels[min(card.doubtful)]))
+    assert texts(app).count(card.doubtful_reason) == 1
+    assert card.class_origin in app.selectbox(key="screen-classes").help
 
 
-def test_choosing_a_class_changes_the_class_map_and_not_the_rollout() -> None:
-    app = healthy(start(image="cat-beside-cup", fit="whole"))
-    app.selectbox(key="class").set_value(285).run()
-    cat = figures(healthy(app))
-    app.selectbox(key="class").set_value(967).run()
-    cup = figures(healthy(app))
-    assert heat(cat[1])["z"] != heat(cup[1])["z"]
-    assert heat(cat[2])["z"] == heat(cup[2])["z"]
+def test_choosing_a_class_changes_the_class_maps_and_not_plain_rollout() -> None:
+    app = healthy(start(fit="whole", vit_map="rollout"))
+    cat = panels(app)
+    app.selectbox(key="screen-classes").set_value("espresso").run()
+    cup = panels(healthy(app))
+    assert cat[0]["z"] != cup[0]["z"]
+    assert cat[1]["z"] == cup[1]["z"]
 
 
-def test_parameters_of_the_model_s_entry_are_the_widgets_defaults() -> None:
-    app = healthy(start())
+def test_parameters_start_from_the_models_own_and_stand_in_the_address() -> None:
+    app = healthy(start(vit_map="rollout"))
     fusion = next(w for w in app.segmented_control if w.label == "Head fusion")
     assert fusion.value == "min"
-    assert any("Fusion min, discard 0, definition paper" in c.value for c in app.caption)
+    assert "Fusion min, discard 0, definition paper" in texts(app)
+    fusion.set_value("max").run()
+    assert address(app)["vit_map.fusion"] == ["max"]
+    assert "Fusion max" in texts(healthy(app))
+    app.selectbox(key="screen-vit_map").set_value("attention").run()
+    assert "vit_map.fusion" not in address(app), "parameters belong to their method"
 
 
 @pytest.mark.parametrize("key", ["cnn_map", "vit_map"])
 def test_every_method_draws_on_compare(key: str) -> None:
     app = start()
-    for place in range(len(app.selectbox(key=key).options)):
-        app.selectbox(key=key).select_index(place).run()
-        assert len(figures(healthy(app))) == 3
+    for name in app.selectbox(key=f"screen-{key}").options:
+        place = app.selectbox(key=f"screen-{key}").options.index(name)
+        app.selectbox(key=f"screen-{key}").select_index(place).run()
+        assert len(panels(healthy(app))) == 2
 
 
-def test_choices_stand_in_the_address_and_come_from_it() -> None:
-    app = healthy(start(vit_map="gradient_rollout", image="coffee"))
-    assert app.selectbox(key="vit_map").value == "gradient_rollout"
-    assert any("A cup of espresso" in caption.value for caption in app.caption)
-    app.selectbox(key="fit").set_value("pad").run()
-    assert app.query_params["fit"] in ("pad", ["pad"])
+def test_display_choices_change_what_is_drawn() -> None:
+    app = healthy(start(vit_map="rollout"))
+    own = [panel["zmax"] for panel in panels(app)]
+    app.segmented_control(key="screen-scale").set_value("shared").run()
+    shared = panels(healthy(app))
+    assert shared[0]["zmax"] == shared[1]["zmax"] != own[1]
+    app.segmented_control(key="screen-blend").set_value("brightness").run()
+    figure = json.loads(healthy(app).get("plotly_chart")[0].proto.spec)
+    assert len({image["source"] for image in figure["layout"]["images"]}) == 3
+    assert address(app) == {"vit_map": ["rollout"], "scale": ["shared"], "blend": ["brightness"]}
 
 
-def test_unknown_model_in_the_address_is_one_sentence() -> None:
-    app = healthy(start(cnn="resnet-5000"))
-    assert any("resnet-5000" in warning.value for warning in app.warning)
-    assert len(figures(app)) == 3
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"cnn": "resnet-5000"}, "resnet-5000"),
+        ({"image": "nothing"}, "nothing"),
+        ({"image": "own-0123456789abcdef0123"}, "not held here any more"),
+        ({"classes": "a unicorn"}, "a unicorn"),
+        ({"vit_map": "magic"}, "magic"),
+        ({"vit_map__discard": "2"}, "vit_map.discard"),
+        ({"vit_map__fusion": "min"}, "fusion"),
+        ({"opacity": "7"}, "opacity"),
+        ({"view": "One layer"}, "view"),
+    ],
+)
+def test_a_bad_address_is_one_sentence_and_the_page_goes_on(
+    query: dict[str, str], said: str
+) -> None:
+    app = healthy(start(**query))
+    [warning] = app.warning
+    assert said in warning.value.replace("\\", "")
+    assert len(panels(app)) == 2
 
 
-def test_model_without_network_falls_back_to_the_embedded_one(monkeypatch) -> None:
-    import core.models.sources as sources
+def refuse(spec: object) -> None:
+    raise OSError("no route to host")
 
-    def refuse(spec):
-        raise OSError("no route to host")
 
-    monkeypatch.setitem(sources._LOADERS, "torchvision", refuse)
+def test_model_without_network_falls_back_to_the_embedded_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from core.models import sources
+
+    monkeypatch.setitem(sources.LOADERS, "torchvision", refuse)  # type: ignore[arg-type]
     app = healthy(start(cnn="torchvision/resnet50"))
     assert any("cannot be downloaded" in w.value for w in app.warning)
-    assert len(figures(app)) == 3
+    assert len(panels(app)) == 2
+
+
+def test_matched_pair_is_one_click_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.models import sources
+
+    for source in ("timm", "torchvision"):
+        monkeypatch.setitem(sources.LOADERS, source, refuse)  # type: ignore[arg-type]
+    app = healthy(start())
+    next(b for b in app.button if b.label == "Use a matched pair").click().run()
+    healthy(app)
+    assert address(app)["cnn"] == ["torchvision/resnet50"]
+    assert address(app)["vit"] == ["timm/deit_small_patch16_224.fb_in1k"]
+    assert sum("cannot be downloaded" in w.value for w in app.warning) == 2
+    assert len(panels(app)) == 2
 
 
 def png(image: Image.Image) -> bytes:
@@ -141,83 +227,34 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def test_upload_is_shown_and_bad_upload_costs_nothing() -> None:
+def upload(app: AppTest, name: str, data: bytes) -> AppTest:
+    return app.file_uploader(key="screen-upload").set_value((name, data, "image/png")).run()
+
+
+def test_pictures_of_ones_own_are_kept_and_a_bad_file_costs_nothing() -> None:
     app = start()
-    upload = next(u for u in app.file_uploader if u.key == "upload")
-    upload.set_value(("mine.png", png(Image.new("RGB", (300, 200), "teal")), "image/png")).run()
-    healthy(app)
-    assert any("mine.png" in c.value for c in app.caption)
-    upload = next(u for u in app.file_uploader if u.key == "upload")
-    upload.set_value(("broken.png", b"\x89PNG not really", "image/png")).run()
-    healthy(app)
-    assert any("broken.png" in w.value for w in app.warning)
-    assert len(figures(app)) == 3, "the page goes on with what it had"
-
-
-@pytest.mark.parametrize(
-    "view", ["Layers × heads", "One layer", "Joint maps", "Query, key, value", "Several pictures"]
-)
-def test_every_attention_view_draws(view: str) -> None:
-    app = healthy(start("attention", view=view))
-    assert figures(app)
-
-
-def test_drawn_pictures_are_named_by_their_category(tmp_path, monkeypatch) -> None:
-    folder = tmp_path / "grand_piano"
-    folder.mkdir()
-    Image.new("RGB", (64, 64), "red").save(folder / "image_0001.jpg")
-    monkeypatch.setenv("PARALLAX_PICTURES", str(tmp_path))
-    app = start("attention", view="Several pictures")
-    source = next(w for w in app.segmented_control if w.key == "several-source")
-    source.set_value("random").run()
-    captions = [image.caption for shown in healthy(app).get("image") for image in shown.proto.imgs]
-    assert captions == [r"grand piano · image\_0001"]  # escaped: captions are Markdown
-
-
-def test_attention_works_on_shapes_that_are_not_square() -> None:
-    app = healthy(start("attention", image="cat-beside-cup", fit="whole", view="Joint maps"))
-    assert figures(app)
-
-
-def test_gradient_rollout_shows_two_classes_beside_rollout_and_cnn() -> None:
-    app = healthy(start("gradient_rollout", image="cat-beside-cup", fit="whole"))
-    shown = figures(app)
-    assert len(shown) == 7  # rollout, picture, two classes × two models, animation
-    assert len(shown[-1]["frames"]) == 20
-    table = app.dataframe[0].value
-    assert list(table["classes"]) == ["Egyptian cat / espresso"] * 2
-
-
-def test_activation_maximization_runs_and_reports_seam_energy() -> None:
-    app = healthy(start("activation_maximization"))
-    app.slider(key="steps").set_value(16)
-    next(s for s in app.select_slider if s.label == "Size in pixels").set_value(112)
-    next(b for b in app.button if b.label == "Start").click().run(timeout=240)
-    healthy(app)
-    energies = [m for m in app.metric if m.label == "Seam energy"]
-    assert len(energies) == 3
-    assert figures(app)[-1]["data"][0]["mode"] == "lines"
-
-
-def test_matched_pair_is_one_click_away_and_refused_with_a_sentence_offline(monkeypatch) -> None:
-    import core.models.sources as sources
-
-    def refuse(spec):
-        raise OSError("no route to host")
-
-    for source in ("timm", "torchvision"):
-        monkeypatch.setitem(sources._LOADERS, source, refuse)
-    app = healthy(start())
-    next(b for b in app.button if b.label.startswith("Use the matched pair")).click().run()
-    healthy(app)
-    assert app.selectbox(key="cnn").value == "torchvision/resnet50"
-    assert app.selectbox(key="vit").value == "timm/deit_small_patch16_224.fb_in1k"
-    assert sum("cannot be downloaded" in w.value for w in app.warning) == 2
-    assert len(figures(app)) == 3
+    upload(app, "mine.png", png(Image.new("RGB", (300, 200), "teal")))
+    assert "Picture: mine.png" in texts(healthy(app))
+    [mine] = address(app)["image"]
+    assert mine.startswith("own-")
+    upload(app, "broken.png", b"\x89PNG not really")
+    [warning] = healthy(app).warning
+    assert "broken.png" in warning.value
+    assert address(app)["image"] == [mine], "the page goes on with what it had"
+    upload(app, "second.png", png(Image.linear_gradient("L")))
+    assert not healthy(app).warning, "an error is said once"
+    app.button(key="pick-coffee").click().run()
+    assert address(app)["image"] == ["coffee"]
+    app.button(key=f"pick-{mine}").click().run()
+    assert "Picture: mine.png" in texts(healthy(app))
+    upload(app, "second.png", png(Image.linear_gradient("L")))
+    assert "Picture: second.png" in texts(healthy(app)), "the same file after another picture"
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_transformer_without_classes_on_every_page(page: str, tmp_path, monkeypatch) -> None:
+def test_transformer_without_classes_on_every_page(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import timm
     from safetensors.torch import save_file
 
@@ -227,11 +264,24 @@ def test_transformer_without_classes_on_every_page(page: str, tmp_path, monkeypa
     own = tmp_path / "models.toml"
     own.write_text(f'[[model]]\n{entry}weights = "plain.safetensors"\n')
     monkeypatch.setenv("PARALLAX_MODELS", str(own))
-    app = start(page, vit="plain")
-    assert not app.exception, app.exception
-    if page == "gradient_rollout":
-        [error] = app.error
-        assert "trained without classes" in error.value
-    else:
-        healthy(app)
-        assert app.selectbox(key="vit").value == "plain"
+    app = healthy(start(page, vit="plain"))
+    assert app.selectbox(key="screen-vit").value == "plain"
+
+
+@pytest.mark.parametrize("page", ["compare", "gradient_rollout", "activation_maximization"])
+def test_network_without_classes_on_every_page(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    module = timm.create_model("test_resnet", num_classes=0)
+    save_file(module.state_dict(), tmp_path / "plain.safetensors")
+    entry = 'id = "bare"\nfamily = "cnn"\narchitecture = "test_resnet"\n'
+    own = tmp_path / "models.toml"
+    own.write_text(f'[[model]]\n{entry}weights = "plain.safetensors"\n')
+    monkeypatch.setenv("PARALLAX_MODELS", str(own))
+    app = healthy(start(page, cnn="bare"))
+    if page == "compare":
+        assert "trained without classes" in texts(app)
+        assert len(panels(app)) == 1, "the other model's map stays"

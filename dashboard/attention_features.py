@@ -1,0 +1,300 @@
+"""Tabs of the Attention page that set the CNN beside the ViT: channels, patch similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+from PIL import Image
+
+import core
+from core import (
+    Model,
+    ParallaxError,
+    Recording,
+    Tap,
+    VisionTransformer,
+    heatmaps,
+    representations,
+)
+from dashboard import cache, controls, figures, panels, screen
+from dashboard.attention_parts import THREE_QUARTERS, Float, grid_of_maps, percent, query_picker
+from dashboard.controls import Display
+from dashboard.scene import Scene
+from dashboard.text import plain
+
+MOST_CELLS = 56
+"""Rows or columns up to which a map is drawn as it is."""
+
+STRONGEST = 6
+"""Channels that are shown small."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """All channels of a tap of one model, (channels, rows, cols)."""
+
+    model: Model
+    tap: Tap
+    values: Float
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of places."""
+        return self.values.shape[1], self.values.shape[2]
+
+    @property
+    def order(self) -> npt.NDArray[np.intp]:
+        """Channels, the one with the largest mean of absolute values first."""
+        return np.argsort(-np.abs(self.values).mean(axis=(1, 2)), kind="stable")
+
+
+def _features(scene: Scene, model: Model, tap: str) -> Features:
+    with st.spinner(f"Reading {tap} of {model.spec.title} …", show_time=True):
+        recording: Recording = cache.recording(model.spec.id, scene, needs=core.Needs([tap]))
+        return Features(model, model.tap(tap), core.features(model, recording, tap))
+
+
+def _first_stage(cnn: Model, vit: VisionTransformer, view: Image.Image) -> str:
+    """The stage whose places are about as many as the patches of the transformer."""
+    size = (view.height, view.width)
+    patches = np.prod(vit.grid(size))
+    stages = [layer.name for layer in cnn.layers]
+    return min(stages, key=lambda s: abs(np.log(np.prod(cnn.grid_of(s, size)) / patches)))
+
+
+def _models(scene: Scene) -> tuple[Model, VisionTransformer]:
+    vit = cache.model(scene.vit.id)
+    assert isinstance(vit, VisionTransformer)
+    return cache.model(scene.cnn.id), vit
+
+
+def _tried(act: Callable[[], Features]) -> Features | None:
+    """Features, or in their place a sentence that says why there are none."""
+    try:
+        return act()
+    except ParallaxError as error:
+        st.info(plain(str(error)), icon=":material/visibility_off:")
+        return None
+
+
+def _coarse(values: Float) -> tuple[Float, str]:
+    """A map small enough to draw, and a sentence if it had to be made smaller."""
+    rows, cols = values.shape
+    shrink = max(rows, cols) / MOST_CELLS
+    if shrink <= 1:
+        return values, ""
+    size = (max(1, round(rows / shrink)), max(1, round(cols / shrink)))
+    note = f"Drawn at {size[0]} × {size[1]} of {rows} × {cols} places."
+    return heatmaps.resize(values, size), note
+
+
+# -- channels -------------------------------------------------------------------------------------
+
+
+def channels(scene: Scene, display: Display) -> None:
+    """Any channel of the CNN beside any channel of the ViT."""
+    cnn, vit = _models(scene)
+    view = cache.view(scene)
+    sides: list[tuple[Features, int]] = []
+    left, middle, right = st.columns(3, gap="medium")
+    with left:
+        st.caption(
+            "Each map is one channel: how strongly one feature is present at every place. Red is "
+            "positive, blue negative, and zero lies in the middle of the colors; channels that "
+            "are never negative use the colors chosen under Display."
+        )
+        opacity = controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
+    with middle:
+        label = f"Layer of {cnn.spec.title}"
+        tap = controls.stage_picker(
+            "cnn_tap", label, cnn, _first_stage(cnn, vit, view), "cnn_channel"
+        )
+        if found := _tried(lambda: _features(scene, cnn, tap)):
+            sides.append((found, _channel("cnn_channel", "Channel", found)))
+    with right:
+        label = f"Block of {vit.spec.title}"
+        tap_of_vit = controls.block_picker("vit_tap", label, vit, last_output(vit), "vit_channel")
+        if found := _tried(lambda: _features(scene, vit, tap_of_vit)):
+            sides.append((found, _channel("vit_channel", "Channel", found)))
+    if not sides:
+        return
+    shown, notes = [figures.Panel("Picture", "as both models see it")], []
+    maps = [found.values[channel] for found, channel in sides]
+    for (found, channel), values in zip(sides, maps, strict=True):
+        small, note = _coarse(values)
+        signed = bool(values.min() < 0)
+        low, high = display.limits(values, [m for m in maps if (m.min() < 0) == signed])
+        if signed:
+            rivals = maps if display.shared else [values]
+            high = max(float(np.percentile(np.abs(m), display.percentile)) for m in rivals) or 1.0
+            low = -high
+        rows, cols = found.grid
+        shown.append(
+            figures.Panel(
+                f"{_name(found.tap)} · channel {channel}",
+                f"{found.tap.meaning}, {rows} × {cols} places",
+                small,
+                low,
+                high,
+                display.unit("activation"),
+                signed,
+            )
+        )
+        notes.append(note)
+    figure = figures.linked(
+        view,
+        shown,
+        opacity=opacity,
+        colors=display.colors,
+        smooth=False,
+    )
+    alt = "; ".join(f"{panel.title}: {panel.subtitle}" for panel in shown)
+    panels.fitted(figure, "channels", f"The picture and channels over it. {alt}", view, len(shown))
+    places = st.columns(len(shown), gap="medium")[1:]
+    for place, (found, channel), note in zip(places, sides, notes, strict=True):
+        with place:
+            if note:
+                st.caption(note)
+            _strongest(found, channel, view, display, opacity)
+
+
+def last_output(vit: VisionTransformer) -> str:
+    """The tap that the page begins with: what leaves the last block."""
+    return f"{vit.layers[-1].name}.output"
+
+
+def _channel(field: str, label: str, found: Features) -> int:
+    return controls.channel_picker(field, label, found.tap, int(found.order[0]))
+
+
+def _name(tap: Tap) -> str:
+    block, _, part = tap.name.rpartition(".")
+    if part in controls.PARTS and block:
+        return f"{block.replace('.', ' ').capitalize()}, {controls.PARTS[part]}"
+    return controls.stage_title(tap.name).capitalize()
+
+
+def _strongest(
+    found: Features, channel: int, view: Image.Image, display: Display, opacity: float
+) -> None:
+    """The most active channels, small; a click chooses one."""
+    best = [int(i) for i in found.order[:STRONGEST]]
+    family = found.model.spec.family
+    maps = np.stack([_coarse(found.values[i])[0] for i in best])
+    st.markdown("**Most active channels** · click one")
+    grid_of_maps(
+        maps,
+        [str(i) for i in best],
+        display,
+        f"strongest-{family}",
+        f"The {len(best)} most active channels of {found.tap.name}",
+        act=lambda index: screen.change(**{f"{family}_channel": best[index]}),
+        marked=best.index(channel) if channel in best else None,
+        columns=3,
+        under=view,
+        opacity=opacity,
+        signed=bool(maps.min() < 0),
+        width="(100cqi - 4rem) / 3",
+    )
+
+
+# -- similarity -----------------------------------------------------------------------------------
+
+
+def similarity(scene: Scene, display: Display) -> None:
+    """How alike a model represents a chosen patch and every other, and the same as colors."""
+    cnn, vit = _models(scene)
+    view = cache.view(scene)
+    grid = vit.grid((view.height, view.width))
+    left, right = st.columns([1, 3], gap="medium")
+    with left:
+        patch = query_picker(view, grid, None)
+        assert patch is not None
+        opacity = controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
+    with right:
+        first, second = st.columns(2, gap="medium")
+        with first:
+            label = f"Layer of {cnn.spec.title}"
+            tap = controls.stage_picker(
+                "cnn_tap", label, cnn, _first_stage(cnn, vit, view), "cnn_channel"
+            )
+            found = [_tried(lambda: _features(scene, cnn, tap))]
+        with second:
+            label = f"Block of {vit.spec.title}"
+            tap_of_vit = controls.block_picker(
+                "vit_tap", label, vit, last_output(vit), "vit_channel"
+            )
+            found.append(_tried(lambda: _features(scene, vit, tap_of_vit)))
+        _alike([f for f in found if f is not None], patch, grid, view, display, opacity)
+
+
+def _alike(
+    sides: list[Features],
+    patch: tuple[int, int],
+    grid: tuple[int, int],
+    view: Image.Image,
+    display: Display,
+    opacity: float,
+) -> None:
+    if not sides:
+        return
+    places = [_place(patch, grid, found.grid) for found in sides]
+    maps = [
+        representations.cosine_map(f.values, place) for f, place in zip(sides, places, strict=True)
+    ]
+    shown, colored = [], []
+    for found, place, values in zip(sides, places, maps, strict=True):
+        low, high = display.limits(values, maps)
+        rows, cols = found.grid
+        small, _ = _coarse(values)
+        shown.append(
+            figures.Panel(
+                f"{_name(found.tap)} · cosine",
+                f"to row {place[0]}, column {place[1]} of {rows} × {cols} places",
+                small,
+                low,
+                high,
+                display.unit("cosine"),
+                absolute=True,
+            )
+        )
+        components, shares = representations.principal_components(found.values)
+        colored.append(
+            figures.Panel(
+                f"{_name(found.tap)} · components",
+                f"{' + '.join(percent(share) for share in shares)} of the variance",
+                image=figures.from_colors(representations.component_colors(components), view),
+            )
+        )
+    figure = figures.linked(view, shown, opacity=opacity, colors=display.colors, smooth=False)
+    for i, (found, place) in enumerate(zip(sides, places, strict=True)):
+        figures.mark_patch(figure, view, found.grid, place, i)
+    alt = "; ".join(f"{panel.title} {panel.subtitle}" for panel in shown)
+    what = f"Similarity to the chosen patch over the picture. {alt}"
+    panels.fitted(figure, "cosines", what, view, len(shown), width=THREE_QUARTERS)
+    st.caption(
+        "Cosine between the features of the outlined place and those of every other: 1 is the "
+        "same direction, 0 unrelated. A place of the CNN is the one that holds the middle of the "
+        "chosen patch."
+    )
+    figure = figures.linked(view, colored)
+    alt = "; ".join(f"{panel.title}: {panel.subtitle}" for panel in colored)
+    what = f"Principal components of the features as colors. {alt}"
+    panels.fitted(figure, "components", what, view, len(colored), width=THREE_QUARTERS, bars=False)
+    st.caption(
+        "The first three principal components of the same features as red, green and blue: places "
+        "of one color are represented alike. Each component runs from its 1st to its 99th "
+        "percentile; colors of the two models have nothing to do with each other."
+    )
+
+
+def _place(
+    patch: tuple[int, int], grid: tuple[int, int], other: tuple[int, int]
+) -> tuple[int, int]:
+    """Where the middle of a patch lies in another grid over the same picture."""
+    row, col = (int((i + 0.5) * n / m) for i, m, n in zip(patch, grid, other, strict=True))
+    return row, col

@@ -1,0 +1,242 @@
+"""A run that makes pictures, in a thread of its own. Knows no Streamlit.
+
+A page may be left, and any of its widgets touched, while a run goes on: the page only looks at it.
+What a finished run leaves holds numbers, pictures and titles, and no model.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+import core
+from core import Model, Objective, ParallaxError, Regularization, Transforms
+
+PATIENCE = 300.0
+"""Seconds after which a run that nobody looks at stops."""
+
+TRIAL = 3
+"""Steps by which the time of a run is estimated; the first does not count."""
+
+STILL = Transforms(0.0, 0.0, 0.0, 0.0)
+"""No random moves."""
+
+_log = logging.getLogger(__name__)
+_paces: dict[tuple[str, int], float] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One picture to be made.
+
+    Attributes
+    ----------
+    side
+        Of the picture in pixels.
+    patch
+        At which seams are measured and charged.
+    """
+
+    title: str
+    model: Model
+    objective: Objective
+    regularization: Regularization
+    steps: int
+    side: int
+    seed: int
+    patch: int
+    transforms: Transforms
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the time of a step depends on."""
+        return self.model.spec.id, self.side
+
+    def check(self) -> None:
+        """Raise `MethodError` if there is no such class, layer or channel."""
+        self.objective.needs(self.model)
+
+
+@dataclass(eq=False)
+class Result:
+    """A picture as far as it has grown, with all that is said of it."""
+
+    title: str
+    objective: str
+    pretraining: str
+    planned: int
+    side: int
+    seed: int
+    patch: int
+    moves: bool
+    image: Image.Image | None = None
+    history: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, task: Task) -> Result:
+        """An empty result."""
+        return cls(
+            title=task.title,
+            objective=task.objective.describe(task.model),
+            pretraining=task.model.spec.pretraining,
+            planned=task.steps,
+            side=task.side,
+            seed=task.seed,
+            patch=task.patch,
+            moves=task.transforms != STILL,
+        )
+
+
+def pace(task: Task) -> float | None:
+    """Seconds of a step, as far as this process has measured it."""
+    return _paces.get(task.key)
+
+
+def expected(tasks: Sequence[Task]) -> float | None:
+    """Seconds that pictures are going to take; ``None`` if that was not measured yet."""
+    times = [pace(task) for task in tasks]
+    known = [seconds for seconds in times if seconds is not None]
+    if len(known) < len(times):
+        return None
+    return sum(seconds * task.steps for seconds, task in zip(known, tasks, strict=True))
+
+
+class Run:
+    """Pictures that are made one after the other.
+
+    Attributes
+    ----------
+    results : list of Result
+        One for each picture, growing.
+    problems : list of str
+        Why a picture could not be made, one sentence each.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            task.check()
+        self.results = [Result.of(task) for task in tasks]
+        self.problems: list[str] = []
+        self._keys = [task.key for task in tasks]
+        self._stopped = False
+        self._ended = threading.Event()
+        self._watched = time.monotonic()
+        # The thread lets go of its arguments when it ends, and with them of the models.
+        self._thread = threading.Thread(
+            target=self._work, args=(list(tasks),), name="maximization", daemon=True
+        )
+
+    def start(self) -> Run:
+        """Begin; returns itself."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End after the step that is under way; what has been made stays."""
+        self._stopped = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopped
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is going to change any more."""
+        return self._ended.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, at most so long; whether it has."""
+        return self._ended.wait(seconds)
+
+    def watch(self) -> None:
+        """Say that somebody still looks."""
+        self._watched = time.monotonic()
+
+    @property
+    def done(self) -> float:
+        """Share of all steps that are done, in [0, 1]."""
+        planned = sum(result.planned for result in self.results)
+        return sum(len(result.history) for result in self.results) / max(1, planned)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """As the measured steps let expect; ``None`` before there are any."""
+        left = 0.0
+        for key, result in zip(self._keys, self.results, strict=True):
+            if key not in _paces:
+                return None
+            left += _paces[key] * (result.planned - len(result.history))
+        return left
+
+    @property
+    def current(self) -> Result:
+        """The picture that grows at the moment."""
+        growing = [r for r in self.results if len(r.history) < r.planned]
+        return growing[0] if growing else self.results[-1]
+
+    # -- in the thread ----------------------------------------------------------------------
+
+    def _work(self, tasks: list[Task]) -> None:
+        try:
+            self._measure(tasks)
+            for task, result in zip(tasks, self.results, strict=True):
+                if not self._stopped:
+                    self._make(task, result)
+        except Exception:
+            _log.exception("a maximization failed")
+            self.problems.append("The run ended by a fault of the program, which is in its log.")
+        finally:
+            self._ended.set()
+
+    def _goes_on(self) -> bool:
+        if time.monotonic() - self._watched > PATIENCE:
+            self._stopped = True
+        return not self._stopped
+
+    def _measure(self, tasks: Sequence[Task]) -> None:
+        """Make a few steps of what was never timed, so that the whole can be estimated."""
+        for task in tasks:
+            if task.key not in _paces and self._goes_on():
+                try:
+                    self._steps(task, TRIAL, None)
+                except ParallaxError:
+                    continue  # it is going to be said where the picture is to be made
+
+    def _make(self, task: Task, result: Result) -> None:
+        try:
+            self._steps(task, task.steps, result)
+        except ParallaxError as error:
+            self.problems.append(f"{task.title}: {error}")
+
+    def _steps(self, task: Task, steps: int, result: Result | None) -> None:
+        last: float | None = None
+
+        def on_step(step: int, loss: float, image: Image.Image) -> bool:
+            nonlocal last
+            now = time.perf_counter()
+            if last is not None:
+                known = _paces.get(task.key, now - last)
+                _paces[task.key] = 0.8 * known + 0.2 * (now - last)
+            last = now
+            if result is not None:
+                result.image = image
+                result.history.append(loss)
+            return self._goes_on()
+
+        core.maximize(
+            task.model,
+            task.objective,
+            steps=steps,
+            size=task.side,
+            seed=task.seed,
+            on_step=on_step,
+            regularization=task.regularization,
+            transforms=task.transforms,
+            patch=task.patch,
+        )

@@ -1,0 +1,300 @@
+"""All that a person chose, as one frozen, checked value; its address; and its place in a session.
+
+The address is where a screen lives: every run reads it from there, every choice writes it there.
+So reload, Back, Forward, a copied link and a link to another page are the same act: a screen is
+put in. Fields that have their default are left out of the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import streamlit as st
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization"]
+PAGES: tuple[Page, ...] = (
+    "compare",
+    "attention",
+    "gradient_rollout",
+    "activation_maximization",
+)
+Share = Annotated[float, Field(ge=0, le=1)]
+Index = Annotated[int, Field(ge=0, le=100_000)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Parameters = tuple[tuple[str, str], ...]
+"""What was chosen of a method's parameters, as text, sorted by name."""
+
+MOST = 64
+"""Values of one key that are read from an address."""
+
+
+class Screen(BaseModel):
+    """What is on the screen, page and all.
+
+    Attributes are named as in the address, where a class or a picture may stand several times and
+    a parameter of a method as ``cnn_map.layer``. ``None`` means that the program chooses.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    page: Page = "compare"
+
+    # -- shared by all pages
+    image: str = "cat-beside-cup"
+    cnn: str = "efficientnet-lite0"
+    vit: str = "dinov2-small"
+    fit: Literal["crop", "pad", "stretch", "whole"] = "crop"
+    size: Literal["own", "224", "336", "448", "480", "518", "672"] = "own"
+    classes: Annotated[tuple[str, ...], Field(max_length=4)] = ()
+    cnn_map: str | None = None
+    vit_map: str | None = None
+    class_map: str | None = None
+    cnn_map_parameters: Parameters = ()
+    vit_map_parameters: Parameters = ()
+    class_map_parameters: Parameters = ()
+
+    # -- how maps are shown
+    opacity: Share = 0.6
+    colors: Literal["Inferno", "Viridis", "Cividis", "Turbo"] = "Inferno"
+    scale: Literal["own", "shared"] = "own"
+    clip: Annotated[float, Field(ge=80, le=100)] = 99.0
+    smooth: bool = True
+    spikes: Literal["auto", "replace", "keep"] = "auto"
+    blend: Literal["overlay", "brightness"] = "overlay"
+
+    # -- Attention
+    tab: Literal["grid", "layer", "joint", "channels", "similarity", "several"] = "grid"
+    layer: Index | None = None
+    head: Index | None = None
+    query: Annotated[str, Field(pattern=r"^r\d{1,4}c\d{1,4}$")] | None = None
+    mass: Annotated[float, Field(ge=0.05, le=1)] = 0.6
+    fusion: Literal["mean", "max", "min"] | None = None
+    discard: Share = 0.0
+    matrix: bool = False
+    cnn_tap: str | None = None
+    vit_tap: str | None = None
+    cnn_channel: Index | None = None
+    vit_channel: Index | None = None
+    several: Annotated[tuple[str, ...], Field(max_length=8)] = ()
+    several_map: Literal["attention", "joint"] = "attention"
+    draw: Seed | None = None
+    drawn: Annotated[int, Field(ge=1, le=8)] = 4
+    several_layers: Literal["few", "all"] = "few"
+
+    # -- Gradient rollout
+    animated: str | None = None
+
+    # -- Activation maximization
+    objective: Literal["class", "channel"] = "class"
+    steps: Annotated[int, Field(ge=16, le=512)] = 48
+    side: Annotated[int, Field(ge=16, le=1024)] | None = None
+    seed: Seed = 0
+    variation: Annotated[float, Field(ge=0, le=1)] | None = None
+    gray: Annotated[float, Field(ge=0, le=1)] | None = None
+    seam: Annotated[float, Field(ge=0, le=1)] | None = None
+    moves: bool = True
+    effect: bool = True
+
+    # -- the address ------------------------------------------------------------------------
+
+    @classmethod
+    def from_address(cls, page: str, given: Mapping[str, Sequence[str]]) -> tuple[Self, list[str]]:
+        """Read a screen from an address.
+
+        Parameters
+        ----------
+        given
+            All values of every key of the address; untrusted.
+
+        Returns
+        -------
+        screen
+            With the default wherever a value cannot be used.
+        problems : list of str
+            One sentence for each key that was not used, with what is shown instead.
+        """
+        values: dict[str, Any] = {"page": page}
+        problems: list[str] = []
+        parameters: dict[str, dict[str, str]] = {}
+        for key, texts in given.items():
+            method, dot, name = key.partition(".")
+            field = f"{method}_parameters"
+            if dot and field in cls.model_fields:
+                parameters.setdefault(field, {})[name] = texts[-1]
+                continue
+            wanted = cls.model_fields.get(key)
+            if wanted is None or key == "page" or key.endswith("_parameters"):
+                problems.append(f"The address has a key {key!r} that no page knows; it is ignored.")
+                continue
+            raw = tuple(texts[:MOST]) if isinstance(wanted.default, tuple) else texts[-1]
+            try:
+                values[key] = getattr(cls(**{key: raw}), key)
+            except ValidationError as error:
+                reason = _reason(error)
+                shown = "what the program chooses" if wanted.default is None else wanted.default
+                problems.append(
+                    f"{key} in the address is {texts[-1]!r} ({reason}); shown instead: {shown}."
+                )
+        for field, chosen in parameters.items():
+            values[field] = tuple(sorted(chosen.items()))
+        return cls(**values), problems
+
+    def address(self) -> dict[str, list[str]]:
+        """All that differs from the default, as keys and values of an address."""
+        found: dict[str, list[str]] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name == "page" or value == field.default:
+                continue
+            if name.endswith("_parameters"):
+                prefix = name.removesuffix("_parameters")
+                found |= {f"{prefix}.{key}": [text] for key, text in value}
+            else:
+                found[name] = [_text(v) for v in (value if isinstance(value, tuple) else [value])]
+        return found
+
+    def to(self, **changes: Any) -> Self:
+        """This screen with some fields changed, checked anew.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            A value that its field does not take.
+        """
+        return type(self)(**(self.model_dump() | changes))
+
+    @property
+    def patch(self) -> tuple[int, int] | None:
+        """Row and column of the query; ``None`` for what the classifier reads."""
+        if self.query is None:
+            return None
+        row, _, column = self.query[1:].partition("c")
+        return int(row), int(column)
+
+
+def _reason(error: ValidationError) -> str:
+    """What was expected, in a few words."""
+    first = error.errors()[0]
+    if first["type"] == "string_pattern_mismatch":
+        return "expected a row and a column, such as r4c7"
+    text = str(first["msg"]).removeprefix("Input should be ")
+    return f"expected {text}" if text != first["msg"] else text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# -- in a session -------------------------------------------------------------------------------
+
+_SCREEN, _PROBLEMS, _SAID, _OWN = "_screen", "_problems", "_said", "_own"
+
+
+def enter(page: str) -> Screen:
+    """Read the screen of this run from the address; called once a run, before anything is drawn."""
+    given = {key: st.query_params.get_all(key) for key in st.query_params}
+    screen, problems = Screen.from_address(page, given)
+    problems += st.session_state.pop(_SAID, [])
+    st.session_state[_SCREEN], st.session_state[_PROBLEMS] = screen, problems
+    return screen
+
+
+def current() -> Screen:
+    """The screen of this run."""
+    screen: Screen = st.session_state[_SCREEN]
+    return screen
+
+
+def change(**fields: Any) -> None:
+    """Choose: the screen with these fields changed becomes the address.
+
+    To be called from a widget's callback; the run that follows reads it.
+    """
+    screen = current().to(**fields)
+    st.session_state[_SCREEN] = screen
+    st.query_params.from_dict(screen.address())
+
+
+def problem(sentence: str) -> None:
+    """Add to what could not be shown as the address wanted; see `problems`."""
+    if sentence not in st.session_state[_PROBLEMS]:
+        st.session_state[_PROBLEMS].append(sentence)
+
+
+def problems() -> list[str]:
+    """What could not be shown as the address wanted, one sentence each."""
+    found: list[str] = st.session_state[_PROBLEMS]
+    return found
+
+
+def bound(field: str, value: Any, read: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+    """Key and callback that tie a widget to a field.
+
+    Parameters
+    ----------
+    value
+        What the widget is to show in this run.
+    read
+        Turns what the widget holds into the field's value; as it is by default.
+    """
+    return tied(field, value, lambda held: change(**{field: read(held) if read else held}))
+
+
+def held(key: str) -> Any:
+    """What a widget of this key holds; for callbacks."""
+    return st.session_state[key]
+
+
+def tied(
+    name: str, value: Any, write: Callable[[Any], None], *, seed: bool = True
+) -> dict[str, Any]:
+    """Key and callback of a widget whose choice ``write`` puts into the screen.
+
+    Parameters
+    ----------
+    seed
+        Whether the widget is told ``value``; files cannot be put into a widget.
+    """
+    key = f"screen-{name}"
+    if seed:
+        st.session_state[key] = value
+    return {"key": key, "on_change": lambda: write(st.session_state[key])}
+
+
+# -- pictures of one's own, and what is said once ------------------------------------------------
+
+
+def remember_own(picture_id: str) -> None:
+    """Add a picture to those of this session, the newest last."""
+    kept: list[str] = st.session_state.setdefault(_OWN, [])
+    if picture_id in kept:
+        kept.remove(picture_id)
+    kept.append(picture_id)
+
+
+def own_pictures() -> list[str]:
+    """Pictures that this session brought, the newest last."""
+    kept: list[str] = st.session_state.get(_OWN, [])
+    return list(kept)
+
+
+def say(sentence: str) -> None:
+    """Show a sentence in the run that follows, and only there; for callbacks."""
+    st.session_state.setdefault(_SAID, []).append(sentence)
+
+
+# -- what a session made ------------------------------------------------------------------------
+
+
+def keep(name: str, value: Any) -> None:
+    """Hold something that this session made, until it is replaced; no part of the address."""
+    st.session_state[f"_made-{name}"] = value
+
+
+def kept(name: str) -> Any:
+    """What `keep` holds under this name; ``None`` if there is nothing."""
+    return st.session_state.get(f"_made-{name}")

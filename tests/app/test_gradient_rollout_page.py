@@ -1,0 +1,188 @@
+"""The gradient-rollout page, by AppTest, on the embedded pair."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from dashboard import animations, cache, class_views
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(**query: Any) -> AppTest:
+    """The page, after its first run."""
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=200)
+    app.run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.switch_page("../pages/gradient_rollout.py").run()
+    return healthy(app)
+
+
+def healthy(app: AppTest) -> AppTest:
+    """Fail on a traceback or an error box."""
+    assert not app.exception, app.exception
+    assert not app.error, [e.value for e in app.error]
+    return app
+
+
+def figures(app: AppTest) -> list[dict]:
+    """All Plotly figures, decoded."""
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def titles(figure: dict) -> list[str]:
+    """First lines above the panels of a row."""
+    return [note["text"].split("</b>")[0][3:] for note in figure["layout"]["annotations"]]
+
+
+def maps(figure: dict) -> list[Any]:
+    """Values of the visible maps of a figure."""
+    return [t["z"] for t in figure["data"] if t.get("showscale", True) and t["type"] == "heatmap"]
+
+
+def test_a_column_for_each_class_with_rollout_and_picture_first() -> None:
+    app = start()
+    vit, cnn = figures(app)
+    assert titles(vit) == ["Plain rollout", "Egyptian cat", "espresso"]
+    assert titles(cnn) == ["Picture", "Egyptian cat", "espresso"]
+    assert len(maps(vit)) == 3
+    assert len(maps(cnn)) == 2
+    [table] = app.dataframe
+    assert list(table.value["Classes"]) == ["Egyptian cat / espresso"] * 2
+
+
+def test_automatic_classes_are_said_and_the_picker_has_names_only() -> None:
+    app = start()
+    picker = app.multiselect(key="screen-class-list")
+    assert picker.label == "Classes · automatic"
+    assert picker.value == ["Egyptian cat", "espresso"]
+    assert len(picker.options) == len(set(picker.options)) >= 990
+    assert not any("·" in name for name in picker.options)
+    assert "classes" not in app.query_params
+
+
+def test_classes_survive_navigation_and_stand_in_the_address() -> None:
+    app = start()
+    chosen = ["Egyptian cat", "espresso", "cup"]
+    app.multiselect(key="screen-class-list").set_value(chosen).run()
+    before = figures(healthy(app))
+    assert app.query_params["classes"] == chosen
+    app.switch_page("../pages/compare.py").run()
+    assert healthy(app).selectbox(key="screen-classes").value == "Egyptian cat"
+    app.switch_page("../pages/gradient_rollout.py").run()
+    assert app.multiselect(key="screen-class-list").value == chosen
+    assert [maps(f) for f in figures(healthy(app))] == [maps(f) for f in before]
+    linked = start(classes=chosen)
+    assert [maps(f) for f in figures(linked)] == [maps(f) for f in before]
+    app.multiselect(key="screen-class-list").set_value([]).run()
+    assert app.multiselect(key="screen-class-list").label == "Classes · automatic"
+
+
+def test_unknown_class_in_the_address_is_one_sentence() -> None:
+    app = start(classes=["espresso", "unicorn"])
+    [said] = [w.value for w in app.warning if "unicorn" in w.value]
+    assert "shown instead" in said
+    assert titles(figures(app)[1]) == ["Picture", "espresso"]
+
+
+def test_nothing_is_animated_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    real = cache.frames
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments[1])
+        return real(*arguments)
+
+    monkeypatch.setattr(cache, "frames", counted)
+    monkeypatch.setattr(class_views, "RATIOS", (0.0, 0.9, 0.99))
+    app = start()
+    assert not calls
+    app.button(key="animate-espresso").click().run()
+    assert calls == ["rollout", "gradient_rollout"]
+    assert app.query_params["animated"] in ("espresso", ["espresso"])
+    animated = figures(healthy(app))[2:]
+    assert [len(figure["frames"]) for figure in animated] == [3, 3]
+    rolled, graded = animated
+    assert rolled["frames"][0]["data"][0]["z"] != graded["frames"][0]["data"][0]["z"]
+    [menu], [slider] = rolled["layout"]["updatemenus"], rolled["layout"]["sliders"]
+    assert abs(menu["y"] - slider["y"]) < 0.1, "the play button stands beside its slider"
+    assert menu["x"] < slider["x"]
+    app.switch_page("../pages/compare.py").run()
+    app.switch_page("../pages/gradient_rollout.py").run()
+    assert len(figures(healthy(app))) == 4
+    app.button(key="animate-close").click().run()
+    assert len(figures(healthy(app))) == 2
+
+
+def test_all_frames_come_from_one_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    import core
+
+    monkeypatch.setattr(class_views, "RATIOS", (0.0, 0.5, 0.9))
+    app = start(image="coffee")
+    passes: list[Any] = []
+    from core.recording import recording
+
+    real = recording.run
+
+    def counted(*arguments: Any) -> Any:
+        passes.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(recording, "run", counted)
+    app.button(key="animate-espresso").click().run()
+    assert len(figures(healthy(app))) == 4
+    assert len(passes) <= 1, "once more for the gradients, not once a frame"
+    assert core.find_spec("dinov2-small")
+
+
+def test_ratios_reach_099() -> None:
+    assert class_views.RATIOS[0] == 0
+    assert class_views.RATIOS[-2:] == (0.95, 0.99)
+    assert list(class_views.RATIOS) == sorted(set(class_views.RATIOS))
+
+
+def test_gif_frames_say_their_ratio() -> None:
+    view = Image.new("RGB", (112, 84), "teal")
+    maps = [np.eye(6, 8, dtype=np.float32), np.zeros((6, 8), dtype=np.float32)]
+    with Image.open(io.BytesIO(animations.gif(view, maps, ["ratio 0", "ratio 0.99"]))) as gif:
+        assert gif.n_frames == 2
+        assert gif.width == 112
+        assert gif.height > 84
+        strips = []
+        for place in range(2):
+            gif.seek(place)
+            strip = np.asarray(gif.convert("L").crop((0, 84, 112, gif.height)))
+            assert strip.max() > 200, "there is text"
+            strips.append(strip)
+    assert not np.array_equal(*strips)
+
+
+def test_mass_that_reads_the_same_is_said_once() -> None:
+    assert animations.mass_range([0.999, 1.0]) == "100%"
+    assert animations.mass_range([0.2, 0.4, 0.3]) == "20% to 40%"
+
+
+def test_transformer_without_classes_leaves_rollout_and_the_cnn(tmp_path, monkeypatch) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    save_file(module.state_dict(), tmp_path / "plain.safetensors")
+    entry = 'id = "plain"\nfamily = "vit"\narchitecture = "vit_tiny_patch16_224"\n'
+    own = tmp_path / "models.toml"
+    own.write_text(f'[[model]]\n{entry}weights = "plain.safetensors"\n')
+    monkeypatch.setenv("PARALLAX_MODELS", str(own))
+    app = start(vit="plain")
+    assert any("trained without classes" in box.value for box in app.info)
+    vit, cnn = figures(app)
+    assert titles(vit) == ["Plain rollout"]
+    assert titles(cnn) == ["Picture", "Egyptian cat", "espresso"]

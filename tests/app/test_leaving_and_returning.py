@@ -1,0 +1,164 @@
+"""A reader's choice is never lost: leave, return, reload, Back, Forward, a link in another browser.
+
+What is compared are the numbers in the figures, not the look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.support.serving import chromium, serve, settle
+
+CHANGED = {
+    "": "image=coffee&size=336&classes=espresso&vit_map=rollout&vit_map.fusion=max&clip=95",
+    "attention": "image=camera&tab=layer&layer=3&query=r4c7&mass=0.3",
+    "gradient_rollout": "image=cat-beside-cup&fit=whole&classes=espresso&classes=tabby"
+    "&class_map=transformer_attribution",
+    "activation_maximization": "classes=espresso&steps=16&seed=3",
+}
+"""By page, a screen that differs from the default in many ways."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The application, started as the README says."""
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with serve(log) as url:
+        yield url
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser of somebody new."""
+    fresh = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield fresh
+    fresh.close()
+
+
+def numbers(page: Page) -> str:
+    """Digest of all arrays in the figures, and of what the settings show."""
+    settle(page)
+    arrays = page.evaluate(
+        """() => [...document.querySelectorAll('.js-plotly-plot')].map(plot =>
+            plot.data.map(trace => [trace.z ?? null, trace.y ?? null, trace.zmax ?? null]))"""
+    )
+    settings = page.evaluate(
+        """() => [...document.querySelectorAll(
+            '[data-testid=stMain] input, [data-testid=stMain] [data-baseweb=select]')]
+            .map(e => e.value || e.innerText)"""
+    )
+    return hashlib.sha256(json.dumps([arrays, settings]).encode()).hexdigest()
+
+
+def go(page: Page, title: str) -> None:
+    page.get_by_test_id("stPageLink").filter(has_text=title).first.click()
+    settle(page)
+
+
+@pytest.mark.parametrize("path", CHANGED)
+def test_a_screen_survives_everything(
+    context: BrowserContext, browser: Browser, address: str, path: str
+) -> None:
+    page = context.new_page()
+    page.goto(f"{address}/{path}?{CHANGED[path]}")
+    first, link = numbers(page), page.url
+    page.goto(f"{address}/{path}")
+    assert numbers(page) != first, "the default screen must be another one"
+    page.go_back()
+    assert numbers(page) == first, "Back"
+    page.reload()
+    assert numbers(page) == first, "reload"
+    other = "Attention" if path != "attention" else "Compare"
+    go(page, other)
+    here = {"": "Compare", "attention": "Attention", "gradient_rollout": "Gradient rollout"}
+    go(page, here.get(path, "Activation maximization"))
+    assert numbers(page) == first, "leaving and returning"
+    page.go_back()
+    settle(page)
+    page.go_forward()
+    assert numbers(page) == first, "Back and Forward"
+    somebody = browser.new_context(viewport={"width": 1440, "height": 900})
+    try:
+        elsewhere = somebody.new_page()
+        elsewhere.goto(link)
+        assert numbers(elsewhere) == first, "the link in another browser"
+    finally:
+        somebody.close()
+
+
+def test_a_click_is_undone_by_back(context: BrowserContext, address: str) -> None:
+    page = context.new_page()
+    page.goto(f"{address}/")
+    first = numbers(page)
+    page.get_by_role("button", name="A cup of espresso", exact=True).first.click()
+    settle(page)
+    second = numbers(page)
+    assert second != first
+    assert "image=coffee" in page.url
+    page.go_back()
+    assert numbers(page) == first
+    page.go_forward()
+    assert numbers(page) == second
+
+
+def test_no_other_host_is_asked(context: BrowserContext, address: str) -> None:
+    asked: set[str] = set()
+    page = context.new_page()
+    page.on("request", lambda request: asked.add(request.url.split("/")[2]))
+    for path in CHANGED:
+        page.goto(f"{address}/{path}")
+        settle(page)
+    assert {host for host in asked if not host.startswith("127.0.0.1")} <= {""}, asked
+
+
+def test_every_page_has_a_title_and_one_first_heading(
+    context: BrowserContext, address: str
+) -> None:
+    titles = set()
+    for path in CHANGED:
+        page = context.new_page()
+        page.goto(f"{address}/{path}")
+        settle(page)
+        titles.add(page.title())
+        assert page.locator("h1").count() == 1
+        page.close()
+    assert len(titles) == len(CHANGED)
+
+
+def test_an_own_picture_has_an_address(
+    context: BrowserContext, browser: Browser, address: str, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    file = tmp_path / "blue.png"
+    Image.linear_gradient("L").convert("RGB").save(file)
+    page = context.new_page()
+    page.goto(f"{address}/")
+    settle(page)
+    page.get_by_text("Your own picture").click()
+    page.locator('[data-testid="stFileUploader"] input[type=file]').set_input_files(file)
+    page.wait_for_url("**image=own-**")
+    first, link = numbers(page), page.url
+    somebody = browser.new_context()
+    try:
+        elsewhere = somebody.new_page()
+        elsewhere.goto(link)
+        assert numbers(elsewhere) == first
+        elsewhere.goto(link.replace("own-", "own-0"))
+        settle(elsewhere)
+        assert "not held here any more" in elsewhere.content()
+    finally:
+        somebody.close()

@@ -1,0 +1,184 @@
+"""The activation-maximization page, by AppTest, on the embedded pair."""
+
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Block
+
+import core
+from dashboard import maximization
+from dashboard.maximization import STILL, Run, Task
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"steps": "16", "side": "112"}
+
+
+def start(**query: Any) -> AppTest:
+    """The page, after its first run."""
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
+    app.run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.switch_page("../pages/activation_maximization.py").run()
+    return healthy(app)
+
+
+def healthy(app: AppTest) -> AppTest:
+    """Fail on a traceback or an error box."""
+    assert not app.exception, app.exception
+    assert not app.error, [e.value for e in app.error]
+    return app
+
+
+def leaves(block: Block) -> Iterator[Any]:
+    """All elements below a block, in the order in which they are shown."""
+    for child in block.children.values():
+        if isinstance(child, Block):
+            yield from leaves(child)
+        else:
+            yield child
+
+
+def labels(app: AppTest) -> list[str]:
+    """Labels of all buttons."""
+    return [button.label for button in app.button]
+
+
+def finish(app: AppTest, patience: float = 200) -> AppTest:
+    """Look again and again, as the browser does, until the run has ended."""
+    deadline = time.monotonic() + patience
+    while "Stop" in labels(app):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+        healthy(app.run())
+    return app
+
+
+def energies(app: AppTest) -> list[str]:
+    return [m.value for m in app.metric if m.label == "Seam energy"]
+
+
+def test_start_stands_above_the_settings_and_no_two_widgets_share_a_label() -> None:
+    app = start()
+    order = [getattr(leaf, "label", "") for leaf in leaves(app.main)]
+    assert order.index("Start") < order.index("Maximize")
+    assert [w.label for w in app.selectbox].count("Size in pixels") == 1
+    assert "Size in pixels" not in [w.label for w in app.select_slider]
+
+
+def test_run_survives_touched_settings_leaving_and_returning() -> None:
+    app = start(**SMALL)
+    app.button(key="start").click().run()
+    assert "Stop" in labels(healthy(app))
+    app.slider(key="screen-steps").set_value(32).run()
+    assert "Stop" in labels(healthy(app)), "a touched setting ended the run"
+    app.switch_page("../pages/compare.py").run()
+    app.switch_page("../pages/activation_maximization.py").run()
+    finish(healthy(app))
+    assert len(energies(app)) == 3
+    assert sum("16 steps, 112 × 112" in c.value for c in app.caption) == 3
+    assert len(app.get("download_button")) == 3
+    app.switch_page("../pages/compare.py").run()
+    app.switch_page("../pages/activation_maximization.py").run()
+    assert len(energies(healthy(app))) == 3
+    app.button(key="start").click().run()
+    assert len(energies(healthy(app))) == 3, "old results stay until the new ones exist"
+    app.button(key="stop").click().run()
+    finish(app)
+    assert energies(app)
+
+
+def test_time_is_said_before_and_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        maximization, "_paces", {("efficientnet-lite0", 112): 0.1, ("dinov2-small", 112): 0.2}
+    )
+    app = start(steps="48", side="112")
+    assert any("3 pictures, 48 steps: about 24 s" in c.value for c in app.caption)
+    app.button(key="start").click().run()
+    app.button(key="stop").click().run()
+    finish(app)
+
+
+def test_class_is_shared_with_the_other_pages() -> None:
+    app = start()
+    picker = app.selectbox(key="screen-classes")
+    assert picker.options[0] == "automatic: Egyptian cat"
+    picker.set_value("espresso").run()
+    assert app.query_params["classes"] in ("espresso", ["espresso"])
+    app.switch_page("../pages/compare.py").run()
+    assert healthy(app).selectbox(key="screen-classes").value == "espresso"
+
+
+def test_channel_out_of_range_names_the_range_before_anything_starts() -> None:
+    app = start(objective="channel", cnn_tap="stage.0", cnn_channel="4000")
+    said = [w.value.replace("\\", "") for w in app.warning]
+    assert any("cnn_channel is 4000, expected 0 to 15" in sentence for sentence in said)
+    assert app.number_input(key="screen-cnn_channel").max == 15
+    assert "Stop" not in labels(app)
+
+
+@pytest.mark.parametrize("part", ["output", "hidden", "query", "key", "value"])
+def test_every_part_of_a_block_can_be_asked_for(part: str) -> None:
+    app = start(objective="channel", vit_tap=f"block.3.{part}", vit_channel="70")
+    model = core.open_model("dinov2-small")
+    last = model.tap(f"block.3.{part}").features - 1
+    assert app.number_input(key="screen-vit_channel").max == last
+    assert app.number_input(key="screen-vit_channel").value == 70
+    if part in ("query", "key", "value"):
+        assert any("Head 1, its channel 6." in c.value for c in app.caption)
+
+
+def task(model: core.Model, objective: core.Objective, steps: int = 4) -> Task:
+    return Task("title", model, objective, core.Regularization(), steps, 56, 0, 14, STILL)
+
+
+def test_an_objective_that_does_not_exist_is_refused_before_a_thread_starts() -> None:
+    model = core.open_model("efficientnet-lite0")
+    with pytest.raises(core.ParameterError, match="0 to 15"):
+        Run([task(model, core.conv_channel("stage.0", 4000))])
+
+
+def test_finished_run_keeps_no_model_alive() -> None:
+    model = core.open_model("efficientnet-lite0")
+    watched = weakref.ref(model)
+    run = Run([task(model, core.class_logit(285))]).start()
+    assert run.wait(100)
+    assert isinstance(run.results[0].image, Image.Image)
+    assert len(run.results[0].history) == 4
+    assert run.done == 1
+    del model
+    gc.collect()
+    assert watched() is None
+
+
+def test_run_that_nobody_looks_at_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maximization, "PATIENCE", 0.0)
+    model = core.open_model("efficientnet-lite0")
+    run = Run([task(model, core.class_logit(285), steps=400)]).start()
+    assert run.wait(100)
+    assert len(run.results[0].history) < 400
+
+
+def test_model_without_classes_says_so_and_the_other_is_made(tmp_path, monkeypatch) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    save_file(module.state_dict(), tmp_path / "plain.safetensors")
+    entry = 'id = "plain"\nfamily = "vit"\narchitecture = "vit_tiny_patch16_224"\n'
+    own = tmp_path / "models.toml"
+    own.write_text(f'[[model]]\n{entry}weights = "plain.safetensors"\n')
+    monkeypatch.setenv("PARALLAX_MODELS", str(own))
+    app = start(vit="plain")
+    assert any("trained without classes" in box.value for box in app.info)
+    assert any("1 picture," in c.value for c in app.caption)
+    assert not app.button(key="start").disabled

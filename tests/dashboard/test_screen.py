@@ -1,0 +1,128 @@
+"""The screen: to the address and back, untrusted addresses, who touches the session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from dashboard.screen import PAGES, Screen
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CHANGED: dict[str, Any] = {
+    "image": "coffee",
+    "cnn": "torchvision/resnet50",
+    "vit": "timm/vit_small_patch16_224.dino",
+    "fit": "whole",
+    "size": "448",
+    "classes": ("Egyptian cat", "espresso"),
+    "cnn_map": "grad_cam",
+    "vit_map": "rollout",
+    "class_map": "legrad",
+    "cnn_map_parameters": (("layer", "stage.2"),),
+    "vit_map_parameters": (("discard", "0.9"), ("fusion", "max")),
+    "class_map_parameters": (("layers", "3-7"),),
+    "opacity": 0.25,
+    "colors": "Cividis",
+    "scale": "shared",
+    "clip": 95.5,
+    "smooth": False,
+    "spikes": "keep",
+    "blend": "brightness",
+    "tab": "joint",
+    "layer": 7,
+    "head": 0,
+    "query": "r4c11",
+    "mass": 0.35,
+    "fusion": "mean",
+    "discard": 0.99,
+    "objective": "channel",
+    "steps": 96,
+    "seed": 7,
+    "moves": False,
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("field", CHANGED)
+def test_every_choice_goes_to_the_address_and_comes_back(page: str, field: str) -> None:
+    screen = Screen(page=page, **{field: CHANGED[field]})  # type: ignore[arg-type]
+    address = screen.address()
+    assert address, "a choice that differs from the default must stand in the address"
+    assert Screen.from_address(page, address) == (screen, [])
+
+
+def test_all_choices_together() -> None:
+    screen = Screen(page="attention", **CHANGED)
+    assert Screen.from_address("attention", screen.address()) == (screen, [])
+    assert hash(screen) == hash(screen.to())
+
+
+def test_defaults_are_left_out() -> None:
+    assert Screen().address() == {}
+    assert Screen(opacity=0.6, classes=()).address() == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("opacity", "2"),
+        ("opacity", "nan"),
+        ("clip", "bright"),
+        ("fit", "squeeze"),
+        ("layer", "-1"),
+        ("layer", "7.5"),
+        ("query", "r1c"),
+        ("query", "r1c99999"),
+        ("steps", "1e9"),
+        ("smooth", "perhaps"),
+        ("seed", "99999999999"),
+        ("size", "13"),
+        ("nothing", "1"),
+        ("page", "attention"),
+        ("model_config", "1"),
+        ("cnn_map_parameters", "1"),
+        ("unknown.layer", "1"),
+    ],
+)
+def test_a_bad_value_gives_one_sentence_and_the_default(key: str, text: str) -> None:
+    screen, problems = Screen.from_address("compare", {key: [text], "image": ["coffee"]})
+    assert screen == Screen(image="coffee")
+    [sentence] = problems
+    assert key in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+def test_too_many_classes_are_said() -> None:
+    screen, problems = Screen.from_address("compare", {"classes": list("abcdefgh")})
+    assert screen.classes == ()
+    assert len(problems) == 1
+
+
+def test_a_screen_is_frozen_and_checked_when_it_changes() -> None:
+    screen = Screen()
+    with pytest.raises(ValidationError):
+        screen.opacity = 0.1  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        screen.to(opacity=2.0)
+    assert screen.to(opacity=0.1) == Screen(opacity=0.1)
+
+
+def test_the_query_is_a_place() -> None:
+    assert Screen(query="r4c11").patch == (4, 11)
+    assert Screen().patch is None
+
+
+def test_only_the_screen_and_the_scene_touch_the_session() -> None:
+    touching = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("dashboard", "pages")
+        for path in (ROOT / folder).rglob("*.py")
+        if "session_state" in path.read_text(encoding="utf-8")
+        or "query_params" in path.read_text(encoding="utf-8").replace("query_params=", "")
+    }
+    assert touching == {"dashboard/scene.py", "dashboard/screen.py"}

@@ -15,12 +15,14 @@ from core.errors import (
     ModelError,
     ParallaxError,
     ParameterError,
+    Stopped,
     UnsupportedMethod,
     UnsupportedModel,
     WeightsError,
     ZeroGradient,
 )
 from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
+from core.fills import FILLS, filled, on_pixels
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -42,11 +44,13 @@ from core.models.convnet import ConvNet
 from core.models.spec import MATCHED_PAIR, ModelSpec, catalog, catalog_problem, find_spec
 from core.models.taps import Layer, Tap
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
+from core.progress import watching
 from core.recording.batches import Batch, record, record_stream, usual_needs
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
 
 __all__ = [
+    "FILLS",
     "FITS",
     "MATCHED_PAIR",
     "PROJECTIONS",
@@ -78,6 +82,7 @@ __all__ = [
     "Recording",
     "Regularization",
     "Sample",
+    "Stopped",
     "Tap",
     "Transforms",
     "UnsupportedMethod",
@@ -99,6 +104,7 @@ __all__ = [
     "explain",
     "explain_stream",
     "features",
+    "filled",
     "find_method",
     "find_spec",
     "fit_image",
@@ -108,6 +114,7 @@ __all__ = [
     "methods",
     "mlp_channel",
     "needs",
+    "on_pixels",
     "open_model",
     "picture_files",
     "predict",
@@ -121,4 +128,5 @@ __all__ = [
     "search_labels",
     "shared_view",
     "usual_needs",
+    "watching",
 ]

@@ -14,7 +14,8 @@
     │   ├── UnsupportedMethod  the model lacks what the method needs (classes, a class token, …)
     │   ├── ParameterError     a parameter out of its range, an unknown parameter or class
     │   └── ZeroGradient       the chosen layer cannot influence the chosen class
-    └── BusyError          too many passes at once; try again
+    ├── BusyError          too many passes at once; try again
+    └── Stopped            the person stopped what was running
 
 Every message names what was given, what was expected and what to do next, in one sentence
 that may be shown to the person as it is.
@@ -73,3 +74,7 @@ class ZeroGradient(MethodError):
 
 class BusyError(ParallaxError):
     """All places for network passes stayed taken for too long."""
+
+
+class Stopped(ParallaxError):
+    """The person stopped what was running."""

@@ -21,6 +21,12 @@ from core.errors import (
     WeightsError,
     ZeroGradient,
 )
+from core.evidence.baselines import baseline_maps
+from core.evidence.changes import CHANGES, Change, Robustness, changed, robustness
+from core.evidence.faithfulness import Faithfulness, faithfulness, faithfulness_stream
+from core.evidence.pointing import grid_pointing, pointing_grid
+from core.evidence.randomization import Randomization, depths_of, randomization
+from core.evidence.removal import removal_grid, what_if, without
 from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
 from core.fills import FILLS, filled, on_pixels
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
@@ -50,6 +56,7 @@ from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
 
 __all__ = [
+    "CHANGES",
     "FILLS",
     "FITS",
     "MATCHED_PAIR",
@@ -59,8 +66,10 @@ __all__ = [
     "Batch",
     "BusyError",
     "CatalogError",
+    "Change",
     "ConvNet",
     "Explanation",
+    "Faithfulness",
     "Fit",
     "Framing",
     "ImageError",
@@ -78,9 +87,11 @@ __all__ = [
     "ParameterError",
     "PictureFile",
     "Prediction",
+    "Randomization",
     "Readout",
     "Recording",
     "Regularization",
+    "Robustness",
     "Sample",
     "Stopped",
     "Tap",
@@ -92,22 +103,28 @@ __all__ = [
     "ZeroGradient",
     "admitted",
     "attention",
+    "baseline_maps",
     "best_device",
     "block_channel",
     "catalog",
     "catalog_problem",
+    "changed",
     "class_logit",
     "configure",
     "conv_channel",
+    "depths_of",
     "digest",
     "draw",
     "explain",
     "explain_stream",
+    "faithfulness",
+    "faithfulness_stream",
     "features",
     "filled",
     "find_method",
     "find_spec",
     "fit_image",
+    "grid_pointing",
     "head_channel",
     "heatmaps",
     "maximize",
@@ -117,16 +134,22 @@ __all__ = [
     "on_pixels",
     "open_model",
     "picture_files",
+    "pointing_grid",
     "predict",
+    "randomization",
     "read_image",
     "read_labels",
     "record",
     "record_stream",
+    "removal_grid",
     "representations",
+    "robustness",
     "samples",
     "seam_energy_of",
     "search_labels",
     "shared_view",
     "usual_needs",
     "watching",
+    "what_if",
+    "without",
 ]

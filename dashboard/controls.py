@@ -354,7 +354,8 @@ def _parsed(parameter: Parameter, text: str) -> Any:
         return None
     try:
         if parameter.kind == "number":
-            return float(text)
+            value = float(text)
+            return int(value) if parameter.is_whole and value.is_integer() else value
         if parameter.kind == "index":
             return int(text)
         first, _, final = text.partition("-")

@@ -43,7 +43,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
 """Files and folders of core from the ground up; each may import those of its own and of lower
 storeys."""
 
-SHARED_BY_METHODS = {"attention_flow", "parameters", "registry"}
+SHARED_BY_METHODS = {"attention_flow", "cells", "parameters", "registry"}
 """Files among the methods that are none."""
 
 

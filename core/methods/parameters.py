@@ -12,6 +12,7 @@ from core.models import Model
 
 Choices = Sequence[str] | Callable[[Any], Sequence[str]]
 Default = str | Callable[[Any], str]
+Number = float | Callable[[Any], float]
 
 
 class Parameters(Protocol):
@@ -45,6 +46,11 @@ class Parameter:
     step: float = 0.05
     options: tuple[str, ...] = ()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a number must be an integer."""
+        return isinstance(self.default, int)
+
     def accepts(self, value: Any) -> bool:
         """Whether `parse` would take this value."""
         try:
@@ -54,11 +60,14 @@ class Parameter:
         return True
 
 
-def number(default: float, low: float, high: float, step: float, label: str, help: str) -> Any:
-    """Declare a number in [low, high]."""
+def number(default: Number, low: float, high: float, step: float, label: str, help: str) -> Any:
+    """Declare a number in [low, high], an integer if the default is one.
+
+    ``default`` may depend on the model.
+    """
     return dataclasses.field(
-        default=default,
-        metadata={"kind": "number", "low": low, "high": high, "step": step}
+        default=0 if callable(default) else default,
+        metadata={"kind": "number", "default": default, "low": low, "high": high, "step": step}
         | {"label": label, "help": help},
     )
 
@@ -162,9 +171,11 @@ def _checked(parameter: Parameter, value: Any) -> Any:
             isinstance(value, bool)
             or not isinstance(value, int | float)
             or not low <= value <= high
+            or (parameter.is_whole and value != int(value))
         ):
-            raise ParameterError(f"{name} is {value!r}, expected a number from {low} to {high}.")
-        return float(value)
+            what = "an integer" if parameter.is_whole else "a number"
+            raise ParameterError(f"{name} is {value!r}, expected {what} from {low} to {high}.")
+        return int(value) if parameter.is_whole else float(value)
     if value is None:
         return None
     try:

@@ -8,7 +8,9 @@ from itertools import islice
 
 import torch
 from PIL import Image
+from torch import Tensor
 
+from core import progress
 from core.errors import ImageError
 from core.images import Framing, digest
 from core.models import Model, VisionTransformer
@@ -119,6 +121,25 @@ def record_stream(
                 part = group[start : start + size]
                 views = [view for _, view in part]
                 yield Batch(tuple(p for p, _ in part), _record(model, views, wanted, True))
+
+
+def portions(
+    model: Model, size: tuple[int, int], count: int, gradients: bool = False
+) -> Iterator[Tensor]:
+    """The numbers from 0 to ``count`` - 1 in portions of inputs that may share a pass.
+
+    For methods that look at many variations of a picture; every portion is a step of
+    `core.progress`.
+
+    Parameters
+    ----------
+    size
+        Height and width of the inputs in pixels.
+    gradients
+        Whether the passes leave a graph behind.
+    """
+    numbers = torch.arange(count, device=model.device)
+    yield from progress.steps(torch.split(numbers, fitting_batch(model, size, gradients, BATCH)))
 
 
 def _view(model: Model, image: Image.Image, framing: Framing | None) -> View:

@@ -1,0 +1,100 @@
+"""Occlusion (Zeiler & Fergus 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.errors import ParameterError
+from core.fills import on_pixels
+from core.methods import cells
+from core.methods.parameters import number
+from core.methods.registry import Relevance, method
+from core.recording.batches import portions
+from core.recording.recording import Recording
+from core.recording.run import Needs, run
+
+
+@dataclass(frozen=True)
+class OcclusionParameters:
+    """Which windows are replaced by what."""
+
+    patch: int = cells.patch_parameter()
+    window: int = number(
+        2, 1, 8, 1, "Window", "Side of the square that is replaced, in cells of the map."
+    )
+    stride: int = number(
+        1, 1, 8, 1, "Stride", "Step from one window to the next in cells, at most the window."
+    )
+    fill: str = cells.fill_parameter("Fill", "What the window is replaced by.")
+
+
+def _starts(length: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along an axis; the last one ends at the edge, off the stride if need be.
+
+    Both ``window`` and ``length`` are in cells.
+    """
+    last = max(0, length - window)
+    return sorted({*range(0, last, stride), last})
+
+
+def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
+    """Cells (windows, rows, cols) that each window covers, row by row."""
+    rows, cols = grid
+    tops, lefts = (_starts(length, window, stride) for length in grid)
+    windows = torch.zeros(len(tops), len(lefts), rows, cols, dtype=torch.bool)
+    for i, top in enumerate(tops):
+        for j, left in enumerate(lefts):
+            windows[i, j, top : top + window, left : left + window] = True
+    return windows.flatten(0, 1)
+
+
+@method(
+    "occlusion",
+    title="Occlusion",
+    order=80,
+    serves=("cnn", "vit"),
+    class_specific=True,
+    signed=True,
+    meaning="How far the logarithm of the class's probability falls when this place is replaced; "
+    "negative where the class gains.",
+    caveat="A replaced window is itself something to see, and a class that two places show as well "
+    "loses little by either. One pass for each window.",
+    source="Zeiler & Fergus 2014, arXiv 1311.2901",
+    parameters=OcclusionParameters,
+    needs=lambda model, parameters: Needs(),
+)
+def occlusion(
+    recording: Recording, targets: Sequence[int], parameters: OcclusionParameters
+) -> Relevance:
+    """``mean_{windows over the cell} log p_c(x) − log p_c(x without window)``."""
+    if parameters.stride > parameters.window:
+        raise ParameterError(
+            f"stride is {parameters.stride}, which leaves cells between windows of "
+            f"{parameters.window} untried; choose a stride of at most the window."
+        )
+    model, pixels, size = recording.model, recording.pixels, recording.size
+    grid = cells.grid_of(recording, parameters.patch)
+    windows = _windows(grid, parameters.window, parameters.stride).to(pixels.device)
+    filling = cells.filling(recording, parameters.fill)
+    chosen = torch.tensor(list(targets), device=pixels.device)
+    assert recording.logits is not None  # else the method was not offered
+    intact = recording.logits.float().log_softmax(-1)
+    drops = pixels.new_zeros(len(recording) * len(windows))
+    for places in portions(model, size, len(drops)):
+        picture, window = places // len(windows), places % len(windows)
+        before = pixels[picture]
+        without = torch.where(on_pixels(windows[window], size)[:, None], filling[picture], before)
+        answers = run(model, without, Needs()).output.float().log_softmax(-1)
+        left = answers.gather(1, chosen[picture, None])[:, 0]
+        # Batches of other sizes may differ in the last digit; where nothing changed, nothing fell.
+        changed = (without != before).flatten(1).any(1)
+        drops[places] = torch.where(changed, intact[picture, chosen[picture]] - left, 0.0)
+    covered = windows.float()
+    maps = torch.einsum("bw,wrc->brc", drops.view(len(recording), -1), covered)
+    return Relevance(
+        maps / covered.sum(dim=0), if_zero="The picture equals its fill, so nothing was taken away."
+    )

@@ -38,6 +38,8 @@ class Change:
         What a curve takes by default.
     apply : callable
         ``apply(view, strength, seed, grid)`` gives the changed picture.
+    whole : bool
+        Whether strengths are whole numbers, of tiles a side.
     """
 
     title: str
@@ -46,6 +48,11 @@ class Change:
     high: float
     strengths: tuple[float, ...]
     apply: Callable[[Image.Image, float, int, tuple[int, int]], Image.Image]
+    whole: bool = False
+
+    def highest(self, view: Image.Image) -> float:
+        """The highest strength for a picture: no more tiles a side than it has pixels."""
+        return min(self.high, *view.size) if self.whole else self.high
 
 
 def _shuffle(view: Image.Image, strength: float, seed: int, _: tuple[int, int]) -> Image.Image:
@@ -76,7 +83,7 @@ def _gray(view: Image.Image, strength: float, _: int, __: tuple[int, int]) -> Im
 
 
 CHANGES: Mapping[str, Change] = {
-    "shuffle": Change("Shuffled", "tiles a side", 1, 64, (1, 2, 4, 8, 16), _shuffle),
+    "shuffle": Change("Shuffled", "tiles a side", 1, 64, (1, 2, 4, 8, 16), _shuffle, whole=True),
     "drop": Change(
         "Patches dropped", "share of the patches", 0, 1, (0, 0.1, 0.3, 0.5, 0.7, 0.9), _drop
     ),
@@ -135,12 +142,12 @@ def _checked(kind: str, strengths: Sequence[float], view: Image.Image) -> Change
     """The change of this name, if it knows such strengths."""
     if kind not in CHANGES:
         raise ParameterError(f"The change {kind!r} is unknown; choose one of {', '.join(CHANGES)}.")
-    change, whole = CHANGES[kind], kind == "shuffle"
-    high = min(change.high, *view.size) if whole else change.high
+    change = CHANGES[kind]
+    high = change.highest(view)
     for strength in strengths:
         is_number = isinstance(strength, int | float | np.number) and not isinstance(strength, bool)
-        if not is_number or not change.low <= strength <= high or (whole and strength % 1):
-            what = "a whole number" if whole else "a number"
+        if not is_number or not change.low <= strength <= high or (change.whole and strength % 1):
+            what = "a whole number" if change.whole else "a number"
             raise ParameterError(
                 f"The strength of {kind} is {strength!r}, expected {what} from {change.low:g} to "
                 f"{high:g}: {change.meaning}."
@@ -281,7 +288,9 @@ def robustness(
     for one in images:
         view = model.view(one, framing)
         change = _checked(kind, strengths or (), view)
-        given = change.strengths if strengths is None else strengths
+        given = strengths
+        if given is None:  # a small picture has no room for many tiles
+            given = [s for s in change.strengths if s <= change.highest(view)]
         shape = removal_grid(model, (view.height, view.width), grid)
         jobs.append(_Changes(view, kind, tuple(given), seed, shape))
     found: list[Any] = [None] * len(jobs)

@@ -14,18 +14,16 @@ from core.errors import ParameterError
 from core.explain import predict
 from core.fills import filled, on_pixels
 from core.images import Framing
+from core.methods.cells import OTHER_PATCH
 from core.models import Model, VisionTransformer
 from core.recording.recording import Prediction
-
-CELL = 14
-"""Side in pixels of a cell where there are no patches; 16 × 16 cells at 224 pixels."""
 
 Mask = npt.NDArray[np.bool_]
 
 
-def cells(size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of cells about `CELL` pixels large, for (height, width) pixels."""
-    return max(1, round(size[0] / CELL)), max(1, round(size[1] / CELL))
+def cells(size: tuple[int, int], side: int = OTHER_PATCH) -> tuple[int, int]:
+    """Rows and columns of cells about ``side`` pixels large, for (height, width) pixels."""
+    return max(1, round(size[0] / side)), max(1, round(size[1] / side))
 
 
 def removal_grid(
@@ -38,7 +36,8 @@ def removal_grid(
     size
         Height and width in pixels of the view.
     grid
-        Rows and columns that are asked for; by default a transformer's patches, and else `cells`.
+        Rows and columns that are asked for; by default a transformer's patches, and cells of
+        `OTHER_PATCH` pixels for other networks, which are the cells that occlusion takes.
 
     Raises
     ------

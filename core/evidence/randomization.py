@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core import capacity, heatmaps, probes, progress
+from core import heatmaps, probes, progress
 from core.errors import ImageError, ParameterError, ZeroGradient
 from core.explain import Explanation, explain
 from core.images import Framing
@@ -143,7 +143,7 @@ def randomization(
     for name in progress.steps(list(groups)[:deepest]):
         _redraw(module, groups[name], generator)
         if name in wanted:
-            with capacity.admitted(), progress.watching(None):  # one more copy while it is asked
+            with progress.watching(None):
                 private = model.rebuilt(probes.copied(module), f"randomized down to {name}")
                 maps.append(_maps(private, images, originals, method, targets, framing, params))
             del private

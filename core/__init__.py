@@ -6,7 +6,7 @@ package knows a user interface.
 
 from core import heatmaps, representations
 from core.attention import PROJECTIONS, Attention, attention, features
-from core.capacity import admitted, configure
+from core.capacity import admitted, configure, load
 from core.errors import (
     BusyError,
     CatalogError,
@@ -104,6 +104,7 @@ __all__ = [
     "fit_image",
     "head_channel",
     "heatmaps",
+    "load",
     "maximize",
     "methods",
     "mlp_channel",

@@ -52,7 +52,8 @@ with st.spinner("Explaining …"):
     artifacts = cache.artifacts(shown)
 
 notes = panels.side_by_side(cache.view(shown), maps, display, "compare", artifacts=artifacts)
-figures_column, *table_columns = st.columns(3, gap="medium")
+with st.container(key="answers"):
+    figures_column, *table_columns = st.columns(3, gap="medium")
 with figures_column:
     panels.agreement_figures(maps[0][1], maps[1][1])
     for (title, _), note in zip(maps, notes, strict=True):

@@ -23,8 +23,6 @@ PAGES = {
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
-    from dashboard import frame, memory
-
     pages = {
         name: st.Page(
             ROOT / "pages" / f"{name}.py",
@@ -42,6 +40,8 @@ def draw() -> None:
         layout="wide",
         initial_sidebar_state="auto",
     )
+    with st.skeleton(height=480):  # seen only while a server that was just started imports PyTorch
+        from dashboard import frame, memory
     try:
         frame.run(name, page, pages)
     finally:  # also where the page stopped early or started anew

@@ -34,7 +34,7 @@ with display_column:
         "The two maps have different units, so on one scale each is shown as multiples of its own "
         "mean (negative values as 0): equal colors mean an equal share of the relevance."
     )
-with st.spinner("Running both models …", show_time=True):
+with st.skeleton(height=360), st.spinner("Running both models …", show_time=True):
     recordings = {
         choice.model: cache.recording(choice.model.spec.id, shown, needs=choice.needs)
         for choice in choices

@@ -66,7 +66,12 @@ _STYLE = """
   [data-testid="stSidebar"] { min-width: 0 !important; width: 190px !important; }
   [data-testid="stSidebar"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stSidebar"] [data-testid="stColumn"] { flex: 1 1 100%; min-width: 100%; }
-  [data-testid="stPopoverButton"] [data-testid="stIconMaterial"] { display: none; }
+  [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
+    > [data-testid="stColumn"] [data-testid="stPopoverButton"]
+  ) { flex-wrap: wrap; row-gap: .5rem; }
+  [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
+    > [data-testid="stColumn"] [data-testid="stPopoverButton"]
+  ) > [data-testid="stColumn"] { flex: 1 1 150px; min-width: 150px; }
   .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) { flex-wrap: wrap; }
   .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) > :first-child {
     flex: 1 1 100%; min-width: 100%;

@@ -66,6 +66,10 @@ _STYLE = """
   [data-testid="stSidebar"] { min-width: 0 !important; width: 190px !important; }
   [data-testid="stSidebar"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stSidebar"] [data-testid="stColumn"] { flex: 1 1 100%; min-width: 100%; }
+  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] [class*="st-key-query-"]) {
+    flex-wrap: nowrap;
+  }
+  [data-testid="stColumn"]:has([class*="st-key-query-"] .stPlotlyChart) { min-width: 152px; }
   [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
     > [data-testid="stColumn"] [data-testid="stPopoverButton"]
   ) { flex-wrap: wrap; row-gap: .5rem; }

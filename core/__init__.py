@@ -6,7 +6,7 @@ package knows a user interface.
 
 from core import heatmaps, representations
 from core.attention import PROJECTIONS, Attention, attention, features
-from core.capacity import admitted, configure
+from core.capacity import admitted, configure, load
 from core.errors import (
     BusyError,
     CatalogError,
@@ -127,6 +127,7 @@ __all__ = [
     "grid_pointing",
     "head_channel",
     "heatmaps",
+    "load",
     "maximize",
     "methods",
     "mlp_channel",

@@ -27,6 +27,15 @@ class _Gate:
         self.patience = patience
         self.memory = memory
         self.places = threading.BoundedSemaphore(passes)
+        self.inside = 0
+        self.waiting = 0
+        self.counting = threading.Lock()
+
+    def count(self, inside: int, waiting: int) -> None:
+        """Note that so many more are computing and waiting."""
+        with self.counting:
+            self.inside += inside
+            self.waiting += waiting
 
 
 _gate = _Gate(PASSES, PATIENCE, MEMORY)
@@ -68,6 +77,12 @@ def configure(
         _gate = _Gate(passes, patience, memory)
 
 
+def load() -> dict[str, int]:
+    """How many requests compute, how many wait, and how many may compute at once."""
+    gate = _gate
+    return {"computing": gate.inside, "waiting": gate.waiting, "places": gate.passes}
+
+
 def memory_budget() -> int:
     """Bytes that what one pass leaves behind may take."""
     return _gate.memory
@@ -87,14 +102,21 @@ def admitted(patience: float | None = None) -> Iterator[None]:
         return
     gate = _gate  # the one that is entered is the one that is left, also if configured meanwhile
     patience = gate.patience if patience is None else patience
-    if not gate.places.acquire(timeout=patience):
+    gate.count(0, 1)
+    try:
+        acquired = gate.places.acquire(timeout=patience)
+    finally:
+        gate.count(0, -1)
+    if not acquired:
         raise BusyError(
             f"All {gate.passes} places for computing were taken for {patience:.0f} s; "
             "try again in a moment."
         )
     token = _inside.set(True)
+    gate.count(1, 0)
     try:
         yield
     finally:
+        gate.count(-1, 0)
         _inside.reset(token)
         gate.places.release()

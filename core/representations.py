@@ -32,6 +32,11 @@ def cosine_map(features: npt.ArrayLike, place: tuple[int, int]) -> Float:
     return found
 
 
+def by_activity(features: Float) -> npt.NDArray[np.intp]:
+    """Channels of (channels, rows, cols), the largest mean of absolute values first."""
+    return np.argsort(-np.abs(features).mean(axis=(1, 2)), kind="stable")
+
+
 def principal_components(features: npt.ArrayLike, count: int = 3) -> tuple[Float, Float]:
     """The first principal components of the features over the places of one picture.
 

@@ -13,32 +13,44 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from dashboard import frame, memory  # noqa: E402
-
 PAGES = {
     "compare": "Compare",
     "attention": "Attention",
     "gradient_rollout": "Gradient rollout",
     "activation_maximization": "Activation maximization",
 }
-pages = {
-    name: st.Page(
-        ROOT / "pages" / f"{name}.py",
-        title=title,
-        url_path=name,
-        default=name == "compare",
+
+
+def draw() -> None:
+    """Draw the page that the address names, in the frame that all pages share."""
+    pages = {
+        name: st.Page(
+            ROOT / "pages" / f"{name}.py",
+            title=title,
+            url_path=name,
+            default=name == "compare",
+        )
+        for name, title in PAGES.items()
+    }
+    page = st.navigation(list(pages.values()), position="hidden")
+    name = next(name for name, known in pages.items() if known == page)
+    st.set_page_config(
+        f"{page.title} · Parallax",
+        page_icon=str(Path(__file__).with_name("icon.png")),
+        layout="wide",
+        initial_sidebar_state="auto",
     )
-    for name, title in PAGES.items()
-}
-page = st.navigation(list(pages.values()), position="hidden")
-name = next(name for name, known in pages.items() if known == page)
-st.set_page_config(
-    f"{page.title} · Parallax",
-    page_icon=str(Path(__file__).with_name("icon.png")),
-    layout="wide",
-    initial_sidebar_state="auto",
-)
-try:
-    frame.run(name, page, pages)
-finally:  # also where the page stopped early or started anew
-    memory.give_back()
+    with st.skeleton(height=480):  # seen only while a server that was just started imports PyTorch
+        from dashboard import frame, memory
+    try:
+        frame.run(name, page, pages)
+    finally:  # also where the page stopped early or started anew
+        memory.give_back()
+
+
+if __name__ == "__main__":  # a run of the script
+    draw()
+else:  # the server, which imports this file once
+    from dashboard import server
+
+    app = st.App(__file__, lifespan=server.lifespan, routes=server.ROUTES)

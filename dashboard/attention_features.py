@@ -10,11 +10,9 @@ import numpy.typing as npt
 import streamlit as st
 from PIL import Image
 
-import core
 from core import (
     Model,
     ParallaxError,
-    Recording,
     Tap,
     VisionTransformer,
     heatmaps,
@@ -49,13 +47,12 @@ class Features:
     @property
     def order(self) -> npt.NDArray[np.intp]:
         """Channels, the one with the largest mean of absolute values first."""
-        return np.argsort(-np.abs(self.values).mean(axis=(1, 2)), kind="stable")
+        return representations.by_activity(self.values)
 
 
 def _features(scene: Scene, model: Model, tap: str) -> Features:
     with st.spinner(f"Reading {tap} of {model.spec.title} …", show_time=True):
-        recording: Recording = cache.recording(model.spec.id, scene, needs=core.Needs([tap]))
-        return Features(model, model.tap(tap), core.features(model, recording, tap))
+        return Features(model, model.tap(tap), cache.features(model.spec.id, scene, tap))
 
 
 def _first_stage(cnn: Model, vit: VisionTransformer, view: Image.Image) -> str:

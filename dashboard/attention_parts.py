@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +120,9 @@ def _write(row: int, col: int) -> None:
     screen.change(query=f"r{row}c{col}")
 
 
-def query_picker(view: Image.Image, grid: Grid, readout: Readout | None) -> Patch:
+def query_picker(
+    view: Image.Image, grid: Grid, readout: Readout | None, *, by_click: bool = True
+) -> Patch:
     """Choose the query by a click on the picture or by keyboard; it is outlined.
 
     Parameters
@@ -129,6 +130,8 @@ def query_picker(view: Image.Image, grid: Grid, readout: Readout | None) -> Patc
     readout
         What stands in for a patch until one is chosen; ``None`` where only patches serve, which
         gives the one in the middle.
+    by_click
+        Whether the picture is drawn, to be clicked.
 
     Returns
     -------
@@ -152,8 +155,8 @@ def query_picker(view: Image.Image, grid: Grid, readout: Readout | None) -> Patc
             "Whose attention",
             list(names),
             format_func=lambda name: names[name][:1].upper() + names[name][1:],
-            help="“One patch” begins with the one in the middle. A click on the picture does the "
-            "same for the patch you click.",
+            help="“One patch” begins with the one in the middle."
+            + (" A click on the picture chooses the patch you click." if by_click else ""),
             **screen.tied("query-kind", "readout" if patch is None else "patch", switch),
         )
     if patch is not None:
@@ -168,12 +171,14 @@ def query_picker(view: Image.Image, grid: Grid, readout: Readout | None) -> Patc
             cols - 1,
             **screen.tied("query-column", col, lambda held: _write(row, held)),
         )
+    if not by_click:
+        return patch
     figure = figures.clickable(figures.picture(view), view, grid)
     if patch is not None:
         figures.mark_patch(figure, view, grid, patch)
     figure.update_layout(margin={"b": 4})
     marked = f"; row {patch[0]}, column {patch[1]} is outlined" if patch else ""
-    clicked(
+    panels.clicked(
         figure,
         f"query-{screen.current().tab}",
         f"The picture in {rows} × {cols} patches{marked}",
@@ -182,29 +187,6 @@ def query_picker(view: Image.Image, grid: Grid, readout: Readout | None) -> Patc
     )
     st.caption(f"Click one of the {rows} × {cols} patches to choose it.")
     return patch
-
-
-def clicked(
-    figure: Any, key: str, alt: str, act: Callable[[list[Any]], None], height: str = ""
-) -> None:
-    """A figure whose points can be clicked; ``act`` gets the custom data of the one that was.
-
-    Parameters
-    ----------
-    height
-        A length of CSS, where it follows the width.
-    """
-
-    def call() -> None:
-        points = screen.held(f"{key}-figure").selection.points
-        if points:
-            act(points[0]["customdata"])
-
-    options: dict[str, Any] = {"on_select": call, "selection_mode": "points"}
-    if height:
-        panels.sized(figure, key, alt, height, **options)
-    else:
-        panels.chart(figure, f"{key}-figure", alt, **options)
 
 
 # -- mosaics --------------------------------------------------------------------------------------
@@ -282,7 +264,7 @@ def grid_of_maps(
     texts = [f"{name}: click to see it large" for name in names]
     figures.openable(figure, shape, texts, named=True, size=100, marked=marked)
     height = figures.mosaic_height(shape, width, named=True)
-    clicked(figure, key, alt, lambda data: act(int(data[0])), height)
+    panels.clicked(figure, key, alt, lambda data: act(int(data[0])), height)
     st.caption(f"{unit[:1].upper()}{unit[1:]}.")
 
 

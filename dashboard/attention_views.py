@@ -13,7 +13,6 @@ from dashboard.attention_parts import (
     Patch,
     beside,
     chosen_patch,
-    clicked,
     ends_text,
     grid_of_maps,
     layer_names,
@@ -26,6 +25,7 @@ from dashboard.attention_parts import (
     shared_limits,
 )
 from dashboard.controls import Display
+from dashboard.pointer import pointed_patches
 from dashboard.scene import Scene
 
 MOST_TOKENS = 1500
@@ -83,7 +83,7 @@ def _every_map(attention: Attention, maps: Float, patch: Patch, display: Display
         f"How much {reader(attention.readout, patch)} attends to every patch, in each layer (from "
         "top to bottom) and head (from left to right). Click a map to see it large."
     )
-    clicked(
+    panels.clicked(
         figure,
         "grid-maps",
         f"Attention of {reader(attention.readout, patch)} in {attention.layers} layers and "
@@ -133,8 +133,10 @@ def one_layer(scene: Scene, display: Display) -> None:
             "Matrix",
             help="How much every token attends to every other, instead of one query's map.",
         )
-        patch = query_picker(attention.view, attention.grid, attention.readout)
-        if not whole:
+        patch = query_picker(attention.view, attention.grid, attention.readout, by_click=not whole)
+        if whole:
+            pointed_patches(attention.view, attention.grid, attention.prefix, "attention-matrix")
+        else:
             mass = controls.slider(
                 "mass",
                 "Attention in the mask",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from core import (
     fit_image,
 )
 from dashboard.figures import jpeg
+from dashboard.recordings import Recordings
 from dashboard.scene import Picture, Scene, SceneKey, own_id
+from dashboard.screen import Screen
 
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
@@ -43,7 +46,17 @@ def _embedded(model_id: str) -> Model:
     return core.open_model(model_id)
 
 
-@st.cache_resource(max_entries=3, show_spinner=False)
+@st.cache_resource(show_spinner=False)
+def _recordings() -> Recordings:
+    return Recordings()
+
+
+def _forget(model: Model) -> None:
+    """What is kept of a model must not keep it."""
+    _recordings().drop(model)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False, on_release=_forget)
 def _other(model_id: str) -> Model:
     return core.open_model(model_id)
 
@@ -74,6 +87,19 @@ def model(model_id: str) -> Model:
     except WeightsError as error:
         refusals[model_id] = str(error)
         raise
+
+
+def warm() -> None:
+    """Open the embedded pair, both side by side, and make what the first screen shows."""
+    first = Screen()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(_model, (first.cnn, first.vit)))
+    start = next(sample for sample in core.samples() if sample.id == first.image)
+    opened = Scene(
+        from_sample(start), find_spec(first.cnn), find_spec(first.vit), Framing(first.fit, None)
+    )
+    view(opened)
+    artifacts(opened)
 
 
 @st.cache_data(ttl=60, show_spinner=False)
@@ -177,13 +203,6 @@ def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
     return found
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _recording(
-    instance: int, key: SceneKey, _model: Model, _view: Image.Image, _needs: core.Needs
-) -> Recording:
-    return core.record(_model, _view, Framing("given"), core.usual_needs(_model) | _needs)
-
-
 def recording(
     model_id: str,
     scene: Scene,
@@ -199,9 +218,18 @@ def recording(
     """
     shown = picture or scene.picture
     view_shown, opened = view(scene, shown), _model(model_id)
-    wanted = needs or core.Needs()
+    wanted = core.usual_needs(opened) | (needs or core.Needs())
     # The instance belongs to the key: a model that was dropped and opened anew is another one.
-    return _recording(id(opened), scene.key(shown), opened, view_shown, wanted)
+    return _recordings().get(
+        (id(opened), scene.key(shown)),
+        lambda: core.record(opened, view_shown, Framing("given"), wanted),
+    )
+
+
+def features(model_id: str, scene: Scene, tap: str) -> npt.NDArray[np.float32]:
+    """All channels of a tap over the scene's picture: (channels, rows, cols)."""
+    recorded = recording(model_id, scene, needs=core.Needs([tap]))
+    return core.features(recorded.model, recorded, tap)
 
 
 def attention(scene: Scene, picture: Picture | None = None) -> Attention:
@@ -221,6 +249,10 @@ def artifacts(scene: Scene) -> Mask:
     return found
 
 
+_NO_VIEW = Image.new("RGB", (1, 1))
+"""Stands in for the view in a cached explanation: one copy of it is kept, in `view`'s cache."""
+
+
 @st.cache_data(max_entries=512, show_spinner=False)
 def _explain(
     model_id: str,
@@ -232,12 +264,13 @@ def _explain(
 ) -> list[Explanation]:
     recorded = recording(model_id, _scene)
     try:
-        return [
+        found = [
             core.explain(recorded.model, recorded, method, target, **dict(params))
             for target in targets
         ]
     finally:
         recorded.release()
+    return [replace(explanation, view=_NO_VIEW) for explanation in found]
 
 
 def explain(
@@ -249,7 +282,9 @@ def explain(
 ) -> list[Explanation]:
     """Explanations of the scene's picture, one per target class."""
     chosen: Params = tuple(sorted((params or {}).items()))
-    return _explain(model_id, scene.key(), method, targets, chosen, scene)
+    found = _explain(model_id, scene.key(), method, targets, chosen, scene)
+    shown = view(scene)
+    return [replace(explanation, view=shown) for explanation in found]
 
 
 @dataclass(frozen=True, eq=False)

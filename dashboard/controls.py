@@ -130,6 +130,9 @@ PARTS = {
 }
 """What is offered of a transformer's block."""
 
+AUTOMATIC_INDEX = -1
+"""The same in a list of indices; ``None`` would read as "nothing chosen"."""
+
 MOST_ACTIVE = -1
 """What stands in a channel list for "the program chooses"."""
 
@@ -321,7 +324,8 @@ def _parameter_widget(field: str, parameter: Parameter, value: Any) -> None:
         tie = screen.tied(name, ends, write)
         st.slider(parameter.label, 0, last, help=parameter.help, **tie)
         return
-    tie = screen.tied(name, value, write)
+    shown = AUTOMATIC_INDEX if value is None else value
+    tie = screen.tied(name, shown, write)
     common: dict[str, Any] = {"help": parameter.help, **tie}
     if parameter.kind == "number":
         st.slider(parameter.label, parameter.low, parameter.high, step=parameter.step, **common)
@@ -330,16 +334,21 @@ def _parameter_widget(field: str, parameter: Parameter, value: Any) -> None:
     elif parameter.kind == "choice":
         st.selectbox(parameter.label, parameter.options, filter_mode="contains", **common)
     else:
-        options = [None, *range(last + 1)]
-        st.selectbox(parameter.label, options, format_func=_shown, **common)
+        st.selectbox(
+            parameter.label,
+            [AUTOMATIC_INDEX, *range(last + 1)],
+            format_func=_shown,
+            filter_mode="contains",
+            **common,
+        )
 
 
 def _shown(value: Any) -> str:
-    return "automatic" if value is None else str(value)
+    return "automatic" if value in (None, AUTOMATIC_INDEX) else str(value)
 
 
 def _written(parameter: Parameter, held: Any) -> str:
-    if held is None:
+    if held is None or (parameter.kind == "index" and held == AUTOMATIC_INDEX):
         return "automatic"
     if parameter.kind == "span":
         return f"{held[0]}-{held[1]}"

@@ -179,6 +179,7 @@ def linked(
     colors: str = "Inferno",
     smooth: bool = True,
     brightness: bool = False,
+    corners: Sequence[str] = (),
 ) -> go.Figure:
     """Panels of one view side by side: pointing at a place reads it in all, zoom moves all.
 
@@ -186,6 +187,9 @@ def linked(
     ----------
     brightness
         Show the picture as bright as the map instead of a map in colors.
+    corners
+        What a click on the corner of each panel does, in a few words; its custom data is the
+        number of the panel.
     """
     count, gap = len(panels), 0.012
     span = (1 - gap * (count - 1)) / count
@@ -268,6 +272,8 @@ def linked(
                 **axes,
             )
         )
+        if corners:
+            figure.add_trace(_corner(view, corners[i], i) | axes)
         figure.add_annotation(
             text=f"<b>{panel.title}</b><br><span style='font-size:12px'>{panel.subtitle}</span>",
             x=left,
@@ -290,6 +296,25 @@ def linked(
         hoverlabel={"font_size": 13, "align": "left"},
     )
     return figure
+
+
+def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:
+    """A mark in the upper right corner that can be clicked; Streamlit tells of clicks on points."""
+    inset = 0.05 * max(view.size)
+    return {
+        "type": "scatter",
+        "x": [view.width - inset],
+        "y": [inset],
+        "mode": "markers+text",
+        "text": ["⤢"],
+        "customdata": [[number]],
+        "marker": {"size": 22, "symbol": "square", "color": "rgba(0,0,0,.45)"},
+        "selected": {"marker": {"opacity": 1}},
+        "unselected": {"marker": {"opacity": 1}},
+        "textfont": {"color": "white", "size": 15},
+        "hovertemplate": f"{text}<extra></extra>",
+        "cliponaxis": False,
+    }
 
 
 def _readings(panels: Sequence[Panel], rows: int, cols: int) -> list[list[str]]:

@@ -24,7 +24,7 @@ from core import (
 )
 from dashboard import cache, controls, scene, screen, settings
 from dashboard.scene import OWN, Picture, Scene
-from dashboard.text import plain
+from dashboard.text import plain, text_color
 
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 SIZES = ("own", "224", "336", "448", "480", "518", "672")
@@ -64,6 +64,22 @@ _STYLE = """
 @media (max-width: 900px) {
   [data-testid="stMainBlockContainer"] { padding: 1rem 1rem 1rem; }
   [data-testid="stSidebar"] { min-width: 0 !important; width: 190px !important; }
+  [data-testid="stSidebar"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+  [data-testid="stSidebar"] [data-testid="stColumn"] { flex: 1 1 100%; min-width: 100%; }
+  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] [class*="st-key-query-"]) {
+    flex-wrap: nowrap;
+  }
+  [data-testid="stColumn"]:has([class*="st-key-query-"] .stPlotlyChart) { min-width: 152px; }
+  [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
+    > [data-testid="stColumn"] [data-testid="stPopoverButton"]
+  ) { flex-wrap: wrap; row-gap: .5rem; }
+  [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
+    > [data-testid="stColumn"] [data-testid="stPopoverButton"]
+  ) > [data-testid="stColumn"] { flex: 1 1 150px; min-width: 150px; }
+  .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) { flex-wrap: wrap; }
+  .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) > :first-child {
+    flex: 1 1 100%; min-width: 100%;
+  }
 }
 </style>
 """
@@ -84,8 +100,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         All pages by name, for the links.
     """
     st.html(_STYLE)
-    text = "#e8e6e1" if st.context.theme.type == "dark" else "#1f2430"
-    st.html(f"<style>{_IN_TEXT_COLOR} {{ color: {text} !important; }}</style>")
+    st.html(f"<style>{_IN_TEXT_COLOR} {{ color: {text_color()} !important; }}</style>")
     screen.enter(name)
     with st.container(horizontal=True, gap="small", key="links"):
         links = {other: st.empty() for other in pages}

@@ -18,6 +18,7 @@ from core import (
     Regularization,
     Transforms,
     VisionTransformer,
+    representations,
     seam_energy_of,
 )
 from dashboard import cache, controls, figures, panels, screen
@@ -179,21 +180,19 @@ def _channels(cnn: Model, vit: Model, scene: Scene) -> tuple[dict[Model, Objecti
     assert isinstance(cnn, ConvNet)
     assert isinstance(vit, VisionTransformer)
     stage = controls.stage_picker("cnn_tap", "CNN layer", cnn, list(cnn.taps)[-1], "cnn_channel")
-    channel = _channel("cnn_channel", "CNN channel", cnn, stage)
+    channel = _channel("cnn_channel", "CNN channel", cnn, stage, scene)
     part = controls.block_picker(
         "vit_tap", "ViT block", vit, f"block.{vit.depth // 2}.output", "vit_channel"
     )
-    place = _channel("vit_channel", "ViT channel", vit, part)
+    place = _channel("vit_channel", "ViT channel", vit, part, scene)
     return {cnn: core.conv_channel(stage, channel), vit: _vit_objective(vit, part, place)}, []
 
 
-def _channel(field: str, label: str, model: Model, name: str) -> int:
-    tap = model.tap(name)
-    last = tap.features - 1
-    channel = controls.number(field, f"{label}, 0 to {last}", 0, last)
-    if tap.heads > 1:
-        st.caption(f"Head {channel // tap.channels}, its channel {channel % tap.channels}.")
-    return channel
+def _channel(field: str, label: str, model: Model, name: str, scene: Scene) -> int:
+    with st.spinner(f"Reading {name} …", show_time=True):
+        values = cache.features(model.spec.id, scene, name)
+    strongest = int(representations.by_activity(values)[0])
+    return controls.channel_picker(field, label, model.tap(name), strongest)
 
 
 def _vit_objective(vit: VisionTransformer, name: str, place: int) -> Objective:

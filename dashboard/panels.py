@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,25 +24,29 @@ from core import (
 from dashboard import cache, controls, figures, screen
 from dashboard.controls import Choice, Display
 from dashboard.scene import Scene
-from dashboard.text import plain
+from dashboard.text import plain, text_color
 
 Mask = npt.NDArray[np.bool_]
+LARGE = 560
+"""Width in pixels of a panel that is shown alone."""
+
 CHART: dict[str, Any] = {"displayModeBar": False, "scrollZoom": False}
 
 
 def head(title: str, line: str, how: str, sources: str) -> None:
     """One row: title, what is seen in a line, and how to read it, folded away."""
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    with left:
-        st.title(title, anchor=False)
-        st.caption(line)
-    with right, st.popover("How to read this", icon=":material/menu_book:", width="stretch"):
-        st.markdown(how)
-        st.caption(f"Sources: {sources}")
+    with st.container(horizontal=True, vertical_alignment="bottom", key="head"):
+        with st.container():
+            st.title(title, anchor=False)
+            st.caption(line)
+        with st.popover("How to read this", icon=":material/menu_book:", width="content"):
+            st.markdown(how)
+            st.caption(f"Sources: {sources}")
 
 
 def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:
     """A Plotly figure without a mode bar."""
+    figure.update_layout(font_color=text_color())
     return st.plotly_chart(figure, key=key, config=CHART, alt=alt, **options)
 
 
@@ -113,17 +117,38 @@ def made(choice: Choice, scene: Scene, target: str) -> Explanation | str:
 
 
 def row(view: Image.Image, panels: Sequence[figures.Panel], display: Display, key: str) -> None:
-    """Panels of one view in one figure, as high as they are at the width that there is."""
+    """Panels of one view in one figure, as high as they are at the width that there is.
+
+    A click on the corner of a panel shows it alone and large, another one shows all again.
+    """
+    name, _, number = (screen.current().large or "").rpartition(".")
+    alone = name == key and int(number) < len(panels)
+    if alone:
+        panels = [panels[int(number)]]
+
+    def enlarge(data: Sequence[int]) -> None:
+        screen.change(large=None if alone else f"{key}.{data[0]}")
+
     figure = figures.linked(
         view,
         panels,
+        corners=["Show all panels"] if alone else [f"Enlarge {p.title}" for p in panels],
         opacity=display.opacity,
         colors=display.colors,
         smooth=display.smooth,
         brightness=display.blend == "brightness",
     )
     alt = "; ".join(f"{p.title}: {p.subtitle}" for p in panels)
-    fitted(figure, key, f"The picture and maps of it. {alt}", view, len(panels))
+    width = f"min(100cqi, {LARGE}px)" if alone else "100cqi"
+    what = f"The picture and maps of it. {alt}"
+    fitted(figure, key, what, view, len(panels), width=width, act=enlarge)
+    if alone:
+        st.button(
+            "Show all panels",
+            icon=":material/close_fullscreen:",
+            key=f"{key}-all",
+            on_click=lambda: screen.change(large=None),
+        )
 
 
 def fitted(
@@ -135,6 +160,7 @@ def fitted(
     *,
     width: str = "100cqi",
     bars: bool = True,
+    act: Callable[[list[Any]], None] | None = None,
 ) -> None:
     """A figure of `figures.linked`, as high as its panels are at the width that there is.
 
@@ -146,25 +172,69 @@ def fitted(
         Of the figure, as a length of CSS, where it does not have all of the page.
     bars
         Whether there are color bars below the panels.
+    act
+        Gets the custom data of a point that is clicked.
     """
     tall = (view.height / view.width) / count
     bottom = figures.LINKED_BOTTOM if bars else 4
     if not bars:
         figure.update_layout(margin_b=bottom)
-    sized(figure, key, alt, f"({width}) * {tall:.4f} + {figures.LINKED_TOP + bottom}px")
+    height = f"({width}) * {tall:.4f} + {figures.LINKED_TOP + bottom}px"
+    if act is None:
+        sized(figure, key, alt, height, width)
+    else:
+        clicked(figure, key, alt, act, height, width)
 
 
-def sized(figure: Any, key: str, alt: str, height: str, **options: Any) -> None:
+def sized(
+    figure: Any, key: str, alt: str, height: str, width: str = "100%", **options: Any
+) -> None:
     """A figure whose height is a length of CSS, so that it follows the width that there is.
 
     The key of the chart ends with ``-figure``.
+
+    Parameters
+    ----------
+    width
+        The most it takes, as a length of CSS.
     """
     places = f".st-key-{key}, div:has(> .st-key-{key})"
     exact = f"calc({height})"
-    rule = f"height: {exact} !important; flex: 0 0 {exact} !important; overflow: hidden;"
+    rule = (
+        f"height: {exact} !important; flex: 0 0 {exact} !important; max-width: calc({width}); "
+        "overflow: hidden;"
+    )
     st.html(f"<style>{places} {{ {rule} }}</style>")
     with st.container(key=key, height=400, border=False):
         chart(figure, f"{key}-figure", alt, height="stretch", **options)
+
+
+def clicked(
+    figure: Any,
+    key: str,
+    alt: str,
+    act: Callable[[list[Any]], None],
+    height: str = "",
+    width: str = "100%",
+) -> None:
+    """A figure whose points can be clicked; ``act`` gets the custom data of the one that was.
+
+    Parameters
+    ----------
+    height, width
+        Lengths of CSS, where the height follows the width.
+    """
+
+    def call() -> None:
+        points = screen.held(f"{key}-figure").selection.points
+        if points:
+            act(points[0]["customdata"])
+
+    options: dict[str, Any] = {"on_select": call, "selection_mode": "points"}
+    if height:
+        sized(figure, key, alt, height, width, **options)
+    else:
+        chart(figure, f"{key}-figure", alt, **options)
 
 
 def replaced(

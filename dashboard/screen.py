@@ -63,6 +63,7 @@ class Screen(BaseModel):
     smooth: bool = True
     spikes: Literal["auto", "replace", "keep"] = "auto"
     blend: Literal["overlay", "brightness"] = "overlay"
+    large: Annotated[str, Field(pattern=r"^[a-z-]{1,20}\.\d$")] | None = None
 
     # -- Attention
     tab: Literal["grid", "layer", "joint", "channels", "similarity", "several"] = "grid"

@@ -34,7 +34,7 @@ with display_column:
         "The two maps have different units, so on one scale each is shown as multiples of its own "
         "mean (negative values as 0): equal colors mean an equal share of the relevance."
     )
-with st.spinner("Running both models …", show_time=True):
+with st.skeleton(height=360), st.spinner("Running both models …", show_time=True):
     recordings = {
         choice.model: cache.recording(choice.model.spec.id, shown, needs=choice.needs)
         for choice in choices
@@ -52,7 +52,8 @@ with st.spinner("Explaining …"):
     artifacts = cache.artifacts(shown)
 
 notes = panels.side_by_side(cache.view(shown), maps, display, "compare", artifacts=artifacts)
-figures_column, *table_columns = st.columns(3, gap="medium")
+with st.container(key="answers"):
+    figures_column, *table_columns = st.columns(3, gap="medium")
 with figures_column:
     panels.agreement_figures(maps[0][1], maps[1][1])
     for (title, _), note in zip(maps, notes, strict=True):

@@ -47,7 +47,7 @@ with display_column:
     display = controls.display("On one scale equal colors mean equal values in a model's maps.")
 
 predictions = {}
-with st.spinner("Running both models …", show_time=True):
+with st.skeleton(height=360), st.spinner("Running both models …", show_time=True):
     for kind, model, _ in rows:
         needs = core.needs(vit, "rollout") if kind == "vit" else core.Needs()
         if kind in methods:

@@ -1,28 +1,48 @@
-"""The benchmarks measure what they say, and the README shows what they wrote."""
+"""The benchmarks measure what they say, and the pages of text show what they wrote."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import core
 from tests.benchmarks import memory, speed, timing
-from tests.benchmarks.__main__ import RESULTS, as_markdown, groups
+from tests.benchmarks.__main__ import (
+    EVERYTHING,
+    README,
+    RESULTS,
+    TELLING,
+    as_markdown,
+    groups,
+    telling,
+)
 from tests.support.builders import close
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-def test_the_readme_shows_the_results() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("<!-- benchmarks -->")[1].split("<!-- /benchmarks -->")[0]
+@pytest.mark.parametrize(
+    ("path", "mark", "table"),
+    [(EVERYTHING, "benchmarks", as_markdown), (README, "speed", telling)],
+    ids=["BENCHMARKS.md", "README.md"],
+)
+def test_what_is_written_is_what_was_measured(
+    path: Path, mark: str, table: Callable[[Any], str]
+) -> None:
+    text = path.read_text(encoding="utf-8")
+    shown = text.split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0]
     result = json.loads(RESULTS.read_text(encoding="utf-8"))
-    lines = [line.replace(" ", "") for line in as_markdown(result).splitlines() if line]
+    lines = [line.replace(" ", "") for line in table(result).splitlines() if line]
     found = [line.replace(" ", "") for line in shown.splitlines() if line]
     assert [line for line in found if "--" not in line] == [x for x in lines if "--" not in x]
+
+
+def test_the_telling_rows_are_there() -> None:
+    result = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert set(TELLING) <= {row["what"] for row in result["rows"]}
 
 
 def test_the_results_are_of_every_group() -> None:

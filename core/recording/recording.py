@@ -132,6 +132,15 @@ class Recording:
         """Height and width in pixels of what the model saw."""
         return self.pixels.shape[2], self.pixels.shape[3]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors that are kept, without those of a graph."""
+        with self._lock:
+            remembered = [t for found in self._remembered.values() for t in found.values()]
+            tensors = [self.pixels, *self._recorded.values(), *remembered]
+            storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
+        return sum(storage.nbytes() for storage in storages.values())
+
     def of(self, model: Model) -> Self:
         """This recording, if it is of ``model``; `ParameterError` if not."""
         if self.model is not model:

@@ -22,6 +22,7 @@ KINDS = {"natural": "crops of photographs", "cutouts": "cut-outs"}
 NAMES = {
     "cam": "CAM",
     "gradient_rollout": "Gradient rollout",
+    "grad_cam": "Grad-CAM on tokens",
     "transformer_attribution": "Transformer attribution",
     "legrad": "LeGrad",
     "rollout": "Plain rollout, which knows no class",

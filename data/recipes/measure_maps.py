@@ -40,6 +40,7 @@ HALF = SIDE // 2
 METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("cnn", "cam", {}),
     ("vit", "gradient_rollout", {}),
+    ("vit", "grad_cam", {}),
     ("vit", "gradient_rollout", {"definition": "vit-explain"}),
     ("vit", "transformer_attribution", {}),
     ("vit", "legrad", {}),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -285,3 +286,34 @@ def test_network_without_classes_on_every_page(
     if page == "compare":
         assert "trained without classes" in texts(app)
         assert len(panels(app)) == 1, "the other model's map stays"
+
+
+# -- what is kept, and how it is shown ------------------------------------------------------------
+
+
+def test_cached_explanation_holds_no_copy_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    views: list[tuple[int, int]] = []
+    pack = core.Explanation.__reduce_ex__
+
+    def watched(self: core.Explanation, protocol: Any) -> Any:
+        views.append(self.view.size)
+        return pack(self, protocol)
+
+    monkeypatch.setattr(core.Explanation, "__reduce_ex__", watched)
+    st.cache_data.clear()
+    healthy(start(image="astronaut"))
+    assert len(views) >= 2  # both maps were put into the cache
+    assert set(views) == {(1, 1)}
+
+
+def test_one_panel_can_be_enlarged_by_an_address() -> None:
+    every = panels(healthy(start()))
+    app = healthy(start(large="compare.2"))
+    [alone] = panels(app)
+    assert alone["z"] == every[1]["z"]
+    app.button(key="compare-all").click().run()
+    assert len(panels(healthy(app))) == 2
+    assert "large" not in address(app)
+    assert len(panels(healthy(start(large="compare.7")))) == 2
+    app = start(large="<script>")
+    assert any("large in the address" in w.value for w in app.warning)

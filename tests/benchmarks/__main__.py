@@ -25,7 +25,14 @@ from tests.benchmarks import application, dreams, memory, speed, timing
 from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README, EVERYTHING = ROOT / "README.md", ROOT / "BENCHMARKS.md"
+TELLING = (
+    "five maps of one class from one recording, 224 px",
+    "gradient rollout, one image, 518 px",
+    "everything that the Attention page shows for one image",
+)
+"""Rows that the README shows; all are in `EVERYTHING`."""
 PACKAGES = ("torch", "torchvision", "timm", "streamlit", "grad-cam", "torchcam", "captum", "Horama")
 
 
@@ -59,8 +66,30 @@ def machine(threads: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def telling(result: dict[str, Any]) -> str:
+    """The few rows that the README shows."""
+    return as_markdown(
+        {**result, "rows": [row for row in result["rows"] if row["what"] in TELLING]}
+    )
+
+
+def put(path: Path, mark: str, text: str) -> None:
+    """Replace what stands between two marks of a file.
+
+    Raises
+    ------
+    ValueError
+        The file has no such marks.
+    """
+    before, start, rest = path.read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->")
+    if not end:
+        raise ValueError(f"{path.name} has no place for {mark}.")
+    path.write_text(f"{before}{start}{text}\n{end}{after}", encoding="utf-8")
+
+
 def as_markdown(result: dict[str, Any]) -> str:
-    """The table of a result, as the README shows it."""
+    """The table of a result."""
     seen = result["machine"]
     lines = [
         f"{seen['device']}, {seen['threads']} threads ({seen['instructions']}), "
@@ -87,7 +116,7 @@ def as_markdown(result: dict[str, Any]) -> str:
             f"| {row['what']} | {row['against']} | {wanted} | {shown} | {row['repeats']} |"
         )
     lines += ["", *[f"{i}. {note[:1].upper()}{note[1:]}." for i, note in enumerate(notes, 1)]]
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
 
 
 def main() -> None:
@@ -97,7 +126,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     parser.add_argument("--half", action="store_true", help="half precision beside float32")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into BENCHMARKS.md and the README"
+    )
     parser.add_argument("--only", nargs="*", help="groups to measure; the rest keeps its figures")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -126,12 +157,9 @@ def main() -> None:
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         arguments.json.write_text(text, encoding="utf-8")
     print(as_markdown(result))
-    if arguments.readme:
-        before, start, rest = README.read_text(encoding="utf-8").partition("<!-- benchmarks -->\n")
-        _, end, after = rest.partition("<!-- /benchmarks -->")
-        if not end:
-            parser.error(f"no place for the table in {README}")
-        README.write_text(f"{before}{start}{as_markdown(result)}\n{end}{after}", encoding="utf-8")
+    if arguments.write:
+        put(EVERYTHING, "benchmarks", as_markdown(result))
+        put(README, "speed", telling(result))
 
 
 if __name__ == "__main__":

@@ -257,13 +257,13 @@ PICKERS = {
 """Pickers of methods that need not depend on the class, by page."""
 
 
-@pytest.mark.parametrize("new_file", [BOTH], indirect=True)
-@pytest.mark.usefixtures("new_file")
 def titles_of(options: list[str]) -> list[str]:
     """Titles of methods without the mark of those that know no class."""
     return [option.removesuffix(" · no class") for option in options]
 
 
+@pytest.mark.parametrize("new_file", [BOTH], indirect=True)
+@pytest.mark.usefixtures("new_file")
 def test_new_method_is_offered_and_drawn_on_the_pages() -> None:
     title = find_method("brightness").title
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120).run()

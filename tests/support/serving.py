@@ -41,7 +41,9 @@ def serve(log: Path, cwd: Path = ROOT) -> Iterator[str]:
 
 
 @contextmanager
-def running(log: Path, cwd: Path = ROOT) -> Iterator[tuple[str, int]]:
+def running(
+    log: Path, cwd: Path = ROOT, script: Path = ROOT / "dashboard" / "Home.py"
+) -> Iterator[tuple[str, int]]:
     """Like `serve`; yields the address and the process id.
 
     Nothing of the test process leaks in: no ``PYTHONPATH``, no working directory but ``cwd``.
@@ -56,7 +58,7 @@ def running(log: Path, cwd: Path = ROOT) -> Iterator[tuple[str, int]]:
                 "-m",
                 "streamlit",
                 "run",
-                str(ROOT / "dashboard" / "Home.py"),
+                str(script),
                 "--server.address",
                 "127.0.0.1",
                 "--server.port",

@@ -1,0 +1,94 @@
+"""Recordings that sessions share: made once, within a budget, gone with their model."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+import core
+from core import Recording
+from core.models import Model
+from dashboard.recordings import Recordings
+from tests.support.builders import GIVEN, as_model, picture, shake, timm_vit
+
+
+def fresh() -> Model:
+    """A model that nobody else holds."""
+    return as_model(shake(timm_vit()))
+
+
+def recorded(model: Model) -> Recording:
+    return core.record(model, picture(4, 4), GIVEN)
+
+
+def test_many_who_ask_at_once_share_one_recording() -> None:
+    model, made = fresh(), []
+    store = Recordings()
+
+    def make() -> Recording:
+        made.append(1)
+        return recorded(model)
+
+    found: list[Recording] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(store.get("one", make))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert len({id(recording) for recording in found}) == 1
+
+
+def test_budget_holds_and_the_longest_unused_goes_first() -> None:
+    model = fresh()
+    first = recorded(model)
+    assert first.nbytes > 0
+    store = Recordings(int(2.5 * first.nbytes))
+    made: list[str] = []
+
+    def get(key: str) -> None:
+        store.get(key, lambda: made.append(key) or recorded(model))  # type: ignore[func-returns-value]
+
+    for key in ("a", "b", "a", "c", "a", "b"):
+        get(key)
+        assert store.nbytes <= 2.5 * first.nbytes
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_larger_than_the_budget_is_held_as_the_only_one() -> None:
+    model = fresh()
+    store = Recordings(10)
+    found = store.get("a", lambda: recorded(model))
+    assert store.get("a", lambda: pytest.fail("made again")) is found
+    store.get("b", lambda: recorded(model))
+    assert store.get("a", lambda: recorded(model)) is not found
+
+
+def test_recording_that_failed_is_tried_again() -> None:
+    store, model = Recordings(), fresh()
+    with pytest.raises(RuntimeError):
+        store.get("a", lambda: (_ for _ in ()).throw(RuntimeError("no")))
+    assert isinstance(store.get("a", lambda: recorded(model)), Recording)
+
+
+def test_dropped_model_is_gone_with_its_recordings_and_gradients() -> None:
+    store, kept = Recordings(), fresh()
+    store.get("b", lambda: recorded(kept))
+
+    def used_and_dropped() -> weakref.ref[Model]:
+        model = fresh()
+        recording = store.get("a", lambda: recorded(model))
+        core.explain(model, recording, "gradient_rollout", target=1)
+        store.drop(model)
+        return weakref.ref(model)
+
+    there = used_and_dropped()
+    gc.collect()
+    assert there() is None
+    assert store.nbytes > 0  # the other model's recording is still held
+    assert store.get("b", lambda: pytest.fail("made again")).model is kept

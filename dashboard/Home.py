@@ -18,6 +18,7 @@ PAGES = {
     "attention": "Attention",
     "gradient_rollout": "Gradient rollout",
     "activation_maximization": "Activation maximization",
+    "evidence": "Evidence",
 }
 
 

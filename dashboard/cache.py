@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,15 @@ from core import (
     fit_image,
 )
 from dashboard.figures import jpeg
-from dashboard.recordings import Recordings
+from dashboard.memo import Memo
 from dashboard.scene import Picture, Scene, SceneKey, own_id
 from dashboard.screen import Screen
 
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
+
+RECORDINGS, RESULTS = 256 * 2**20, 64 * 2**20
+"""Bytes that are held for all sessions together."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -47,8 +51,25 @@ def _embedded(model_id: str) -> Model:
 
 
 @st.cache_resource(show_spinner=False)
-def _recordings() -> Recordings:
-    return Recordings()
+def _recordings() -> Memo:
+    return Memo(RECORDINGS, lambda recording: recording.nbytes)
+
+
+@st.cache_resource(show_spinner=False)
+def results() -> Memo:
+    """Maps and measurements of all sessions, which are plain data."""
+    return Memo(RESULTS, size_of)
+
+
+def size_of(value: Any) -> int:
+    """Bytes of the arrays of a result, in lists and dataclasses as well; others count a little."""
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    if isinstance(value, list | tuple):
+        return sum(map(size_of, value))
+    if is_dataclass(value):
+        return 500 + sum(size_of(getattr(value, field.name)) for field in fields(value))
+    return 50
 
 
 def _forget(model: Model) -> None:
@@ -253,24 +274,43 @@ _NO_VIEW = Image.new("RGB", (1, 1))
 """Stands in for the view in a cached explanation: one copy of it is kept, in `view`'s cache."""
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
+def key_of(model_id: str, scene: Scene, *what: Any) -> tuple[Any, ...]:
+    """Key of a result; a model that was dropped and opened anew is another one."""
+    return (id(_model(model_id)), scene.key(), *what)
+
+
 def _explain(
-    model_id: str,
-    key: SceneKey,
-    method: str,
-    targets: tuple[int | None, ...],
-    params: Params,
-    _scene: Scene,
-) -> list[Explanation]:
-    recorded = recording(model_id, _scene)
+    model_id: str, scene: Scene, method: str, target: int | None, params: Params
+) -> Explanation:
+    def make() -> Explanation:
+        recorded = recording(model_id, scene)
+        try:
+            with watched(core.find_method(method).title):
+                found = core.explain(recorded.model, recorded, method, target, **dict(params))
+        finally:
+            recorded.release()
+        return replace(found, view=_NO_VIEW)
+
+    return results().get(key_of(model_id, scene, method, target, params), make)
+
+
+@contextmanager
+def watched(what: str) -> Iterator[None]:
+    """A bar for what takes many steps inside a ``with`` block; the bar is where a run can end.
+
+    A reader who chooses something else, or leaves, ends the run at its next step.
+    """
+    place = st.empty()
+
+    def on_step(done: int, total: int) -> None:
+        if total > 1:
+            place.progress(done / total, f"{what}: {done} of {total} steps")
+
     try:
-        found = [
-            core.explain(recorded.model, recorded, method, target, **dict(params))
-            for target in targets
-        ]
+        with core.watching(on_step):
+            yield
     finally:
-        recorded.release()
-    return [replace(explanation, view=_NO_VIEW) for explanation in found]
+        place.empty()
 
 
 def explain(
@@ -282,9 +322,10 @@ def explain(
 ) -> list[Explanation]:
     """Explanations of the scene's picture, one per target class."""
     chosen: Params = tuple(sorted((params or {}).items()))
-    found = _explain(model_id, scene.key(), method, targets, chosen, scene)
     shown = view(scene)
-    return [replace(explanation, view=shown) for explanation in found]
+    return [
+        replace(_explain(model_id, scene, method, target, chosen), view=shown) for target in targets
+    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,20 @@ def choose() -> list[Picture]:
     return _chosen()
 
 
-def _chosen() -> list[Picture]:
-    """Samples and own pictures, in one list; what was chosen stays in the address."""
+def offered_pictures(wanted: Sequence[str] = ()) -> dict[str, Picture]:
+    """Samples and own pictures by id, those of ``wanted`` that somebody else brought included."""
     offered: dict[str, Picture] = {s.id: cache.from_sample(s) for s in samples()}
-    wanted = screen.current().several
     for picture_id in dict.fromkeys([*screen.own_pictures(), *wanted]):
         own = cache.own_picture(picture_id) if picture_id.startswith(OWN) else None
         if own is not None:
             offered[picture_id] = own
+    return offered
+
+
+def _chosen() -> list[Picture]:
+    """Samples and own pictures, in one list; what was chosen stays in the address."""
+    wanted = screen.current().several
+    offered = offered_pictures(wanted)
     for picture_id in wanted:
         if picture_id not in offered:
             gone = (

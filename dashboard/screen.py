@@ -8,18 +8,15 @@ put in. Fields that have their default are left out of the address.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization"]
-PAGES: tuple[Page, ...] = (
-    "compare",
-    "attention",
-    "gradient_rollout",
-    "activation_maximization",
-)
+Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization", "evidence"]
+PAGES: tuple[Page, ...] = get_args(Page)
 Share = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -98,6 +95,23 @@ class Screen(BaseModel):
     moves: bool = True
     effect: bool = True
 
+    # -- Evidence, and the line below a map of Compare
+    question: Literal["removal", "curves", "randomization", "pointing"] = "removal"
+    change: Literal["cnn", "vit", "patches", "shuffle", "drop", "blur", "gray"] = "vit"
+    top: Annotated[float, Field(ge=0.01, le=1)] = 0.2
+    removed: Annotated[str, Field(pattern=r"^\d{1,3}x\d{1,3}-(?:[0-9a-f]{2}){1,3000}$")] | None = (
+        None
+    )
+    fill: Literal["blur", "mean", "black", "noise"] = "blur"
+    strength: Annotated[float, Field(ge=0, le=64)] | None = None
+    cnn_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
+    vit_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
+    measured: bool = False
+    curve: Literal["deletion", "insertion"] = "deletion"
+    of: str | None = None
+    step: Annotated[int, Field(ge=0, le=16)] = 4
+    four: Annotated[tuple[str, ...], Field(max_length=4)] = ()
+
     # -- the address ------------------------------------------------------------------------
 
     @classmethod
@@ -165,6 +179,21 @@ class Screen(BaseModel):
             A value that its field does not take.
         """
         return type(self)(**(self.model_dump() | changes))
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_] | None:
+        """Patches that are taken away, (rows, cols); ``None`` where none were chosen."""
+        if self.removed is None:
+            return None
+        shape, _, digits = self.removed.partition("-")
+        rows, cols = map(int, shape.split("x"))
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8))[: rows * cols]
+        return np.pad(bits, (0, rows * cols - bits.size)).reshape(rows, cols).astype(bool)
+
+    @staticmethod
+    def of_mask(mask: npt.NDArray[np.bool_]) -> str:
+        """What `removed` is for a mask."""
+        return f"{mask.shape[0]}x{mask.shape[1]}-{np.packbits(mask).tobytes().hex()}"
 
     @property
     def patch(self) -> tuple[int, int] | None:

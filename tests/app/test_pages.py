@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import core
+from dashboard import cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization")
@@ -291,19 +291,11 @@ def test_network_without_classes_on_every_page(
 # -- what is kept, and how it is shown ------------------------------------------------------------
 
 
-def test_cached_explanation_holds_no_copy_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    views: list[tuple[int, int]] = []
-    pack = core.Explanation.__reduce_ex__
-
-    def watched(self: core.Explanation, protocol: Any) -> Any:
-        views.append(self.view.size)
-        return pack(self, protocol)
-
-    monkeypatch.setattr(core.Explanation, "__reduce_ex__", watched)
-    st.cache_data.clear()
+def test_cached_explanation_holds_no_copy_of_the_picture() -> None:
     healthy(start(image="astronaut"))
-    assert len(views) >= 2  # both maps were put into the cache
-    assert set(views) == {(1, 1)}
+    held = [value for value in cache.results().values() if isinstance(value, core.Explanation)]
+    assert len(held) >= 2
+    assert {explanation.view.size for explanation in held} == {(1, 1)}
 
 
 def test_one_panel_can_be_enlarged_by_an_address() -> None:

@@ -1,4 +1,4 @@
-"""Recordings that sessions share: made once, within a budget, gone with their model."""
+"""Results that sessions share: made once, within a budget, gone with their model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import core
 from core import Recording
 from core.models import Model
-from dashboard.recordings import Recordings
+from dashboard.memo import Memo
 from tests.support.builders import GIVEN, as_model, picture, shake, timm_vit
 
 
@@ -20,13 +20,17 @@ def fresh() -> Model:
     return as_model(shake(timm_vit()))
 
 
+def recordings(budget: int = 2**28) -> Memo:
+    return Memo(budget, lambda recording: recording.nbytes)
+
+
 def recorded(model: Model) -> Recording:
     return core.record(model, picture(4, 4), GIVEN)
 
 
 def test_many_who_ask_at_once_share_one_recording() -> None:
     model, made = fresh(), []
-    store = Recordings()
+    store = recordings()
 
     def make() -> Recording:
         made.append(1)
@@ -48,7 +52,7 @@ def test_budget_holds_and_the_longest_unused_goes_first() -> None:
     model = fresh()
     first = recorded(model)
     assert first.nbytes > 0
-    store = Recordings(int(2.5 * first.nbytes))
+    store = recordings(int(2.5 * first.nbytes))
     made: list[str] = []
 
     def get(key: str) -> None:
@@ -62,7 +66,7 @@ def test_budget_holds_and_the_longest_unused_goes_first() -> None:
 
 def test_larger_than_the_budget_is_held_as_the_only_one() -> None:
     model = fresh()
-    store = Recordings(10)
+    store = recordings(10)
     found = store.get("a", lambda: recorded(model))
     assert store.get("a", lambda: pytest.fail("made again")) is found
     store.get("b", lambda: recorded(model))
@@ -70,14 +74,14 @@ def test_larger_than_the_budget_is_held_as_the_only_one() -> None:
 
 
 def test_recording_that_failed_is_tried_again() -> None:
-    store, model = Recordings(), fresh()
+    store, model = recordings(), fresh()
     with pytest.raises(RuntimeError):
         store.get("a", lambda: (_ for _ in ()).throw(RuntimeError("no")))
     assert isinstance(store.get("a", lambda: recorded(model)), Recording)
 
 
 def test_dropped_model_is_gone_with_its_recordings_and_gradients() -> None:
-    store, kept = Recordings(), fresh()
+    store, kept = recordings(), fresh()
     store.get("b", lambda: recorded(kept))
 
     def used_and_dropped() -> weakref.ref[Model]:

@@ -18,6 +18,7 @@ from core.methods import attention_flow as flow
 from core.methods.registry import all_methods
 from core.pictures import samples
 from tests.support.builders import (
+    BRIEF,
     CLASSES,
     CNNS,
     GIVEN,
@@ -213,7 +214,7 @@ def test_embedded_models_on_a_picture_of_one_color(
     model = core.open_model(model_id)
     recording = core.record(model, Image.new("RGB", (224, 224), color), GIVEN)
     for method in core.methods(model):
-        explanation = core.explain(model, recording, method.name)
+        explanation = core.explain(model, recording, method.name, **BRIEF.get(method.name, {}))
         assert np.isfinite(explanation.relevance).all(), method.name
         assert np.isfinite(explanation.heatmap(percentile=99)).all(), method.name
 
@@ -224,7 +225,8 @@ def test_embedded_models_on_a_saturated_picture(model_id: str) -> None:
     values = np.asarray(core.read_image(samples()[0].path).resize((224, 224)))
     saturated = Image.fromarray(((values > 127) * 255).astype(np.uint8))
     for method in core.methods(model):
-        explanation = core.explain(model, saturated, method.name, framing=GIVEN)
+        brief = BRIEF.get(method.name, {})
+        explanation = core.explain(model, saturated, method.name, framing=GIVEN, **brief)
         assert np.isfinite(explanation.relevance).all(), method.name
         assert explanation.relevance.std() > 0, method.name
 

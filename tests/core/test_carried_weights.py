@@ -17,8 +17,9 @@ from torch import Tensor, nn
 import core
 from core.methods.registry import all_methods
 from core.models import Model, VisionTransformer
-from tests.support.builders import DIGITS_LOST, (
+from tests.support.builders import (
     CLASSES,
+    DIGITS_LOST,
     GIVEN,
     SIDE,
     TARGETS,

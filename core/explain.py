@@ -394,7 +394,7 @@ def _explain(
     if min(maps.shape[1:]) < FEWEST:
         raise ParameterError(
             f"{method.title} of {model.spec.title} has {maps.shape[1]} × {maps.shape[2]} places at "
-            "this size, too few for a map; choose an earlier layer or a larger size."
+            "this size, too few for a map; choose an earlier layer, smaller cells or a larger size."
         )
     prefix_mass = [None] * len(recording)
     if result.prefix_mass is not None:

@@ -93,9 +93,9 @@ def occlusion(
     pixels: Tensor,
     targets: Sequence[int],
     patch: int | None = None,
-    window: int = 2,
-    stride: int = 1,
-    fill: str = "blur",
+    window: int = 4,
+    stride: int = 2,
+    fill: str = "mean",
 ) -> Array:
     """Every window in turn: how far log p falls, and for each cell the mean over its windows."""
     ask, maps = network(case), []

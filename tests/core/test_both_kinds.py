@@ -57,7 +57,7 @@ def passes(model: Model, patch: pytest.MonkeyPatch) -> list[Tensor]:
     ("method", "params"),
     [
         *[("occlusion", {"window": w, "stride": s}) for w, s in [(1, 1), (2, 1), (3, 2), (8, 5)]],
-        *[("occlusion", {"fill": fill}) for fill in ("mean", "black", "noise")],
+        *[("occlusion", {"fill": fill}) for fill in ("blur", "black", "noise")],
         ("rise", {"mask_cells": 3, "keep": 0.3, "fill": "black", "seed": 7, "count": 5}),
         ("integrated_gradients", {"baseline": "mean", "steps": 2}),
         ("integrated_gradients", {"baseline": "black", "steps": 19}),

@@ -34,11 +34,15 @@ TARGETS = [3, 0, 4]
 
 BRIEF: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 5},
+    "occlusion": {"window": 2, "stride": 2},
     "rise": {"count": 12},
     "smooth_grad": {"count": 3},
 }
 """Parameters of methods that run the network many times, small enough for tests; the entries of
 tiny models have them as defaults."""
+
+FEW_PASSES = BRIEF | {"occlusion": {"window": 8, "stride": 8}}
+"""The same for real models, whose grids are larger."""
 
 DIGITS_LOST = {"occlusion": 5, "grad_cam_plus_plus": 50}
 """How much less exact single precision is for methods that subtract nearly equal numbers: two

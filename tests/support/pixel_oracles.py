@@ -93,8 +93,8 @@ def occlusion(
     pixels: Tensor,
     targets: Sequence[int],
     patch: int | None = None,
-    window: int = 4,
-    stride: int = 2,
+    window: int = BRIEF["occlusion"]["window"],
+    stride: int = BRIEF["occlusion"]["stride"],
     fill: str = "mean",
 ) -> Array:
     """Every window in turn: how far log p falls, and for each cell the mean over its windows."""

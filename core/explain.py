@@ -137,7 +137,7 @@ class Explanation:
 @cache
 def _versions() -> Mapping[str, str]:
     """What numbers may depend on beside the weights."""
-    names = ("torch", "torchvision", "timm", "transformers", "numpy", "pillow")
+    names = ("torch", "torchvision", "timm", "transformers", "captum", "numpy", "pillow")
     found = {"python": platform.python_version()}
     for name in names:
         try:

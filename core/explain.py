@@ -137,7 +137,7 @@ class Explanation:
 @cache
 def _versions() -> Mapping[str, str]:
     """What numbers may depend on beside the weights."""
-    names = ("torch", "torchvision", "timm", "transformers", "numpy", "pillow")
+    names = ("torch", "torchvision", "timm", "transformers", "captum", "numpy", "pillow")
     found = {"python": platform.python_version()}
     for name in names:
         try:
@@ -376,7 +376,7 @@ def _explain(
     if min(maps.shape[1:]) < FEWEST:
         raise ParameterError(
             f"{method.title} of {model.spec.title} has {maps.shape[1]} × {maps.shape[2]} places at "
-            "this size, too few for a map; choose an earlier layer or a larger size."
+            "this size, too few for a map; choose an earlier layer, smaller cells or a larger size."
         )
     prefix_mass = [None] * len(recording)
     if result.prefix_mass is not None:

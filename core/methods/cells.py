@@ -39,10 +39,12 @@ def patch_parameter() -> Any:
     )
 
 
-def fill_parameter(label: str, help: str, options: tuple[str, ...] = tuple(FILLS)) -> Any:
+def fill_parameter(
+    label: str, help: str, default: str = "blur", options: tuple[str, ...] = tuple(FILLS)
+) -> Any:
     """Declare what parts are replaced by."""
     texts = "; ".join(f"{name}: {text}" for name, text in FILLS.items() if name in options)
-    return choice("blur", options, label, f"{help} {texts[0].upper()}{texts[1:]}.")
+    return choice(default, options, label, f"{help} {texts[0].upper()}{texts[1:]}.")
 
 
 def grid_of(recording: Recording, patch: int) -> tuple[int, int]:

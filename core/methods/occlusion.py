@@ -24,12 +24,13 @@ class OcclusionParameters:
 
     patch: int = cells.patch_parameter()
     window: int = number(
-        2, 1, 8, 1, "Window", "Side of the square that is replaced, in cells of the map."
+        4, 1, 8, 1, "Window", "Side of the square that is replaced, in cells of the map."
     )
     stride: int = number(
-        1, 1, 8, 1, "Stride", "Step from one window to the next in cells, at most the window."
+        2, 1, 8, 1, "Stride", "Step from one window to the next in cells, at most the window."
     )
-    fill: str = cells.fill_parameter("Fill", "What the window is replaced by.")
+    # A blurred window still shows large things; the mean color is also what the paper took.
+    fill: str = cells.fill_parameter("Fill", "What the window is replaced by.", "mean")
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:

@@ -17,9 +17,9 @@ from core import capacity, progress
 from core.methods import cells
 from core.methods.parameters import number
 from core.methods.registry import Relevance, method
-from core.recording.batches import BATCH, portions
+from core.recording.batches import portion, portions
 from core.recording.recording import Recording
-from core.recording.run import Needs, fitting_batch, run
+from core.recording.run import Needs, run
 
 _IF_ZERO = "No pixel changes this class's logit, or the picture is where the path began."
 
@@ -30,7 +30,7 @@ class PathParameters:
 
     patch: int = cells.patch_parameter()
     baseline: str = cells.fill_parameter(
-        "Baseline", "The picture that the path begins at.", ("blur", "mean", "black")
+        "Baseline", "The picture that the path begins at.", options=("blur", "mean", "black")
     )
     steps: int = number(
         32,
@@ -119,7 +119,7 @@ def integrated_gradients(
     from captum.attr import IntegratedGradients  # takes a second, and most requests need none
 
     model = recording.model
-    most = fitting_batch(model, recording.size, True, BATCH)
+    most = portion(model, recording.size, gradients=True)
     told = progress.steps(range(len(recording) * math.ceil(parameters.steps / most)))
 
     def answer(pixels: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class RiseParameters:
 
     patch: int = cells.patch_parameter()
     count: int = number(
-        1000, 1, 8000, 1, "Masks", "How many random masks are tried; more are slower and quieter."
+        500, 1, 8000, 1, "Masks", "How many random masks are tried; more are slower and quieter."
     )
     mask_cells: int = number(
         8, 2, 16, 1, "Mask cells", "Cells of a mask along each side; fewer make larger blots."

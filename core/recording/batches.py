@@ -123,6 +123,11 @@ def record_stream(
                 yield Batch(tuple(p for p, _ in part), _record(model, views, wanted, True))
 
 
+def portion(model: Model, size: tuple[int, int], gradients: bool = False) -> int:
+    """How many inputs of (height, width) pixels share a pass at most."""
+    return fitting_batch(model, size, gradients, BATCH)
+
+
 def portions(
     model: Model, size: tuple[int, int], count: int, gradients: bool = False
 ) -> Iterator[Tensor]:
@@ -139,7 +144,7 @@ def portions(
         Whether the passes leave a graph behind.
     """
     numbers = torch.arange(count, device=model.device)
-    yield from progress.steps(torch.split(numbers, fitting_batch(model, size, gradients, BATCH)))
+    yield from progress.steps(torch.split(numbers, portion(model, size, gradients)))
 
 
 def _view(model: Model, image: Image.Image, framing: Framing | None) -> View:

@@ -19,6 +19,7 @@ from core.methods.registry import all_methods
 from core.models import Model, VisionTransformer
 from tests.support.builders import (
     CLASSES,
+    DIGITS_LOST,
     GIVEN,
     SIDE,
     TARGETS,
@@ -217,7 +218,7 @@ def test_maps_agree(shape: str, family: str, method: str, params: dict[str, Any]
         for name in ("timm", family)
     )
     for one, other in zip(mine, theirs, strict=True):
-        close(other.relevance, one.relevance, 1e-5)
+        close(other.relevance, one.relevance, 1e-5 * DIGITS_LOST.get(method, 1))
         assert other.prefix_mass == pytest.approx(one.prefix_mass, abs=1e-5)
         assert one.relevance.std() > 0
 

@@ -20,6 +20,7 @@ from tests.support import oracles
 from tests.support.builders import (
     CNNS,
     DEPTH,
+    DIGITS_LOST,
     GIVEN,
     HEADS,
     PATCH,
@@ -162,7 +163,7 @@ def test_map_of_the_tokens_that_enter_a_block(name: str, method: str, count: int
             if layers:
                 assert explanation.params["layer"] == (layer or layers[-1])
                 assert explanation.prefix_mass is None
-            close(explanation.relevance, relevance)
+            close(explanation.relevance, relevance, 2e-5 * DIGITS_LOST.get(method, 1))
 
 
 CNN_METHODS = [name for name, method in all_methods().items() if "cnn" in method.serves]
@@ -179,8 +180,7 @@ def test_convolutional_method(name: str, method: str, count: int) -> None:
         return
     wanted = oracles.ORACLES[method](case, pixels_of(case, pictures(name, count)), TARGETS[:count])
     for explanation, relevance in zip(explain(case, count, method), wanted, strict=True):
-        # α of Grad-CAM++ divides by a difference, which costs single precision some digits.
-        close(explanation.relevance, relevance, 1e-3 if method.endswith("plus") else 2e-5)
+        close(explanation.relevance, relevance, 2e-5 * DIGITS_LOST.get(method, 1))
 
 
 @pytest.mark.parametrize("method", [m for m in CNN_METHODS if has_layers(built("plain"), m)])

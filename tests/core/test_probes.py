@@ -46,6 +46,9 @@ def methods_of(name: str) -> list[str]:
     return sorted(m for m in served if m != "cam" or RECIPES[name].linear)
 
 
+AT_PIXELS = ("integrated_gradients", "input_x_gradient", "smooth_grad")
+"""Methods that ask for gradients at the pixels, which no tap stands for."""
+
 CALLS = [(name, method) for name in RECIPES for method in methods_of(name)]
 
 
@@ -211,7 +214,7 @@ def test_failure_midway_leaves_nothing_behind(
     model, image = built(name).model, pictures(name, 1)[0]
     wanted = core.explain(model, image, method, 1, framing=GIVEN).relevance
     before = state(model.module)
-    needs_gradient = bool(core.needs(model, method).gradients)
+    needs_gradient = bool(core.needs(model, method).gradients) or method in AT_PIXELS
     with monkeypatch.context() as patch:
         failure(model, patch)
         if failure is within_the_backward_pass and not needs_gradient:

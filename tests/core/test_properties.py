@@ -20,6 +20,7 @@ from core.pictures import samples
 from tests.support.builders import (
     CLASSES,
     CNNS,
+    FEW_PASSES,
     GIVEN,
     HEADS,
     RECIPES,
@@ -29,6 +30,7 @@ from tests.support.builders import (
     built,
     classifier,
     close,
+    picture,
 )
 
 FUSIONS = st.sampled_from(["mean", "max", "min"])
@@ -213,7 +215,7 @@ def test_embedded_models_on_a_picture_of_one_color(
     model = core.open_model(model_id)
     recording = core.record(model, Image.new("RGB", (224, 224), color), GIVEN)
     for method in core.methods(model):
-        explanation = core.explain(model, recording, method.name)
+        explanation = core.explain(model, recording, method.name, **FEW_PASSES.get(method.name, {}))
         assert np.isfinite(explanation.relevance).all(), method.name
         assert np.isfinite(explanation.heatmap(percentile=99)).all(), method.name
 
@@ -224,7 +226,8 @@ def test_embedded_models_on_a_saturated_picture(model_id: str) -> None:
     values = np.asarray(core.read_image(samples()[0].path).resize((224, 224)))
     saturated = Image.fromarray(((values > 127) * 255).astype(np.uint8))
     for method in core.methods(model):
-        explanation = core.explain(model, saturated, method.name, framing=GIVEN)
+        brief = FEW_PASSES.get(method.name, {})
+        explanation = core.explain(model, saturated, method.name, framing=GIVEN, **brief)
         assert np.isfinite(explanation.relevance).all(), method.name
         assert explanation.relevance.std() > 0, method.name
 
@@ -232,7 +235,7 @@ def test_embedded_models_on_a_saturated_picture(model_id: str) -> None:
 @pytest.mark.parametrize("method", [n for n, m in all_methods().items() if "vit" in m.serves])
 def test_half_precision_gives_nearly_the_same(method: str) -> None:
     model = built("timm").model
-    image = flat_picture("timm", (200, 30, 90))
+    image = picture(4, 4)
     exact = core.explain(model, image, method, 1, framing=GIVEN).relevance
     with torch.autocast("cpu", torch.bfloat16):
         rough = core.explain(model, image, method, 1, framing=GIVEN).relevance

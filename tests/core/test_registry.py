@@ -30,6 +30,7 @@ from tests.support.builders import (
 
 ROOT = Path(__file__).resolve().parents[2]
 
+BOTH_KINDS = ["occlusion", "rise", "integrated_gradients", "input_x_gradient", "smooth_grad"]
 FIELD_ORDER = {
     "vit": [
         "grad_cam",
@@ -38,8 +39,9 @@ FIELD_ORDER = {
         "gradient_rollout",
         "transformer_attribution",
         "legrad",
+        *BOTH_KINDS,
     ],
-    "cnn": ["cam", "grad_cam", "grad_cam_plus_plus", "hirescam", "layer_cam"],
+    "cnn": ["cam", "grad_cam", "grad_cam_plus_plus", "hirescam", "layer_cam", *BOTH_KINDS],
 }
 
 

@@ -32,6 +32,22 @@ CNN_PREPROCESSING = Preprocessing(size=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25
 GIVEN = core.Framing("given")
 TARGETS = [3, 0, 4]
 
+BRIEF: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"steps": 5},
+    "occlusion": {"window": 2, "stride": 2},
+    "rise": {"count": 12},
+    "smooth_grad": {"count": 3},
+}
+"""Parameters of methods that run the network many times, small enough for tests; the entries of
+tiny models have them as defaults."""
+
+FEW_PASSES = BRIEF | {"occlusion": {"window": 8, "stride": 8}}
+"""The same for real models, whose grids are larger."""
+
+DIGITS_LOST = {"occlusion": 5, "grad_cam_plus_plus": 50}
+"""How much less exact single precision is for methods that subtract nearly equal numbers: two
+answers of the network, or what α of Grad-CAM++ divides by."""
+
 Reads = Literal["class", "class and distillation", "class and patches", "patches", "pooling"]
 """What a transformer's classifier reads of the last tokens."""
 
@@ -120,7 +136,7 @@ def as_model(
     title: str = "Tiny",
 ) -> Model:
     """Hand a network to the application as a loaded model."""
-    spec = ModelSpec("tiny", title, family, "local", "tiny")  # type: ignore[arg-type]
+    spec = ModelSpec("tiny", title, family, "local", "tiny", defaults=BRIEF)  # type: ignore[arg-type]
     labels = tuple(f"class {index}" for index in range(classes))
     return wrap(spec, Loaded(module, labels, preprocessing))
 

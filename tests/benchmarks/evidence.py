@@ -19,7 +19,8 @@ STEPS = 16
 
 def passes(model: Model, view: Any, count: int) -> Callable[[], object]:
     """So many bare passes over one picture, `BATCH` at a time."""
-    pixels = torch.cat([model.normalize(view)] * count)  # laid out in memory as ours are
+    pixels = torch.cat([model.normalize(view)] * count)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)  # as ours are; a third faster
 
     def call() -> object:
         with torch.inference_mode():

@@ -74,9 +74,7 @@ def unknown(asked: Asked) -> None:
     for choice in asked.choices:
         if choice.model not in asked.models:
             st.info(
-                plain(
-                    f"{choice.model.spec.title} knows no class {asked.target!r}, so it is not asked."
-                ),
+                plain(f"{choice.model.spec.title} knows no class {asked.target!r}: not asked."),
                 icon=":material/block:",
             )
 
@@ -142,8 +140,8 @@ def removal(asked: Asked) -> None:
             st.markdown(f"**{plain(asked.target)}** as the change grows")
             panels.chart(figure, "strengths", "Probability of the class over the strength")
             st.caption(
-                "Hollow: the first answer is no longer that of the whole picture. One draw for each "
-                "strength; another seed moves the curve."
+                "Hollow: the first answer is no longer that of the whole picture. One draw for "
+                "each strength; another seed moves the curve."
             )
     unknown(asked)
 
@@ -307,9 +305,9 @@ def curves(asked: Asked) -> None:
         _measure_button()
     if not screen.current().measured:
         st.info(
-            f"Each curve takes {2 * measurements.STEPS} passes: patches are removed in the order of "
-            "a map (deletion) or put back into the replaced picture (insertion), and the class's "
-            "probability is read at each step. Press **Measure**.",
+            "Patches are removed in the order of a map (deletion) or put back into the replaced "
+            "picture (insertion), and the class's probability is read at each of "
+            f"{measurements.STEPS} steps. Press **Measure**.",
             icon=":material/science:",
         )
         return
@@ -404,19 +402,20 @@ def _areas(
     chance: dict[str, list[Faithfulness]],
 ) -> None:
     rows = [(name, [one]) for name, one in found.items()] + list(chance.items())
+    figures_of = (
+        "deletion_area",
+        "insertion_area",
+        "deletion_share",
+        "insertion_share",
+        "difference",
+    )
     table = pd.DataFrame(
-        {
-            "map": [name for name, ones in rows if ones],
-            "deletion": [np.mean([o.deletion_area for o in ones]) for _, ones in rows if ones],
-            "insertion": [np.mean([o.insertion_area for o in ones]) for _, ones in rows if ones],
-            "deletion_share": [
-                np.mean([o.deletion_share for o in ones]) for _, ones in rows if ones
-            ],
-            "insertion_share": [
-                np.mean([o.insertion_share for o in ones]) for _, ones in rows if ones
-            ],
-            "difference": [np.mean([o.difference for o in ones]) for _, ones in rows if ones],
-        }
+        [
+            {"map": name}
+            | {figure: np.mean([getattr(one, figure) for one in ones]) for figure in figures_of}
+            for name, ones in rows
+            if ones
+        ]
     )
     number = st.column_config.NumberColumn
     st.dataframe(
@@ -426,8 +425,8 @@ def _areas(
         row_height=28,
         column_config={
             "map": st.column_config.TextColumn("Map"),
-            "deletion": number("Deletion", format="%.3f"),
-            "insertion": number("Insertion", format="%.3f"),
+            "deletion_area": number("Deletion", format="%.3f"),
+            "insertion_area": number("Insertion", format="%.3f"),
             "deletion_share": number("Deletion, share", format="%.2f"),
             "insertion_share": number("Insertion, share", format="%.2f"),
             "difference": number(
@@ -484,9 +483,9 @@ def randomization(asked: Asked, display: Display) -> None:
     """Maps of both models as layer after layer forgets what it learned."""
     columns = st.columns([6, 1], gap="medium", vertical_alignment="bottom")
     columns[0].caption(
-        "Weights are drawn anew from the classifier down, each with the mean and the spread of what "
-        "was learned, on a private copy. A map that stays the same does not depend on the model's "
-        "weights; it may show edges of the picture instead (Adebayo 2018)."
+        "Weights are drawn anew from the classifier down, each with the mean and the spread of "
+        "what was learned, on a private copy. A map that stays the same does not depend on the "
+        "model's weights; it may show edges of the picture instead (Adebayo 2018)."
     )
     with columns[1]:
         _measure_button()

@@ -23,6 +23,9 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Parameters = tuple[tuple[str, str], ...]
 """What was chosen of a method's parameters, as text, sorted by name."""
 
+PATCHES = r"^[1-9]\d{0,2}x[1-9]\d{0,2}-(?:[0-9a-f]{2}){1,3000}$"
+"""Rows, columns, and a bit for each patch in reading order, as hexadecimal digits."""
+
 MOST = 64
 """Values of one key that are read from an address."""
 
@@ -99,11 +102,7 @@ class Screen(BaseModel):
     question: Literal["removal", "curves", "randomization", "pointing"] = "removal"
     change: Literal["cnn", "vit", "patches", "shuffle", "drop", "blur", "gray"] = "vit"
     top: Annotated[float, Field(ge=0.01, le=1)] = 0.2
-    removed: Annotated[str, Field(pattern=r"^\d{1,3}x\d{1,3}-(?:[0-9a-f]{2}){1,3000}$")] | None = (
-        None
-    )
-    fill: Literal["blur", "mean", "black", "noise"] = "blur"
-    strength: Annotated[float, Field(ge=0, le=64)] | None = None
+    removed: Annotated[str, Field(pattern=PATCHES)] | None = None
     cnn_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
     vit_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
     measured: bool = False

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import core
-from tests.benchmarks import memory, speed, timing
+from tests.benchmarks import evidence, memory, speed, timing
 from tests.benchmarks.__main__ import (
     EVERYTHING,
     README,
@@ -86,6 +86,18 @@ def test_five_maps_from_one_recording_are_the_five_asked_for_alone() -> None:
     for name, found in zip(speed.FIVE, speed.five_from_one(vit, view), strict=True):
         alone = core.explain(vit, view, name, speed.target_of(name), framing=speed.GIVEN)
         close(found.relevance, alone.relevance, 1e-6)
+
+
+def test_evidence_needs_the_passes_that_it_is_measured_against(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cnn, _ = speed.pair()
+    view, passes, score = speed.view_of(cnn), [], cnn.score
+    monkeypatch.setattr(cnn, "score", lambda x: (passes.append(len(x)), score(x))[1])
+    evidence.curves(cnn, view)
+    assert sum(passes) == 2 * evidence.STEPS
+    bare = evidence.passes(cnn, view, 17)()
+    assert [len(part) for part in bare] == [16, 1]  # type: ignore[attr-defined]
 
 
 def test_the_bare_pass_answers_as_the_recorded_one() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import application, dreams, memory, speed, timing
+from tests.benchmarks import application, dreams, evidence, memory, speed, timing
 from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -43,6 +43,7 @@ def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list
         "grad-cam": lambda: speed.grad_cams(rounds),
         "pages": lambda: speed.pages(rounds),
         "batches": lambda: speed.batches(rounds),
+        "evidence": lambda: evidence.rows(rounds),
         "maximize": lambda: dreams.rows(rounds),
         "memory": lambda: memory.rows(threads),
         "application": application.rows,

@@ -708,3 +708,19 @@ def test_models_without_classes_are_told() -> None:
         with pytest.raises(core.UnsupportedMethod) as error:
             call()
         sentence(error)
+
+
+# -- the embedded network -------------------------------------------------------------------------
+
+
+def test_a_map_of_the_embedded_network_is_better_than_chance() -> None:
+    model = core.open_model("efficientnet-lite0")
+    image = core.read_image(next(s.path for s in core.samples() if s.id == "chelsea"))
+    view = model.view(image, core.Framing("crop"))
+    cam = core.explain(model, view, "cam", framing=GIVEN)
+    grid = core.removal_grid(model, (view.height, view.width))
+    random = core.baseline_maps(view, grid)["random"]
+    true, chance = core.faithfulness(
+        model, view, [cam.relevance, random], cam.target, framing=GIVEN, steps=8
+    )
+    assert true.difference > chance.difference + 0.1

@@ -103,6 +103,8 @@ class Screen(BaseModel):
     change: Literal["cnn", "vit", "patches", "shuffle", "drop", "blur", "gray"] = "vit"
     top: Annotated[float, Field(ge=0.01, le=1)] = 0.2
     removed: Annotated[str, Field(pattern=PATCHES)] | None = None
+    fill: Literal["blur", "mean", "black", "noise"] = "blur"
+    strength: Annotated[float, Field(ge=0, le=64)] | None = None
     cnn_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
     vit_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
     measured: bool = False

@@ -13,17 +13,11 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-PAGES = {
-    "compare": "Compare",
-    "attention": "Attention",
-    "gradient_rollout": "Gradient rollout",
-    "activation_maximization": "Activation maximization",
-    "evidence": "Evidence",
-}
-
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
+    from dashboard.titles import TITLES
+
     pages = {
         name: st.Page(
             ROOT / "pages" / f"{name}.py",
@@ -31,7 +25,7 @@ def draw() -> None:
             url_path=name,
             default=name == "compare",
         )
-        for name, title in PAGES.items()
+        for name, title in TITLES.items()
     }
     page = st.navigation(list(pages.values()), position="hidden")
     name = next(name for name, known in pages.items() if known == page)

@@ -143,7 +143,7 @@ def strengths(found: Mapping[str, Robustness], axis: str, marked: float) -> go.F
         )
         if f"{marked:.3g}" in places and not number:
             figure.add_vline(x=places.index(f"{marked:.3g}"), line={"color": GRAY, "dash": "dot"})
-    _laid_out(figure, 260)
+    _laid_out(figure, 260).update_layout(legend={"y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title=axis, type="category", tickformat=None)
     figure.update_yaxes(title=next(iter(found.values())).label if found else "")
     return figure
@@ -169,7 +169,7 @@ def correlations(found: Mapping[str, Randomization]) -> go.Figure:
             )
         )
     figure.add_hline(y=0, line={"color": GRAY, "width": 1})
-    _laid_out(figure, 300)
+    _laid_out(figure, 300).update_layout(legend={"y": 1.02, "yanchor": "bottom"})
     figure.update_yaxes(title="rank correlation", tickformat=".1f", rangemode="normal")
     figure.update_xaxes(title="share of the layers randomized, from the classifier down")
     return figure

@@ -1,294 +1,22 @@
-"""Tabs of the Evidence page: each asks both models one question about the same picture."""
+"""Tabs of the Evidence page that ask whether a map is true to its model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import streamlit as st
-from PIL import Image
 
 import core
-from core import CHANGES, FILLS, Explanation, Faithfulness, Model, Prediction, heatmaps
+from core import Explanation, Faithfulness, Model
 from dashboard import cache, controls, evidence_figures, figures, measurements, panels, screen
 from dashboard.collections import offered_pictures
 from dashboard.controls import Choice, Display
-from dashboard.scene import Picture, Scene
+from dashboard.evidence_parts import Asked, measure_button, unknown
+from dashboard.scene import Picture
 from dashboard.text import plain
 
-Mask = npt.NDArray[np.bool_]
-
-TAKEN = {
-    "vit": "Top of the ViT's map",
-    "cnn": "Top of the CNN's map",
-    "patches": "Patches you choose",
-}
-"""What can be taken away; the other changes are of the picture as a whole."""
-
-PERCENT = st.column_config.NumberColumn(format="percent")
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """What the page asks about: the pair's maps, the class, what replaces what is removed."""
-
-    scene: Scene
-    choices: tuple[Choice, Choice]
-    target: str
-    fill: str
-
-    @property
-    def models(self) -> list[Model]:
-        """Those of the pair that know the class."""
-        return [c.model for c in self.choices if self.target in c.model.labels]
-
-    def index(self, model: Model) -> int:
-        """Of the class in a model's labels."""
-        return controls.index_of(model, self.target)
-
-
-def fill_picker() -> str:
-    """Choose what replaces what is removed."""
-    return str(
-        controls.select(
-            "fill",
-            "Replaced by",
-            list(FILLS),
-            format_func={
-                "blur": "blurred picture",
-                "mean": "mean color",
-                "black": "black",
-                "noise": "noise",
-            }.__getitem__,
-            help="The same for both models: "
-            + "; ".join(f"**{name}**: {text}" for name, text in FILLS.items()),
-        )
-    )
-
-
-def unknown(asked: Asked) -> None:
-    """Say which of the models cannot be asked for the class."""
-    for choice in asked.choices:
-        if choice.model not in asked.models:
-            st.info(
-                plain(f"{choice.model.spec.title} knows no class {asked.target!r}: not asked."),
-                icon=":material/block:",
-            )
-
-
-# -- take it away ---------------------------------------------------------------------------------
-
-
-def removal(asked: Asked) -> None:
-    """Take parts away, or change the picture as a whole, and see both answers."""
-    scene = asked.scene
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        titles = TAKEN | {name: change.title for name, change in CHANGES.items()}
-        change = str(
-            controls.select(
-                "change",
-                "What is changed",
-                list(titles),
-                format_func=titles.__getitem__,
-                help="The first three take parts away, the others change the picture as a whole. "
-                "Both models always get the same picture.",
-            )
-        )
-        seed = screen.current().seed
-        if change in TAKEN:
-            removed = _removed(asked, change)
-            if removed is None:
-                return
-            shown = core.without(cache.view(scene), removed, asked.fill, seed)
-            _patches(scene, shown, removed)
-        else:
-            strength = _strength(change, cache.view(scene))
-            if change in ("shuffle", "drop"):
-                seed = controls.number("seed", "Seed", 0, 9999)
-            shown = core.changed(
-                cache.view(scene), change, strength, seed, measurements.grid_of(scene)
-            )
-            st.image(shown, width="stretch", alt="The changed picture, as both models get it")
-    with right:
-        answers = []
-        with st.spinner("Asking both models …"):
-            for model in asked.models:
-                model_id = model.spec.id
-                before = cache.recording(model_id, scene).predictions()[0]
-                if change in TAKEN:
-                    after = measurements.taken_away(scene, model_id, removed, asked.fill, seed)
-                else:
-                    after = measurements.changed(scene, model_id, change, strength, seed)
-                answers.append((model, before, after))
-        for column, (model, before, after) in zip(
-            st.columns(2, gap="medium"), answers, strict=False
-        ):
-            with column:
-                _before_and_after(model, before, after, asked.target)
-        if change not in TAKEN:
-            found = {
-                model.spec.title: measurements.robustness(
-                    scene, model.spec.id, change, asked.index(model), seed
-                )
-                for model in asked.models
-            }
-            figure = evidence_figures.strengths(found, CHANGES[change].meaning, strength)
-            st.markdown(f"**{plain(asked.target)}** as the change grows")
-            panels.chart(figure, "strengths", "Probability of the class over the strength")
-            st.caption(
-                "Hollow: the first answer is no longer that of the whole picture. One draw for "
-                "each strength; another seed moves the curve."
-            )
-    unknown(asked)
-
-
-def _removed(asked: Asked, change: str) -> Mask | None:
-    """The patches that are taken away, or a sentence in their place."""
-    grid = measurements.grid_of(asked.scene)
-    if change == "patches":
-        mask = screen.current().mask
-        if mask is None or mask.shape == grid:
-            return np.zeros(grid, bool) if mask is None else mask
-        screen.problem(
-            f"removed is for {mask.shape[0]} × {mask.shape[1]} patches, but this picture has "
-            f"{grid[0]} × {grid[1]}; nothing is taken away."
-        )
-        return np.zeros(grid, bool)
-    share = float(
-        controls.slider(
-            "top",
-            "Share that is taken away",
-            0.01,
-            1.0,
-            0.01,
-            help="The patches of the highest relevance; of equal ones the first in reading order.",
-        )
-    )
-    choice = asked.choices[0 if change == "cnn" else 1]
-    found = panels.made(choice, asked.scene, asked.target)
-    if isinstance(found, str):
-        st.info(plain(found), icon=":material/visibility_off:")
-        return None
-    values = heatmaps.resize(found.relevance, grid)
-    st.caption(f"{found.title} of {found.label or 'no class'}, {choice.model.spec.title}.")
-    return heatmaps.top_area(values, share)
-
-
-def _patches(scene: Scene, shown: Image.Image, removed: Mask) -> None:
-    """The picture as the models get it; a click, a box or the keyboard changes what is removed."""
-    rows, cols = removed.shape
-    figure = figures.clickable(figures.picture(shown), shown, (rows, cols))
-    figure.update_layout(dragmode="select", margin={"b": 4})
-
-    def write(mask: Mask) -> None:
-        screen.change(change="patches", removed=screen.current().of_mask(mask))
-
-    def pick() -> None:
-        places = [p["customdata"] for p in screen.held("patches-figure").selection.points]
-        if not places:
-            return
-        mask, index = removed.copy(), tuple(np.array(places, int)[:, :2].T)
-        mask[index] = not mask[index].all()
-        write(mask)
-
-    panels.sized(
-        figure,
-        "patches",
-        f"The picture without {int(removed.sum())} of its {removed.size} patches",
-        f"(100cqi - 2rem) * {0.4 * shown.height / shown.width:.4f} + 8px",
-        on_select=pick,
-        selection_mode=("points", "box"),
-    )
-    st.caption(
-        f"{int(removed.sum())} of {removed.size} patches are taken away. Click a patch to take it "
-        "away or put it back; drag a box over several."
-    )
-    row, col = screen.current().patch or (rows // 2, cols // 2)
-    row, col = min(row, rows - 1), min(col, cols - 1)
-    boxes = st.columns([1, 1, 2], gap="small", vertical_alignment="bottom")
-    boxes[0].number_input(
-        "Row",
-        0,
-        rows - 1,
-        **screen.tied("patch-row", row, lambda held: screen.change(query=f"r{held}c{col}")),
-    )
-    boxes[1].number_input(
-        "Column",
-        0,
-        cols - 1,
-        **screen.tied("patch-column", col, lambda held: screen.change(query=f"r{row}c{held}")),
-    )
-
-    def toggle() -> None:
-        mask = removed.copy()
-        mask[row, col] = not mask[row, col]
-        write(mask)
-
-    boxes[2].button(
-        "Put it back" if removed[row, col] else "Take it away",
-        key="patch-toggle",
-        width="stretch",
-        on_click=toggle,
-    )
-    st.button(
-        "Put everything back",
-        key="patch-clear",
-        icon=":material/restart_alt:",
-        disabled=not removed.any(),
-        on_click=lambda: write(np.zeros_like(removed)),
-    )
-
-
-def _strength(change: str, view: Image.Image) -> float:
-    """Choose how far the picture is changed."""
-    known = CHANGES[change]
-    options = [s for s in known.strengths if s <= known.highest(view)]
-    wanted = screen.current().strength
-    value = wanted if wanted in options else options[len(options) // 2]
-    if wanted is not None and wanted not in options:
-        screen.problem(f"strength is {wanted:g}, which {known.title!r} does not offer here.")
-    found: float = st.select_slider(
-        f"{known.meaning[:1].upper()}{known.meaning[1:]}",
-        options,
-        format_func=lambda s: f"{s:.3g}",
-        **screen.bound("strength", value),
-    )
-    return found
-
-
-def _before_and_after(model: Model, before: Prediction, after: Prediction, target: str) -> None:
-    index = controls.index_of(model, target)
-    was, now = before.probability(index), after.probability(index)
-    st.metric(
-        f"{model.spec.title} · {target}",
-        f"{now:.1%}",
-        f"{100 * (now - was):+.1f} points",
-        help="Probability of the class in the changed picture, and its change.",
-    )
-    names = list(dict.fromkeys([*after.labels, *before.labels]))
-    table = pd.DataFrame(
-        {
-            "class": [f"{'● ' if name == target else ''}{name}" for name in names],
-            "before": [before.probability(model.labels.index(name)) for name in names],
-            "after": [after.probability(model.labels.index(name)) for name in names],
-        }
-    ).sort_values("after", ascending=False, kind="stable")
-    bar: dict[str, Any] = {"min_value": 0.0, "max_value": 1.0, "format": "percent"}
-    st.dataframe(
-        table,
-        key=f"answers-{model.spec.family}",
-        hide_index=True,
-        row_height=28,
-        column_config={
-            "class": st.column_config.TextColumn("Class"),
-            "before": st.column_config.NumberColumn("Before", format="percent", width=72),
-            "after": st.column_config.ProgressColumn("After", width=92, **bar),
-        },
-    )
+FAINT = 0.01
+"""Probability in the intact picture below which shares of it mean little."""
 
 
 # -- is the map true ------------------------------------------------------------------------------
@@ -302,7 +30,7 @@ def curves(asked: Asked) -> None:
         with column:
             chosen[choice.model.spec.id] = _maps_picker(choice)
     with columns[2]:
-        _measure_button()
+        measure_button()
     if not screen.current().measured:
         st.info(
             "Patches are removed in the order of a map (deletion) or put back into the replaced "
@@ -330,7 +58,9 @@ def curves(asked: Asked) -> None:
             asked.scene, model.spec.id, asked.index(model), asked.fill
         )
     marked = _marked(asked, found)
-    for column, model in zip(st.columns(2, gap="medium"), asked.models, strict=False):
+    with st.container(key="curves"):
+        sides = st.columns(2, gap="medium")
+    for column, model in zip(sides, asked.models, strict=False):
         model_id = model.spec.id
         with column:
             st.markdown(f"**{model.spec.title}** · {plain(asked.target)}")
@@ -383,19 +113,6 @@ def _maps_picker(choice: Choice) -> list[str]:
     return shown
 
 
-def _measure_button() -> None:
-    measured = screen.current().measured
-    st.button(
-        "Stop" if measured else "Measure",
-        key="measure",
-        type="secondary" if measured else "primary",
-        icon=":material/stop:" if measured else ":material/play_arrow:",
-        width="stretch",
-        help="Ends what is computed; what is finished stays known." if measured else None,
-        on_click=lambda: screen.change(measured=not measured),
-    )
-
-
 def _areas(
     model: Model,
     found: dict[str, Faithfulness],
@@ -404,8 +121,8 @@ def _areas(
     rows = [(name, [one]) for name, one in found.items()] + list(chance.items())
     figures_of = (
         "deletion_area",
-        "insertion_area",
         "deletion_share",
+        "insertion_area",
         "insertion_share",
         "difference",
     )
@@ -417,6 +134,11 @@ def _areas(
             if ones
         ]
     )
+    intact = next((ones[0].intact for _, ones in rows if ones), 1.0)
+    if intact < FAINT:
+        st.caption(
+            f"The intact picture gives this class only {intact:.1%}, so shares say little here."
+        )
     number = st.column_config.NumberColumn
     st.dataframe(
         table,
@@ -427,8 +149,8 @@ def _areas(
             "map": st.column_config.TextColumn("Map"),
             "deletion_area": number("Deletion", format="%.3f"),
             "insertion_area": number("Insertion", format="%.3f"),
-            "deletion_share": number("Deletion, share", format="%.2f"),
-            "insertion_share": number("Insertion, share", format="%.2f"),
+            "deletion_share": number("÷ intact", format="%.2f", help="Deletion as share."),
+            "insertion_share": number("÷ intact", format="%.2f", help="Insertion as share."),
             "difference": number(
                 "Difference", format="%.2f", help="Insertion minus deletion, as shares."
             ),
@@ -488,7 +210,7 @@ def randomization(asked: Asked, display: Display) -> None:
         "model's weights; it may show edges of the picture instead (Adebayo 2018)."
     )
     with columns[1]:
-        _measure_button()
+        measure_button()
     if not screen.current().measured:
         return
     found, pairs = {}, []
@@ -507,7 +229,7 @@ def randomization(asked: Asked, display: Display) -> None:
         "Rank correlation with the original map over the depth of randomization",
     )
     for model, one in pairs:
-        st.markdown(f"**{model.spec.title}, {one.original.title}** · from the whole model on")
+        st.markdown(f"**{model.spec.title}, {one.original.title}** · from the intact model on")
         maps = np.concatenate([one.original.relevance[None], one.relevance])
         names = ["intact", *one.depths]
         shape = (1, len(maps), *maps.shape[1:])
@@ -578,17 +300,17 @@ def _quarter(one: Explanation, share: float, place: int, display: Display) -> fi
 
 
 def _four() -> list[Picture]:
-    """The four pictures: those of the screen, else the first of different classes."""
+    """The four pictures: those of the screen, else the first that show different things."""
     wanted = screen.current().four
     by_id = offered_pictures(wanted)
     for name in wanted:
         if name not in by_id:
             screen.problem(f"four has {name!r}, which is no picture here.")
-    automatic: dict[str, str] = {}
+    different: dict[str, str] = {}
     for picture in by_id.values():
-        if len(picture.classes) == 1:
-            automatic.setdefault(picture.classes[0], picture.id)
-    shown = [name for name in wanted if name in by_id] or list(automatic.values())[:4]
+        if picture.classes:
+            different.setdefault(picture.classes[0], picture.id)
+    shown = [name for name in wanted if name in by_id] or list(different.values())[:4]
     st.multiselect(
         "Four pictures",
         list(by_id),

@@ -25,17 +25,10 @@ from core import (
 from dashboard import cache, controls, scene, screen, settings
 from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain, text_color
+from dashboard.titles import ICONS
 
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 SIZES = ("own", "224", "336", "448", "480", "518", "672")
-ICONS = {
-    "compare": ":material/compare:",
-    "attention": ":material/grid_view:",
-    "gradient_rollout": ":material/call_split:",
-    "activation_maximization": ":material/auto_awesome:",
-    "evidence": ":material/science:",
-}
-"""By page. Not on the pages themselves: the client asks another host for an icon of the tab."""
 
 _OWN_SHOWN = 6
 _STYLE = """
@@ -77,6 +70,13 @@ _STYLE = """
   [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
     > [data-testid="stColumn"] [data-testid="stPopoverButton"]
   ) > [data-testid="stColumn"] { flex: 1 1 150px; min-width: 150px; }
+  .st-key-before-and-after [data-testid="stColumn"], .st-key-curves [data-testid="stColumn"] {
+    flex: 1 1 100%; min-width: 100%;
+  }
+  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] .st-key-measure) {
+    flex-wrap: wrap;
+  }
+  [data-testid="stColumn"]:has(.st-key-measure) { flex: 1 1 100%; }
   .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) { flex-wrap: wrap; }
   .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) > :first-child {
     flex: 1 1 100%; min-width: 100%;

@@ -15,7 +15,6 @@ from core import (
     Faithfulness,
     Framing,
     MethodError,
-    Model,
     Prediction,
     Randomization,
     Robustness,
@@ -203,20 +202,27 @@ def in_a_grid(
         return str(error)
 
 
-def verdict(scene: Scene, model: Model, explanation: Explanation, target: int, fill: str) -> str:
-    """In one line, whether a map does better than chance: areas under the deletion curves."""
-    params = dict(explanation.params)
-    found = curves(scene, model.spec.id, explanation.method, target, params, fill)
+def verdict(scene: Scene, choice: Choice, target: str) -> str:
+    """In one line, whether a map does better than chance at deletion and insertion."""
+    model = choice.model
+    if choice.method is None:
+        return choice.refusal
+    if target not in model.labels:
+        return f"cannot be checked, as the model knows no class {target!r}"
+    index = controls.index_of(model, target)
+    found = curves(scene, model.spec.id, choice.method.name, index, choice.values, "blur")
     if isinstance(found, str):
         return found
-    random = [one.difference for one in chance(scene, model.spec.id, target, fill)["random"]]
+    random = [one.difference for one in chance(scene, model.spec.id, index, "blur")["random"]]
     mean, spread = float(np.mean(random)), float(np.std(random, ddof=1))
-    if found.difference > mean + 2 * spread:
-        word = "better than chance"
-    elif found.difference < mean - 2 * spread:
-        word = "worse than chance"
-    else:
-        word = "no better than chance"
+    above = (found.difference - mean) / spread if spread else 0.0
+    word = "better than" if above > 2 else "worse than" if above < -2 else "no better than"
+    deletion = float(
+        np.mean(
+            [one.deletion_share for one in chance(scene, model.spec.id, index, "blur")["random"]]
+        )
+    )
     return (
-        f"insertion minus deletion {found.difference:.2f}, random {mean:.2f} ± {spread:.2f}: {word}"
+        f"deletion {found.deletion_share:.2f}, random {deletion:.2f}; insertion minus deletion "
+        f"{found.difference:.2f}, random {mean:.2f} ± {spread:.2f}: {word} chance"
     )

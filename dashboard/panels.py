@@ -21,7 +21,7 @@ from core import (
     find_spec,
     heatmaps,
 )
-from dashboard import cache, controls, figures, screen
+from dashboard import cache, controls, figures, measurements, screen
 from dashboard.controls import Choice, Display
 from dashboard.scene import Scene
 from dashboard.text import plain, text_color
@@ -313,6 +313,24 @@ def agreement_figures(first: Explanation | str, second: Explanation | str) -> No
         number(overlap),
         help="Intersection over union of the brightest fifth of the area; 0.11 is what chance "
         "gives.",
+    )
+
+
+def chance_check(scene: Scene, choices: Sequence[Choice], target: str) -> None:
+    """One line per map on whether it beats chance, computed once somebody asks for it."""
+    checked = screen.current().checked
+    if checked:
+        for choice in choices:
+            found = measurements.verdict(scene, choice, target)
+            st.caption(f"**{choice.model.spec.title}.** {plain(found)}.")
+    st.button(
+        "Do not check" if checked else "Better than chance?",
+        key="check",
+        type="tertiary",
+        icon=":material/science:",
+        help="Removes patches in the order of each map and compares with random orders; the page "
+        "Evidence shows the curves.",
+        on_click=lambda: screen.change(checked=not checked),
     )
 
 

@@ -108,6 +108,7 @@ class Screen(BaseModel):
     cnn_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
     vit_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
     measured: bool = False
+    checked: bool = False
     curve: Literal["deletion", "insertion"] = "deletion"
     of: str | None = None
     step: Annotated[int, Field(ge=0, le=16)] = 4

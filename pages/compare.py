@@ -59,6 +59,7 @@ with figures_column:
     for (title, _), note in zip(maps, notes, strict=True):
         if note:
             st.caption(f"**{title}.** {note}")
+    panels.chance_check(shown, choices, target)
 for column, (model, recording) in zip(table_columns, recordings.items(), strict=True):
     with column:
         panels.top_five(model, recording, target, shown.picture.digest)

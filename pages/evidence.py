@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import cache, controls, evidence_views, panels, scene
+from dashboard import cache, controls, evidence_removal, evidence_views, panels, scene
+from dashboard.evidence_parts import Asked, fill_picker
 
 QUESTIONS = {
     "removal": "Take it away",
@@ -35,7 +36,7 @@ with columns[2]:
     vit_choice = controls.method_choice("vit_map", "ViT map", vit, "gradient_rollout")
 choices = (cnn_choice, vit_choice)
 with columns[3]:
-    fill = evidence_views.fill_picker()
+    fill = fill_picker()
 with columns[4], st.popover("Parameters", icon=":material/tune:", width="stretch"):
     for choice in choices:
         controls.choice_widgets(choice)
@@ -56,9 +57,9 @@ with columns[0]:
     likely = controls.automatic_classes(shown.picture.classes, known, *answers)
     target = controls.class_picker(likely, *labeled)
 
-asked = evidence_views.Asked(shown, choices, target, fill)
+asked = Asked(shown, choices, target, fill)
 if question == "removal":
-    evidence_views.removal(asked)
+    evidence_removal.removal(asked)
 elif question == "curves":
     evidence_views.curves(asked)
 elif question == "randomization":

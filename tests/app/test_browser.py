@@ -14,15 +14,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from dashboard.titles import TITLES
 from tests.support.serving import chromium, serve, settle
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
-PAGES = {
-    "compare": "Compare",
-    "attention": "Attention",
-    "gradient_rollout": "Gradient rollout",
-    "activation_maximization": "Activation maximization",
-}
+PAGES = TITLES
 
 
 STREAMLITS_OWN: set[str] = set()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from dashboard.titles import TITLES
 from tests.support.serving import chromium, serve, settle
 
 CHANGED = {
@@ -21,6 +22,7 @@ CHANGED = {
     "gradient_rollout": "image=cat-beside-cup&fit=whole&classes=espresso&classes=tabby"
     "&class_map=transformer_attribution",
     "activation_maximization": "classes=espresso&steps=16&seed=3",
+    "evidence": "image=coffee&classes=cup&change=shuffle&strength=8&seed=3&fill=mean",
 }
 """By page, a screen that differs from the default in many ways."""
 
@@ -83,8 +85,7 @@ def test_a_screen_survives_everything(
     assert numbers(page) == first, "reload"
     other = "Attention" if path != "attention" else "Compare"
     go(page, other)
-    here = {"": "Compare", "attention": "Attention", "gradient_rollout": "Gradient rollout"}
-    go(page, here.get(path, "Activation maximization"))
+    go(page, TITLES[path or "compare"])
     assert numbers(page) == first, "leaving and returning"
     page.go_back()
     settle(page)

@@ -14,9 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 import core
 from dashboard import cache
+from dashboard.titles import TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization")
+PAGES = tuple(TITLES)
 
 
 def start(page: str = "compare", **query: str | list[str]) -> AppTest:

@@ -18,15 +18,11 @@ from urllib.parse import urlsplit
 import psutil
 from playwright.sync_api import Browser, Page, Request, WebSocket
 
+from dashboard.titles import TITLES
 from tests.benchmarks.timing import Row, seconds
 from tests.support.serving import ROOT, chromium, running, settle
 
-PAGES = {
-    "": "Compare",
-    "attention": "Attention",
-    "gradient_rollout": "Gradient rollout",
-    "activation_maximization": "Activation maximization",
-}
+PAGES = {"" if name == "compare" else name: title for name, title in TITLES.items()}
 MEGA = 1e6
 
 

@@ -1,0 +1,75 @@
+"""What the tabs of the Evidence page share: what is asked, and the button that starts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core import FILLS, Model
+from dashboard import controls, screen
+from dashboard.controls import Choice
+from dashboard.scene import Scene
+from dashboard.text import plain
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the page asks about: the pair's maps, the class, what replaces what is removed."""
+
+    scene: Scene
+    choices: tuple[Choice, Choice]
+    target: str
+    fill: str
+
+    @property
+    def models(self) -> list[Model]:
+        """Those of the pair that know the class."""
+        return [c.model for c in self.choices if self.target in c.model.labels]
+
+    def index(self, model: Model) -> int:
+        """Of the class in a model's labels."""
+        return controls.index_of(model, self.target)
+
+
+def fill_picker() -> str:
+    """Choose what replaces what is removed."""
+    return str(
+        controls.select(
+            "fill",
+            "Replaced by",
+            list(FILLS),
+            format_func={
+                "blur": "blurred picture",
+                "mean": "mean color",
+                "black": "black",
+                "noise": "noise",
+            }.__getitem__,
+            help="The same for both models: "
+            + "; ".join(f"**{name}**: {text}" for name, text in FILLS.items()),
+        )
+    )
+
+
+def unknown(asked: Asked) -> None:
+    """Say which of the models cannot be asked for the class."""
+    for choice in asked.choices:
+        if choice.model not in asked.models:
+            st.info(
+                plain(f"{choice.model.spec.title} knows no class {asked.target!r}: not asked."),
+                icon=":material/block:",
+            )
+
+
+def measure_button() -> None:
+    """Start what takes many passes, or close it."""
+    measured = screen.current().measured
+    st.button(
+        "Close" if measured else "Measure",
+        key="measure",
+        type="secondary" if measured else "primary",
+        icon=":material/close:" if measured else ":material/play_arrow:",
+        width="stretch",
+        help="Ends what is still computed; what is finished stays known." if measured else None,
+        on_click=lambda: screen.change(measured=not measured),
+    )

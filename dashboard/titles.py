@@ -1,0 +1,18 @@
+"""The pages in the order of their links: name in the address, title, icon."""
+
+TITLES = {
+    "compare": "Compare",
+    "attention": "Attention",
+    "gradient_rollout": "Gradient rollout",
+    "activation_maximization": "Activation maximization",
+    "evidence": "Evidence",
+}
+
+ICONS = {
+    "compare": ":material/compare:",
+    "attention": ":material/grid_view:",
+    "gradient_rollout": ":material/call_split:",
+    "activation_maximization": ":material/auto_awesome:",
+    "evidence": ":material/science:",
+}
+"""Of the links, not of the pages: the client asks another host for an icon of the tab."""

@@ -1,0 +1,191 @@
+"""The Evidence page, by AppTest, on the embedded pair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import core
+from dashboard.screen import Screen
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(**query: Any) -> AppTest:
+    """The page, after its first run."""
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=200)
+    app.run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.switch_page("../pages/evidence.py").run()
+    return healthy(app)
+
+
+def healthy(app: AppTest) -> AppTest:
+    """Fail on a traceback or an error box."""
+    assert not app.exception, app.exception
+    assert not app.error, [e.value for e in app.error]
+    return app
+
+
+def figures(app: AppTest) -> list[dict[str, Any]]:
+    """All Plotly figures, decoded."""
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def given(vit: core.Model) -> tuple[Any, core.Framing]:
+    """What the default screen shows to both models."""
+    image = core.read_image(ROOT / "data" / "samples" / "cat-beside-cup.jpg")
+    cnn = core.open_model("efficientnet-lite0")
+    return core.shared_view((vit, cnn), image, core.Framing("crop")), core.Framing("given")
+
+
+# -- take it away ---------------------------------------------------------------------------------
+
+
+def test_taking_the_cat_away_changes_both_answers_as_core_says() -> None:
+    mask = np.zeros((16, 16), bool)
+    mask[:, :8] = True  # the cat's half
+    app = start(change="patches", removed=Screen.of_mask(mask))
+    for place, model_id in enumerate(("efficientnet-lite0", "dinov2-small")):
+        model = core.open_model(model_id)
+        view, framing = given(core.open_model("dinov2-small"))
+        after = core.what_if(model, view, mask, framing=framing)
+        index = model.labels.index("Egyptian cat")
+        assert app.metric[place].value == f"{after.probability(index):.1%}"
+        table = app.dataframe[place].value
+        shown = dict(zip(table["class"], table["after"], strict=True))
+        assert shown[after.labels[0]] == pytest.approx(after.probabilities[0], abs=1e-6)
+        assert next(iter(shown)) == after.labels[0]
+
+
+def test_one_patch_by_keyboard_and_all_back() -> None:
+    app = start(change="patches", query="r3c4")
+    app.button(key="patch-toggle").click().run()
+    [removed] = np.atleast_1d(app.query_params["removed"])
+    mask = Screen(removed=removed).mask
+    assert mask is not None
+    assert np.argwhere(mask).tolist() == [[3, 4]]
+    assert healthy(app).button(key="patch-toggle").label == "Put it back"
+    app.button(key="patch-clear").click().run()
+    assert app.button(key="patch-toggle").label == "Take it away"
+    assert [m.delta for m in healthy(app).metric] == ["+0.0 points"] * 2
+
+
+def test_masks_survive_the_address() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((16, 16), (37, 21), (1, 3)):
+        mask = rng.random(shape) < 0.4
+        kept = Screen(removed=Screen.of_mask(mask)).mask
+        assert kept is not None
+        assert np.array_equal(kept, mask)
+
+
+def test_mask_of_another_grid_is_named_and_takes_nothing_away() -> None:
+    app = start(change="patches", removed="4x4-ffff")
+    assert any("4 × 4 patches" in w.value for w in app.warning)
+    assert [m.delta for m in app.metric] == ["+0.0 points"] * 2
+
+
+def test_top_of_a_map_takes_as_many_patches_as_asked() -> None:
+    app = start(change="cnn", top="0.5")
+    assert any("128 of 256 patches" in c.value for c in app.caption)
+
+
+def test_whole_picture_changes_draw_one_line_a_model() -> None:
+    app = start(change="gray")
+    [curve] = figures(app)
+    assert [trace["name"] for trace in curve["data"]] == ["EfficientNet-Lite0", "DINOv2 ViT-S/14"]
+    before = [m.value for m in app.metric]
+    app.select_slider(key="screen-strength").set_value(0.0).run()
+    assert [m.delta for m in healthy(app).metric] == ["+0.0 points"] * 2
+    assert [m.value for m in app.metric] != before
+
+
+def test_strength_that_is_not_offered_is_named() -> None:
+    app = start(change="shuffle", strength="3")
+    assert any("strength is 3" in w.value for w in app.warning)
+
+
+# -- curves, randomization, pointing ---------------------------------------------------------------
+
+
+def test_nothing_is_measured_before_it_is_asked_for() -> None:
+    app = start(question="curves")
+    assert not figures(app)
+    assert app.button(key="measure").label == "Measure"
+
+
+def test_curves_are_those_of_core_and_chance_is_beside_them() -> None:
+    app = start(question="curves", measured="yes", vit_maps=["rollout"], fill="mean")
+    cnn_curves, vit_curves = figures(app)[:2]
+    vit = core.open_model("dinov2-small")
+    view, framing = given(vit)
+    rollout = core.explain(vit, view, "rollout", framing=framing).relevance
+    target = vit.labels.index("Egyptian cat")
+    wanted = core.faithfulness(vit, view, rollout, target, framing=framing, fill="mean")
+    lines = {t["name"]: t for t in vit_curves["data"] if t.get("name") and t.get("showlegend")}
+    assert set(lines) == {"random, mean of 5", "center", "edges", "Attention rollout"}
+    assert lines["Attention rollout"]["y"] == pytest.approx(wanted.deletion.tolist(), abs=1e-5)
+    assert any(t.get("name") == "CAM" for t in cnn_curves["data"])
+    areas = app.dataframe[1].value.set_index("map")
+    assert areas.loc["Attention rollout", "difference"] == pytest.approx(
+        wanted.difference, abs=1e-3
+    )
+    app.segmented_control(key="screen-curve").set_value("insertion").run()
+    assert healthy(app).metric[0].value == f"{wanted.insertion[4]:.1%}"
+
+
+def test_randomization_begins_with_the_intact_map() -> None:
+    app = start(question="randomization", measured="yes", vit_map="attention")
+    correlations = figures(app)[0]
+    assert len(correlations["data"]) == 2
+    for trace in correlations["data"]:
+        assert trace["y"][0] == 1.0
+        assert abs(trace["y"][-1]) < 0.9
+    depths = [len(trace["y"]) for trace in correlations["data"]]
+    assert depths == [
+        1 + len(core.depths_of(core.open_model(m))) for m in ("efficientnet-lite0", "dinov2-small")
+    ]
+
+
+def test_four_pictures_show_the_share_of_each_quarter() -> None:
+    four = ["chelsea", "coffee", "camera", "rocket"]
+    app = start(question="pointing", four=four)
+    cnn = core.open_model("efficientnet-lite0")
+    first = figures(app)[0]
+    said = [note["text"] for note in first["layout"]["annotations"]]
+    assert len(said) == 4
+    assert "Egyptian cat" in said[0]
+    vit = core.open_model("dinov2-small")
+    images = [core.read_image(ROOT / "data" / "samples" / f"{name}.jpg") for name in four]
+    views = [core.shared_view((vit, cnn), image, core.Framing("crop")) for image in images]
+    targets = [cnn.labels.index(text.split("</b>")[0][3:]) for text in said]
+    shares = core.grid_pointing(cnn, views, targets, "cam", framing=core.Framing("given"))
+    assert [
+        f"{share:.0%} of the map" in text for share, text in zip(shares, said, strict=True)
+    ] == [True] * 4
+
+
+def test_three_pictures_are_not_enough() -> None:
+    app = start(question="pointing", four=["chelsea", "coffee", "camera"])
+    assert any("Choose four" in i.value for i in app.info)
+
+
+def test_models_without_classes_are_told_of() -> None:
+    app = start(vit="dinov2-small", classes="no such class")
+    assert any("no such class" in w.value for w in app.warning)
+
+
+def test_compare_says_whether_a_map_beats_chance_when_it_is_asked() -> None:
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=200).run()
+    assert not any("chance" in c.value for c in app.caption)
+    app.button(key="check").click().run()
+    said = [c.value for c in healthy(app).caption if "chance" in c.value]
+    assert len(said) == 2
+    assert "better than chance" in said[0]

@@ -39,6 +39,7 @@ from core.methods.registry import Method, find_method, methods
 from core.models import Model, best_device, open_model
 from core.models.base import Readout, VisionTransformer, shared_view
 from core.models.convnet import ConvNet
+from core.models.downloads import Download, download, size_text
 from core.models.spec import MATCHED_PAIR, ModelSpec, catalog, catalog_problem, find_spec
 from core.models.taps import Layer, Tap
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
@@ -56,6 +57,7 @@ __all__ = [
     "BusyError",
     "CatalogError",
     "ConvNet",
+    "Download",
     "Explanation",
     "Fit",
     "Framing",
@@ -95,6 +97,7 @@ __all__ = [
     "configure",
     "conv_channel",
     "digest",
+    "download",
     "draw",
     "explain",
     "explain_stream",
@@ -120,5 +123,6 @@ __all__ = [
     "seam_energy_of",
     "search_labels",
     "shared_view",
+    "size_text",
     "usual_needs",
 ]

@@ -8,6 +8,7 @@ do not take part in the key.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ def _refusals() -> dict[str, str]:
     return {}
 
 
+def refusal(model_id: str) -> str:
+    """Why a model could not be had lately; empty if nothing is known against it."""
+    return _refusals().get(model_id, "")
+
+
+def refuse(model_id: str, reason: str) -> None:
+    """Remember for three minutes that a model cannot be had."""
+    _refusals()[model_id] = reason
+
+
 def _model(model_id: str) -> Model:
     embedded = find_spec(model_id).source == "embedded"
     return _embedded(model_id) if embedded else _other(model_id)
@@ -65,15 +76,57 @@ def model(model_id: str) -> Model:
     The embedded pair is never dropped. A model that could not be had is tried again after three
     minutes.
     """
-    refusals = _refusals()
-    if model_id in refusals:
-        raise WeightsError(refusals[model_id])
+    if reason := refusal(model_id):
+        raise WeightsError(reason)
     try:
         with st.spinner(f"Opening {model_id} …", show_time=True):
             return _model(model_id)
     except WeightsError as error:
-        refusals[model_id] = str(error)
+        refuse(model_id, str(error))
         raise
+
+
+# -- models on their way ------------------------------------------------------------------------
+
+_GONE = 5.0
+"""Seconds after which a session that does not ask any more has lost its interest."""
+
+
+class Wishes:
+    """Who waits for which download, so that one who leaves does not take it from the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._downloads: dict[str, core.Download] = {}
+        self._asked: dict[str, dict[str, float]] = {}
+
+    def begin(self, model_id: str) -> None:
+        """Begin or join a download."""
+        with self._lock:
+            self._downloads[model_id] = core.download(model_id)
+
+    def ask(self, model_id: str, session: str) -> core.Download:
+        """The download that was begun last; keeps the session's wish alive."""
+        with self._lock:
+            self._asked.setdefault(model_id, {})[session] = time.monotonic()
+            return self._downloads[model_id]
+
+    def leave(self, model_id: str, session: str) -> None:
+        """Wait no longer; ends the download if nobody else waits."""
+        with self._lock:
+            asked = self._asked.pop(model_id, {})
+            since = time.monotonic() - _GONE
+            others = {who: at for who, at in asked.items() if who != session and at > since}
+            if others:
+                self._asked[model_id] = others
+            else:
+                self._downloads[model_id].cancel()
+
+
+@st.cache_resource(show_spinner=False)
+def wishes() -> Wishes:
+    """The wishes of all sessions."""
+    return Wishes()
 
 
 @st.cache_data(ttl=60, show_spinner=False)

@@ -22,7 +22,7 @@ from core import (
     catalog_problem,
     samples,
 )
-from dashboard import cache, controls, scene, screen, settings
+from dashboard import arriving, cache, controls, scene, screen, settings
 from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain
 
@@ -87,6 +87,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     text = "#e8e6e1" if st.context.theme.type == "dark" else "#1f2430"
     st.html(f"<style>{_IN_TEXT_COLOR} {{ color: {text} !important; }}</style>")
     screen.enter(name)
+    arriving.settle()
     with st.container(horizontal=True, gap="small", key="links"):
         links = {other: st.empty() for other in pages}
     _link(links, pages)
@@ -113,6 +114,7 @@ def _scene() -> Scene:
     picture = _picture()
     cnn = _opened("cnn", _model_picker("CNN", "cnn")).spec
     vit = _opened("vit", _model_picker("ViT", "vit")).spec
+    arriving.show()
     framing = _framing()
     _about(cnn, vit)
     if problem := catalog_problem():
@@ -136,23 +138,25 @@ def _model_picker(label: str, family: str) -> ModelSpec:
         label,
         list(offered),
         format_func=title,
-        help="Models marked “download” are fetched once, when you pick them.",
+        help="Models marked “download” are fetched once, when you pick them; the page goes on with "
+        "what it shows until they are there.",
     )
     return offered[chosen]
 
 
 def _opened(family: str, spec: ModelSpec) -> Model:
-    """The model, or the embedded one of its family with a sentence that says why."""
+    """The model; or back to the one that was shown before, with a sentence that says why."""
     try:
-        return cache.model(spec.id)
+        model = cache.model(spec.id)
     except ModelError as error:
-        embedded = next(s for s in core.catalog() if s.family == family)
-        if embedded.id == spec.id:
+        before = core.find_spec(arriving.before(family, spec.id))
+        if before.id == spec.id:
             raise
-        screen.problem(
-            f"{error} Shown instead: {embedded.title}. It is tried again after three minutes."
-        )
-        return cache.model(embedded.id)
+        screen.say(f"{error} Shown instead: {before.title}. It is tried again after three minutes.")
+        screen.change(**{family: before.id})
+        screen.again()
+    screen.keep(f"shown-{family}", spec.id)
+    return model
 
 
 def _framing() -> Framing:

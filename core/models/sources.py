@@ -5,9 +5,7 @@ Each source imports its library only when a model of that source is opened.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import mmap
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 from core.errors import ModelError, WeightsError
 from core.labels import read_labels
+from core.models import storage
 from core.models.base import Preprocessing
+from core.models.downloads import ensure
 from core.models.spec import ModelSpec
 from core.paths import WEIGHTS
 
@@ -70,16 +70,11 @@ def load(spec: ModelSpec) -> Loaded:
 
 
 def _why_not(spec: ModelSpec, error: Exception) -> str:
-    if spec.source in ("embedded", "local"):
-        return (
-            f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
-            f"({_first_line(error)}); check the entry's architecture, labels and checkpoint."
-        )
     if isinstance(error, ImportError):
         return f"{spec.title} needs a package that is not installed ({error}); install it first."
     return (
-        f"The weights of {spec.title} cannot be downloaded ({_first_line(error)}); check this "
-        "machine's network or choose a model marked as ready, such as the embedded pair."
+        f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
+        f"({_first_line(error)}); check the entry's architecture, labels and checkpoint."
     )
 
 
@@ -227,12 +222,6 @@ def _lacks_memory(module: nn.Module) -> bool:
     return any(isinstance(tensor, Tensor) and tensor.is_meta for tensor in tensors)
 
 
-def _sha256(path: Path) -> str:
-    """Digest of a file, in one call: a loop would wait for the interpreter at every turn."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return hashlib.sha256(content).hexdigest()
-
-
 def _embedded(spec: ModelSpec) -> Loaded:
     path = WEIGHTS / spec.weights
     if not path.is_file():
@@ -241,7 +230,9 @@ def _embedded(spec: ModelSpec) -> Loaded:
         )
     labels = read_labels(spec.labels)
     with ThreadPoolExecutor(1) as pool:
-        summed = pool.submit(_sha256, path)  # takes as long as all the rest, and needs no lock
+        summed = pool.submit(
+            storage.sha256_of, path
+        )  # takes as long as all the rest, and needs no lock
         try:
             module = _filled(spec, len(labels), _read_checkpoint(path))
         finally:  # before anything that a damaged file may have led to
@@ -260,7 +251,7 @@ def _local(spec: ModelSpec) -> Loaded:
         raise WeightsError(f"The checkpoint {spec.weights!r} of {spec.title} does not exist.")
     labels = read_labels(spec.labels) if spec.labels else ()
     with ThreadPoolExecutor(1) as pool:
-        summed = pool.submit(_sha256, path)
+        summed = pool.submit(storage.sha256_of, path)
         module = _filled(spec, len(labels), _read_checkpoint(path))
     return Loaded(module, labels, timm_preprocessing(module, spec), summed.result())
 
@@ -283,19 +274,49 @@ def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
+def _fetched(spec: ModelSpec, name: str = storage.WEIGHTS_FILE) -> Path:
+    """A file of a repository on the hub."""
+    ensure(spec)
+    return storage.repository(spec.source, spec.architecture, spec.revision).paths()[name]
+
+
+def _damaged(spec: ModelSpec, path: Path) -> WeightsError:
+    storage.distrust(path)
+    return WeightsError(
+        f"The stored copy of {spec.title} is damaged ({path.name} has another checksum than "
+        "promised); choose the model again to fetch it anew."
+    )
+
+
 def _timm(spec: ModelSpec) -> Loaded:
-    module = timm_module(spec, pretrained=True)
+    path = _fetched(spec)
+    digest = storage.sha256_of(path)
+    if not storage.Repository.promises(path, digest):
+        raise _damaged(spec, path)
+    # By way of timm's own table, as it renames what some of its files hold.
+    given = {"state_dict": dict(_read_checkpoint(path))}
+    module = timm_module(spec, pretrained=True, pretrained_cfg_overlay=given)
+    del module.pretrained_cfg["state_dict"]  # type: ignore[operator, union-attr]
     labels = read_labels(spec.labels) if spec.labels else ()
-    return Loaded(module, labels, timm_preprocessing(module, spec))
+    return Loaded(module, labels, timm_preprocessing(module, spec), digest)
 
 
-def from_torchvision(spec: ModelSpec) -> Loaded:
-    """A network of torchvision with the weights that its entry names."""
+def _torchvision(spec: ModelSpec) -> Loaded:
+    ensure(spec)
+    file = storage.torchvision_file(spec.architecture, spec.weights)
+    digest = storage.sha256_of(file.path)
+    if not file.promises(digest):
+        raise _damaged(spec, file.path)
+    return from_torchvision(spec, _read_checkpoint(file.path), digest)
+
+
+def from_torchvision(spec: ModelSpec, state: Mapping[str, Tensor], digest: str = "") -> Loaded:
+    """A network of torchvision with some weights, evaluated as its entry's weights say."""
     import torchvision
 
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
     module = torchvision.models.get_model(spec.architecture)
-    module.load_state_dict(weights.get_state_dict(progress=False, check_hash=True))
+    module.load_state_dict(state)
     evaluation = weights.transforms()
     size = int(evaluation.crop_size[0])
     preprocessing = Preprocessing(
@@ -305,18 +326,28 @@ def from_torchvision(spec: ModelSpec) -> Loaded:
         mean=tuple(evaluation.mean),
         std=tuple(evaluation.std),
     )
-    return Loaded(module, read_labels(spec.labels), preprocessing)
+    return Loaded(module, read_labels(spec.labels), preprocessing, digest)
 
 
 def _hub(spec: ModelSpec) -> Loaded:
+    path = _fetched(spec)
+    digest = storage.sha256_of(path)
+    if not storage.Repository.promises(path, digest):
+        raise _damaged(spec, path)
+    return from_hub(spec, path.parent, digest)
+
+
+def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
+    """A classifier of transformers from a folder as the hub holds it."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    module = AutoModelForImageClassification.from_pretrained(spec.architecture)
-    processor = AutoImageProcessor.from_pretrained(spec.architecture)
+    safely = {"local_files_only": True, "trust_remote_code": False}
+    module = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True, **safely)
+    processor = AutoImageProcessor.from_pretrained(folder, **safely)
     # Our own spelling of the names, so that a class can be found again in the other model.
     labels = read_labels(spec.labels) if spec.labels else _hub_labels(module)
-    return Loaded(module, labels, _hub_preprocessing(processor))
+    return Loaded(module, labels, _hub_preprocessing(processor), digest)
 
 
 def _hub_labels(module: nn.Module) -> tuple[str, ...]:
@@ -344,6 +375,6 @@ LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {
     "embedded": _embedded,
     "local": _local,
     "timm": _timm,
-    "torchvision": from_torchvision,
+    "torchvision": _torchvision,
     "hub": _hub,
 }

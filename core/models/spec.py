@@ -51,6 +51,8 @@ class ModelSpec:
         License of the weights.
     weights
         File name (embedded), enum member (torchvision) or path (local).
+    revision
+        Commit of the repository on the hub (also of timm's models); a branch where it is not known.
     labels
         Name of a list in ``data/labels`` or path of a file, one class a line; empty for a model
         without classes, or where the source brings its own names.
@@ -74,6 +76,7 @@ class ModelSpec:
     trained_on: str = ""
     license: str = "not stated"
     weights: str = ""
+    revision: str = "main"
     labels: str = ""
     note: str = ""
     card: Card = field(default_factory=Card)
@@ -82,7 +85,7 @@ class ModelSpec:
     @property
     def available(self) -> bool:
         """Whether the weights are on this machine already (no download needed)."""
-        return is_stored(self.source, self.architecture, self.weights)
+        return is_stored(self.source, self.architecture, self.weights, self.revision)
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""

@@ -375,41 +375,7 @@ def test_defaults_in_ones_own_entry_are_checked_when_used(own: Path) -> None:
         core.explain(core.open_model("mine"), picture(8, 8), "rollout")
 
 
-# -- sources that download ------------------------------------------------------------------------
-
-DOWNLOADS = {
-    "timm/deit_tiny_patch16_224.fb_in1k": "timm.models._builder.load_pretrained",
-    "torchvision/resnet18": "torchvision.models._api.WeightsEnum.get_state_dict",
-    "hf/google/vit-base-patch16-224": (
-        "transformers.AutoModelForImageClassification.from_pretrained"
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError("We couldn't connect to 'https://huggingface.co'\nCheck your connection"),
-        ConnectionError(),
-        RuntimeError('invalid hash value (expected "f37072fd", got "0")'),
-    ],
-)
-@pytest.mark.parametrize("model_id", DOWNLOADS)
-def test_no_network_is_one_sentence(
-    model_id: str, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise error
-
-    monkeypatch.setattr(DOWNLOADS[model_id], fail)
-    with pytest.raises(WeightsError) as caught:
-        core.open_model(model_id)
-    message = sentence(caught)
-    assert SPECS[model_id].title in message
-    assert "network" in message
-    assert "embedded pair" in message
-    assert caught.value.__cause__ is error
-    assert core.open_model("efficientnet-lite0").classes == 1000
+# -- libraries and their files ------------------------------------------------------------------
 
 
 def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,7 +383,7 @@ def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(WeightsError) as caught:
-        core.open_model("timm/deit_tiny_patch16_224.fb_in1k")
+        core.open_model("efficientnet-lite0")
     assert "not installed" in sentence(caught)
 
 
@@ -433,8 +399,8 @@ def test_hub_model_from_a_folder(
     tmp_path: Path, kind: str, crop: float, resample: Image.Resampling, squash: bool
 ) -> None:
     bare = save_hub_folder(tmp_path, kind)
-    spec = ModelSpec("hub", "Hub", "vit", "hub", str(tmp_path))
-    model = wrap(spec, sources.load(spec))
+    spec = ModelSpec("hub", "Hub", "vit", "hub", "owner/name")
+    model = wrap(spec, sources.from_hub(spec, tmp_path))
     assert isinstance(model, VisionTransformer)
     assert model.labels == tuple(f"name {index}" for index in range(CLASSES))
     found = model.preprocessing

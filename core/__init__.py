@@ -21,6 +21,7 @@ from core.errors import (
     ZeroGradient,
 )
 from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
+from core.guarded import read_strange_image
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -116,6 +117,7 @@ __all__ = [
     "predict",
     "read_image",
     "read_labels",
+    "read_strange_image",
     "record",
     "record_stream",
     "representations",

@@ -25,6 +25,7 @@ from core import (
     Attention,
     Explanation,
     Framing,
+    ImageError,
     Model,
     Recording,
     Sample,
@@ -198,9 +199,17 @@ def own_pictures() -> OwnPictures:
     return OwnPictures()
 
 
+_NAME = "\0"
+"""Stands for the name in a sentence that is kept for every name."""
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def _decoded(digest: str, name: str, _data: bytes) -> Image.Image:
-    return core.read_image(_data, name)
+def _decoded(digest: str, trusted: bool, _data: bytes) -> Image.Image | str:
+    """A picture, or the sentence that refuses it: neither is to be found out twice."""
+    try:
+        return (core.read_image if trusted else core.read_strange_image)(_data, _NAME)
+    except ImageError as error:
+        return str(error)
 
 
 def own_picture(picture_id: str) -> Picture | None:
@@ -209,10 +218,19 @@ def own_picture(picture_id: str) -> Picture | None:
     return None if found is None else from_bytes(found[1], found[0])
 
 
-def from_bytes(data: bytes, name: str) -> Picture:
-    """A file as a picture; raises `ImageError` if it is none."""
+def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
+    """A file as a picture; raises `ImageError` if it is none.
+
+    Parameters
+    ----------
+    trusted
+        It comes from the operator, and needs no process of its own to be read.
+    """
     digest = Picture.digest_of(data)
-    return Picture(own_id(digest), name, _decoded(digest, name, data), digest)
+    found = _decoded(digest, trusted, data)
+    if isinstance(found, str):
+        raise ImageError(found.replace(_NAME, name, 1))
+    return Picture(own_id(digest), name, found, digest)
 
 
 # -- passes and maps ----------------------------------------------------------------------------

@@ -23,7 +23,9 @@ LIBRARIES = ("timm", "torchvision", "transformers")
 STOREYS: tuple[tuple[str, ...], ...] = (
     (
         "capacity",
+        "decoder",
         "errors",
+        "guarded",
         "heatmaps",
         "images",
         "labels",

@@ -69,12 +69,47 @@ def load(spec: ModelSpec) -> Loaded:
         raise WeightsError(_why_not(spec, error)) from error
 
 
+def _check_values(spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not numbers: maps of them would be none, or would not look so."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise WeightsError(
+                f"The weights of {spec.title} hold values that are not numbers (NaN or infinite, "
+                f"in {name!r}); restore the file or export it again."
+            )
+
+
+def _check_fit(spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not this network's, in our words: the library lists them all."""
+    wanted = module.state_dict()
+    differences = [
+        *(f"{name!r} is missing" for name in wanted.keys() - state.keys()),
+        *(f"{name!r} is not part of it" for name in state.keys() - wanted.keys()),
+        *(
+            f"{name!r} is {_shape(state[name])} where {_shape(wanted[name])} is expected"
+            for name in wanted.keys() & state.keys()
+            if state[name].shape != wanted[name].shape
+        ),
+    ]
+    if differences:
+        more = f", and {len(differences) - 1} more" if len(differences) > 1 else ""
+        raise WeightsError(
+            f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
+            f"({min(differences)[:160]}{more}); check the entry's architecture, labels and "
+            "checkpoint."
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "one number"
+
+
 def _why_not(spec: ModelSpec, error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{spec.title} needs a package that is not installed ({error}); install it first."
     return (
         f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
-        f"({_first_line(error)}); check the entry's architecture, labels and checkpoint."
+        f"({type(error).__name__}); check the entry's architecture, labels and checkpoint."
     )
 
 
@@ -174,14 +209,20 @@ def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.
     reading the file.
     """
     # Copied, as a file that is mapped into memory may be overwritten while the network is in use.
-    state = {name: _copied(tensor) for name, tensor in tensors.items()}
+    sums: list[Tensor] = []
+    state = {name: _copied(tensor, sums) for name, tensor in tensors.items()}
+    # A sum of a piece that was just copied costs next to nothing; large values may add up to more.
+    if sums and not torch.stack(sums).isfinite().all():
+        _check_values(spec, state)
     module = _without_memory(spec, classes)
     if module is not None:
+        _check_fit(spec, module, state)
         module.load_state_dict(state, assign=True)
         if not _lacks_memory(module):
             return module
     # Some buffers are computed and not stored, so they have to be built.
     module = timm_module(spec, num_classes=classes)
+    _check_fit(spec, module, state)
     module.load_state_dict(state)
     return module
 
@@ -190,11 +231,11 @@ PIECE = 30 * 1024
 """Numbers that PyTorch copies without a second thread."""
 
 
-def _copied(tensor: Tensor) -> Tensor:
+def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
     """The same values in memory of their own, as float32 if they are no integers.
 
     In pieces so small that PyTorch takes no second thread: it would wait for the one that computes
-    the checksum.
+    the checksum. The sums of the pieces are added to ``sums``.
     """
     copied = torch.empty(
         tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype
@@ -202,6 +243,8 @@ def _copied(tensor: Tensor) -> Tensor:
     sources = torch.split(tensor.reshape(-1), PIECE)
     for source, target in zip(sources, torch.split(copied.view(-1), PIECE), strict=True):
         target.copy_(source)
+        if copied.is_floating_point():
+            sums.append(target.sum())
     return copied
 
 
@@ -257,16 +300,26 @@ def _local(spec: ModelSpec) -> Loaded:
 
 
 def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """Names and tensors of a file; no code that it holds is run."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        tensors: Mapping[str, Tensor] = load_file(path)
-        return tensors
-    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+            tensors: Mapping[str, Tensor] = load_file(path)
+            return tensors
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file leads to
+        logger.debug("the whole story", exc_info=True)
+        raise WeightsError(
+            f"{path.name} is no checkpoint that can be read (damaged, or with more in it than "
+            "tensors); save it as safetensors or with torch.save(model.state_dict(), …)."
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    ):
         raise WeightsError(
             f"{path.name} holds no state dict; save one with torch.save(model.state_dict(), …)."
         )
@@ -294,7 +347,9 @@ def _timm(spec: ModelSpec) -> Loaded:
     if not storage.Repository.promises(path, digest):
         raise _damaged(spec, path)
     # By way of timm's own table, as it renames what some of its files hold.
-    given = {"state_dict": dict(_read_checkpoint(path))}
+    state = dict(_read_checkpoint(path))
+    _check_values(spec, state)
+    given = {"state_dict": state}
     module = timm_module(spec, pretrained=True, pretrained_cfg_overlay=given)
     del module.pretrained_cfg["state_dict"]  # type: ignore[operator, union-attr]
     labels = read_labels(spec.labels) if spec.labels else ()
@@ -316,6 +371,7 @@ def from_torchvision(spec: ModelSpec, state: Mapping[str, Tensor], digest: str =
 
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
     module = torchvision.models.get_model(spec.architecture)
+    _check_values(spec, state)
     module.load_state_dict(state)
     evaluation = weights.transforms()
     size = int(evaluation.crop_size[0])
@@ -344,6 +400,7 @@ def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     safely = {"local_files_only": True, "trust_remote_code": False}
     module = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True, **safely)
+    _check_values(spec, module.state_dict())
     processor = AutoImageProcessor.from_pretrained(folder, **safely)
     # Our own spelling of the names, so that a class can be found again in the other model.
     labels = read_labels(spec.labels) if spec.labels else _hub_labels(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -159,6 +160,11 @@ def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
         raise CatalogError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
     if own and (table["source"] != "local" or not table.get("weights")):
         raise CatalogError(f"{where}: your own models need 'weights', the path of a checkpoint.")
+    if own and not re.fullmatch(r"\w+(\.\w+)?", table["architecture"]):
+        # timm takes "hf-hub:…" and "local-dir:…" for places to load from.
+        raise CatalogError(
+            f"{where}: the architecture is {table['architecture']!r}, expected a name in timm."
+        )
     size = table.get("input_size", 224)
     if not isinstance(size, int) or not 16 <= size <= 1024:
         raise CatalogError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")

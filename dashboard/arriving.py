@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 import core
-from dashboard import cache, screen
+from dashboard import cache, screen, settings
 from dashboard.text import plain
 
 FAMILIES = ("cnn", "vit")
@@ -17,6 +17,8 @@ FAMILIES = ("cnn", "vit")
 
 def settle() -> None:
     """Put back to what can be shown what is still to be fetched; called once a run, first."""
+    if settings.locked():
+        return  # the pickers refuse what is not embedded
     for family in FAMILIES:
         chosen = getattr(screen.current(), family)
         if screen.kept(f"wanted-{family}") and chosen != screen.kept(f"shown-{family}"):

@@ -33,6 +33,7 @@ from core import (
     find_spec,
     fit_image,
 )
+from dashboard import settings
 from dashboard.figures import jpeg
 from dashboard.scene import Picture, Scene, SceneKey, own_id
 
@@ -163,14 +164,14 @@ def from_sample(chosen: Sample) -> Picture:
 
 # -- pictures of one's own ----------------------------------------------------------------------
 
-OWN_BYTES = 200 * 2**20
-"""Bytes of files that are held for all sessions together; the longest unused goes first."""
-
 
 class OwnPictures:
-    """Files that were uploaded, by what the address calls them; shared by all sessions."""
+    """Files that were uploaded, by what the address calls them; shared by all sessions.
 
-    def __init__(self, budget: int = OWN_BYTES) -> None:
+    ``budget`` bytes are held for all together; the longest unused goes first.
+    """
+
+    def __init__(self, budget: int) -> None:
         self.budget = budget
         self._lock = threading.Lock()
         self._files: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
@@ -196,7 +197,7 @@ class OwnPictures:
 @st.cache_resource(show_spinner=False)
 def own_pictures() -> OwnPictures:
     """The files of all sessions."""
-    return OwnPictures()
+    return OwnPictures(settings.current().own_pictures * 2**20)
 
 
 _NAME = "\0"

@@ -87,13 +87,15 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     text = "#e8e6e1" if st.context.theme.type == "dark" else "#1f2430"
     st.html(f"<style>{_IN_TEXT_COLOR} {{ color: {text} !important; }}</style>")
     screen.enter(name)
-    arriving.settle()
     with st.container(horizontal=True, gap="small", key="links"):
         links = {other: st.empty() for other in pages}
-    _link(links, pages)
     notices = st.container()
     try:
-        settings.apply()
+        try:
+            settings.apply()
+            arriving.settle()
+        finally:
+            _link(links, pages)
         with st.sidebar:
             scene.enter(_scene())
         page.run()
@@ -126,7 +128,12 @@ def _scene() -> Scene:
 
 
 def _model_picker(label: str, family: str) -> ModelSpec:
-    offered = {spec.id: spec for spec in core.catalog() if spec.family == family}
+    locked = settings.locked()
+    offered = {
+        spec.id: spec
+        for spec in core.catalog()
+        if spec.family == family and (spec.source == "embedded" or not locked)
+    }
     ready = cache.ready()
 
     def title(model_id: str) -> str:

@@ -24,6 +24,7 @@ from core import (
 from dashboard import cache, controls, figures, screen
 from dashboard.controls import Choice, Display
 from dashboard.scene import Scene
+from dashboard.settings import locked
 from dashboard.text import plain
 
 Mask = npt.NDArray[np.bool_]
@@ -277,7 +278,7 @@ def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
         for spec in (cnn, vit):
             known = " ".join(filter(None, (_facts(spec), spec.note, spec.card.summary)))
             st.markdown(f"**{spec.title}**: {known}")
-    if not matched:
+    if not matched and not locked():
         titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
         right.button(
             "Use a matched pair",

@@ -198,7 +198,7 @@ def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
             f"Unmatched pair. CNN: {cnn.pretraining}. ViT: {vit.pretraining}. "
             "Differences may come from the training data."
         )
-    st.caption(f"{pair} Models run on {device}.")
+    st.caption(f"{plain(pair)} Models run on {device}.")
 
 
 # -- pictures -----------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def _picture() -> Picture:
             mine = cache.own_picture(picture_id)
             if mine is not None:
                 thumbnail = cache.thumbnail_of(mine.digest, mine.image)
-                _thumbnail(picture_id, mine.name, plain(mine.name), thumbnail, picture)
+                _thumbnail(picture_id, plain(mine.name), plain(mine.name), thumbnail, picture)
     _upload()
     return picture
 

@@ -29,6 +29,7 @@ from core.evidence.randomization import Randomization, depths_of, randomization
 from core.evidence.removal import removal_grid, what_if, without
 from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
 from core.fills import FILLS, filled, on_pixels
+from core.guarded import read_strange_image
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -47,6 +48,7 @@ from core.methods.registry import Method, find_method, methods
 from core.models import Model, best_device, open_model
 from core.models.base import Readout, VisionTransformer, shared_view
 from core.models.convnet import ConvNet
+from core.models.downloads import Download, download, size_text
 from core.models.spec import MATCHED_PAIR, ModelSpec, catalog, catalog_problem, find_spec
 from core.models.taps import Layer, Tap
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
@@ -68,6 +70,7 @@ __all__ = [
     "CatalogError",
     "Change",
     "ConvNet",
+    "Download",
     "Explanation",
     "Faithfulness",
     "Fit",
@@ -114,6 +117,7 @@ __all__ = [
     "conv_channel",
     "depths_of",
     "digest",
+    "download",
     "draw",
     "explain",
     "explain_stream",
@@ -140,6 +144,7 @@ __all__ = [
     "randomization",
     "read_image",
     "read_labels",
+    "read_strange_image",
     "record",
     "record_stream",
     "removal_grid",
@@ -149,6 +154,7 @@ __all__ = [
     "seam_energy_of",
     "search_labels",
     "shared_view",
+    "size_text",
     "usual_needs",
     "watching",
     "what_if",

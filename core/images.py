@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
-import warnings
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from core.errors import ImageError
 
@@ -20,6 +21,18 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 MAX_PIXELS = 50_000_000
 """Largest picture that is decoded, in pixels (width × height)."""
+
+MAX_LENGTH = 65_535
+"""Longest side of a file; the decoder's table of rows alone would take hundreds of MB beyond."""
+
+MAX_FILE = 64 * 2**20
+"""Largest file, in bytes."""
+
+MEMORY = 300 * 2**20
+"""Bytes that decoding one file may take, told from its head before anything is decoded."""
+
+MAX_SCANS, MAX_WORK = 100, 1_000_000_000
+"""Scans of a progressive JPEG, and their number × pixels: each walks over the whole picture."""
 
 MAX_SIDE = 2048
 """Longest side after reading, in pixels; larger pictures are scaled down."""
@@ -82,7 +95,8 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
     Raises
     ------
     ImageError
-        The picture is missing, empty, not an image, truncated, or larger than `MAX_PIXELS`.
+        The picture is missing, empty, not an image, truncated, or would take more memory or time
+        than it may; that is told from its head, before anything is decoded.
     """
     if isinstance(source, bytes):
         data, name = source, name or "The picture"
@@ -90,25 +104,29 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
         path = Path(source)
         name = name or path.name
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ImageError(f"{name} cannot be opened ({reason}); choose another file.") from error
     if not data:
         raise ImageError(f"{name} is empty (0 bytes); choose another file.")
+    if len(data) > MAX_FILE:
+        raise ImageError(f"{name} is larger than {MAX_FILE >> 20} MB; make it smaller first.")
     try:
-        with warnings.catch_warnings():
-            # The size is checked below against our own limit, so Pillow's warning adds nothing.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                _check_size(opened, name)
-                opened.seek(0)
-                opened.load()
-                upright = ImageOps.exif_transpose(opened)
-                image = _to_rgb(upright)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_size(opened, data, name)
+            opened.seek(0)
+            if max(opened.size) > MAX_SIDE:
+                opened.draft(None, (MAX_SIDE, MAX_SIDE))  # JPEG: half, a quarter or an eighth
+            opened.load()
+            image = _to_rgb(opened)
+            if max(image.size) > MAX_SIDE:
+                image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+            return _upright(image.convert("RGB"), opened)
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, MemoryError) as error:
         raise ImageError(_too_large(name)) from error
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
@@ -117,9 +135,6 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
         raise ImageError(
             f"{name} is damaged or incomplete and cannot be decoded; export it again."
         ) from error
-    if max(image.size) > MAX_SIDE:
-        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    return image
 
 
 def digest(image: Image.Image) -> str:
@@ -129,36 +144,123 @@ def digest(image: Image.Image) -> str:
     return hashlib.sha256(header + rgb.tobytes()).hexdigest()
 
 
-def _check_size(opened: Image.Image, name: str) -> None:
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ROWS = 256
+"""Rows that are converted at a time, where a conversion needs more memory than its result."""
+
+
+def _check_size(opened: Image.Image, data: bytes, name: str) -> None:
+    """Refuse, before anything is decoded, what would take too much memory or time."""
     width, height = opened.size
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_PIXELS or max(width, height) > MAX_LENGTH:
         raise ImageError(_too_large(name, f"{width} × {height}"))
+    stored = 1 if opened.mode in ("1", "L", "P") else 2 if opened.mode.startswith("I;16") else 4
+    needed = stored
+    if opened.mode not in ("L", "RGB") or "transparency" in opened.info:
+        needed += 4  # laid on white, as RGB
+    if opened.format == "WEBP":
+        needed = 20  # its two canvases, what it hands over, a copy, and the picture
+    elif opened.format == "TIFF":
+        needed += 2 * stored  # a strip may be the whole picture, packed and unpacked
+    elif opened.format == "JPEG":
+        scans, coefficients = _jpeg_structure(data)
+        if scans > MAX_SCANS or scans * width * height > MAX_WORK:
+            raise ImageError(
+                f"{name} is built of {scans} scans, which would take too long to decode; "
+                "export it again."
+            )
+        needed = 8 + (math.ceil(2 * coefficients) if scans > 1 else 0)
+        if max(opened.size) > 2 * MAX_SIDE and min(opened.size) >= 2 * MAX_SIDE:
+            needed -= 6  # decoded at half its size
+    scaled = 4 * MAX_SIDE * (MAX_SIDE + height) if max(opened.size) > MAX_SIDE else 0
+    if needed * width * height + scaled > MEMORY:
+        limit = max(0, MEMORY - scaled) // (needed * 1_000_000)
+        raise ImageError(
+            f"{name} has {width} × {height} pixels; of its kind ({opened.format}, {opened.mode}) "
+            f"at most {limit} million are read, so make it smaller first or save it as JPEG."
+        )
+
+
+def _jpeg_structure(data: bytes) -> tuple[int, float]:
+    """Number of scans of a JPEG, and its coefficients per pixel."""
+    scans, coefficients, at = 0, 3.0, 2
+    while match := _JPEG_MARKER.search(data, at):
+        marker, at = match[1][0], match.end()
+        length = int.from_bytes(data[at : at + 2], "big")
+        if marker in _FRAMES and at + 8 <= len(data):
+            sampling = data[at + 9 : at + length : 3][: data[at + 7]]
+            factors = [(both >> 4) * (both & 15) for both in sampling]
+            coefficients = sum(factors) / max(1, max(factors, default=1))
+        if marker == 0xDA:
+            scans += 1
+        if marker != 0xD8:
+            at += length
+    return scans, coefficients
 
 
 def _too_large(name: str, size: str = "far too many") -> str:
     return (
-        f"{name} has {size} pixels; at most {MAX_PIXELS // 1_000_000} million are read, "
-        "so make it smaller first."
+        f"{name} has {size} pixels; at most {MAX_PIXELS // 1_000_000} million are read, and "
+        f"{MAX_LENGTH:,} a side, so make it smaller first."
     )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """As RGB, or as 8-bit gray where it is gray; in bands, so that no second copy is needed."""
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
+        return image
+    bands = [
+        (0, top, image.width, min(top + _ROWS, image.height))
+        for top in range(0, image.height, _ROWS)
+    ]
     if image.mode.startswith("I") or image.mode == "F":
         full = 65535.0 if image.mode.startswith("I;16") else None
-        return Image.fromarray(_to_8_bit(np.asarray(image), full)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        canvas = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(canvas, layer).convert("RGB")
-    return image.convert("RGB")
+        if full is None:
+            top = max(float(_finite(image.crop(band)).max(initial=0.0)) for band in bands)
+            full = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
+        gray = Image.new("L", image.size)
+        for band in bands:
+            gray.paste(Image.fromarray(_to_8_bit(_finite(image.crop(band)), full)), band[:2])
+        return gray
+    canvas = Image.new("RGB", image.size)
+    transparent = image.has_transparency_data
+    for band in bands:
+        part = image.crop(band)
+        if transparent:
+            layer = part.convert("RGBA")
+            white = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
+            part = Image.alpha_composite(white, layer)
+        canvas.paste(part.convert("RGB"), band[:2])
+    return canvas
 
 
-def _to_8_bit(values: np.ndarray, full: float | None) -> np.ndarray:
-    """Scale deep grayscale to 0..255; without a known ``full`` scale it is told from the values."""
-    gray = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(gray.max(initial=0.0))
-    if full is None:
-        full = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
+def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """Turn a picture as the file that it comes from says."""
+    turn = _TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = image if turn is None else image.transpose(turn)
+    upright.info = {}  # also what it said of place and camera
+    return upright
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each orientation of the Exif standard."""
+
+
+def _finite(band: Image.Image) -> np.ndarray:
+    values = np.asarray(band).astype(np.float64)
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _to_8_bit(gray: np.ndarray, full: float) -> np.ndarray:
     return (np.clip(gray / full, 0.0, 1.0) * 255.0).round().astype(np.uint8)
 
 

@@ -51,7 +51,7 @@ class Features:
 
 
 def _features(scene: Scene, model: Model, tap: str) -> Features:
-    with st.spinner(f"Reading {tap} of {model.spec.title} …", show_time=True):
+    with st.spinner(f"Reading {tap} of {plain(model.spec.title)} …", show_time=True):
         return Features(model, model.tap(tap), cache.features(model.spec.id, scene, tap))
 
 
@@ -106,14 +106,14 @@ def channels(scene: Scene, display: Display) -> None:
         )
         opacity = controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
     with middle:
-        label = f"Layer of {cnn.spec.title}"
+        label = f"Layer of {plain(cnn.spec.title)}"
         tap = controls.stage_picker(
             "cnn_tap", label, cnn, _first_stage(cnn, vit, view), "cnn_channel"
         )
         if found := _tried(lambda: _features(scene, cnn, tap)):
             sides.append((found, _channel("cnn_channel", "Channel", found)))
     with right:
-        label = f"Block of {vit.spec.title}"
+        label = f"Block of {plain(vit.spec.title)}"
         tap_of_vit = controls.block_picker("vit_tap", label, vit, last_output(vit), "vit_channel")
         if found := _tried(lambda: _features(scene, vit, tap_of_vit)):
             sides.append((found, _channel("vit_channel", "Channel", found)))
@@ -215,13 +215,13 @@ def similarity(scene: Scene, display: Display) -> None:
     with right:
         first, second = st.columns(2, gap="medium")
         with first:
-            label = f"Layer of {cnn.spec.title}"
+            label = f"Layer of {plain(cnn.spec.title)}"
             tap = controls.stage_picker(
                 "cnn_tap", label, cnn, _first_stage(cnn, vit, view), "cnn_channel"
             )
             found = [_tried(lambda: _features(scene, cnn, tap))]
         with second:
-            label = f"Block of {vit.spec.title}"
+            label = f"Block of {plain(vit.spec.title)}"
             tap_of_vit = controls.block_picker(
                 "vit_tap", label, vit, last_output(vit), "vit_channel"
             )

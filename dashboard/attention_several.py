@@ -21,7 +21,7 @@ from dashboard.attention_views import default_fusion
 from dashboard.cache import Summary
 from dashboard.controls import Display
 from dashboard.scene import Picture, Scene
-from dashboard.text import plain
+from dashboard.text import in_figure, plain
 
 FEW = 4
 """Layers that are shown when not all are."""
@@ -98,7 +98,7 @@ def _figure(
     letters = max(8, cell // 7)
     views = [cache.view(scene, picture) for picture in pictures]
     heads = [
-        f"{_cut(picture.name, letters)}<br>{_first(summary, letters)}"
+        f"{in_figure(_cut(picture.name, letters))}<br>{in_figure(_first(summary, letters))}"
         for picture, summary in zip(pictures, found, strict=True)
     ]
     every = np.concatenate([above, maps])

@@ -8,6 +8,7 @@ do not take part in the key.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from core import (
     Attention,
     Explanation,
     Framing,
+    ImageError,
     Model,
     Recording,
     Sample,
@@ -33,6 +35,7 @@ from core import (
     find_spec,
     fit_image,
 )
+from dashboard import settings
 from dashboard.figures import jpeg
 from dashboard.memo import Memo
 from dashboard.scene import Picture, Scene, SceneKey, own_id
@@ -88,6 +91,16 @@ def _refusals() -> dict[str, str]:
     return {}
 
 
+def refusal(model_id: str) -> str:
+    """Why a model could not be had lately; empty if nothing is known against it."""
+    return _refusals().get(model_id, "")
+
+
+def refuse(model_id: str, reason: str) -> None:
+    """Remember for three minutes that a model cannot be had."""
+    _refusals()[model_id] = reason
+
+
 def _model(model_id: str) -> Model:
     embedded = find_spec(model_id).source == "embedded"
     return _embedded(model_id) if embedded else _other(model_id)
@@ -99,14 +112,13 @@ def model(model_id: str) -> Model:
     The embedded pair is never dropped. A model that could not be had is tried again after three
     minutes.
     """
-    refusals = _refusals()
-    if model_id in refusals:
-        raise WeightsError(refusals[model_id])
+    if reason := refusal(model_id):
+        raise WeightsError(reason)
     try:
         with st.spinner(f"Opening {model_id} …", show_time=True):
             return _model(model_id)
     except WeightsError as error:
-        refusals[model_id] = str(error)
+        refuse(model_id, str(error))
         raise
 
 
@@ -121,6 +133,49 @@ def warm() -> None:
     )
     view(opened)
     artifacts(opened)
+
+
+# -- models on their way ------------------------------------------------------------------------
+
+_GONE = 5.0
+"""Seconds after which a session that does not ask any more has lost its interest."""
+
+
+class Wishes:
+    """Who waits for which download, so that one who leaves does not take it from the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._downloads: dict[str, core.Download] = {}
+        self._asked: dict[str, dict[str, float]] = {}
+
+    def begin(self, model_id: str) -> None:
+        """Begin or join a download."""
+        with self._lock:
+            self._downloads[model_id] = core.download(model_id)
+
+    def ask(self, model_id: str, session: str) -> core.Download:
+        """The download that was begun last; keeps the session's wish alive."""
+        with self._lock:
+            self._asked.setdefault(model_id, {})[session] = time.monotonic()
+            return self._downloads[model_id]
+
+    def leave(self, model_id: str, session: str) -> None:
+        """Wait no longer; ends the download if nobody else waits."""
+        with self._lock:
+            asked = self._asked.pop(model_id, {})
+            since = time.monotonic() - _GONE
+            others = {who: at for who, at in asked.items() if who != session and at > since}
+            if others:
+                self._asked[model_id] = others
+            else:
+                self._downloads[model_id].cancel()
+
+
+@st.cache_resource(show_spinner=False)
+def wishes() -> Wishes:
+    """The wishes of all sessions."""
+    return Wishes()
 
 
 @st.cache_data(ttl=60, show_spinner=False)
@@ -156,14 +211,14 @@ def from_sample(chosen: Sample) -> Picture:
 
 # -- pictures of one's own ----------------------------------------------------------------------
 
-OWN_BYTES = 200 * 2**20
-"""Bytes of files that are held for all sessions together; the longest unused goes first."""
-
 
 class OwnPictures:
-    """Files that were uploaded, by what the address calls them; shared by all sessions."""
+    """Files that were uploaded, by what the address calls them; shared by all sessions.
 
-    def __init__(self, budget: int = OWN_BYTES) -> None:
+    ``budget`` bytes are held for all together; the longest unused goes first.
+    """
+
+    def __init__(self, budget: int) -> None:
         self.budget = budget
         self._lock = threading.Lock()
         self._files: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
@@ -189,12 +244,20 @@ class OwnPictures:
 @st.cache_resource(show_spinner=False)
 def own_pictures() -> OwnPictures:
     """The files of all sessions."""
-    return OwnPictures()
+    return OwnPictures(settings.current().own_pictures * 2**20)
+
+
+_NAME = "\0"
+"""Stands for the name in a sentence that is kept for every name."""
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _decoded(digest: str, name: str, _data: bytes) -> Image.Image:
-    return core.read_image(_data, name)
+def _decoded(digest: str, trusted: bool, _data: bytes) -> Image.Image | str:
+    """A picture, or the sentence that refuses it: neither is to be found out twice."""
+    try:
+        return (core.read_image if trusted else core.read_strange_image)(_data, _NAME)
+    except ImageError as error:
+        return str(error)
 
 
 def own_picture(picture_id: str) -> Picture | None:
@@ -203,10 +266,19 @@ def own_picture(picture_id: str) -> Picture | None:
     return None if found is None else from_bytes(found[1], found[0])
 
 
-def from_bytes(data: bytes, name: str) -> Picture:
-    """A file as a picture; raises `ImageError` if it is none."""
+def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
+    """A file as a picture; raises `ImageError` if it is none.
+
+    Parameters
+    ----------
+    trusted
+        It comes from the operator, and needs no process of its own to be read.
+    """
     digest = Picture.digest_of(data)
-    return Picture(own_id(digest), name, _decoded(digest, name, data), digest)
+    found = _decoded(digest, trusted, data)
+    if isinstance(found, str):
+        raise ImageError(found.replace(_NAME, name, 1))
+    return Picture(own_id(digest), name, found, digest)
 
 
 # -- passes and maps ----------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def both_rows(
         for model, chosen, said in notes:
             if said:
                 title = f", {chosen.title}" if chosen else ""
-                st.markdown(f":small[**{model.spec.title}{title}**]")
+                st.markdown(f":small[**{plain(model.spec.title + title)}**]")
             for sentence in said:
                 st.caption(sentence)
     return columns
@@ -185,7 +185,7 @@ def row(
     for column, entry in zip(columns, shown, strict=True):
         if column.explanation is None or entry is None:
             drawn.append(figures.Panel(column.name, "no map: see below"))
-            notes.append(f"**{column.name}.** {plain(column.refusal)}")
+            notes.append(f"**{plain(column.name)}.** {plain(column.refusal)}")
             continue
         chance = "" if column.probability is None else f"{column.probability:.1%}"
         drawn.append(
@@ -201,7 +201,7 @@ def row(
         )
         said = [plain(note) for note in column.explanation.notes]
         if text := " ".join(filter(None, [*said, entry[1]])):
-            notes.append(f"**{column.name}.** {text}")
+            notes.append(f"**{plain(column.name)}.** {text}")
     panels.row(view, drawn, display, key)
     return notes
 
@@ -345,7 +345,7 @@ def _animate(name: str | None) -> Callable[[], None]:
 
 def _button(name: str, chosen: bool) -> None:
     st.button(
-        "Plain rollout only" if name == ROLLOUT else name,
+        "Plain rollout only" if name == ROLLOUT else plain(name),
         key=f"animate-{name}",
         icon=":material/animation:",
         type="primary" if chosen else "secondary",

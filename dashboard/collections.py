@@ -119,7 +119,7 @@ def _drawn(folder: Path) -> list[Picture]:
     found = []
     for file in draw(folder, count, seed):
         try:
-            found.append(cache.from_bytes(file.path.read_bytes(), file.title))
+            found.append(cache.from_bytes(file.path.read_bytes(), file.title, trusted=True))
         except (ImageError, OSError) as error:
             st.warning(plain(str(error)), icon=":material/broken_image:")
     return found

@@ -26,6 +26,7 @@ from core import (
 )
 from dashboard import screen
 from dashboard.figures import SEQUENTIAL
+from dashboard.text import plain
 
 AUTOMATIC = ""
 """What stands in a class list for "the program chooses"."""
@@ -543,7 +544,7 @@ def class_help(text: str, *models: Model) -> str:
     for model in models:
         card = model.spec.card
         if card.class_origin or card.doubtful:
-            text += f"\n\n**{model.spec.title}.** {card.class_origin}"
+            text += f"\n\n**{plain(model.spec.title)}.** {plain(card.class_origin, 2000)}"
     return text
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from plotly.colors import get_colorscale, hex_to_rgb
 
 from core import heatmaps
+from dashboard.text import in_figure
 
 SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
 LINKED_TOP, LINKED_BOTTOM = 44, 52
@@ -275,7 +276,8 @@ def linked(
         if corners:
             figure.add_trace(_corner(view, corners[i], i) | axes)
         figure.add_annotation(
-            text=f"<b>{panel.title}</b><br><span style='font-size:12px'>{panel.subtitle}</span>",
+            text=f"<b>{in_figure(panel.title)}</b><br><span style='font-size:12px'>"
+            f"{in_figure(panel.subtitle)}</span>",
             x=left,
             xref="paper",
             xanchor="left",
@@ -333,7 +335,8 @@ def _readings(panels: Sequence[Panel], rows: int, cols: int) -> list[list[str]]:
         [
             f"row {row}, column {col}"
             + "".join(
-                f"<br>{title}: {form.format(values[row, col])}" for title, values, form in lines
+                f"<br>{in_figure(title)}: {form.format(values[row, col])}"
+                for title, values, form in lines
             )
             for col in range(cols)
         ]
@@ -761,7 +764,9 @@ def curves(series: dict[str, npt.ArrayLike], y_title: str) -> go.Figure:
     for name, values in series.items():
         line = np.asarray(values, dtype=float)
         figure.add_trace(
-            go.Scatter(x=list(range(1, line.size + 1)), y=line.tolist(), name=name, mode="lines")
+            go.Scatter(
+                x=list(range(1, line.size + 1)), y=line.tolist(), name=in_figure(name), mode="lines"
+            )
         )
     figure.update_layout(
         xaxis_title="step",

@@ -22,7 +22,7 @@ from core import (
     catalog_problem,
     samples,
 )
-from dashboard import cache, controls, scene, screen, settings
+from dashboard import arriving, cache, controls, scene, screen, settings
 from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
@@ -105,10 +105,13 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     screen.enter(name)
     with st.container(horizontal=True, gap="small", key="links"):
         links = {other: st.empty() for other in pages}
-    _link(links, pages)
     notices = st.container()
     try:
-        settings.apply()
+        try:
+            settings.apply()
+            arriving.settle()
+        finally:
+            _link(links, pages)
         with st.sidebar:
             scene.enter(_scene())
         page.run()
@@ -129,6 +132,7 @@ def _scene() -> Scene:
     picture = _picture()
     cnn = _opened("cnn", _model_picker("CNN", "cnn")).spec
     vit = _opened("vit", _model_picker("ViT", "vit")).spec
+    arriving.show()
     framing = _framing()
     _about(cnn, vit)
     if problem := catalog_problem():
@@ -140,7 +144,12 @@ def _scene() -> Scene:
 
 
 def _model_picker(label: str, family: str) -> ModelSpec:
-    offered = {spec.id: spec for spec in core.catalog() if spec.family == family}
+    locked = settings.locked()
+    offered = {
+        spec.id: spec
+        for spec in core.catalog()
+        if spec.family == family and (spec.source == "embedded" or not locked)
+    }
     ready = cache.ready()
 
     def title(model_id: str) -> str:
@@ -152,23 +161,25 @@ def _model_picker(label: str, family: str) -> ModelSpec:
         label,
         list(offered),
         format_func=title,
-        help="Models marked “download” are fetched once, when you pick them.",
+        help="Models marked “download” are fetched once, when you pick them; the page goes on with "
+        "what it shows until they are there.",
     )
     return offered[chosen]
 
 
 def _opened(family: str, spec: ModelSpec) -> Model:
-    """The model, or the embedded one of its family with a sentence that says why."""
+    """The model; or back to the one that was shown before, with a sentence that says why."""
     try:
-        return cache.model(spec.id)
+        model = cache.model(spec.id)
     except ModelError as error:
-        embedded = next(s for s in core.catalog() if s.family == family)
-        if embedded.id == spec.id:
+        before = core.find_spec(arriving.before(family, spec.id))
+        if before.id == spec.id:
             raise
-        screen.problem(
-            f"{error} Shown instead: {embedded.title}. It is tried again after three minutes."
-        )
-        return cache.model(embedded.id)
+        screen.say(f"{error} Shown instead: {before.title}. It is tried again after three minutes.")
+        screen.change(**{family: before.id})
+        screen.again()
+    screen.keep(f"shown-{family}", spec.id)
+    return model
 
 
 def _framing() -> Framing:
@@ -203,7 +214,7 @@ def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
             f"Unmatched pair. CNN: {cnn.pretraining}. ViT: {vit.pretraining}. "
             "Differences may come from the training data."
         )
-    st.caption(f"{pair} Models run on {device}.")
+    st.caption(f"{plain(pair)} Models run on {device}.")
 
 
 # -- pictures -----------------------------------------------------------------------------------
@@ -235,7 +246,7 @@ def _picture() -> Picture:
             mine = cache.own_picture(picture_id)
             if mine is not None:
                 thumbnail = cache.thumbnail_of(mine.digest, mine.image)
-                _thumbnail(picture_id, mine.name, plain(mine.name), thumbnail, picture)
+                _thumbnail(picture_id, plain(mine.name), plain(mine.name), thumbnail, picture)
     _upload()
     return picture
 

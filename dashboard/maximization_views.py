@@ -128,7 +128,7 @@ def settings(cnn: Model, vit: Model, scene: Scene) -> tuple[list[Task], list[str
 def _side(vit: VisionTransformer) -> int:
     if not vit.flexible:
         only = vit.preprocessing.size
-        st.caption(f"{vit.spec.title} takes only {only} × {only} pixels.")
+        st.caption(f"{plain(vit.spec.title)} takes only {only} × {only} pixels.")
         return only
     sides = sorted({max(vit.patch, round(side / vit.patch) * vit.patch) for side in SIDES})
     side: int = controls.select(

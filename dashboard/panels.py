@@ -24,6 +24,7 @@ from core import (
 from dashboard import cache, controls, figures, measurements, screen
 from dashboard.controls import Choice, Display
 from dashboard.scene import Scene
+from dashboard.settings import locked
 from dashboard.text import plain, text_color
 
 Mask = npt.NDArray[np.bool_]
@@ -271,12 +272,12 @@ def _spike_note(spikes: Mask, replaced: bool) -> str:
 
 def title(first: str, second: str) -> None:
     """Two short lines above a figure, so that figures side by side start level."""
-    st.markdown(f"**{first}**  \n:small[{second}]")
+    st.markdown(f"**{plain(first)}**  \n:small[{plain(second)}]")
 
 
 def top_five(model: Model, recording: Recording, target: str, digest: str) -> None:
     """Heading and top-5 table of one model; the class of this name is marked."""
-    st.markdown(f"**{model.spec.title}** · top 5")
+    st.markdown(f"**{plain(model.spec.title)}** · top 5")
     if not model.classes:
         st.caption("Trained without classes: it predicts none, but its attention can be seen.")
         return
@@ -343,7 +344,7 @@ def times(
         parts.append(f"{title}: forward pass {1000 * recording.seconds:.0f} ms")
         if isinstance(found, Explanation):
             parts[-1] += f", {found.title} {1000 * found.seconds:.0f} ms"
-    st.caption("Time when it was first computed. " + "; ".join(parts) + ".")
+    st.caption(f"Time when it was first computed. {plain('; '.join(parts))}.")
 
 
 def number(value: float, form: str = "{:.2f}") -> str:
@@ -364,8 +365,8 @@ def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
     with left, st.expander(verdict, icon=":material/school:"):
         for spec in (cnn, vit):
             known = " ".join(filter(None, (_facts(spec), spec.note, spec.card.summary)))
-            st.markdown(f"**{spec.title}**: {known}")
-    if not matched:
+            st.markdown(f"**{plain(spec.title)}**: {plain(known, 2000)}")
+    if not matched and not locked():
         titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
         right.button(
             "Use a matched pair",

@@ -8,7 +8,8 @@ put in. Fields that have their default are left out of the address.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -230,7 +231,7 @@ def enter(page: str) -> Screen:
     """Read the screen of this run from the address; called once a run, before anything is drawn."""
     given = {key: st.query_params.get_all(key) for key in st.query_params}
     screen, problems = Screen.from_address(page, given)
-    problems += st.session_state.pop(_SAID, [])
+    problems = list(dict.fromkeys([*problems, *st.session_state.pop(_SAID, [])]))
     st.session_state[_SCREEN], st.session_state[_PROBLEMS] = screen, problems
     return screen
 
@@ -319,6 +320,13 @@ def say(sentence: str) -> None:
     st.session_state.setdefault(_SAID, []).append(sentence)
 
 
+def again() -> NoReturn:
+    """Start the run anew; what was to be said in this one is said in the next."""
+    for sentence in problems():
+        say(sentence)
+    st.rerun()
+
+
 # -- what a session made ------------------------------------------------------------------------
 
 
@@ -330,3 +338,8 @@ def keep(name: str, value: Any) -> None:
 def kept(name: str) -> Any:
     """What `keep` holds under this name; ``None`` if there is nothing."""
     return st.session_state.get(f"_made-{name}")
+
+
+def session() -> str:
+    """What tells this session from the others."""
+    return str(st.session_state.setdefault("_session", uuid4().hex))

@@ -1,46 +1,76 @@
-"""What the operator sets, from the environment."""
+"""What the operator sets: environment variables, or top-level keys of Streamlit's secrets.
+
+Streamlit itself puts such keys into the environment when the server starts. Every field here is a
+variable ``PARALLAX_…`` and stands in the README's table.
+"""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import core
 
-PASSES = "PARALLAX_PASSES"
-PATIENCE = "PARALLAX_PATIENCE"
-MEMORY = "PARALLAX_MEMORY"
-PICTURES = "PARALLAX_PICTURES"
+PREFIX = "PARALLAX_"
 
 
-def apply() -> None:
-    """Tell `core` how much may run at once; may be called again.
+class Settings(BaseSettings):
+    """All that can be set, with its limits; ``None`` leaves it to the program."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    models: Path | None = Field(None, description="TOML file of your own models")
+    pictures: Path | None = Field(
+        None,
+        description="folder offered for random draws: pictures, a folder a category, or the root "
+        "of torchvision's Caltech101",
+    )
+    locked: bool = Field(False, description="offer the embedded pair only: no download, no models")
+    passes: int = Field(2, ge=1, le=64, description="network passes at the same time")
+    patience: int = Field(120, ge=1, le=3600, description="seconds a visitor waits for a place")
+    memory: int = Field(2048, ge=64, description="MB that one pass may leave behind")
+    own_pictures: int = Field(
+        200, ge=20, description="MB of uploaded files held for all; the longest unused goes first"
+    )
+    store: str | None = Field(None, description="where saved screens are kept: a SQLAlchemy URL")
+    data: Path | None = Field(None, description="folder for what is saved on this machine")
+    sweeps: Path | None = Field(None, description="folder of finished sweeps")
+
+
+def current() -> Settings:
+    """What is set now.
 
     Raises
     ------
     ParameterError
-        A variable does not hold a number, or one out of its range.
+        A variable holds what it cannot; one sentence that says what is expected.
     """
-    megabytes = _whole_number(MEMORY)
-    core.configure(
-        passes=_whole_number(PASSES),
-        patience=_whole_number(PATIENCE),
-        memory=None if megabytes is None else megabytes * 2**20,
-    )
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        expected = first["msg"].removeprefix("Input should be ").partition(",")[0]
+        raise core.ParameterError(
+            f"The setting {name} is {str(first['input'])[:60]!r}, expected {expected}; correct it "
+            "and start the application again."
+        ) from error
+
+
+def apply() -> None:
+    """Tell `core` how much may run at once; may be called again; raises as `current`."""
+    now = current()
+    core.configure(passes=now.passes, patience=now.patience, memory=now.memory * 2**20)
+
+
+def locked() -> bool:
+    """Whether the embedded pair alone is offered."""
+    return current().locked
 
 
 def pictures() -> Path | None:
     """The folder that pictures may be drawn from, if the operator offers one that exists."""
-    folder = os.environ.get(PICTURES, "").strip()
-    return Path(folder) if folder and Path(folder).is_dir() else None
-
-
-def _whole_number(variable: str) -> int | None:
-    text = os.environ.get(variable, "").strip()
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise core.ParameterError(
-            f"The environment variable {variable} is {text!r}, expected a whole number."
-        )
-    return int(text)
+    folder = current().pictures
+    return folder if folder is not None and folder.is_dir() else None

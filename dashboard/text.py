@@ -1,4 +1,4 @@
-"""Text from strangers, made harmless before it is rendered as Markdown; the color of text."""
+"""Text from strangers, made harmless, for Markdown and for figures; the color of text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,26 @@ import re
 import streamlit as st
 
 _SPECIAL = re.compile(r"([\\`*_\[\]()<>#$~|!:])")
+_JOINER = "\u2060"
+"""Has no width. The client turns addresses, mails, ``:smile:`` and ``:material/…:`` into links and
+pictures after it has undone all escapes; this keeps it from finding them."""
+
+_FOUND_LATE = re.compile(r":(?=\S)|(?<=[wW])\.|(?=@)")
 
 
 def plain(text: str, limit: int = 400) -> str:
     """Escape what Markdown would act on, on one line of at most ``limit`` characters."""
     line = " ".join(text.split())
     shortened = line if len(line) <= limit else line[: limit - 1] + "…"
-    return _SPECIAL.sub(r"\\\1", shortened)
+    parted = _FOUND_LATE.sub(lambda match: match[0] + _JOINER, shortened)
+    return _SPECIAL.sub(r"\\\1", parted)
+
+
+def in_figure(text: str) -> str:
+    """Escape what Plotly would act on in titles, labels and hover texts."""
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(sign, entity)
+    return text.replace("$", f"${_JOINER}").replace("%{", f"%{_JOINER}{{")
 
 
 def text_color() -> str:

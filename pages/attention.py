@@ -10,6 +10,7 @@ from dashboard import (
     panels,
     scene,
 )
+from dashboard.text import plain
 
 TABS = {
     "grid": ("Layers × heads", attention_views.all_layers),
@@ -23,7 +24,7 @@ shown = scene.current()
 panels.head(
     "Attention",
     "Each map shows how much the class token, or a patch you click, attends to every patch of "
-    f"the picture, inside **{shown.vit.title}**.",
+    f"the picture, inside **{plain(shown.vit.title)}**.",
     "**Layers × heads** and **One layer** show attention as it is, for one query: the class token "
     "or a patch you choose. It tells from where information is gathered in that layer, not why the "
     "model answers as it does.\n\n"

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import cache, controls, panels, scene
+from dashboard.text import plain
 
 shown = scene.current()
 cnn, vit = cache.model(shown.cnn.id), cache.model(shown.vit.id)
@@ -58,7 +59,7 @@ with figures_column:
     panels.agreement_figures(maps[0][1], maps[1][1])
     for (title, _), note in zip(maps, notes, strict=True):
         if note:
-            st.caption(f"**{title}.** {note}")
+            st.caption(f"**{plain(title)}.** {note}")
     panels.chance_check(shown, choices, target)
 for column, (model, recording) in zip(table_columns, recordings.items(), strict=True):
     with column:

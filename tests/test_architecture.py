@@ -23,8 +23,10 @@ LIBRARIES = ("timm", "torchvision", "transformers")
 STOREYS: tuple[tuple[str, ...], ...] = (
     (
         "capacity",
+        "decoder",
         "errors",
         "fills",
+        "guarded",
         "heatmaps",
         "images",
         "labels",

@@ -5,9 +5,7 @@ Each source imports its library only when a model of that source is opened.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import mmap
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 from core.errors import ModelError, WeightsError
 from core.labels import read_labels
+from core.models import storage
 from core.models.base import Preprocessing
+from core.models.downloads import ensure
 from core.models.spec import ModelSpec
 from core.paths import WEIGHTS
 
@@ -69,17 +69,47 @@ def load(spec: ModelSpec) -> Loaded:
         raise WeightsError(_why_not(spec, error)) from error
 
 
-def _why_not(spec: ModelSpec, error: Exception) -> str:
-    if spec.source in ("embedded", "local"):
-        return (
+def _check_values(spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not numbers: maps of them would be none, or would not look so."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise WeightsError(
+                f"The weights of {spec.title} hold values that are not numbers (NaN or infinite, "
+                f"in {name!r}); restore the file or export it again."
+            )
+
+
+def _check_fit(spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not this network's, in our words: the library lists them all."""
+    wanted = module.state_dict()
+    differences = [
+        *(f"{name!r} is missing" for name in wanted.keys() - state.keys()),
+        *(f"{name!r} is not part of it" for name in state.keys() - wanted.keys()),
+        *(
+            f"{name!r} is {_shape(state[name])} where {_shape(wanted[name])} is expected"
+            for name in wanted.keys() & state.keys()
+            if state[name].shape != wanted[name].shape
+        ),
+    ]
+    if differences:
+        more = f", and {len(differences) - 1} more" if len(differences) > 1 else ""
+        raise WeightsError(
             f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
-            f"({_first_line(error)}); check the entry's architecture, labels and checkpoint."
+            f"({min(differences)[:160]}{more}); check the entry's architecture, labels and "
+            "checkpoint."
         )
+
+
+def _shape(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "one number"
+
+
+def _why_not(spec: ModelSpec, error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{spec.title} needs a package that is not installed ({error}); install it first."
     return (
-        f"The weights of {spec.title} cannot be downloaded ({_first_line(error)}); check this "
-        "machine's network or choose a model marked as ready, such as the embedded pair."
+        f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
+        f"({type(error).__name__}); check the entry's architecture, labels and checkpoint."
     )
 
 
@@ -179,14 +209,20 @@ def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.
     reading the file.
     """
     # Copied, as a file that is mapped into memory may be overwritten while the network is in use.
-    state = {name: _copied(tensor) for name, tensor in tensors.items()}
+    sums: list[Tensor] = []
+    state = {name: _copied(tensor, sums) for name, tensor in tensors.items()}
+    # A sum of a piece that was just copied costs next to nothing; large values may add up to more.
+    if sums and not torch.stack(sums).isfinite().all():
+        _check_values(spec, state)
     module = _without_memory(spec, classes)
     if module is not None:
+        _check_fit(spec, module, state)
         module.load_state_dict(state, assign=True)
         if not _lacks_memory(module):
             return module
     # Some buffers are computed and not stored, so they have to be built.
     module = timm_module(spec, num_classes=classes)
+    _check_fit(spec, module, state)
     module.load_state_dict(state)
     return module
 
@@ -195,11 +231,11 @@ PIECE = 30 * 1024
 """Numbers that PyTorch copies without a second thread."""
 
 
-def _copied(tensor: Tensor) -> Tensor:
+def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
     """The same values in memory of their own, as float32 if they are no integers.
 
     In pieces so small that PyTorch takes no second thread: it would wait for the one that computes
-    the checksum.
+    the checksum. The sums of the pieces are added to ``sums``.
     """
     copied = torch.empty(
         tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype
@@ -207,6 +243,8 @@ def _copied(tensor: Tensor) -> Tensor:
     sources = torch.split(tensor.reshape(-1), PIECE)
     for source, target in zip(sources, torch.split(copied.view(-1), PIECE), strict=True):
         target.copy_(source)
+        if copied.is_floating_point():
+            sums.append(target.sum())
     return copied
 
 
@@ -227,12 +265,6 @@ def _lacks_memory(module: nn.Module) -> bool:
     return any(isinstance(tensor, Tensor) and tensor.is_meta for tensor in tensors)
 
 
-def _sha256(path: Path) -> str:
-    """Digest of a file, in one call: a loop would wait for the interpreter at every turn."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return hashlib.sha256(content).hexdigest()
-
-
 def _embedded(spec: ModelSpec) -> Loaded:
     path = WEIGHTS / spec.weights
     if not path.is_file():
@@ -241,7 +273,9 @@ def _embedded(spec: ModelSpec) -> Loaded:
         )
     labels = read_labels(spec.labels)
     with ThreadPoolExecutor(1) as pool:
-        summed = pool.submit(_sha256, path)  # takes as long as all the rest, and needs no lock
+        summed = pool.submit(
+            storage.sha256_of, path
+        )  # takes as long as all the rest, and needs no lock
         try:
             module = _filled(spec, len(labels), _read_checkpoint(path))
         finally:  # before anything that a damaged file may have led to
@@ -260,22 +294,32 @@ def _local(spec: ModelSpec) -> Loaded:
         raise WeightsError(f"The checkpoint {spec.weights!r} of {spec.title} does not exist.")
     labels = read_labels(spec.labels) if spec.labels else ()
     with ThreadPoolExecutor(1) as pool:
-        summed = pool.submit(_sha256, path)
+        summed = pool.submit(storage.sha256_of, path)
         module = _filled(spec, len(labels), _read_checkpoint(path))
     return Loaded(module, labels, timm_preprocessing(module, spec), summed.result())
 
 
 def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """Names and tensors of a file; no code that it holds is run."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        tensors: Mapping[str, Tensor] = load_file(path)
-        return tensors
-    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+            tensors: Mapping[str, Tensor] = load_file(path)
+            return tensors
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file leads to
+        logger.debug("the whole story", exc_info=True)
+        raise WeightsError(
+            f"{path.name} is no checkpoint that can be read (damaged, or with more in it than "
+            "tensors); save it as safetensors or with torch.save(model.state_dict(), …)."
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    ):
         raise WeightsError(
             f"{path.name} holds no state dict; save one with torch.save(model.state_dict(), …)."
         )
@@ -283,19 +327,52 @@ def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
+def _fetched(spec: ModelSpec, name: str = storage.WEIGHTS_FILE) -> Path:
+    """A file of a repository on the hub."""
+    ensure(spec)
+    return storage.repository(spec.source, spec.architecture, spec.revision).paths()[name]
+
+
+def _damaged(spec: ModelSpec, path: Path) -> WeightsError:
+    storage.distrust(path)
+    return WeightsError(
+        f"The stored copy of {spec.title} is damaged ({path.name} has another checksum than "
+        "promised); choose the model again to fetch it anew."
+    )
+
+
 def _timm(spec: ModelSpec) -> Loaded:
-    module = timm_module(spec, pretrained=True)
+    path = _fetched(spec)
+    digest = storage.sha256_of(path)
+    if not storage.Repository.promises(path, digest):
+        raise _damaged(spec, path)
+    # By way of timm's own table, as it renames what some of its files hold.
+    state = dict(_read_checkpoint(path))
+    _check_values(spec, state)
+    given = {"state_dict": state}
+    module = timm_module(spec, pretrained=True, pretrained_cfg_overlay=given)
+    del module.pretrained_cfg["state_dict"]  # type: ignore[operator, union-attr]
     labels = read_labels(spec.labels) if spec.labels else ()
-    return Loaded(module, labels, timm_preprocessing(module, spec))
+    return Loaded(module, labels, timm_preprocessing(module, spec), digest)
 
 
-def from_torchvision(spec: ModelSpec) -> Loaded:
-    """A network of torchvision with the weights that its entry names."""
+def _torchvision(spec: ModelSpec) -> Loaded:
+    ensure(spec)
+    file = storage.torchvision_file(spec.architecture, spec.weights)
+    digest = storage.sha256_of(file.path)
+    if not file.promises(digest):
+        raise _damaged(spec, file.path)
+    return from_torchvision(spec, _read_checkpoint(file.path), digest)
+
+
+def from_torchvision(spec: ModelSpec, state: Mapping[str, Tensor], digest: str = "") -> Loaded:
+    """A network of torchvision with some weights, evaluated as its entry's weights say."""
     import torchvision
 
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
     module = torchvision.models.get_model(spec.architecture)
-    module.load_state_dict(weights.get_state_dict(progress=False, check_hash=True))
+    _check_values(spec, state)
+    module.load_state_dict(state)
     evaluation = weights.transforms()
     size = int(evaluation.crop_size[0])
     preprocessing = Preprocessing(
@@ -305,18 +382,29 @@ def from_torchvision(spec: ModelSpec) -> Loaded:
         mean=tuple(evaluation.mean),
         std=tuple(evaluation.std),
     )
-    return Loaded(module, read_labels(spec.labels), preprocessing)
+    return Loaded(module, read_labels(spec.labels), preprocessing, digest)
 
 
 def _hub(spec: ModelSpec) -> Loaded:
+    path = _fetched(spec)
+    digest = storage.sha256_of(path)
+    if not storage.Repository.promises(path, digest):
+        raise _damaged(spec, path)
+    return from_hub(spec, path.parent, digest)
+
+
+def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
+    """A classifier of transformers from a folder as the hub holds it."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    module = AutoModelForImageClassification.from_pretrained(spec.architecture)
-    processor = AutoImageProcessor.from_pretrained(spec.architecture)
+    safely = {"local_files_only": True, "trust_remote_code": False}
+    module = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True, **safely)
+    _check_values(spec, module.state_dict())
+    processor = AutoImageProcessor.from_pretrained(folder, **safely)
     # Our own spelling of the names, so that a class can be found again in the other model.
     labels = read_labels(spec.labels) if spec.labels else _hub_labels(module)
-    return Loaded(module, labels, _hub_preprocessing(processor))
+    return Loaded(module, labels, _hub_preprocessing(processor), digest)
 
 
 def _hub_labels(module: nn.Module) -> tuple[str, ...]:
@@ -344,6 +432,6 @@ LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {
     "embedded": _embedded,
     "local": _local,
     "timm": _timm,
-    "torchvision": from_torchvision,
+    "torchvision": _torchvision,
     "hub": _hub,
 }

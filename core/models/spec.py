@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -51,6 +52,8 @@ class ModelSpec:
         License of the weights.
     weights
         File name (embedded), enum member (torchvision) or path (local).
+    revision
+        Commit of the repository on the hub (also of timm's models); a branch where it is not known.
     labels
         Name of a list in ``data/labels`` or path of a file, one class a line; empty for a model
         without classes, or where the source brings its own names.
@@ -74,6 +77,7 @@ class ModelSpec:
     trained_on: str = ""
     license: str = "not stated"
     weights: str = ""
+    revision: str = "main"
     labels: str = ""
     note: str = ""
     card: Card = field(default_factory=Card)
@@ -82,7 +86,7 @@ class ModelSpec:
     @property
     def available(self) -> bool:
         """Whether the weights are on this machine already (no download needed)."""
-        return is_stored(self.source, self.architecture, self.weights)
+        return is_stored(self.source, self.architecture, self.weights, self.revision)
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""
@@ -156,6 +160,11 @@ def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
         raise CatalogError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
     if own and (table["source"] != "local" or not table.get("weights")):
         raise CatalogError(f"{where}: your own models need 'weights', the path of a checkpoint.")
+    if own and not re.fullmatch(r"\w+(\.\w+)?", table["architecture"]):
+        # timm takes "hf-hub:…" and "local-dir:…" for places to load from.
+        raise CatalogError(
+            f"{where}: the architecture is {table['architecture']!r}, expected a name in timm."
+        )
     size = table.get("input_size", 224)
     if not isinstance(size, int) or not 16 <= size <= 1024:
         raise CatalogError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")

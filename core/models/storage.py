@@ -1,20 +1,172 @@
-"""Whether the weights of a model lie on this machine, asked without loading them."""
+"""Where the weights of a model lie on this machine, and whether they do, without loading them.
+
+Files from elsewhere lie where the libraries keep theirs, so that what one of them has fetched is
+found, and the other way round.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import mmap
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
+from urllib.parse import quote
 
+from core.errors import WeightsError
 from core.paths import WEIGHTS
 
 Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
 """Where weights come from: this repository, a library's own store, the hub, a checkpoint."""
 
+WEIGHTS_FILE = "model.safetensors"
+HUB_FILES = (WEIGHTS_FILE, "config.json", "preprocessor_config.json")
 
-def is_stored(source: Source, architecture: str, weights: str) -> bool:
-    """Whether no download is needed to open a model.
 
-    Only the library of this very source is imported, and only when the question is asked.
+class Arrived(Protocol):
+    """A file that arrived whole; see `core.models.downloads.Received`."""
+
+    @property
+    def part(self) -> Path: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+Fetch = Callable[[str, Path, bool], AbstractContextManager[Arrived]]
+"""Gets a file: its address, the folder for its part, whether it holds weights."""
+
+
+class Place(Protocol):
+    """The files of one model on this machine."""
+
+    def stored(self) -> bool:
+        """Whether they are all there, and whole as far as can be told without reading them."""
+
+    def bring(self, fetch: Fetch) -> None:
+        """Fetch them and put them there."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that is there or is not: of this repository, or one's own."""
+
+    path: Path
+
+    def stored(self) -> bool:
+        return self.path.is_file()
+
+    def bring(self, fetch: Fetch) -> None:
+        raise WeightsError(f"{self.path.name} does not come from elsewhere")
+
+
+@dataclass(frozen=True)
+class TorchvisionFile:
+    """A checkpoint of torchvision, whose name ends in the first digits of its SHA-256."""
+
+    url: str
+
+    @property
+    def path(self) -> Path:
+        import torch
+
+        return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rsplit("/", 1)[-1]
+
+    def stored(self) -> bool:
+        return self.path.is_file() and self.path not in _damaged and zipfile.is_zipfile(self.path)
+
+    def promises(self, sha256: str) -> bool:
+        """Whether this is the checksum that the name promises."""
+        digits = re.search(r"-([0-9a-f]{8,64})\.", self.path.name)
+        return digits is not None and sha256.startswith(digits[1])
+
+    def bring(self, fetch: Fetch) -> None:
+        with fetch(self.url, self.path.parent, True) as arrived:
+            if not self.promises(arrived.sha256):
+                raise WeightsError("what came has not the checksum that its name promises")
+            arrived.part.replace(self.path)
+            _damaged.discard(self.path)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Files of a repository on the Hugging Face hub, in that library's cache.
+
+    Attributes
+    ----------
+    revision
+        A commit, or a branch: of that, the commit that was fetched first stays until its files are
+        removed from the cache.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    revision: str
+
+    def paths(self) -> dict[str, Path]:
+        """The files that are there."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = {}
+        for file in self.files:
+            path = try_to_load_from_cache(self.name, file, revision=self.revision)
+            if isinstance(path, str):
+                found[file] = Path(path)
+        return found
+
+    def stored(self) -> bool:
+        paths = self.paths()
+        weights = paths.get(WEIGHTS_FILE)
+        return (
+            len(paths) == len(self.files)
+            and weights is not None
+            and weights not in _damaged
+            and _is_whole(weights)
+        )
+
+    @staticmethod
+    def promises(path: Path, sha256: str) -> bool:
+        """Whether a file has the checksum that it was stored under, if it was under one."""
+        stored = path.resolve().name
+        return stored == sha256 or not re.fullmatch("[0-9a-f]{64}", stored)
+
+    def bring(self, fetch: Fetch) -> None:
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_OFFLINE:
+            raise WeightsError("this machine is told to stay offline (HF_HUB_OFFLINE)")
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{self.name.replace('/', '--')}"
+        wanted = self.revision
+        for file in self.files:
+            url = f"{constants.ENDPOINT}/{self.name}/resolve/{quote(wanted, safe='')}/{file}"
+            with fetch(url, folder / "blobs", file == WEIGHTS_FILE) as arrived:
+                commit = arrived.headers.get("x-repo-commit", "")
+                promised = arrived.headers.get("x-linked-etag", "").strip('W/"')
+                if not _is_commit(commit) or (_is_commit(wanted) and commit != wanted):
+                    raise WeightsError(f"what came of {file} is not of the commit asked for")
+                if file == WEIGHTS_FILE and promised != arrived.sha256:
+                    raise WeightsError(f"what came of {file} has not the checksum promised")
+                blob = folder / "blobs" / arrived.sha256
+                arrived.part.replace(blob)
+                _link(blob, folder / "snapshots" / commit / file)
+                _damaged.discard(folder / "snapshots" / commit / file)
+            wanted = commit
+        if not _is_commit(self.revision):
+            # Last, so that nothing is found before all is there.
+            (folder / "refs").mkdir(exist_ok=True)
+            (folder / "refs" / self.revision).write_text(wanted, encoding="utf-8")
+
+
+def place(source: Source, architecture: str, weights: str, revision: str = "main") -> Place:
+    """Where the files of a model lie.
 
     Parameters
     ----------
@@ -24,18 +176,80 @@ def is_stored(source: Source, architecture: str, weights: str) -> bool:
         Name in timm or torchvision, or repository on the Hugging Face hub.
     weights
         File name (embedded), enum member (torchvision) or path (local); not used otherwise.
+    revision
+        Commit or branch on the hub.
     """
     if source == "embedded":
-        return (WEIGHTS / weights).is_file()
+        return File(WEIGHTS / weights)
     if source == "local":
-        return Path(weights).is_file()
+        return File(Path(weights))
     if source == "torchvision":
-        import torch
-        import torchvision
+        return torchvision_file(architecture, weights)
+    return repository(source, architecture, revision)
 
-        url: str = torchvision.models.get_model_weights(architecture)[weights].url
-        return (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]).is_file()
-    from huggingface_hub import try_to_load_from_cache
 
-    repository = f"timm/{architecture}" if source == "timm" else architecture
-    return isinstance(try_to_load_from_cache(repository, "model.safetensors"), str)
+def torchvision_file(architecture: str, weights: str) -> TorchvisionFile:
+    """Where torchvision keeps some weights."""
+    import torchvision
+
+    return TorchvisionFile(torchvision.models.get_model_weights(architecture)[weights].url)
+
+
+def repository(source: Source, architecture: str, revision: str) -> Repository:
+    """Where the hub's library keeps a model of timm or of transformers."""
+    if source == "timm":
+        return Repository(f"timm/{architecture}", (WEIGHTS_FILE,), revision)
+    return Repository(architecture, HUB_FILES, revision)
+
+
+def is_stored(source: Source, architecture: str, weights: str, revision: str = "main") -> bool:
+    """Whether no download is needed to open a model; parameters as of `place`.
+
+    Only the library of this very source is imported, and only when the question is asked.
+    """
+    return place(source, architecture, weights, revision).stored()
+
+
+_damaged: set[Path] = set()
+
+
+def distrust(path: Path) -> None:
+    """Remember that a file is not what it should be, so that it counts as not stored."""
+    _damaged.add(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file, in one call: a loop would wait for the interpreter at every turn."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
+
+
+def _is_commit(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{40}", text) is not None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its own table says."""
+    status = path.stat()
+    return _whole(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _whole(path: Path, size: int, changed: int) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
+
+
+def _link(blob: Path, link: Path) -> None:
+    """Let a name of a snapshot lead to its file; a copy where the system has no links."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    except OSError:
+        shutil.copyfile(blob, link)

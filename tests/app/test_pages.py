@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 import core
 from dashboard import cache
 from dashboard.titles import TITLES
+from tests.support.hub import playing
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(TITLES)
@@ -194,33 +196,70 @@ def test_a_bad_address_is_one_sentence_and_the_page_goes_on(
     assert len(panels(app)) == 2
 
 
-def refuse(spec: object) -> None:
-    raise OSError("no route to host")
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No host answers, and no library has stored anything."""
+    import requests
+
+    def fail(*_: object, **__: object) -> None:
+        raise requests.ConnectionError("no route to host")
+
+    monkeypatch.setattr("requests.Session.send", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
 
 
-def test_model_without_network_falls_back_to_the_embedded_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from core.models import sources
+def told(app: AppTest, count: int = 1) -> list[str]:
+    """Run again until so many sentences tell of failed downloads."""
+    deadline, sentences = time.monotonic() + 10, []
+    while len(sentences) < count:
+        assert time.monotonic() < deadline
+        sentences += [w.value for w in app.warning if "cannot be downloaded" in w.value]
+        app.run()
+    return sentences
 
-    monkeypatch.setitem(sources.LOADERS, "torchvision", refuse)  # type: ignore[arg-type]
+
+@pytest.mark.usefixtures("no_network")
+def test_model_without_network_leaves_the_page_as_it_was() -> None:
     app = healthy(start(cnn="torchvision/resnet50"))
-    assert any("cannot be downloaded" in w.value for w in app.warning)
+    assert "cnn" not in address(app), "the picker is put back at once"
+    assert app.selectbox(key="screen-cnn").value == "efficientnet-lite0"
     assert len(panels(app)) == 2
+    [sentence] = told(app)
+    assert "download.pytorch.org cannot be reached" in sentence.replace("\\", "")
+    app.query_params["cnn"] = "torchvision/resnet50"
+    healthy(app.run())
+    assert "cannot be downloaded" in app.warning[0].value, "remembered for a while"
+    assert app.selectbox(key="screen-cnn").value == "efficientnet-lite0"
 
 
-def test_matched_pair_is_one_click_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.models import sources
-
-    for source in ("timm", "torchvision"):
-        monkeypatch.setitem(sources.LOADERS, source, refuse)  # type: ignore[arg-type]
+@pytest.mark.usefixtures("no_network")
+def test_matched_pair_is_one_click_away() -> None:
     app = healthy(start())
     next(b for b in app.button if b.label == "Use a matched pair").click().run()
-    healthy(app)
-    assert address(app)["cnn"] == ["torchvision/resnet50"]
-    assert address(app)["vit"] == ["timm/deit_small_patch16_224.fb_in1k"]
-    assert sum("cannot be downloaded" in w.value for w in app.warning) == 2
-    assert len(panels(app)) == 2
+    assert len(set(told(app, 2))) == 2
+    assert len(panels(healthy(app))) == 2
+
+
+def test_a_download_is_shown_and_can_be_canceled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
+) -> None:
+    """While a hub says nothing, the page is as it was; nobody waits for it after a cancel."""
+    monkeypatch.undo()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    wanted = "timm/vit_small_patch16_224.augreg_in1k"
+    with playing() as hub:
+        hub.manner = "silent"
+        hub.files["timm/vit_small_patch16_224.augreg_in1k/model.safetensors"] = b"x"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+        app = healthy(start(vit=wanted))
+        assert app.selectbox(key="screen-vit").value == "dinov2-small"
+        assert core.download(wanted).state == "waiting"
+        app.button(key="cancel-vit").click().run()
+        assert not healthy(app).warning
+        assert "cancel-vit" not in [button.key for button in app.button]
 
 
 def png(image: Image.Image) -> bytes:

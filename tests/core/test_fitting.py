@@ -343,15 +343,14 @@ def test_native_fit_is_timms_own(model_id: str) -> None:
 @pytest.mark.parametrize(
     "model_id", ["resnet18", "resnet50", "convnext_tiny", "mobilenet_v3_large", "vit_b_16"]
 )
-def test_native_fit_is_torchvisions_own(model_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_native_fit_is_torchvisions_own(model_id: str) -> None:
     import torchvision
 
     spec = find_spec(f"torchvision/{model_id}")
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
     with torch.device("meta"):
         module = torchvision.models.get_model(spec.architecture)
-        monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: module.state_dict())
-        loaded = sources.from_torchvision(spec)
+        loaded = sources.from_torchvision(spec, module.state_dict())
     ours = with_preprocessing(loaded.preprocessing)
     own = weights.transforms()
     for size in SIZES:
@@ -361,8 +360,8 @@ def test_native_fit_is_torchvisions_own(model_id: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", ["vit", "dinov2"])
 def test_native_fit_is_the_hubs_own(kind: str, tmp_path: Path) -> None:
     save_hub_folder(tmp_path, kind)
-    spec = ModelSpec("x", "X", "vit", "hub", str(tmp_path))
-    loaded = sources.load(spec)
+    spec = ModelSpec("x", "X", "vit", "hub", "owner/name")
+    loaded = sources.from_hub(spec, tmp_path)
     from transformers import AutoImageProcessor
 
     own = AutoImageProcessor.from_pretrained(tmp_path)

@@ -34,15 +34,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(log: Path, cwd: Path = ROOT) -> Iterator[str]:
-    """Run ``streamlit run dashboard/Home.py``; yields its address and ends it afterwards."""
-    with running(log, cwd) as (address, _):
+def serve(log: Path, cwd: Path = ROOT, **variables: str) -> Iterator[str]:
+    """Run ``streamlit run dashboard/Home.py``; yields its address and ends it afterwards.
+
+    ``variables`` are added to its environment.
+    """
+    with running(log, cwd, **variables) as (address, _):
         yield address
 
 
 @contextmanager
 def running(
-    log: Path, cwd: Path = ROOT, script: Path = ROOT / "dashboard" / "Home.py"
+    log: Path, cwd: Path = ROOT, script: Path = ROOT / "dashboard" / "Home.py", **variables: str
 ) -> Iterator[tuple[str, int]]:
     """Like `serve`; yields the address and the process id.
 
@@ -51,6 +54,7 @@ def running(
     port = free_port()
     kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= variables
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [

@@ -1,0 +1,362 @@
+"""Downloads: files of the catalog's models, fetched so that nothing they do can hurt or hold up.
+
+A download runs in a thread of its own, and everybody who wants the same model shares it. Whoever
+asks gets an answer within seconds: a host that sends nothing, too little or something else is given
+up. A file is written beside its place and put there whole, when its size and checksum are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from core.errors import WeightsError
+from core.models import storage
+from core.models.spec import ModelSpec, find_spec
+
+logger = logging.getLogger(__name__)
+
+State = Literal["waiting", "running", "done", "failed", "canceled"]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What a host may take.
+
+    Attributes
+    ----------
+    silence
+        Seconds without a byte, to connect and while reading.
+    window, rate
+        In every ``window`` seconds at least ``window · rate`` bytes must come.
+    deadline
+        Seconds for all files of a model.
+    """
+
+    silence: float = 5.0
+    window: float = 8.0
+    rate: float = 10_000.0
+    deadline: float = 3600.0
+
+
+PATIENCE = Patience()
+
+_CHUNK = 2**18
+_SMALL = 2**20
+"""Bytes of a description, at most."""
+
+_REDIRECTIONS = 5
+
+
+class _GivenUp(Exception):
+    """Nobody waits for this file any more."""
+
+
+class Received(NamedTuple):
+    """A file that arrived whole, still beside its place.
+
+    Attributes
+    ----------
+    headers
+        Of all answers on the way, the first of a name; names in lower case.
+    """
+
+    part: Path
+    sha256: str
+    headers: Mapping[str, str]
+
+
+@contextmanager
+def fetched(
+    url: str,
+    folder: Path,
+    largest: int,
+    report: Callable[[int, int | None], None],
+    patience: Patience = PATIENCE,
+) -> Iterator[Received]:
+    """Get a file; what is left of it is removed at the end.
+
+    Parameters
+    ----------
+    folder
+        Where the part is written; on the file system of its later place.
+    largest
+        Bytes that are accepted.
+    report
+        Called with the bytes so far and in all (``None`` if unknown); ends the transfer by raising.
+
+    Raises
+    ------
+    WeightsError
+        What the host did, to follow a colon.
+    """
+    import requests
+
+    host = urlsplit(url).hostname or url
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file, requests.Session() as session:
+            try:
+                answer, headers = _answer(session, url, patience.silence)
+                with answer:
+                    sha256 = _written(answer, headers, file, largest, report, host)
+            except (requests.ConnectTimeout, requests.ConnectionError) as error:
+                raise WeightsError(f"{host} cannot be reached") from error
+            except requests.Timeout as error:
+                raise WeightsError(f"{host} sends nothing") from error
+            except (requests.RequestException, ValueError) as error:
+                raise WeightsError(f"{host} gives an answer that cannot be read") from error
+        yield Received(part, sha256, headers)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _answer(session: Any, url: str, silence: float) -> tuple[Any, dict[str, str]]:
+    """The answer that brings the file, its content not read yet, and the headers on the way.
+
+    Redirections are followed here, as the library reads what comes with one to its end.
+    """
+    asked = {"Accept-Encoding": "identity", "User-Agent": "parallax"}
+    headers: dict[str, str] = {}
+    for _ in range(_REDIRECTIONS + 1):
+        host = urlsplit(url).hostname or url
+        answer = session.get(
+            url, stream=True, timeout=silence, headers=asked, allow_redirects=False
+        )
+        for name, value in answer.headers.items():
+            headers.setdefault(name.lower(), value)
+        if not answer.is_redirect:
+            break
+        answer.close()
+        following = urljoin(url, answer.headers["Location"])
+        if urlsplit(url).scheme == "https" != urlsplit(following).scheme:
+            raise WeightsError(f"{host} sends to a place without encryption")
+        url = following
+    else:
+        raise WeightsError(f"{host} sends from one place to the next")
+    if answer.status_code != 200:
+        missing = ", as it has no such file" if answer.status_code == 404 else ""
+        raise WeightsError(f"{host} answers with the error {answer.status_code}{missing}")
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise WeightsError(f"{host} sends the file in another encoding than was asked for")
+    headers["content-length"] = answer.headers.get("Content-Length", "")
+    return answer, headers
+
+
+def _written(
+    answer: Any,
+    headers: Mapping[str, str],
+    file: Any,
+    largest: int,
+    report: Callable[[int, int | None], None],
+    host: str,
+) -> str:
+    """Write what comes; returns its SHA-256."""
+    import urllib3
+
+    sizes = {int(headers[key]) for key in _SIZES if headers.get(key, "").isdecimal()}
+    if len(sizes) > 1 or (sizes and max(sizes) > largest):
+        raise WeightsError(f"{host} names a size that cannot be right")
+    total = sizes.pop() if sizes else None
+    digest, done = hashlib.sha256(), 0
+    report(0, total)
+    while True:
+        try:
+            # Not more than one read of the socket: a slow host must not keep us in one call.
+            chunk = answer.raw.read1(_CHUNK, decode_content=False)
+        except urllib3.exceptions.ReadTimeoutError as error:
+            raise WeightsError(f"{host} sends nothing any more") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise WeightsError(_broken_off(host, done, total)) from error
+        if not chunk:
+            break
+        done += len(chunk)
+        if done > (largest if total is None else total):
+            raise WeightsError(f"{host} sends more than it said")
+        digest.update(chunk)
+        file.write(chunk)
+        report(done, total)
+    if not done or (total is not None and done < total):
+        raise WeightsError(_broken_off(host, done, total))
+    return digest.hexdigest()
+
+
+_SIZES = ("content-length", "x-linked-size")
+
+
+def _broken_off(host: str, done: int, total: int | None) -> str:
+    return f"{host} broke off after {size_text(done)}" + (
+        f" of {size_text(total)}" if total else ""
+    )
+
+
+def size_text(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e6:.0f} MB" if count >= 10**6 else f"{count / 1e3:.0f} kB"
+
+
+# -- a model ------------------------------------------------------------------------------------
+
+
+class Download:
+    """The files of a model on their way to this machine.
+
+    Attributes
+    ----------
+    model_id
+        Which model.
+    done, total
+        Bytes of the file on its way, so far and in all; ``None`` if its host does not say.
+    error
+        Why it failed, one sentence; empty otherwise.
+    """
+
+    def __init__(self, spec: ModelSpec, patience: Patience = PATIENCE) -> None:
+        self.model_id = spec.id
+        self.done, self.total, self.error = 0, None, ""
+        self._spec, self._patience = spec, patience
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._state: State = "waiting"
+        self._begun = self._window = time.monotonic()
+        self._at_window = self._bytes = 0
+        # A daemon: nobody who ends the program waits for a host that is silent.
+        threading.Thread(target=self._run, name=f"download {spec.id}", daemon=True).start()
+
+    done: int
+    total: int | None
+    error: str
+
+    @property
+    def state(self) -> State:
+        """How far it is; what takes longer than it may has failed."""
+        self._watch()
+        return self._state
+
+    def cancel(self) -> None:
+        """Give up; nothing of it stays."""
+        self._end("canceled")
+
+    def wait(self, timeout: float | None = None) -> State:
+        """Wait for its end, ``timeout`` seconds at most."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while self.state in ("waiting", "running"):
+            left = 0.2 if until is None else min(0.2, until - time.monotonic())
+            if left <= 0:
+                break
+            self._ended.wait(left)
+        return self._state
+
+    def _end(self, state: State, reason: str = "") -> None:
+        with self._lock:
+            if self._ended.is_set():
+                return
+            if reason:
+                logger.warning("cannot download %s: %s", self.model_id, reason)
+                self.error = (
+                    f"{self._spec.title} cannot be downloaded: {reason}; check this machine's "
+                    "network or choose a model marked as ready, such as the embedded pair."
+                )
+            self._state = state
+            self._ended.set()
+
+    def _watch(self) -> None:
+        """Fail if too little came lately; asked from outside, as the thread itself may hang."""
+        now, patience = time.monotonic(), self._patience
+        if self._ended.is_set():
+            return
+        if now - self._begun > patience.deadline:
+            self._end("failed", f"it took longer than {patience.deadline / 60:.0f} minutes")
+        elapsed = now - self._window
+        if elapsed > patience.window:
+            came = self._bytes - self._at_window
+            if came < patience.rate * elapsed:
+                less = f"less than {patience.rate / 1000:.0f} kB a second came"
+                self._end("failed", less if came else "its host sends nothing")
+            self._window, self._at_window = now, self._bytes
+
+    def _run(self) -> None:
+        try:
+            spec = self._spec
+            place = storage.place(spec.source, spec.architecture, spec.weights, spec.revision)
+            place.bring(self._fetched)
+            self._end("done")
+        except _GivenUp:
+            pass
+        except WeightsError as error:
+            self._end("failed", str(error))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self._end("failed", f"the files cannot be kept on this machine ({reason})")
+        except Exception as error:
+            logger.debug("the whole story", exc_info=True)
+            self._end("failed", f"of an unexpected {type(error).__name__}")
+
+    @contextmanager
+    def _fetched(self, url: str, folder: Path, weights: bool) -> Iterator[Received]:
+        """A file, whose bytes count for the progress."""
+        before = self._bytes
+
+        def report(done: int, total: int | None) -> None:
+            if self._ended.is_set():
+                raise _GivenUp
+            self._state = "running"
+            self.done, self.total, self._bytes = done, total, before + done
+            self._watch()
+
+        largest = _largest(self._spec) if weights else _SMALL
+        with fetched(url, folder, largest, report, self._patience) as received:
+            yield received
+
+
+def _largest(spec: ModelSpec) -> int:
+    """Bytes that the weights can have: four a parameter, and half as much again."""
+    return int(6e6 * (spec.parameters or 400)) + _SMALL
+
+
+_current: dict[str, Download] = {}
+_current_lock = threading.Lock()
+
+
+def download(model_id: str) -> Download:
+    """Begin to fetch a model of the catalog, or join whoever is fetching it.
+
+    Raises
+    ------
+    UnknownModel
+        No such id.
+    """
+    spec = find_spec(model_id)
+    with _current_lock:
+        found = _current.get(model_id)
+        if found is None or found.state not in ("waiting", "running"):
+            found = _current[model_id] = Download(spec)
+        return found
+
+
+def ensure(spec: ModelSpec) -> None:
+    """Fetch a model's files if they are not on this machine, and wait for them.
+
+    Raises
+    ------
+    WeightsError
+        They cannot be had.
+    """
+    if not spec.available:
+        arriving = download(spec.id)
+        if arriving.wait() != "done":
+            raise WeightsError(
+                arriving.error or f"The download of {spec.title} was canceled; ask for it again."
+            )

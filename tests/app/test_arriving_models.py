@@ -1,0 +1,81 @@
+"""Models that must be fetched first, in a browser: nobody waits, and what happens is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from safetensors.torch import save
+
+from tests.support.hub import Hub, playing, until
+from tests.support.serving import chromium, serve, settle
+
+WANTED = "timm/deit_tiny_patch16_224.fb_in1k"
+TITLE, SHOWN = "DeiT-Ti/16", "DINOv2 ViT-S/14"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with playing() as found:
+        yield found
+
+
+@pytest.fixture
+def address(hub: Hub, tmp_path: Path) -> Iterator[str]:
+    variables = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
+    with serve(tmp_path / "server.log", **variables) as found:
+        yield found
+    assert "Traceback" not in (tmp_path / "server.log").read_text(encoding="utf-8")
+
+
+def visit(browser: Browser, address: str) -> Page:
+    page = browser.new_page()
+    page.goto(address)
+    settle(page)
+    return page
+
+
+def test_a_silent_hub_is_told_within_ten_seconds(browser: Browser, address: str, hub: Hub) -> None:
+    hub.manner = "silent"
+    hub.files[f"{WANTED}/model.safetensors"] = b"x"
+    page = visit(browser, address)
+    page.goto(f"{address}/?vit={WANTED}")
+    until(lambda: hub.asked, 20)
+    begun = time.monotonic()
+    expect(page.get_by_text(f"{TITLE} cannot be downloaded")).to_be_visible(timeout=10000)
+    assert time.monotonic() - begun < 10
+    assert "vit=" not in page.url
+    assert SHOWN in page.get_by_test_id("stSidebar").inner_html()
+
+
+def test_a_model_arrives_while_others_work_and_give_up(
+    browser: Browser, address: str, hub: Hub
+) -> None:
+    import timm
+
+    module = timm.create_model("deit_tiny_patch16_224")
+    content = hub.files[f"{WANTED}/model.safetensors"] = save(module.state_dict())
+    hub.pause = 1.5
+    page, other = visit(browser, address), browser.new_page()
+    page.goto(f"{address}/?vit={WANTED}")
+    expect(page.get_by_text(f"of {len(content) / 1e6:.0f} MB")).to_be_visible(timeout=20000)
+    assert "vit=" not in page.url
+    other.goto(f"{address}/attention?vit={WANTED}")
+    other.get_by_role("button", name="Cancel").click(timeout=20000)
+    settle(other)
+    assert other.get_by_role("button", name="Cancel").count() == 0
+    page.wait_for_url("**vit=timm*", timeout=60000)
+    settle(page)
+    until(lambda: TITLE in page.get_by_test_id("stMain").inner_text(), 30)
+    assert page.get_by_role("button", name="Cancel").count() == 0
+    assert len([path for path in hub.asked if "/resolve/" in path]) == 1
+    assert SHOWN in other.get_by_test_id("stSidebar").inner_html()

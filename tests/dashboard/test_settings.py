@@ -1,0 +1,84 @@
+"""What the operator sets: typed, bounded, in the README, and refused in a sentence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import ParameterError
+from dashboard import settings
+from dashboard.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_setting_stands_in_the_readme_with_its_default() -> None:
+    section = (ROOT / "README.md").read_text("utf-8").partition("## Settings")[2]
+    rows = re.findall(r"^\| `(PARALLAX_\w+)` \| .+ \| (.+) \|$", section, re.MULTILINE)
+    assert [name for name, _ in rows] == sorted(
+        (PREFIX + name.upper() for name in Settings.model_fields),
+        key=[name for name, _ in rows].index,
+    )
+    for name, default in rows:
+        field = Settings.model_fields[name.removeprefix(PREFIX).lower()]
+        if isinstance(field.default, bool):
+            assert default == ("yes" if field.default else "no")
+        elif isinstance(field.default, int):
+            assert default == str(field.default)
+
+
+def test_nothing_else_reads_such_a_variable() -> None:
+    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    for folder in ("core", "dashboard", "pages"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert set(re.findall(r"PARALLAX_\w+", path.read_text("utf-8"))) - {PREFIX} <= names
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("PASSES", "abc", "a valid integer"),
+        ("PASSES", "0", "greater than or equal to 1"),
+        ("PASSES", "1.5", "a valid integer"),
+        ("PATIENCE", "-3", "greater than or equal to 1"),
+        ("MEMORY", "\x1b[31m", "a valid integer"),
+        ("OWN_PICTURES", "1", "greater than or equal to 20"),
+        ("LOCKED", "perhaps", "a valid boolean"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_sentence(
+    name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ParameterError) as caught:
+        settings.apply()
+    message = str(caught.value)
+    assert message.startswith(f"The setting PARALLAX_{name} is {value!r}, expected {expected};")
+    assert message.isprintable()
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLAX_PASSES", "")
+    assert settings.current().passes == 2
+
+
+def test_a_page_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLAX_PASSES", "abc")
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120).run()
+    assert not app.exception
+    assert "PASSES is 'abc'" in app.error[0].value.replace("\\", "")
+
+
+def test_a_locked_instance_offers_the_embedded_pair_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLAX_LOCKED", "yes")
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
+    app.query_params["vit"] = "timm/deit_tiny_patch16_224.fb_in1k"
+    app.run()
+    assert not app.exception
+    for family in ("cnn", "vit"):
+        assert len(app.selectbox(key=f"screen-{family}").options) == 1
+    assert "deit" in app.warning[0].value
+    assert "Use a matched pair" not in [button.label for button in app.button]

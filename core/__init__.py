@@ -49,7 +49,14 @@ from core.models import Model, best_device, open_model
 from core.models.base import Readout, VisionTransformer, shared_view
 from core.models.convnet import ConvNet
 from core.models.downloads import Download, download, size_text
-from core.models.spec import MATCHED_PAIR, ModelSpec, catalog, catalog_problem, find_spec
+from core.models.spec import (
+    MATCHED_PAIR,
+    ModelSpec,
+    catalog,
+    catalog_problem,
+    embedded_pair,
+    find_spec,
+)
 from core.models.taps import Layer, Tap
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
 from core.progress import watching
@@ -119,6 +126,7 @@ __all__ = [
     "digest",
     "download",
     "draw",
+    "embedded_pair",
     "explain",
     "explain_stream",
     "faithfulness",

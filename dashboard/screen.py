@@ -16,6 +16,8 @@ import numpy.typing as npt
 import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from core import embedded_pair
+
 Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization", "evidence"]
 PAGES: tuple[Page, ...] = get_args(Page)
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -23,6 +25,8 @@ Index = Annotated[int, Field(ge=0, le=100_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Parameters = tuple[tuple[str, str], ...]
 """What was chosen of a method's parameters, as text, sorted by name."""
+
+CNN, VIT = embedded_pair()
 
 PATCHES = r"^[1-9]\d{0,2}x[1-9]\d{0,2}-(?:[0-9a-f]{2}){1,3000}$"
 """Rows, columns, and a bit for each patch in reading order, as hexadecimal digits."""
@@ -44,8 +48,8 @@ class Screen(BaseModel):
 
     # -- shared by all pages
     image: str = "cat-beside-cup"
-    cnn: str = "efficientnet-lite0"
-    vit: str = "dinov2-small"
+    cnn: str = CNN
+    vit: str = VIT
     fit: Literal["crop", "pad", "stretch", "whole"] = "crop"
     size: Literal["own", "224", "336", "448", "480", "518", "672"] = "own"
     classes: Annotated[tuple[str, ...], Field(max_length=4)] = ()

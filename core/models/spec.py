@@ -191,6 +191,12 @@ def catalog() -> tuple[ModelSpec, ...]:
     return _built_in() + _own()[0]
 
 
+def embedded_pair() -> tuple[str, str]:
+    """Ids of the CNN and the ViT that come with the repository."""
+    first = {spec.family: spec.id for spec in reversed(_built_in()) if spec.source == "embedded"}
+    return first["cnn"], first["vit"]
+
+
 def catalog_problem() -> str | None:
     """Why models of one's own are missing from the catalog, as a sentence; ``None`` if fine."""
     return _own()[1]

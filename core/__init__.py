@@ -4,7 +4,7 @@ The public interface: applications, notebooks and sweeps import nothing deeper. 
 package knows a user interface.
 """
 
-from core import heatmaps, representations
+from core import heatmaps, rendering, representations
 from core.attention import PROJECTIONS, Attention, attention, features
 from core.capacity import admitted, configure
 from core.errors import (
@@ -20,7 +20,7 @@ from core.errors import (
     WeightsError,
     ZeroGradient,
 )
-from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
+from core.explain import Answer, Explanation, explain, explain_stream, needs, predict, versions
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -115,10 +115,12 @@ __all__ = [
     "read_labels",
     "record",
     "record_stream",
+    "rendering",
     "representations",
     "samples",
     "seam_energy_of",
     "search_labels",
     "shared_view",
     "usual_needs",
+    "versions",
 ]

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,19 @@ from core import (
     Explanation,
     Framing,
     Model,
+    ParallaxError,
     Recording,
     Sample,
     WeightsError,
     find_spec,
     fit_image,
 )
+from dashboard import gather, settings
 from dashboard.figures import jpeg
-from dashboard.scene import Picture, Scene, SceneKey, own_id
+from dashboard.scene import OWN, Picture, Scene, SceneKey, own_id
+
+if TYPE_CHECKING:
+    from dashboard.store import Store
 
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
@@ -151,15 +156,43 @@ def _decoded(digest: str, name: str, _data: bytes) -> Image.Image:
 
 
 def own_picture(picture_id: str) -> Picture | None:
-    """A picture of one's own, if its file is still held."""
-    found = own_pictures().get(picture_id)
+    """A picture of one's own, if its file is still held or was saved."""
+    found = own_pictures().get(picture_id) or _saved_file(picture_id)
     return None if found is None else from_bytes(found[1], found[0])
+
+
+def _saved_file(picture_id: str) -> tuple[str, bytes] | None:
+    try:
+        file = store().picture(picture_id.removeprefix(OWN))
+    except ParallaxError:  # without saved screens a picture is only not held any more
+        return None
+    if file is None:
+        return None
+    own_pictures().put(file.name, file.data)
+    return file.name, file.data
 
 
 def from_bytes(data: bytes, name: str) -> Picture:
     """A file as a picture; raises `ImageError` if it is none."""
     digest = Picture.digest_of(data)
     return Picture(own_id(digest), name, _decoded(digest, name, data), digest)
+
+
+@st.cache_resource(show_spinner=False)
+def _store(address: str) -> Store:
+    from dashboard.store import Store
+
+    return Store(address)
+
+
+def store() -> Store:
+    """Saved screens; opened when they are first asked for.
+
+    Raises
+    ------
+    StoreError
+    """
+    return _store(settings.store_url())
 
 
 # -- passes and maps ----------------------------------------------------------------------------
@@ -197,11 +230,12 @@ def recording(
     needs
         What is going to be asked beyond the usual, so that the first pass serves it as well.
     """
-    shown = picture or scene.picture
-    view_shown, opened = view(scene, shown), _model(model_id)
-    wanted = needs or core.Needs()
+    key, view_shown, opened = scene.key(picture), view(scene, picture), _model(model_id)
     # The instance belongs to the key: a model that was dropped and opened anew is another one.
-    return _recording(id(opened), scene.key(shown), opened, view_shown, wanted)
+    found = _recording(id(opened), key, opened, view_shown, needs or core.Needs())
+    if picture is None and found.logits is not None:
+        gather.answer(model_id, found.predictions()[0])
+    return found
 
 
 def attention(scene: Scene, picture: Picture | None = None) -> Attention:
@@ -249,7 +283,10 @@ def explain(
 ) -> list[Explanation]:
     """Explanations of the scene's picture, one per target class."""
     chosen: Params = tuple(sorted((params or {}).items()))
-    return _explain(model_id, scene.key(), method, targets, chosen, scene)
+    found: list[Explanation] = _explain(model_id, scene.key(), method, targets, chosen, scene)
+    for explanation in found:
+        gather.explanation(explanation, params or {})
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from core import (
     find_spec,
     heatmaps,
 )
-from dashboard import cache, controls, figures, screen
+from dashboard import cache, controls, figures, gather, screen
 from dashboard.controls import Choice, Display
 from dashboard.scene import Scene
 from dashboard.text import plain
@@ -43,6 +43,7 @@ def head(title: str, line: str, how: str, sources: str) -> None:
 
 def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:
     """A Plotly figure without a mode bar."""
+    gather.figure(key, figure, alt)
     return st.plotly_chart(figure, key=key, config=CHART, alt=alt, **options)
 
 
@@ -165,6 +166,7 @@ def sized(figure: Any, key: str, alt: str, height: str, **options: Any) -> None:
     st.html(f"<style>{places} {{ {rule} }}</style>")
     with st.container(key=key, height=400, border=False):
         chart(figure, f"{key}-figure", alt, height="stretch", **options)
+    gather.figure(f"{key}-figure", figure, alt, exact)
 
 
 def replaced(

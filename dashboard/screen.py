@@ -13,16 +13,19 @@ from typing import Annotated, Any, Literal, Self
 import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization"]
+Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization", "review"]
 PAGES: tuple[Page, ...] = (
     "compare",
     "attention",
     "gradient_rollout",
     "activation_maximization",
+    "review",
 )
 Share = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+SavedId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Sought = Annotated[str, Field(max_length=255)]
 Parameters = tuple[tuple[str, str], ...]
 """What was chosen of a method's parameters, as text, sorted by name."""
 
@@ -97,6 +100,17 @@ class Screen(BaseModel):
     moves: bool = True
     effect: bool = True
 
+    # -- Review
+    search: Sought | None = None
+    of_page: str | None = None
+    of_picture: Sought | None = None
+    of_model: Sought | None = None
+    of_class: Sought | None = None
+    archived: bool = False
+    first: SavedId | None = None
+    second: SavedId | None = None
+    leaf: Index = 0
+
     # -- the address ------------------------------------------------------------------------
 
     @classmethod
@@ -165,6 +179,10 @@ class Screen(BaseModel):
         """
         return type(self)(**(self.model_dump() | changes))
 
+    def without_review(self) -> Self:
+        """This screen without what only the Review page has: what is saved."""
+        return self.to(**{name: type(self).model_fields[name].default for name in REVIEW})
+
     @property
     def patch(self) -> tuple[int, int] | None:
         """Row and column of the query; ``None`` for what the classifier reads."""
@@ -172,6 +190,20 @@ class Screen(BaseModel):
             return None
         row, _, column = self.query[1:].partition("c")
         return int(row), int(column)
+
+
+REVIEW = (
+    "search",
+    "of_page",
+    "of_picture",
+    "of_model",
+    "of_class",
+    "archived",
+    "first",
+    "second",
+    "leaf",
+)
+"""Fields that only the Review page has."""
 
 
 def _reason(error: ValidationError) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import platformdirs
+
 import core
 
 PASSES = "PARALLAX_PASSES"
 PATIENCE = "PARALLAX_PATIENCE"
 MEMORY = "PARALLAX_MEMORY"
 PICTURES = "PARALLAX_PICTURES"
+STORE = "PARALLAX_STORE"
 
 
 def apply() -> None:
@@ -33,6 +36,15 @@ def pictures() -> Path | None:
     """The folder that pictures may be drawn from, if the operator offers one that exists."""
     folder = os.environ.get(PICTURES, "").strip()
     return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def store_url() -> str:
+    """SQLAlchemy's address of the saved screens; by default a file in the user's data folder."""
+    given = os.environ.get(STORE, "").strip()
+    if given:
+        return given
+    folder = platformdirs.user_data_path("parallax", appauthor=False)
+    return f"sqlite:///{folder / 'reviews.sqlite'}"
 
 
 def _whole_number(variable: str) -> int | None:

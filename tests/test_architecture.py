@@ -30,6 +30,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
         "paths",
         "pictures",
         "probes",
+        "rendering",
         "representations",
     ),
     ("models",),

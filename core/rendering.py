@@ -179,10 +179,10 @@ def _writable(text: str, used: Any) -> str:
 
 # -- a sheet --------------------------------------------------------------------------------------
 
-MARGIN, GAP = 56, 20
+MARGIN, GAP, PARAGRAPH = 56, 20, 6
 TITLE, SUBTITLE, HEADING, SMALL = 38, 22, 22, 18
-LARGEST = 560
-"""Pixels that a tile is wide at most."""
+LARGEST, ALONE = 600, 1000
+"""Pixels that a tile is wide at most, among others and alone."""
 
 MOST_PIXELS = 40_000_000
 """Of a sheet; what would be larger is drawn smaller."""
@@ -215,7 +215,8 @@ def sheet(
         RGB on white, as high as it has to be.
     """
     room = width - 2 * MARGIN
-    placed = [_Row(row, room) for row in rows if row]
+    alone = sum(len(row) for row in rows) == 1
+    placed = [_Row(row, room, ALONE if alone else LARGEST) for row in rows if row]
     texts = [
         *((part, TITLE, INK, True) for part in lines_of(title, TITLE, room, 2, bold=True)),
         *(
@@ -224,11 +225,14 @@ def sheet(
         ),
     ]
     ends = [
-        *((part, SMALL, INK) for note in notes for part in lines_of(note, SMALL, room)),
-        *((part, SMALL - 2, PALE) for note in footer for part in lines_of(note, SMALL - 2, room)),
+        [(part, size, color) for part in lines_of(note, size, room)]
+        for given, size, color in ((notes, SMALL, INK), (footer, SMALL - 2, PALE))
+        for note in given
     ]
     height = 2 * MARGIN + sum(round(1.35 * size) for _, size, *_ in texts) + 12
-    height += sum(row.height + GAP for row in placed) + sum(round(1.5 * s) for _, s, _ in ends)
+    height += sum(row.height + GAP for row in placed) + sum(
+        PARAGRAPH + sum(round(1.5 * size) for _, size, _ in paragraph) for paragraph in ends
+    )
     if width * height > MOST_PIXELS and width > 600:
         return sheet(title, line, rows, notes, footer, max(600, width // 2))
     canvas = Image.new("RGB", (width, height), PAPER)
@@ -241,19 +245,21 @@ def sheet(
     for row in placed:
         row.draw(canvas, draw, top)
         top += row.height + GAP
-    for text, size, color in ends:
-        write(draw, (MARGIN, top), text, size, color)
-        top += round(1.5 * size)
+    for paragraph in ends:
+        top += PARAGRAPH
+        for text, size, color in paragraph:
+            write(draw, (MARGIN, top), text, size, color)
+            top += round(1.5 * size)
     return canvas
 
 
 class _Row:
     """Tiles side by side, and how high they are together."""
 
-    def __init__(self, tiles: Sequence[Tile], room: int) -> None:
+    def __init__(self, tiles: Sequence[Tile], room: int, largest: int) -> None:
         self.tiles = tiles
         wide = max(tile.image.width / tile.image.height for tile in tiles) > 1.9
-        limit = room if wide else LARGEST
+        limit = room if wide else largest
         self.width = min(limit, (room - GAP * (len(tiles) - 1)) // len(tiles))
         self.heading = HEADING if self.width > 240 else 14
         self.small = SMALL if self.width > 240 else 12

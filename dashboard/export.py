@@ -9,6 +9,7 @@ import html
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,9 @@ from dashboard.figures import data_uri
 from dashboard.gather import Shown
 from dashboard.manifest import Manifest, ModelOf, PictureOf
 
+ABREAST = 3
+"""Panels that stand side by side in a still picture, of figures with one panel."""
+
 THUMBNAIL = (480, 200)
 """Width and height in pixels that the thumbnail of a saved screen has at most."""
 
@@ -34,23 +38,34 @@ THUMBNAIL = (480, 200)
 
 def still(shown: Shown, title: str = "") -> Image.Image:
     """The page as one picture: every figure with titles and scales, methods, caveats, the link."""
-    rows = [stills.tiles(figure.figure) for figure in shown.figures.values()]
-    made = [Tile(name, "", image) for name, image in shown.made.items()]
     about = [shown.title if title else "", *_setting(shown)]
     return rendering.sheet(
         title or shown.title,
         " · ".join(filter(None, about)),
-        [made, *rows],
+        _rows(shown),
         _notes(shown),
         _footer(shown.link),
     )
 
 
+def _rows(shown: Shown) -> list[list[Tile]]:
+    """Tiles as they stand side by side: those of a figure, with single ones beside them."""
+    rows: list[list[Tile]] = [[Tile(name, "", image) for name, image in shown.made.items()]]
+    for kept in shown.figures.values():
+        found = stills.tiles(kept.figure)
+        if len(found) == 1 and not found[0].title:
+            found = [replace(found[0], subtitle=kept.alt)]
+        if 1 in (len(found), len(rows[-1])) and len(rows[-1]) + len(found) <= ABREAST:
+            rows[-1] += found
+        else:
+            rows.append(found)
+    return rows
+
+
 def thumbnail(shown: Shown) -> Image.Image:
     """The first panels of a page side by side, small."""
-    rows = [stills.tiles(figure.figure) for figure in shown.figures.values()]
-    made = [Tile(name, "", image) for name, image in shown.made.items()]
-    seen = [tile.image for row in [made, *rows][:3] for tile in row if row][:3]
+    tiles = [tile for row in _rows(shown)[:3] for tile in row]
+    seen = [tile.image.crop((0, 0, tile.image.width, min(tile.image.size))) for tile in tiles[:3]]
     if not seen and shown.scene is not None:
         seen = [shown.scene.picture.image]
     if not seen:
@@ -94,7 +109,11 @@ def _notes(shown: Shown) -> list[str]:
         label = found.label or "no class"
         parts = [f"{title}, {found.title}, {label}.", panels.settings(found), *found.notes, caveat]
         said.append(" ".join(filter(None, parts)))
-    return list(dict.fromkeys(said))
+    look = shown.screen
+    scale = "one scale for all maps" if look.scale == "shared" else "each map on its own scale"
+    clip = f", the top {100 - look.clip:g} % clipped" if look.clip < 100 else ""
+    colors = [f"Colors {look.colors}, {scale}{clip}."] if shown.figures else []
+    return [*dict.fromkeys(said), *colors]
 
 
 def _footer(link: str) -> list[str]:

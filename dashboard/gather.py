@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from core import Explanation, Prediction
+from core import Explanation, Model, Prediction
 from dashboard import screen
 from dashboard.scene import Picture, Scene
 from dashboard.screen import Screen
@@ -113,11 +113,12 @@ def current() -> Shown | None:
     return found
 
 
-def look_at(scene: Scene) -> None:
-    """Say what all of the page looks at."""
+def look_at(scene: Scene, *models: Model) -> None:
+    """Say what all of the page looks at, and with which models."""
     if (found := current()) is not None:
         found.scene = scene
         found.pictures[scene.picture.id] = scene.picture
+        found.weights |= {model.spec.id: model.weights_digest for model in models}
 
 
 def also(picture: Picture) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -155,8 +155,10 @@ class Store:
             if held is None:
                 session.add(_row(screen_id, draft))
                 session.flush()
-                for place, file in enumerate(draft.pictures):
+                # In one order for all, so that two who save do not wait for each other.
+                for file in sorted(draft.pictures, key=lambda file: file.digest):
                     _keep_picture(session, file)
+                for place, file in enumerate(draft.pictures):
                     session.add(ShownRow(screen=screen_id, place=place, picture=file.digest))
                 for kind, value in sorted(draft.facts):
                     session.add(FactRow(screen=screen_id, kind=kind, value=value[:255]))
@@ -201,7 +203,7 @@ class Store:
             ) from error
 
     def _write(self, act: Callable[[Session], None], what: str) -> None:
-        """Do all or nothing; once more where another brought the same picture at that moment."""
+        """Do all or nothing; once more where another brought the same screen at that moment."""
         for attempt in (1, 2):
             try:
                 with Session(self._writing) as session, session.begin():
@@ -372,13 +374,13 @@ def _found(session: Session, screen_id: str) -> ScreenRow:
 
 
 def _keep_picture(session: Session, file: File) -> None:
+    """Keep a file unless it is there, or is being brought by another at this moment."""
     if session.get(PictureRow, file.digest) is None:
-        session.add(
-            PictureRow(
-                digest=file.digest, name=file.name, data=file.data, created=datetime.now(UTC)
-            )
+        row = PictureRow(
+            digest=file.digest, name=file.name, data=file.data, created=datetime.now(UTC)
         )
-        session.flush()
+        with suppress(IntegrityError), session.begin_nested():
+            session.add(row)
 
 
 def _row(screen_id: str, draft: Draft) -> ScreenRow:

@@ -1,4 +1,4 @@
-"""The store: what was saved is there, whoever saves beside, whatever is killed; on two databases."""
+"""The store: what was saved is there, whoever saves beside, whatever is killed. Two databases."""
 
 from __future__ import annotations
 

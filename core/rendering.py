@@ -5,6 +5,7 @@ Made with Pillow alone, so that a picture for slides needs no browser. Knows no 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -154,11 +155,10 @@ def lines_of(text: str, size: int, width: float, most: int = 0, bold: bool = Fal
             lines.append(line)
         line = word
         while len(line) > 1 and used.getlength(_writable(line, used)) > width:
-            fitting = next(
-                n
-                for n in range(len(line) - 1, 0, -1)
-                if n == 1 or used.getlength(_writable(line[:n], used)) <= width
+            fitting = bisect_right(
+                range(1, len(line)), width, key=lambda n: used.getlength(_writable(line[:n], used))
             )
+            fitting = max(1, fitting)
             lines.append(line[:fitting])
             line = line[fitting:]
     lines.append(line)

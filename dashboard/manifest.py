@@ -104,7 +104,8 @@ class Manifest(_Data):
     created: Moment
     page: Annotated[str, Field(max_length=40)]
     address: Annotated[
-        dict[Text, Annotated[tuple[Text, ...], Field(max_length=16)]], Field(max_length=100)
+        dict[Text, Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]],
+        Field(max_length=100),
     ]
     pictures: Annotated[tuple[PictureOf, ...], Field(max_length=16)] = ()
     models: Annotated[dict[Text, ModelOf], Field(max_length=16)] = {}

@@ -1,0 +1,137 @@
+"""Two browsers and a server that is killed: a team's review that nothing is lost from."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dashboard import archive
+from tests.support.serving import chromium, running, settle
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+def visit(browser: Browser, address: str) -> Page:
+    """The application in a browser of somebody new."""
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(address)
+    settle(page)
+    return page
+
+
+def menu(page: Page) -> None:
+    """Open the menu of a page."""
+    page.get_by_role("button", name="Save & export").click()
+    expect(page.get_by_role("button", name="PNG", exact=True)).to_be_visible()
+
+
+def download(page: Page, button: str) -> bytes:
+    """What a download button gives."""
+    with page.expect_download() as waited:
+        page.get_by_role("button", name=button, exact=True).first.click()
+    return Path(waited.value.path()).read_bytes()
+
+
+def view(page: Page, title: str) -> None:
+    """Open the card of a title."""
+    card = page.locator('[class*="st-key-card-"]').filter(has_text=title)
+    card.get_by_role("button", name="View").click()
+    settle(page)
+    expect(page.get_by_role("heading", name=title)).to_be_visible()
+
+
+def arrays_of(file: bytes) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(io.BytesIO(file)) as opened:
+        [name] = [name for name in opened.namelist() if name.endswith("arrays.npz")]
+        return archive.read_npz(opened.read(name))
+
+
+def test_one_saves_the_other_notes_the_server_is_killed_and_all_goes_elsewhere(
+    browser: Browser, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    with running(tmp_path / "first.log", data=here) as (address, process):
+        ada = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
+        menu(ada)
+        ada.get_by_label("Title").fill("A cup")
+        ada.get_by_label("Your name").fill("Ada")
+        ada.get_by_role("button", name="Save", exact=True).click()
+        expect(ada.get_by_text("It is on the Review page")).to_be_visible()
+        grace = visit(browser, f"{address}/review")
+        view(grace, "A cup")
+        grace.get_by_label("Add a note").fill("I see the saucer")
+        grace.get_by_label("Your name").fill("Grace")
+        grace.get_by_role("button", name="Add", exact=True).click()
+        expect(grace.get_by_text("I see the saucer", exact=True).first).to_be_visible()
+        link = grace.url
+        os.kill(process, signal.SIGKILL)
+    with running(tmp_path / "second.log", data=here) as (address, _):
+        grace.goto(re.sub(r"^http://[^/]*", address, link))
+        settle(grace)
+        expect(grace.get_by_text("I see the saucer", exact=True).first).to_be_visible()
+        file = download(grace, "Export")
+        page = browser.new_page()
+        page.goto(f"{address}/?image=coffee&vit_map=rollout")
+        settle(page)
+        menu(page)
+        described = download(page, "JSON")
+        raw = archive.read_npz(download(page, "NPZ"))
+    taken = arrays_of(file)
+    assert taken.keys() == raw.keys()
+    assert all(np.array_equal(taken[name], raw[name]) for name in raw)
+    (tmp_path / "review.zip").write_bytes(file)
+    (tmp_path / "screen.json").write_bytes(described)
+    with running(tmp_path / "third.log", data=there) as (address, _):
+        new = visit(browser, f"{address}/review")
+        for name, seen in (("review.zip", "1 saved screen"), ("screen.json", "Open page")):
+            new.get_by_role("button", name="Open or import").click()
+            box = new.locator('[data-testid="stFileUploader"] input[type=file]')
+            box.set_input_files(tmp_path / name)
+            expect(new.get_by_text(seen).first).to_be_visible()
+            if name == "review.zip":
+                new.goto(f"{address}/review")
+                settle(new)
+        new.get_by_role("link", name="Open page").click()
+        settle(new)
+        expect(new.get_by_text("to the last bit")).to_be_visible(timeout=60_000)
+        new.goto(f"{address}/review")
+        settle(new)
+        view(new, "A cup")
+        expect(new.get_by_text("I see the saucer", exact=True).first).to_be_visible()
+    for name in ("first", "second", "third"):
+        assert "Traceback" not in (tmp_path / f"{name}.log").read_text(encoding="utf-8")
+
+
+def test_a_report_needs_no_network(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path / "server.log") as (address, _):
+        page = visit(browser, f"{address}/attention?tab=layer")
+        menu(page)
+        (tmp_path / "report.html").write_bytes(download(page, "HTML"))
+        figures = page.locator(".js-plotly-plot").count()
+    report = browser.new_context(offline=True).new_page()
+    complaints: list[str] = []
+    report.on("pageerror", lambda error: complaints.append(str(error)))
+    report.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    asked: set[str] = set()
+    report.on("request", lambda request: asked.add(request.url.partition(":")[0]))
+    report.goto((tmp_path / "report.html").as_uri())
+    expect(report.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    assert report.locator(".js-plotly-plot").count() == figures
+    drag = report.locator(".js-plotly-plot").nth(1).locator("rect.nsewdrag").first
+    drag.hover()
+    expect(report.locator(".hoverlayer .hovertext").first).to_be_visible()
+    assert asked <= {"file", "data", "blob"}
+    assert not complaints

@@ -45,10 +45,9 @@ def _aware(moment: datetime) -> datetime:
 Digest = Annotated[str, AfterValidator(_digest)]
 Text = Annotated[str, Field(max_length=200)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
-Answers = dict[
-    Text,
-    Annotated[tuple[tuple[Text, Annotated[float, Field(ge=0, le=1)]], ...], Field(max_length=8)],
-]
+Values = Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]
+Answer = tuple[Text, Annotated[float, Field(ge=0, le=1)]]
+Answers = dict[Text, Annotated[tuple[Answer, ...], Field(max_length=8)]]
 
 
 class _Data(BaseModel):
@@ -103,10 +102,7 @@ class Manifest(_Data):
     author: Annotated[str, Field(max_length=AUTHOR)] = ""
     created: Moment
     page: Annotated[str, Field(max_length=40)]
-    address: Annotated[
-        dict[Text, Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]],
-        Field(max_length=100),
-    ]
+    address: Annotated[dict[Text, Values], Field(max_length=100)]
     pictures: Annotated[tuple[PictureOf, ...], Field(max_length=16)] = ()
     models: Annotated[dict[Text, ModelOf], Field(max_length=16)] = {}
     answers: Annotated[Answers, Field(max_length=16)] = {}

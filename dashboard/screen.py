@@ -210,7 +210,8 @@ def _reason(error: ValidationError) -> str:
     """What was expected, in a few words."""
     first = error.errors()[0]
     if first["type"] == "string_pattern_mismatch":
-        return "expected a row and a column, such as r4c7"
+        place = str(first["ctx"]["pattern"]).startswith("^r")
+        return f"expected {'a row and a column, such as r4c7' if place else 'the id of a screen'}"
     text = str(first["msg"]).removeprefix("Input should be ")
     return f"expected {text}" if text != first["msg"] else text
 

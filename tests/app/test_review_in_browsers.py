@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from dashboard import archive
 from tests.support.serving import chromium, running, settle
@@ -32,10 +32,15 @@ def visit(browser: Browser, address: str) -> Page:
     return page
 
 
+def seen(thing: Locator) -> None:
+    """Wait for it, also on a busy machine."""
+    expect(thing).to_be_visible(timeout=60_000)
+
+
 def menu(page: Page) -> None:
     """Open the menu of a page."""
     page.get_by_role("button", name="Save & export").click()
-    expect(page.get_by_role("button", name="PNG", exact=True)).to_be_visible()
+    seen(page.get_by_role("button", name="PNG", exact=True))
 
 
 def download(page: Page, button: str) -> bytes:
@@ -50,7 +55,12 @@ def view(page: Page, title: str) -> None:
     card = page.locator('[class*="st-key-card-"]').filter(has_text=title)
     card.get_by_role("button", name="View").click()
     settle(page)
-    expect(page.get_by_role("heading", name=title)).to_be_visible()
+    seen(page.get_by_role("heading", name=title))
+
+
+def noted(page: Page, text: str) -> Locator:
+    """A note, as it stands on the page."""
+    return page.locator("p").filter(has_text=text).first
 
 
 def arrays_of(file: bytes) -> dict[str, np.ndarray]:
@@ -69,19 +79,19 @@ def test_one_saves_the_other_notes_the_server_is_killed_and_all_goes_elsewhere(
         ada.get_by_label("Title").fill("A cup")
         ada.get_by_label("Your name").fill("Ada")
         ada.get_by_role("button", name="Save", exact=True).click()
-        expect(ada.get_by_text("It is on the Review page")).to_be_visible()
+        seen(ada.get_by_text("It is on the Review page"))
         grace = visit(browser, f"{address}/review")
         view(grace, "A cup")
         grace.get_by_label("Add a note").fill("I see the saucer")
         grace.get_by_label("Your name").fill("Grace")
         grace.get_by_role("button", name="Add", exact=True).click()
-        expect(grace.get_by_text("I see the saucer", exact=True).first).to_be_visible()
+        seen(noted(grace, "I see the saucer"))
         link = grace.url
         os.kill(process, signal.SIGKILL)
     with running(tmp_path / "second.log", data=here) as (address, _):
         grace.goto(re.sub(r"^http://[^/]*", address, link))
         settle(grace)
-        expect(grace.get_by_text("I see the saucer", exact=True).first).to_be_visible()
+        seen(noted(grace, "I see the saucer"))
         file = download(grace, "Export")
         page = browser.new_page()
         page.goto(f"{address}/?image=coffee&vit_map=rollout")
@@ -96,21 +106,21 @@ def test_one_saves_the_other_notes_the_server_is_killed_and_all_goes_elsewhere(
     (tmp_path / "screen.json").write_bytes(described)
     with running(tmp_path / "third.log", data=there) as (address, _):
         new = visit(browser, f"{address}/review")
-        for name, seen in (("review.zip", "1 saved screen"), ("screen.json", "Open page")):
+        for name, text in (("review.zip", "1 saved screen"), ("screen.json", "Open page")):
             new.get_by_role("button", name="Open or import").click()
             box = new.locator('[data-testid="stFileUploader"] input[type=file]')
             box.set_input_files(tmp_path / name)
-            expect(new.get_by_text(seen).first).to_be_visible()
+            seen(new.get_by_text(text).first)
             if name == "review.zip":
                 new.goto(f"{address}/review")
                 settle(new)
         new.get_by_role("link", name="Open page").click()
         settle(new)
-        expect(new.get_by_text("to the last bit")).to_be_visible(timeout=60_000)
+        seen(new.get_by_text("to the last bit"))
         new.goto(f"{address}/review")
         settle(new)
         view(new, "A cup")
-        expect(new.get_by_text("I see the saucer", exact=True).first).to_be_visible()
+        seen(noted(new, "I see the saucer"))
     for name in ("first", "second", "third"):
         assert "Traceback" not in (tmp_path / f"{name}.log").read_text(encoding="utf-8")
 
@@ -128,10 +138,10 @@ def test_a_report_needs_no_network(browser: Browser, tmp_path: Path) -> None:
     asked: set[str] = set()
     report.on("request", lambda request: asked.add(request.url.partition(":")[0]))
     report.goto((tmp_path / "report.html").as_uri())
-    expect(report.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    seen(report.locator(".js-plotly-plot .main-svg").first)
     assert report.locator(".js-plotly-plot").count() == figures
     drag = report.locator(".js-plotly-plot").nth(1).locator("rect.nsewdrag").first
     drag.hover()
-    expect(report.locator(".hoverlayer .hovertext").first).to_be_visible()
+    seen(report.locator(".hoverlayer .hovertext").first)
     assert asked <= {"file", "data", "blob"}
     assert not complaints

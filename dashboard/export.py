@@ -20,7 +20,6 @@ from PIL import Image
 
 import core
 from core import rendering
-from core.rendering import Tile
 from dashboard import manifest, panels, stills
 from dashboard.figures import data_uri
 from dashboard.gather import Shown
@@ -48,9 +47,9 @@ def still(shown: Shown, title: str = "") -> Image.Image:
     )
 
 
-def _rows(shown: Shown) -> list[list[Tile]]:
+def _rows(shown: Shown) -> list[list[rendering.Tile]]:
     """Tiles as they stand side by side: those of a figure, with single ones beside them."""
-    rows: list[list[Tile]] = [[Tile(name, "", image) for name, image in shown.made.items()]]
+    rows = [[rendering.Tile(name, "", image) for name, image in shown.made.items()]]
     for kept in shown.figures.values():
         found = stills.tiles(kept.figure)
         if len(found) == 1 and not found[0].title:

@@ -21,7 +21,6 @@ from PIL import Image, ImageDraw
 from plotly.colors import hex_to_rgb
 
 from core import rendering
-from core.rendering import Bar, Scale, Tile
 
 WIDE = 720
 """Pixels that a panel is drawn wide at least."""
@@ -30,12 +29,12 @@ _NUMBERS = re.compile(r"[\d.]+")
 _LINES = ((180, 83, 9), (15, 118, 110), (109, 91, 208), (190, 24, 93), (77, 124, 15))
 
 
-def tiles(figure: go.Figure) -> list[Tile]:
+def tiles(figure: go.Figure) -> list[rendering.Tile]:
     """The panels of a figure, from left to right; none where nothing of it can be drawn here."""
     found = []
     for panel in _panels(figure):
         if drawn := panel.draw():
-            found.append(Tile(panel.title, panel.subtitle, drawn, panel.bar))
+            found.append(rendering.Tile(panel.title, panel.subtitle, drawn, panel.bar))
     return found
 
 
@@ -74,11 +73,11 @@ class _Panel:
                 yield trace
 
     @property
-    def bar(self) -> Bar | None:
+    def bar(self) -> rendering.Bar | None:
         for trace in self._traces("heatmap"):
             if trace.showscale is not False:
                 unit = text_of(str(trace.colorbar.title.text or ""))
-                return Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, unit)
+                return rendering.Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, unit)
         return None
 
     def _ends(self, axis: str, count: int) -> tuple[float, float]:
@@ -145,7 +144,7 @@ class _Canvas:
         first = self.at(xs[0] - (xs[1] - xs[0]) / 2, ys[0] - (ys[1] - ys[0]) / 2)
         last = self.at(xs[-1] + (xs[1] - xs[0]) / 2, ys[-1] + (ys[1] - ys[0]) / 2)
         box = (*first, max(last[0], first[0] + 1), max(last[1], first[1] + 1))
-        bar = Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, "")
+        bar = rendering.Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, "")
         faded = _faded(trace.colorscale)
         below = self.image.crop(box)
         if faded is not None:  # a shade: black where the map is low
@@ -219,7 +218,7 @@ def _centers(given: Any, count: int) -> list[float]:
     return numbers if len(numbers) > 1 else [numbers[0], numbers[0] + 1]
 
 
-def _scale(steps: Any) -> Scale:
+def _scale(steps: Any) -> rendering.Scale:
     return [(float(place), _rgb(str(color))) for place, color in steps]
 
 

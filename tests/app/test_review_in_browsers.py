@@ -69,11 +69,10 @@ def arrays_of(file: bytes) -> dict[str, np.ndarray]:
         return archive.read_npz(opened.read(name))
 
 
-def test_one_saves_the_other_notes_the_server_is_killed_and_all_goes_elsewhere(
+def test_what_one_saves_and_another_notes_outlives_the_server(
     browser: Browser, tmp_path: Path
 ) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    with running(tmp_path / "first.log", data=here) as (address, process):
+    with running(tmp_path / "first.log", data=tmp_path) as (address, process):
         ada = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
         menu(ada)
         ada.get_by_label("Title").fill("A cup")
@@ -88,40 +87,40 @@ def test_one_saves_the_other_notes_the_server_is_killed_and_all_goes_elsewhere(
         seen(noted(grace, "I see the saucer"))
         link = grace.url
         os.kill(process, signal.SIGKILL)
-    with running(tmp_path / "second.log", data=here) as (address, _):
+    with running(tmp_path / "second.log", data=tmp_path) as (address, _):
         grace.goto(re.sub(r"^http://[^/]*", address, link))
-        settle(grace)
         seen(noted(grace, "I see the saucer"))
-        file = download(grace, "Export")
-        page = browser.new_page()
-        page.goto(f"{address}/?image=coffee&vit_map=rollout")
-        settle(page)
+        arrays = arrays_of(download(grace, "Export"))
+        assert {values.shape for values in arrays.values()} == {(7, 7), (16, 16)}
+    for name in ("first", "second"):
+        assert "Traceback" not in (tmp_path / f"{name}.log").read_text(encoding="utf-8")
+
+
+def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path / "here.log", data=tmp_path / "here") as (address, _):
+        page = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
         menu(page)
-        described = download(page, "JSON")
-        raw = archive.read_npz(download(page, "NPZ"))
-    taken = arrays_of(file)
-    assert taken.keys() == raw.keys()
-    assert all(np.array_equal(taken[name], raw[name]) for name in raw)
-    (tmp_path / "review.zip").write_bytes(file)
-    (tmp_path / "screen.json").write_bytes(described)
-    with running(tmp_path / "third.log", data=there) as (address, _):
+        files = {"screen.json": download(page, "JSON"), "review.zip": download(page, "ZIP")}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with running(tmp_path / "there.log", data=tmp_path / "there") as (address, _):
         new = visit(browser, f"{address}/review")
-        for name, text in (("review.zip", "1 saved screen"), ("screen.json", "Open page")):
-            new.get_by_role("button", name="Open or import").click()
-            box = new.locator('[data-testid="stFileUploader"] input[type=file]')
-            box.set_input_files(tmp_path / name)
-            seen(new.get_by_text(text).first)
-            if name == "review.zip":
-                new.goto(f"{address}/review")
-                settle(new)
-        new.get_by_role("link", name="Open page").click()
-        settle(new)
-        seen(new.get_by_text("to the last bit"))
+        box = new.locator('[data-testid="stFileUploader"] input[type=file]')
+        new.get_by_role("button", name="Open or import").click()
+        box.set_input_files(tmp_path / "review.zip")
+        seen(new.get_by_text("1 saved screen").first)
         new.goto(f"{address}/review")
         settle(new)
-        view(new, "A cup")
-        seen(noted(new, "I see the saucer"))
-    for name in ("first", "second", "third"):
+        new.get_by_role("button", name="Open or import").click()
+        box.set_input_files(tmp_path / "screen.json")
+        new.get_by_role("link", name="Open page").click(timeout=60_000)
+        seen(new.get_by_text("to the last bit"))
+        menu(new)
+        again = archive.read_npz(download(new, "NPZ"))
+    taken = arrays_of(files["review.zip"])
+    assert taken.keys() == again.keys()
+    assert all(np.array_equal(taken[name], again[name]) for name in again)
+    for name in ("here", "there"):
         assert "Traceback" not in (tmp_path / f"{name}.log").read_text(encoding="utf-8")
 
 

@@ -187,7 +187,7 @@ def _export_all(wanted: Wanted, count: int) -> None:
         return archive.write(store.draft(saved.id) for saved in found)
 
     st.download_button(
-        f"Export all {count}" if some == count else f"Export the newest {some}",
+        "Export all" if some == count else f"Export the newest {some}",
         data=everything,
         file_name="parallax-review.zip",
         mime="application/zip",

@@ -16,11 +16,15 @@ from dashboard.figures import jpeg
 from dashboard.gather import Shown
 from dashboard.manifest import Manifest
 from dashboard.scene import OWN, Picture
+from dashboard.screen import Screen
 from dashboard.store import Draft, File, Note
 from dashboard.text import plain
 
 LARGEST = 2000
 """Longest side in pixels of the still picture that is saved with a screen."""
+
+EXPECTED = 8
+"""Manifests that a session remembers to compare with."""
 
 _AUTHOR, _SAVED, _EXPECTED = "author", "saved", "expected"
 
@@ -226,13 +230,14 @@ def _exports(shown: Shown) -> None:
 
 def expect(described: Manifest) -> None:
     """Compare a screen with its manifest when it is looked at next in this session."""
-    held: dict[Any, Manifest] = screen.kept(_EXPECTED) or {}
-    screen.keep(_EXPECTED, {**held, described.screen: described})
+    held: dict[Screen, Manifest] = screen.kept(_EXPECTED) or {}
+    latest = {**held, described.screen: described}
+    screen.keep(_EXPECTED, dict(list(latest.items())[-EXPECTED:]))
 
 
 def told(shown: Shown) -> None:
     """Say whether the screen is as its manifest has it, if one is expected."""
-    held: dict[Any, Manifest] = screen.kept(_EXPECTED) or {}
+    held: dict[Screen, Manifest] = screen.kept(_EXPECTED) or {}
     then = held.get(shown.screen)
     if then is None or not shown.complete:
         return

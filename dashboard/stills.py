@@ -110,7 +110,11 @@ class _Panel:
                 canvas.outline(shape)
         ticks = self.figure.layout[f"xaxis{self.suffix}"], self.figure.layout[f"yaxis{self.suffix}"]
         notes = [n for n in self.figure.layout.annotations or () if n.xref != "paper"]
-        return canvas.labeled(*ticks, notes)
+        made = canvas.labeled(*ticks, notes)
+        if images or self.figure.layout[f"yaxis{self.suffix}"].scaleanchor:
+            return made
+        # Cells of a table, which a page stretches to the room that there is.
+        return made.resize((made.width, made.width), Image.Resampling.NEAREST)
 
 
 class _Canvas:

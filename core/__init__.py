@@ -4,7 +4,7 @@ The public interface: applications, notebooks and sweeps import nothing deeper. 
 package knows a user interface.
 """
 
-from core import heatmaps, representations
+from core import heatmaps, rendering, representations
 from core.attention import PROJECTIONS, Attention, attention, features
 from core.capacity import admitted, configure, load
 from core.errors import (
@@ -27,7 +27,7 @@ from core.evidence.faithfulness import Faithfulness, faithfulness, faithfulness_
 from core.evidence.pointing import grid_pointing, pointing_grid
 from core.evidence.randomization import Randomization, depths_of, randomization
 from core.evidence.removal import removal_grid, what_if, without
-from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
+from core.explain import Answer, Explanation, explain, explain_stream, needs, predict, versions
 from core.fills import FILLS, filled, on_pixels
 from core.guarded import read_strange_image
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
@@ -156,6 +156,7 @@ __all__ = [
     "record",
     "record_stream",
     "removal_grid",
+    "rendering",
     "representations",
     "robustness",
     "samples",
@@ -164,6 +165,7 @@ __all__ = [
     "shared_view",
     "size_text",
     "usual_needs",
+    "versions",
     "watching",
     "what_if",
     "without",

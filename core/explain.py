@@ -130,13 +130,13 @@ class Explanation:
             },
             "class": None if self.target is None else {"index": self.target, "name": self.label},
             "relevance": {"shape": list(self.relevance.shape), "prefix_mass": self.prefix_mass},
-            "versions": dict(_versions()),
+            "versions": dict(versions()),
         }
 
 
 @cache
-def _versions() -> Mapping[str, str]:
-    """What numbers may depend on beside the weights."""
+def versions() -> Mapping[str, str]:
+    """What numbers may depend on beside the weights: Python and libraries, by name."""
     names = ("torch", "torchvision", "timm", "transformers", "captum", "numpy", "pillow")
     found = {"python": platform.python_version()}
     for name in names:

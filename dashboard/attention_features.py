@@ -18,7 +18,7 @@ from core import (
     heatmaps,
     representations,
 )
-from dashboard import cache, controls, figures, panels, screen
+from dashboard import cache, controls, figures, gather, panels, screen
 from dashboard.attention_parts import THREE_QUARTERS, Float, grid_of_maps, percent, query_picker
 from dashboard.controls import Display
 from dashboard.scene import Scene
@@ -43,6 +43,11 @@ class Features:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of places."""
         return self.values.shape[1], self.values.shape[2]
+
+    @property
+    def code(self) -> str:
+        """The expression that makes them; see `dashboard.code`."""
+        return f"core.features(models[{self.model.spec.id!r}], view, {self.tap.name!r}, given)"
 
     @property
     def order(self) -> npt.NDArray[np.intp]:
@@ -123,6 +128,8 @@ def channels(scene: Scene, display: Display) -> None:
     maps = [found.values[channel] for found, channel in sides]
     for (found, channel), values in zip(sides, maps, strict=True):
         small, note = _coarse(values)
+        name = f"{found.model.spec.id} {found.tap.name} channel {channel}"
+        gather.array(name, values, f"{found.code}[{channel}]")
         signed = bool(values.min() < 0)
         low, high = display.limits(values, [m for m in maps if (m.min() < 0) == signed])
         if signed:
@@ -248,6 +255,9 @@ def _alike(
         low, high = display.limits(values, maps)
         rows, cols = found.grid
         small, _ = _coarse(values)
+        name = f"{found.model.spec.id} {found.tap.name}"
+        code = f"representations.cosine_map({found.code}, {place!r})"
+        gather.array(f"{name} cosine", values, code)
         shown.append(
             figures.Panel(
                 f"{_name(found.tap)} · cosine",
@@ -260,6 +270,8 @@ def _alike(
             )
         )
         components, shares = representations.principal_components(found.values)
+        code = f"representations.principal_components({found.code})[0]"
+        gather.array(f"{name} components", components, code)
         colored.append(
             figures.Panel(
                 f"{_name(found.tap)} · components",

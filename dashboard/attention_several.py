@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from core import VisionTransformer
-from dashboard import cache, collections, controls, figures, panels
+from dashboard import cache, code, collections, controls, figures, gather, panels
 from dashboard.attention_parts import (
     beside,
     ends_text,
@@ -65,6 +65,11 @@ def several(scene: Scene, display: Display) -> None:
         if fusion
         else f"How much {what} attends to every patch, averaged over the heads of a layer."
     )
+    for picture, summary in zip(pictures, found, strict=True):
+        gather.also(picture)
+        attention = f"core.attention(models[{vit.spec.id!r}], {code.view(picture, scene)}, given)"
+        ending = f".joints({fusion!r})" if fusion else ".mosaic().mean(axis=1)"
+        gather.array(f"{picture.id} {kind}", summary.maps, attention + ending)
     _figure(scene, pictures, found, rows, display)
     share = 1.0 - float(np.mean([summary.maps[rows].sum(axis=(1, 2)) for summary in found]))
     beside(vit, share, "on average over layers and pictures")

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from core import Attention, VisionTransformer, heatmaps
-from dashboard import cache, controls, figures, panels, screen
+from dashboard import cache, controls, figures, gather, panels, screen
 from dashboard.attention_parts import (
     THREE_QUARTERS,
     Float,
@@ -42,6 +42,7 @@ def all_layers(scene: Scene, display: Display) -> None:
     with left:
         patch = query_picker(attention.view, attention.grid, attention.readout)
         maps = attention.mosaic(patch)
+        gather.array("attention layers heads", maps, f"attention.mosaic({patch!r})")
         _prefix_table(model, patch, 1.0 - maps.sum(axis=(2, 3)))
     with right:
         _every_map(attention, maps, patch, display)
@@ -189,12 +190,18 @@ def _one_query(
     opacity: float,
 ) -> None:
     maps = attention.maps(layer, patch)
+    gather.array(f"attention layer {layer}", maps, f"attention.maps({layer}, {patch!r})")
     every = np.concatenate([maps, maps.mean(axis=0, keepdims=True)])
     heads = attention.heads
     names = [*layer_names(heads, "head"), "mean"]
     number = heads if head is None else head
     chosen = every[number]
     masks = heatmaps.mass_mask(every, mass)
+    gather.array(
+        f"masks layer {layer}",
+        masks[:heads],
+        f"heatmaps.mass_mask(attention.maps({layer}, {patch!r}), {mass!r})",
+    )
     low, high = display.limits(chosen, list(every))
     what = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
     figure = figures.linked(
@@ -284,6 +291,11 @@ def _matrix(
         return
     heads = range(attention.heads) if head is None else [head]
     values = np.mean([attention.matrix(layer, one) for one in heads], axis=0)
+    gather.array(
+        f"matrix layer {layer}",
+        values,
+        f"np.mean([attention.matrix({layer}, head) for head in {list(heads)!r}], axis=0)",
+    )
     prefix = prefix_names(model)
     names = prefix + [f"row {row}, column {col}" for row in range(rows) for col in range(cols)]
     step = max(1, -(-rows // 5))
@@ -361,6 +373,7 @@ def joint_maps(scene: Scene, display: Display) -> None:
             "reads; a chosen patch plays no part here."
         )
     joints = attention.joints(fusion, cut)
+    gather.array("joint attention", joints, f"attention.joints({fusion!r}, {cut!r})")
     with right:
         low, high = display.limits(joints[layer], list(joints))
         figure = figures.linked(

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,17 +29,21 @@ from core import (
     Framing,
     ImageError,
     Model,
+    ParallaxError,
     Recording,
     Sample,
     WeightsError,
     find_spec,
     fit_image,
 )
-from dashboard import settings
+from dashboard import gather, settings
 from dashboard.figures import jpeg
 from dashboard.memo import Memo
-from dashboard.scene import Picture, Scene, SceneKey, own_id
+from dashboard.scene import OWN, Picture, Scene, SceneKey, own_id
 from dashboard.screen import Screen
+
+if TYPE_CHECKING:
+    from dashboard.store import Store
 
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
@@ -261,9 +265,20 @@ def _decoded(digest: str, trusted: bool, _data: bytes) -> Image.Image | str:
 
 
 def own_picture(picture_id: str) -> Picture | None:
-    """A picture of one's own, if its file is still held."""
-    found = own_pictures().get(picture_id)
+    """A picture of one's own, if its file is still held or was saved."""
+    found = own_pictures().get(picture_id) or _saved_file(picture_id)
     return None if found is None else from_bytes(found[1], found[0])
+
+
+def _saved_file(picture_id: str) -> tuple[str, bytes] | None:
+    try:
+        file = store().picture(picture_id.removeprefix(OWN))
+    except ParallaxError:  # without saved screens a picture is only not held any more
+        return None
+    if file is None:
+        return None
+    own_pictures().put(file.name, file.data)
+    return file.name, file.data
 
 
 def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
@@ -279,6 +294,23 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
     if isinstance(found, str):
         raise ImageError(found.replace(_NAME, name, 1))
     return Picture(own_id(digest), name, found, digest)
+
+
+@st.cache_resource(show_spinner=False)
+def _store(address: str) -> Store:
+    from dashboard.store import Store
+
+    return Store(address)
+
+
+def store() -> Store:
+    """Saved screens; opened when they are first asked for.
+
+    Raises
+    ------
+    StoreError
+    """
+    return _store(settings.store_url())
 
 
 # -- passes and maps ----------------------------------------------------------------------------
@@ -313,10 +345,13 @@ def recording(
     view_shown, opened = view(scene, shown), _model(model_id)
     wanted = core.usual_needs(opened) | (needs or core.Needs())
     # The instance belongs to the key: a model that was dropped and opened anew is another one.
-    return _recordings().get(
+    found = _recordings().get(
         (id(opened), scene.key(shown)),
         lambda: core.record(opened, view_shown, Framing("given"), wanted),
     )
+    if picture is None and found.logits is not None:
+        gather.answer(model_id, found.predictions()[0])
+    return found
 
 
 def features(model_id: str, scene: Scene, tap: str) -> npt.NDArray[np.float32]:
@@ -395,9 +430,12 @@ def explain(
     """Explanations of the scene's picture, one per target class."""
     chosen: Params = tuple(sorted((params or {}).items()))
     shown = view(scene)
-    return [
+    found = [
         replace(_explain(model_id, scene, method, target, chosen), view=shown) for target in targets
     ]
+    for explanation in found:
+        gather.explanation(explanation, params or {})
+    return found
 
 
 @dataclass(frozen=True, eq=False)

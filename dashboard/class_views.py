@@ -25,7 +25,7 @@ from core import (
     ZeroGradient,
     heatmaps,
 )
-from dashboard import animations, cache, controls, figures, panels, screen
+from dashboard import animations, cache, controls, figures, gather, panels, screen
 from dashboard.controls import Display
 from dashboard.panels import Mask
 from dashboard.scene import Scene
@@ -289,9 +289,9 @@ def discard_animation(
     """
     st.markdown("**The discard ratio, animated**")
     st.caption(
-        "The share of each layer's smallest entries that is set to zero grows from 0 to 0.99, for "
+        "The share of each layer's smallest shown that is set to zero grows from 0 to 0.99, for "
         "plain rollout and for gradient rollout of one class beside it. Every frame has its own "
-        "scale; at high ratios only what passes through a few entries is left."
+        "scale; at high ratios only what passes through a few shown is left."
     )
     known = [name for name in classes if name in vit.labels]
     wanted = screen.current().animated
@@ -372,6 +372,10 @@ def _animated(
         st.info(plain(str(error)), icon=":material/block:")
         return
     maps = [frame.relevance for frame in frames]
+    for values, params in zip(maps, each, strict=True):
+        options = "".join(f", {name}={value!r}" for name, value in params.items())
+        made = f"core.explain(models[{scene.vit.id!r}], view, {method!r}, {target!r}, framing=given"
+        gather.array(f"{title} discard {params['discard']}", values, f"{made}{options}).relevance")
     labels = [f"{ratio:g}" for ratio in RATIOS]
     panels.title(title, f"{len(RATIOS)} discard ratios, each frame on its own scale")
     look: dict[str, Any] = {

@@ -119,7 +119,9 @@ def _drawn(folder: Path) -> list[Picture]:
     found = []
     for file in draw(folder, count, seed):
         try:
-            found.append(cache.from_bytes(file.path.read_bytes(), file.title, trusted=True))
+            data = file.path.read_bytes()
+            found.append(cache.from_bytes(data, file.title, trusted=True))
+            cache.own_pictures().put(file.title, data)  # it may be saved or exported
         except (ImageError, OSError) as error:
             st.warning(plain(str(error)), icon=":material/broken_image:")
     return found

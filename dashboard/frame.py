@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -22,7 +23,7 @@ from core import (
     catalog_problem,
     samples,
 )
-from dashboard import arriving, cache, controls, scene, screen, settings
+from dashboard import arriving, cache, controls, gather, scene, screen, settings, sharing
 from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
@@ -54,6 +55,7 @@ _STYLE = """
 [data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
 [data-testid="stSidebarContent"] { padding: 0; }
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
+.st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 @media (max-width: 900px) {
   [data-testid="stMainBlockContainer"] { padding: 1rem 1rem 1rem; }
@@ -103,8 +105,11 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     st.html(_STYLE)
     st.html(f"<style>{_IN_TEXT_COLOR} {{ color: {text_color()} !important; }}</style>")
     screen.enter(name)
-    with st.container(horizontal=True, gap="small", key="links"):
+    shown = gather.begin(page.title, _address())
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="links"):
         links = {other: st.empty() for other in pages}
+        if name != "review":
+            sharing.menu(shown)
     notices = st.container()
     try:
         try:
@@ -112,9 +117,13 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             arriving.settle()
         finally:
             _link(links, pages)
-        with st.sidebar:
-            scene.enter(_scene())
+        if name != "review":
+            with st.sidebar:
+                scene.enter(_scene())
         page.run()
+        shown.complete = True
+        with notices:
+            sharing.told(shown)
     except ParallaxError as error:
         st.error(plain(str(error)), icon=":material/error:")
     finally:
@@ -128,16 +137,25 @@ def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
         place.page_link(pages[name], icon=ICONS[name], query_params=screen.current().address())
 
 
+def _address() -> str:
+    """The address of this screen, to be written below what is exported."""
+    query = urlencode(screen.current().without_review().address(), doseq=True)
+    return "?".join(filter(None, [(st.context.url or "").partition("?")[0], query]))
+
+
 def _scene() -> Scene:
     picture = _picture()
-    cnn = _opened("cnn", _model_picker("CNN", "cnn")).spec
-    vit = _opened("vit", _model_picker("ViT", "vit")).spec
+    opened_cnn = _opened("cnn", _model_picker("CNN", "cnn"))
+    opened_vit = _opened("vit", _model_picker("ViT", "vit"))
+    cnn, vit = opened_cnn.spec, opened_vit.spec
     arriving.show()
     framing = _framing()
     _about(cnn, vit)
     if problem := catalog_problem():
         st.warning(f"Your own models are not offered: {plain(problem)}", icon=":material/warning:")
-    return Scene(picture, cnn, vit, framing)
+    found = Scene(picture, cnn, vit, framing)
+    gather.look_at(found, opened_cnn, opened_vit)
+    return found
 
 
 # -- models -------------------------------------------------------------------------------------

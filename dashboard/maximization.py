@@ -57,6 +57,17 @@ class Task:
         """What the time of a step depends on."""
         return self.model.spec.id, self.side
 
+    @property
+    def code(self) -> str:
+        """The expression that makes the picture; see `dashboard.code`."""
+        regularization = f"core.{self.regularization!r}"
+        return (
+            f"np.asarray(core.maximize(models[{self.model.spec.id!r}], {self.objective!r}, "
+            f"steps={self.steps}, size={self.side}, seed={self.seed}, "
+            f"regularization={regularization}, transforms=core.{self.transforms!r}, "
+            f"patch={self.patch}).image)"
+        )
+
     def check(self) -> None:
         """Raise `MethodError` if there is no such class, layer or channel."""
         self.objective.needs(self.model)
@@ -74,6 +85,7 @@ class Result:
     seed: int
     patch: int
     moves: bool
+    code: str
     image: Image.Image | None = None
     history: list[float] = field(default_factory=list)
 
@@ -89,6 +101,7 @@ class Result:
             seed=task.seed,
             patch=task.patch,
             moves=task.transforms != STILL,
+            code=task.code,
         )
 
 

@@ -21,7 +21,7 @@ from core import (
     representations,
     seam_energy_of,
 )
-from dashboard import cache, controls, figures, panels, screen
+from dashboard import cache, controls, figures, gather, panels, screen
 from dashboard.maximization import STILL, Result, Run, Task, expected
 from dashboard.scene import Scene
 from dashboard.text import plain
@@ -348,6 +348,7 @@ def _named(result: Result) -> str:
 def _show(result: Result, place: int) -> None:
     done = len(result.history)
     assert result.image is not None
+    gather.picture(_named(result), result.image, result.code)
     _heading(result)
     st.image(result.image, width="stretch", output_format="PNG", alt=_named(result))
     st.download_button(

@@ -21,7 +21,7 @@ from core import (
     find_spec,
     heatmaps,
 )
-from dashboard import cache, controls, figures, measurements, screen
+from dashboard import cache, controls, figures, gather, measurements, screen
 from dashboard.controls import Choice, Display
 from dashboard.scene import Scene
 from dashboard.settings import locked
@@ -48,6 +48,7 @@ def head(title: str, line: str, how: str, sources: str) -> None:
 def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:
     """A Plotly figure without a mode bar."""
     figure.update_layout(font_color=text_color())
+    gather.figure(key, figure, alt)
     return st.plotly_chart(figure, key=key, config=CHART, alt=alt, **options)
 
 
@@ -208,6 +209,7 @@ def sized(
     st.html(f"<style>{places} {{ {rule} }}</style>")
     with st.container(key=key, height=400, border=False):
         chart(figure, f"{key}-figure", alt, height="stretch", **options)
+    gather.figure(f"{key}-figure", figure, alt, exact)
 
 
 def clicked(

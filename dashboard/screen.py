@@ -18,11 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import embedded_pair
 
-Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization", "evidence"]
+Page = Literal[
+    "compare", "attention", "gradient_rollout", "activation_maximization", "evidence", "review"
+]
 PAGES: tuple[Page, ...] = get_args(Page)
 Share = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+SavedId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Sought = Annotated[str, Field(max_length=255)]
 Parameters = tuple[tuple[str, str], ...]
 """What was chosen of a method's parameters, as text, sorted by name."""
 
@@ -118,6 +122,16 @@ class Screen(BaseModel):
     of: str | None = None
     step: Annotated[int, Field(ge=0, le=16)] = 4
     four: Annotated[tuple[str, ...], Field(max_length=4)] = ()
+    # -- Review
+    search: Sought | None = None
+    of_page: str | None = None
+    of_picture: Sought | None = None
+    of_model: Sought | None = None
+    of_class: Sought | None = None
+    archived: bool = False
+    first: SavedId | None = None
+    second: SavedId | None = None
+    leaf: Index = 0
 
     # -- the address ------------------------------------------------------------------------
 
@@ -187,6 +201,10 @@ class Screen(BaseModel):
         """
         return type(self)(**(self.model_dump() | changes))
 
+    def without_review(self) -> Self:
+        """This screen without what only the Review page has: what is saved."""
+        return self.to(**{name: type(self).model_fields[name].default for name in REVIEW})
+
     @property
     def mask(self) -> npt.NDArray[np.bool_] | None:
         """Patches that are taken away, (rows, cols); ``None`` where none were chosen."""
@@ -211,11 +229,26 @@ class Screen(BaseModel):
         return int(row), int(column)
 
 
+REVIEW = (
+    "search",
+    "of_page",
+    "of_picture",
+    "of_model",
+    "of_class",
+    "archived",
+    "first",
+    "second",
+    "leaf",
+)
+"""Fields that only the Review page has."""
+
+
 def _reason(error: ValidationError) -> str:
     """What was expected, in a few words."""
     first = error.errors()[0]
     if first["type"] == "string_pattern_mismatch":
-        return "expected a row and a column, such as r4c7"
+        place = str(first["ctx"]["pattern"]).startswith("^r")
+        return f"expected {'a row and a column, such as r4c7' if place else 'the id of a screen'}"
     text = str(first["msg"]).removeprefix("Input should be ")
     return f"expected {text}" if text != first["msg"] else text
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import platformdirs
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -74,3 +75,13 @@ def pictures() -> Path | None:
     """The folder that pictures may be drawn from, if the operator offers one that exists."""
     folder = current().pictures
     return folder if folder is not None and folder.is_dir() else None
+
+
+def data_folder() -> Path:
+    """Where this machine keeps what is saved; by default the user's own data folder."""
+    return current().data or platformdirs.user_data_path("parallax", appauthor=False)
+
+
+def store_url() -> str:
+    """SQLAlchemy's address of the saved screens; by default a file in the data folder."""
+    return current().store or f"sqlite:///{data_folder() / 'reviews.sqlite'}"

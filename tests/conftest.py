@@ -24,3 +24,9 @@ settings.load_profile("steady")
 def _no_models_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]) -> None:
     """Whatever ``models.toml`` lies beside the project, tests see the built-in catalog."""
     monkeypatch.setenv("PARALLAX_MODELS", os.path.join(tmp_path, "none.toml"))
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]) -> None:
+    """What tests save lands in a store of their own."""
+    monkeypatch.setenv("PARALLAX_STORE", f"sqlite:///{os.path.join(tmp_path, 'store.sqlite')}")

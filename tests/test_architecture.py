@@ -34,6 +34,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
         "pictures",
         "probes",
         "progress",
+        "rendering",
         "representations",
     ),
     ("models",),

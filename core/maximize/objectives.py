@@ -89,6 +89,9 @@ class _Scaled(Objective):
 class _ClassLogit(Objective):
     index: int
 
+    def __repr__(self) -> str:
+        return f"core.class_logit({self.index})"
+
     def needs(self, model: Model) -> Needs:
         model.check_target(self.index)
         return Needs()
@@ -132,6 +135,9 @@ class _Channel(Objective):
 
 @dataclass(frozen=True)
 class _StageChannel(_Channel):
+    def __repr__(self) -> str:
+        return f"core.conv_channel({self.tap!r}, {self.channel})"
+
     def needs(self, model: Model) -> Needs:
         if isinstance(model, VisionTransformer):
             raise UnsupportedMethod(
@@ -143,6 +149,14 @@ class _StageChannel(_Channel):
 
 @dataclass(frozen=True)
 class _BlockChannel(_Channel):
+    def __repr__(self) -> str:
+        _, layer, part = self.tap.split(".")
+        if part == "output":
+            return f"core.block_channel({layer}, {self.channel})"
+        if part == "hidden":
+            return f"core.mlp_channel({layer}, {self.channel})"
+        return f"core.head_channel({layer}, {self.head}, {self.channel}, kind={part!r})"
+
     def needs(self, model: Model) -> Needs:
         if not isinstance(model, VisionTransformer):
             raise UnsupportedMethod(

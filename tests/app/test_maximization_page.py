@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -86,7 +87,14 @@ def test_run_survives_touched_settings_leaving_and_returning() -> None:
     finish(healthy(app))
     assert len(energies(app)) == 3
     assert sum("16 steps, 112 × 112" in c.value for c in app.caption) == 3
-    assert len(app.get("download_button")) == 3
+    downloads = [b for b in app.get("download_button") if b.key.startswith("download-")]
+    assert len(downloads) == 3
+    shown = app.session_state["_made-shown"]
+    assert len(shown.made) == len(shown.arrays) == 3
+    made = next(iter(shown.arrays.values()))
+    models = {name: core.open_model(name) for name in shown.weights}
+    again = eval(made.code, {"core": core, "np": np, "models": models})
+    assert np.array_equal(again, made.values), "the lines of Python make the same picture"
     app.switch_page("../pages/compare.py").run()
     app.switch_page("../pages/activation_maximization.py").run()
     assert len(energies(healthy(app))) == 3

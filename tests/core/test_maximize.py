@@ -451,3 +451,20 @@ def test_seam_penalty_helps_among_random_moves_too(vit: Model) -> None:
     off = core.maximize(vit, channel, steps=32, size=112, regularization=without).seam_energy
     on = core.maximize(vit, channel, steps=32, size=112).seam_energy
     assert abs(on) < 0.5 * abs(off)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        core.class_logit(285),
+        core.conv_channel("stage.3", 12),
+        core.conv_channel("head.input", 0),
+        core.block_channel(7, 3),
+        core.mlp_channel(0, 1000),
+        core.head_channel(3, 2, 5, kind="value"),
+    ],
+    ids=repr,
+)
+def test_an_objective_is_written_as_the_call_that_makes_it(made: core.Objective) -> None:
+    assert repr(made).startswith("core.")
+    assert eval(repr(made), {"core": core}) == made

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dashboard.screen import PAGES, Screen
+from dashboard.screen import PAGES, REVIEW, Screen
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +43,15 @@ CHANGED: dict[str, Any] = {
     "steps": 96,
     "seed": 7,
     "moves": False,
+    "search": "cat, cup",
+    "of_page": "attention",
+    "of_picture": "A cup of espresso",
+    "of_model": "DINOv2 ViT-S/14",
+    "of_class": "Egyptian cat",
+    "archived": True,
+    "first": "0123456789abcdef" * 2,
+    "second": "f" * 32,
+    "leaf": 3,
 }
 
 
@@ -81,6 +90,10 @@ def test_defaults_are_left_out() -> None:
         ("smooth", "perhaps"),
         ("seed", "99999999999"),
         ("size", "13"),
+        ("first", "../../etc/passwd"),
+        ("second", "0" * 31),
+        ("leaf", "-1"),
+        ("search", "x" * 300),
         ("nothing", "1"),
         ("page", "attention"),
         ("model_config", "1"),
@@ -110,6 +123,13 @@ def test_a_screen_is_frozen_and_checked_when_it_changes() -> None:
     with pytest.raises(ValidationError):
         screen.to(opacity=2.0)
     assert screen.to(opacity=0.1) == Screen(opacity=0.1)
+
+
+def test_what_is_saved_has_nothing_of_the_review_page() -> None:
+    screen = Screen(page="attention", **CHANGED)
+    kept = screen.without_review().address()
+    assert kept
+    assert kept.keys() == screen.address().keys() - set(REVIEW)
 
 
 def test_the_query_is_a_place() -> None:

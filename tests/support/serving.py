@@ -45,15 +45,21 @@ def serve(log: Path, cwd: Path = ROOT, **variables: str) -> Iterator[str]:
 
 @contextmanager
 def running(
-    log: Path, cwd: Path = ROOT, script: Path = ROOT / "dashboard" / "Home.py", **variables: str
+    log: Path,
+    cwd: Path = ROOT,
+    script: Path = ROOT / "dashboard" / "Home.py",
+    data: Path | None = None,
+    **variables: str,
 ) -> Iterator[tuple[str, int]]:
     """Like `serve`; yields the address and the process id.
 
-    Nothing of the test process leaks in: no ``PYTHONPATH``, no working directory but ``cwd``.
+    Nothing of the test process leaks in: no ``PYTHONPATH``, no working directory but ``cwd``, no
+    folder for the user's data but ``data`` (by default that of the log).
     """
     port = free_port()
     kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment["XDG_DATA_HOME"] = str(data or log.parent)
     environment |= variables
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(

@@ -1,0 +1,69 @@
+"""What is shown, as the lines of Python that make the same arrays with `core` alone."""
+
+from __future__ import annotations
+
+from core import samples
+from dashboard.gather import Shown
+from dashboard.scene import Picture, Scene
+
+_ENDINGS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"RI": "webp", b"GI": "gif", b"BM": "bmp"}
+
+
+def file_name(digest: str, data: bytes = b"") -> str:
+    """What a picture's file is called in an archive: nothing of it was typed by anybody."""
+    return f"{digest[:20]}.{_ENDINGS.get(data[:2], 'tif' if data else 'picture')}"
+
+
+def source(picture: Picture) -> str:
+    """The expression that reads a picture."""
+    for sample in samples():
+        if sample.id == picture.id:
+            return f"core.read_image({{s.id: s for s in core.samples()}}[{sample.id!r}].path)"
+    return f"core.read_image(next(Path('pictures').glob({picture.digest[:20] + '.*'!r})))"
+
+
+def view(picture: Picture, scene: Scene) -> str:
+    """The expression for what both models see of a picture; uses ``models``."""
+    pair = f"[models[{scene.vit.id!r}], models[{scene.cnn.id!r}]]"
+    framing = f"core.Framing({scene.framing.fit!r}, {scene.framing.size!r})"
+    return f"core.shared_view({pair}, {source(picture)}, {framing})"
+
+
+def script(shown: Shown) -> str:
+    """The whole of it: pictures, models, one line for each array, and a file with them.
+
+    Expressions of `Shown.arrays` may use ``core``, ``np``, ``heatmaps``, ``models`` (by id),
+    ``view``, ``given`` (the framing of what has been fitted) and ``attention`` (of the
+    transformer).
+    """
+    scene = shown.scene
+    lines = [f'"""{_line(shown.title)}: the arrays of a screen, made again with core alone.']
+    lines += ["", "Run it in the project's folder."]
+    own = [p for p in shown.pictures.values() if not any(s.id == p.id for s in samples())]
+    if own:
+        lines += [
+            "",
+            "Pictures that did not come with the application lie in pictures/, named by the",
+        ]
+        lines += ["first 20 digits of their file's SHA-256:"]
+        lines += [f"    {p.digest}" for p in own]
+    lines += ['"""', "", "from pathlib import Path  # noqa: F401", "", "import numpy as np", ""]
+    lines += ["import core", "from core import heatmaps, representations  # noqa: F401", ""]
+    if scene is not None:
+        lines += [
+            "models = {name: core.open_model(name) for name in "
+            f"({scene.cnn.id!r}, {scene.vit.id!r})}}",
+            f"view = {view(scene.picture, scene)}",
+            'given = core.Framing("given")',
+        ]
+        if any("attention." in array.code for array in shown.arrays.values()):
+            lines += [f"attention = core.attention(models[{scene.vit.id!r}], view, given)"]
+    lines += ["", "arrays = {}"]
+    lines += [f"arrays[{name!r}] = {array.code}" for name, array in shown.arrays.items()]
+    lines += ["", 'np.savez_compressed("arrays.npz", **arrays)']
+    return "\n".join(lines) + "\n"
+
+
+def _line(text: str) -> str:
+    """A text that cannot end a docstring."""
+    return " ".join(text.replace("\\", " ").replace('"', "'").split())

@@ -1,0 +1,264 @@
+"""What a page shows, as files: a picture for slides, arrays, a manifest, a report, lines of Python.
+
+Every file is made from `Shown` when it is asked for.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+from PIL import Image
+
+import core
+from core import rendering
+from dashboard import manifest, panels, stills
+from dashboard.figures import data_uri
+from dashboard.gather import Shown
+from dashboard.manifest import Manifest, ModelOf, PictureOf
+
+ABREAST = 3
+"""Panels that stand side by side in a still picture, of figures with one panel."""
+
+THUMBNAIL = (480, 200)
+"""Width and height in pixels that the thumbnail of a saved screen has at most."""
+
+
+# -- a still picture ------------------------------------------------------------------------------
+
+
+def still(shown: Shown, title: str = "") -> Image.Image:
+    """The page as one picture: every figure with titles and scales, methods, caveats, the link."""
+    about = [shown.title if title else "", *_setting(shown)]
+    return rendering.sheet(
+        title or shown.title,
+        " · ".join(filter(None, about)),
+        _rows(shown),
+        _notes(shown),
+        _footer(shown.link),
+    )
+
+
+def _rows(shown: Shown) -> list[list[rendering.Tile]]:
+    """Tiles as they stand side by side: those of a figure, with single ones beside them."""
+    rows = [[rendering.Tile(name, "", image) for name, image in shown.made.items()]]
+    for kept in shown.figures.values():
+        found = stills.tiles(kept.figure)
+        if len(found) == 1 and not found[0].title:
+            found = [replace(found[0], subtitle=kept.alt)]
+        if 1 in (len(found), len(rows[-1])) and len(rows[-1]) + len(found) <= ABREAST:
+            rows[-1] += found
+        else:
+            rows.append(found)
+    return rows
+
+
+def thumbnail(shown: Shown) -> Image.Image:
+    """The first panels of a page side by side, small."""
+    tiles = [tile for row in _rows(shown)[:3] for tile in row]
+    seen = [tile.image.crop((0, 0, tile.image.width, min(tile.image.size))) for tile in tiles[:3]]
+    if not seen and shown.scene is not None:
+        seen = [shown.scene.picture.image]
+    if not seen:
+        return Image.new("RGB", (THUMBNAIL[1], THUMBNAIL[1]), (230, 230, 230))
+    height = THUMBNAIL[1]
+    scaled = [p.resize((max(1, round(height * p.width / p.height)), height)) for p in seen]
+    wide = sum(p.width for p in scaled) + 4 * (len(scaled) - 1)
+    joined = Image.new("RGB", (wide, height), (255, 255, 255))
+    left = 0
+    for panel in scaled:
+        joined.paste(panel, (left, 0))
+        left += panel.width + 4
+    joined.thumbnail(THUMBNAIL)
+    return joined
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _setting(shown: Shown) -> list[str]:
+    """Picture, pair and fit in a few words each."""
+    scene = shown.scene
+    if scene is None:
+        return []
+    framing = scene.framing
+    size = "the ViT's own size" if framing.size is None else f"{framing.size} px"
+    pair = f"{scene.cnn.title} and {scene.vit.title}"
+    return [scene.picture.name, pair, f"fit {framing.fit}, {size}"]
+
+
+def _notes(shown: Shown) -> list[str]:
+    """What must be known to read each map: method with parameters, and its caveats."""
+    said = []
+    for found in shown.explanations:
+        title = core.find_spec(found.model_id).title
+        caveat = core.find_method(found.method).caveat
+        label = found.label or "no class"
+        parts = [f"{title}, {found.title}, {label}.", panels.settings(found), *found.notes, caveat]
+        said.append(" ".join(filter(None, parts)))
+    look = shown.screen
+    scale = "one scale for all maps" if look.scale == "shared" else "each map on its own scale"
+    clip = f", the top {100 - look.clip:g} % clipped" if look.clip < 100 else ""
+    colors = [f"Colors {look.colors}, {scale}{clip}."] if shown.figures else []
+    return [*dict.fromkeys(said), *colors]
+
+
+def _footer(link: str) -> list[str]:
+    versions = core.versions()
+    known = [f"{name} {versions[name]}" for name in ("torch", "timm") if name in versions]
+    return list(filter(None, [link, f"Made with Parallax ({', '.join(known)})."]))
+
+
+# -- arrays ---------------------------------------------------------------------------------------
+
+
+def npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Arrays as an NPZ file, equal bytes for equal arrays."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.ascontiguousarray(values), allow_pickle=False)
+            about = zipfile.ZipInfo(f"{name}.npy")  # of 1980, whenever it is written
+            about.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(about, entry.getvalue())
+    return buffer.getvalue()
+
+
+def arrays_of(shown: Shown) -> dict[str, npt.NDArray[Any]]:
+    """All raw arrays of a page by name."""
+    return {name: array.values for name, array in shown.arrays.items()}
+
+
+# -- a report -------------------------------------------------------------------------------------
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:;
+ style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src data:">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1f2430; background: #fff;
+  max-width: 1120px; margin: 2rem auto; padding: 0 1.25rem; }}
+h1 {{ font-size: 1.6rem; margin: 0; }} h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem; }}
+.pale {{ color: #60667a; }} .figure {{ container-type: inline-size; margin: 1.25rem 0; }}
+table {{ border-collapse: collapse; font-size: .9rem; }} td, th {{ padding: .15rem .8rem .15rem 0;
+  text-align: left; vertical-align: top; }} pre {{ overflow: auto; font-size: .8rem;
+  background: #f4f2ee; padding: 1rem; border-radius: .5rem; }}
+img {{ max-width: 100%; }} p.break {{ overflow-wrap: anywhere; }}
+</style>{library}</head><body>
+<h1>{title}</h1><p class="pale">{line}</p>
+{body}
+</body></html>
+"""
+
+
+def report(shown: Shown, code: str, title: str = "", notes: str = "") -> str:
+    """The page as one HTML file that needs no network: figures stay interactive.
+
+    Parameters
+    ----------
+    code
+        Lines of Python, shown at the end.
+    notes
+        What somebody wrote about it.
+    """
+    from plotly.offline import get_plotlyjs
+
+    about = [shown.title if title else "", *_setting(shown)]
+    parts = [f"<p>{html.escape(text)}</p>" for text in notes.splitlines() if text.strip()]
+    for name, image in shown.made.items():
+        parts.append(
+            f"<h2>{html.escape(name)}</h2><img src={_quoted(data_uri(image, 92))} "
+            f"alt={_quoted(name)}>"
+        )
+    for kept in shown.figures.values():
+        height = kept.height or f"{kept.figure.layout.height or 450}px"
+        chart = _alone(kept.figure).to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            default_height="100%",
+            config={"displaylogo": False, "responsive": True},
+        )
+        parts.append(
+            f'<div class="figure"><div role="img" aria-label={_quoted(kept.alt)} '
+            f'style="height: {html.escape(height)}">{chart}</div></div>'
+        )
+    parts += _answers(shown)
+    parts += ["<h2>How to read the maps</h2>"] if _notes(shown) else []
+    parts += [f"<p>{html.escape(note)}</p>" for note in _notes(shown)]
+    parts += ["<h2>As Python</h2>", f"<pre>{html.escape(code)}</pre>"]
+    parts += [f'<p class="pale break">{html.escape(text)}</p>' for text in _footer(shown.link)]
+    return _PAGE.format(
+        title=html.escape(title or shown.title),
+        line=html.escape(" · ".join(filter(None, about))),
+        library=f"<script>{get_plotlyjs()}</script>",
+        body="\n".join(parts),
+    )
+
+
+def _alone(figure: go.Figure) -> go.Figure:
+    """A copy with the letters that it has on a page."""
+    alone = go.Figure(figure)
+    return alone.update_layout(font={"family": "system-ui, sans-serif", "color": "#1f2430"})
+
+
+def _quoted(text: str) -> str:
+    return f'"{html.escape(text, quote=True)}"'
+
+
+def _answers(shown: Shown) -> list[str]:
+    if not shown.answers:
+        return []
+    rows = [
+        f"<tr><th>{html.escape(core.find_spec(model_id).title)}</th><td>"
+        + html.escape(", ".join(f"{name} {share:.1%}" for name, share in answers))
+        + "</td></tr>"
+        for model_id, answers in shown.answers.items()
+    ]
+    return ["<h2>What the models answer</h2>", f"<table>{''.join(rows)}</table>"]
+
+
+# -- a manifest -----------------------------------------------------------------------------------
+
+
+def described(shown: Shown, title: str = "", author: str = "") -> Manifest:
+    """The manifest of what a run of a page has shown."""
+    return Manifest(
+        parallax=manifest.VERSION,
+        title=title[: manifest.TITLE],
+        author=author[: manifest.AUTHOR],
+        created=datetime.now(UTC),
+        page=shown.screen.page,
+        address={key: tuple(texts) for key, texts in shown.screen.address().items()},
+        pictures=tuple(
+            PictureOf(id=picture.id, name=picture.name[:200], sha256=picture.digest)
+            for picture in list(shown.pictures.values())[:16]
+        ),
+        models={
+            model_id: ModelOf(title=core.find_spec(model_id).title[:200], weights_sha256=digest)
+            for model_id, digest in shown.weights.items()
+        },
+        answers=shown.answers,
+        labels=tuple(label[:200] for label in shown.labels[:32]),
+        arrays={
+            name: manifest.describe(
+                array.values, None if array.explanation is None else array.explanation.manifest()
+            )
+            for name, array in shown.arrays.items()
+        },
+        versions=dict(core.versions()),
+        link=shown.link[:4000],
+    )

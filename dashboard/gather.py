@@ -1,0 +1,184 @@
+"""What a run of a page shows, gathered while it is drawn: figures, arrays, answers.
+
+Exports and saved screens are made of this, so that no page has to do anything for them: figures
+come in through `panels.chart`, maps and answers through `cache`. A page that shows other arrays
+adds them with `array`, and pictures that it made with `picture`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from core import Explanation, Model, Prediction
+from dashboard import screen
+from dashboard.scene import Picture, Scene
+from dashboard.screen import Screen
+
+_SHOWN = "shown"
+ANSWERS = 5
+"""Answers of a model that are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A Plotly figure with what it says to those who do not see it.
+
+    Attributes
+    ----------
+    height
+        A length of CSS; empty for the figure's own.
+    """
+
+    figure: Any
+    alt: str
+    height: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """Raw values that are shown.
+
+    Attributes
+    ----------
+    code
+        An expression of Python that makes them; see `dashboard.code` for the names it may use.
+    explanation
+        Where they are one's relevance.
+    """
+
+    values: npt.NDArray[Any]
+    code: str
+    explanation: Explanation | None = None
+
+
+@dataclass(eq=False)
+class Shown:
+    """What one run of a page shows.
+
+    Attributes
+    ----------
+    answers : dict
+        By model, its most probable classes with their probabilities.
+    weights : dict
+        By model that is asked, the digest of its weights.
+    pictures : dict
+        What is looked at, by id.
+    made : dict
+        Pictures that the page made, by title.
+    complete : bool
+        Whether the page was drawn to its end.
+    """
+
+    screen: Screen
+    title: str = ""
+    link: str = ""
+    scene: Scene | None = None
+    figures: dict[str, Figure] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    answers: dict[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    made: dict[str, Image.Image] = field(default_factory=dict)
+    complete: bool = False
+
+    @property
+    def explanations(self) -> list[Explanation]:
+        """The maps among the arrays."""
+        return [a.explanation for a in self.arrays.values() if a.explanation is not None]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes that are looked at."""
+        explained = [found.label for found in self.explanations if found.label]
+        return tuple(dict.fromkeys([*self.screen.classes, *explained]))
+
+
+def begin(title: str, link: str) -> Shown:
+    """Called once a run by the frame, before the page draws."""
+    found = Shown(screen.current().without_review(), title, link)
+    screen.keep(_SHOWN, found)
+    return found
+
+
+def current() -> Shown | None:
+    """What this run has shown so far; in a callback, what the run before has shown."""
+    found: Shown | None = screen.kept(_SHOWN)
+    return found
+
+
+def look_at(scene: Scene, *models: Model) -> None:
+    """Say what all of the page looks at, and with which models."""
+    if (found := current()) is not None:
+        found.scene = scene
+        found.pictures[scene.picture.id] = scene.picture
+        found.weights |= {model.spec.id: model.weights_digest for model in models}
+
+
+def also(picture: Picture) -> None:
+    """Say that another picture is looked at as well."""
+    if (found := current()) is not None:
+        found.pictures[picture.id] = picture
+
+
+def figure(key: str, made: Any, alt: str, height: str = "") -> None:
+    """Keep a figure under the key of its chart."""
+    if (found := current()) is not None:
+        found.figures[key] = Figure(made, alt, height)
+
+
+def array(name: str, values: npt.ArrayLike, code: str) -> None:
+    """Keep raw values under a name that is made fit for a file.
+
+    Parameters
+    ----------
+    code
+        As in `Array`.
+    """
+    if (found := current()) is not None:
+        found.arrays[slug(name)] = Array(np.asarray(values), code)
+
+
+def explanation(made: Explanation, params: Mapping[str, Any]) -> None:
+    """Keep a map; ``params`` are those that its method was given."""
+    found = current()
+    if found is None:
+        return
+    words = [made.method, made.label or "no class", made.model_id]
+    options = "".join(f", {name}={value!r}" for name, value in sorted(params.items()))
+    code = (
+        f"core.explain(models[{made.model_id!r}], view, {made.method!r}, {made.target!r}, "
+        f"framing=given{options}).relevance"
+    )
+    name, number = slug(" ".join(words)), 1
+    while name in found.arrays and found.arrays[name].code != code:
+        number += 1
+        name = slug(" ".join([*words, str(number)]))
+    found.arrays[name] = Array(made.relevance, code, made)
+
+
+def answer(model_id: str, prediction: Prediction | None) -> None:
+    """Keep what a model answers to the picture of the scene."""
+    found = current()
+    if found is None or prediction is None:
+        return
+    pairs = zip(prediction.labels, prediction.probabilities, strict=False)
+    found.answers[model_id] = tuple((name, float(p)) for name, p in pairs)[:ANSWERS]
+
+
+def picture(title: str, made: Image.Image, code: str) -> None:
+    """Keep a picture that the page made; its pixels are among the arrays."""
+    if (found := current()) is not None:
+        found.made[title] = made
+        found.arrays[slug(title)] = Array(np.asarray(made), code)
+
+
+def slug(text: str) -> str:
+    """Words of a text as the name of a file: letters and digits of ASCII, joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "unnamed"

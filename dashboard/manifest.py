@@ -1,0 +1,197 @@
+"""A screen as data: what was looked at, with what, and which arrays came out.
+
+A manifest is plain JSON that anybody may hand in, so everything in it is checked and bounded, and
+nothing of it is ever a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from core import ParallaxError
+from dashboard.screen import Screen
+
+VERSION: Literal[1] = 1
+"""Raised when a key changes its meaning."""
+
+LARGEST = 2 * 2**20
+"""Bytes of a manifest that are read."""
+
+TITLE, AUTHOR, NOTE = 120, 60, 4000
+"""Characters of what people type."""
+
+
+class ManifestError(ParallaxError):
+    """The file is no manifest of a screen."""
+
+
+def _digest(text: str) -> str:
+    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+        raise ValueError("expected a SHA-256, 64 hexadecimal digits")
+    return text
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Digest = Annotated[str, AfterValidator(_digest)]
+Text = Annotated[str, Field(max_length=200)]
+Moment = Annotated[datetime, AfterValidator(_aware)]
+Values = Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]
+Answer = tuple[Text, Annotated[float, Field(ge=0, le=1)]]
+Answers = dict[Text, Annotated[tuple[Answer, ...], Field(max_length=8)]]
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class PictureOf(_Data):
+    """A picture that was looked at: what the address calls it, its name, its file's digest."""
+
+    id: Text
+    name: Text
+    sha256: Digest
+
+
+class ModelOf(_Data):
+    """A model that was asked."""
+
+    title: Text
+    weights_sha256: Digest
+
+
+class ArrayOf(_Data):
+    """An array that came out: shape, kind of numbers, digest of its bytes."""
+
+    shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=6)]
+    dtype: Text
+    sha256: Digest
+    map: dict[str, Any] | None = None
+
+
+class Manifest(_Data):
+    """All that is needed to see a screen again, and to tell whether it is the same.
+
+    Attributes
+    ----------
+    page, address
+        The screen, as an address has it.
+    pictures
+        The first is the one that all of the page looks at.
+    models, answers
+        By id of the model.
+    labels
+        Names of the classes that are looked at.
+    arrays
+        By name.
+    versions
+        Of Python and libraries that numbers may depend on.
+    """
+
+    parallax: Literal[1]
+    title: Annotated[str, Field(max_length=TITLE)] = ""
+    author: Annotated[str, Field(max_length=AUTHOR)] = ""
+    created: Moment
+    page: Annotated[str, Field(max_length=40)]
+    address: Annotated[dict[Text, Values], Field(max_length=100)]
+    pictures: Annotated[tuple[PictureOf, ...], Field(max_length=16)] = ()
+    models: Annotated[dict[Text, ModelOf], Field(max_length=16)] = {}
+    answers: Annotated[Answers, Field(max_length=16)] = {}
+    labels: Annotated[tuple[Text, ...], Field(max_length=32)] = ()
+    arrays: Annotated[dict[Text, ArrayOf], Field(max_length=500)] = {}
+    versions: Annotated[dict[Text, Text], Field(max_length=40)] = {}
+    link: Annotated[str, Field(max_length=4000)] = ""
+
+    @property
+    def screen(self) -> Screen:
+        """The screen; what this version does not know of it is left out."""
+        return self.read_screen()[0]
+
+    def read_screen(self) -> tuple[Screen, list[str]]:
+        """The screen, and a sentence for each choice that is not known here."""
+        return Screen.from_address(self.page, self.address)
+
+    def json_text(self) -> str:
+        """As the text of a file."""
+        return self.model_dump_json(indent=1) + "\n"
+
+
+def read(data: bytes | str) -> Manifest:
+    """Read a manifest from anyone.
+
+    Raises
+    ------
+    ManifestError
+        Too large, no JSON, or not what a manifest holds.
+    """
+    if len(data) > LARGEST:
+        raise ManifestError(
+            f"The manifest has {len(data) / 2**20:.0f} MB; at most {LARGEST // 2**20} are read."
+        )
+    try:
+        found = Manifest.model_validate_json(data)
+        found.read_screen()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part)[:40] for part in first["loc"][:3]) or "the file"
+        raise ManifestError(
+            f"This is no manifest of a screen ({where}: {first['msg'][:120]}); choose a JSON file "
+            "that was exported here."
+        ) from error
+    return found
+
+
+def describe(values: npt.NDArray[Any], made_by: dict[str, Any] | None = None) -> ArrayOf:
+    """Shape, kind and digest of an array."""
+    plain = np.ascontiguousarray(values)
+    digest = hashlib.sha256(plain.tobytes()).hexdigest()
+    return ArrayOf(shape=plain.shape, dtype=plain.dtype.str, sha256=digest, map=made_by)
+
+
+def differences(then: Manifest, now: Manifest) -> list[str]:
+    """What is not as it was when a manifest was made, one sentence each; empty if all is.
+
+    Different versions are only told where arrays differ: alone they change nothing.
+    """
+    said = []
+    for before, after in zip(then.pictures, now.pictures, strict=False):
+        if before.sha256 != after.sha256:
+            said.append(f"The picture {before.name} was another file.")
+    for model_id, model in then.models.items():
+        here = now.models.get(model_id)
+        if here is None:
+            said.append(f"{model.title} was asked then, and is not asked here.")
+        elif here.weights_sha256 != model.weights_sha256:
+            said.append(f"{model.title} had other weights.")
+    missing = [name for name in then.arrays if name not in now.arrays]
+    if missing:
+        said.append(f"{len(missing)} of {len(then.arrays)} arrays are not made here yet.")
+    changed = [
+        name
+        for name, array in then.arrays.items()
+        if name in now.arrays and now.arrays[name].sha256 != array.sha256
+    ]
+    if changed:
+        of_all = f"{len(changed)} of {len(then.arrays)} arrays"
+        said.append(f"{of_all} are not the same to the last bit, first {changed[0]}.")
+        others = _other_versions(then.versions, now.versions)
+        if others:
+            said.append(f"Then it was {', '.join(others)}.")
+    return said
+
+
+def _other_versions(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name} {version}, here {now.get(name, 'none')}"
+        for name, version in then.items()
+        if now.get(name) != version
+    ]

@@ -1,0 +1,221 @@
+"""One saved screen of the Review page: large, with what can be done with it and what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from core import ParallaxError
+from dashboard import archive, cache, gather, manifest, screen, sharing
+from dashboard.manifest import Manifest, ManifestError
+from dashboard.screen import PAGES
+from dashboard.store import Saved
+from dashboard.text import plain
+
+PAGES_FOLDER = Path(__file__).resolve().parents[1] / "pages"
+
+MOST_OFFERED = 200
+"""Saved screens that are offered to be shown beside one."""
+
+
+# -- in a few words -------------------------------------------------------------------------------
+
+
+def byline(saved: Saved) -> str:
+    """Author, date and number of notes, as Markdown."""
+    notes = f"{len(saved.notes)} note{'' if len(saved.notes) == 1 else 's'}" if saved.notes else ""
+    return " · ".join(filter(None, [plain(saved.author), _day(saved.created), notes]))
+
+
+def _day(moment: datetime) -> str:
+    """A moment on the clock of whoever looks."""
+    try:
+        local = moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))
+    except (KeyError, ValueError, OSError):
+        local = moment
+    return f"{local:%Y-%m-%d %H\\:%M}"
+
+
+def described(saved: Saved) -> Manifest | None:
+    """The manifest of a saved screen, if it can be read."""
+    try:
+        return manifest.read(saved.manifest)
+    except ManifestError:
+        return None
+
+
+def answers(about: Manifest) -> str:
+    """What each model answered first, a line for each, as Markdown."""
+    order = [*about.models, *(name for name in about.answers if name not in about.models)]
+    lines = []
+    for model_id in order:
+        title = about.models[model_id].title if model_id in about.models else model_id
+        for name, share in about.answers.get(model_id, ())[:1]:
+            lines.append(f"{plain(title)}: {plain(name)} {share:.0%}")
+    return "  \n".join(lines)
+
+
+# -- one saved screen -----------------------------------------------------------------------------
+
+
+def found(*ids: str | None) -> list[Saved]:
+    """The saved screens of these ids, as far as they are here."""
+    shown = []
+    for screen_id in dict.fromkeys(ids):
+        saved = None if screen_id is None else cache.store().get(screen_id)
+        if saved is not None:
+            shown.append(saved)
+        elif screen_id is not None:
+            screen.problem("A saved screen that the address names is not in the store here.")
+    return shown
+
+
+def bar(shown: list[Saved]) -> None:
+    """The way back, and another saved screen to be shown beside."""
+    others, _ = cache.store().find(archived=None, most=MOST_OFFERED)
+    titles = {
+        saved.id: " · ".join(filter(None, [saved.title, saved.author, f"{saved.created:%Y-%m-%d}"]))
+        for saved in (*others, *shown[1:])
+        if saved.id != shown[0].id
+    }
+    left, right = st.columns([1, 1], vertical_alignment="bottom")
+    left.button(
+        "All saved screens",
+        icon=":material/arrow_back:",
+        on_click=lambda: screen.change(first=None, second=None),
+    )
+    right.selectbox(
+        "Show beside",
+        ["", *titles],
+        format_func=lambda screen_id: titles.get(screen_id, "none"),
+        filter_mode="contains",
+        label_visibility="collapsed" if not titles else "visible",
+        disabled=not titles,
+        **screen.tied(
+            "second",
+            shown[1].id if len(shown) > 1 else "",
+            lambda held: screen.change(first=shown[0].id, second=held or None),
+        ),
+    )
+
+
+def detail(saved: Saved, *, alone: bool) -> None:
+    """A saved screen large, with what can be done with it and what was said of it."""
+    about = described(saved)
+    shelf = " · archived" if saved.archived else ""
+    with st.container(gap=None):
+        st.subheader(plain(saved.title), anchor=False)
+        st.caption(f"{byline(saved)}{shelf}")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if about is not None:
+            open_link(about)
+        _download(saved)
+        _rename(saved)
+        st.button(
+            "Take back" if saved.archived else "Archive",
+            key=f"archive-{saved.id}",
+            icon=":material/unarchive:" if saved.archived else ":material/archive:",
+            help=None if saved.archived else "Puts it away; nothing is deleted.",
+            on_click=_tried,
+            args=(lambda: cache.store().archive(saved.id, not saved.archived, saved.version),),
+        )
+    left, right = st.columns([3, 2], gap="medium") if alone else (st.container(), st.container())
+    with left, st.container(key=f"still-{saved.id}"):
+        st.image(cache.store().still(saved.id), width="stretch", alt=_alt(about))
+    with right:
+        if about is None:
+            st.warning("What was saved of this screen cannot be read any more.")
+        else:
+            st.markdown("**First answers**")
+            st.caption(answers(about) or "Neither model has classes.")
+        _notes(saved)
+
+
+def open_link(about: Manifest) -> None:
+    """A link to the page with everything as it was."""
+    target, problems = about.read_screen()
+    for sentence in problems:
+        screen.problem(sentence)
+    if target.page not in PAGES or target.page == "review":
+        st.caption("It was made on a page that is not here.")
+        return
+    sharing.expect(about)
+    st.page_link(
+        PAGES_FOLDER / f"{target.page}.py",
+        label="Open page",
+        icon=":material/open_in_new:",
+        query_params=target.address(),
+    )
+
+
+def _alt(about: Manifest | None) -> str:
+    if about is None:
+        return "The saved page as a picture"
+    pictures = ", ".join(picture.name for picture in about.pictures)
+    return f"The saved page as a picture: {', '.join(about.labels) or 'maps'} on {pictures}"
+
+
+def _rename(saved: Saved) -> None:
+    def write() -> None:
+        title = " ".join(screen.held(f"title-{saved.id}").split())
+        if title:
+            _tried(lambda: cache.store().rename(saved.id, title, saved.version))
+
+    with (
+        st.popover("Rename", icon=":material/edit:"),
+        st.form(f"rename-{saved.id}", border=False),
+    ):
+        st.text_input("Title", value=saved.title, max_chars=manifest.TITLE, key=f"title-{saved.id}")
+        st.form_submit_button("Rename", on_click=write)
+
+
+def _notes(saved: Saved) -> None:
+    st.markdown("**Notes**")
+    for note in saved.notes:
+        who = " · ".join(filter(None, [plain(note.author), _day(note.created)]))
+        lines = "  \n".join(plain(line, manifest.NOTE) for line in note.text.splitlines())
+        st.markdown(f"{lines}  \n:small[{who}]")
+
+    def write() -> None:
+        text = screen.held(f"note-{saved.id}").strip()
+        name = " ".join(screen.held(f"by-{saved.id}").split())
+        sharing.remember_author(name)
+        if text:
+            _tried(lambda: cache.store().add_note(saved.id, name, text))
+
+    with st.form(f"notes-{saved.id}", border=False, clear_on_submit=True):
+        st.text_area("Add a note", max_chars=manifest.NOTE, height=80, key=f"note-{saved.id}")
+        st.text_input(
+            "Your name",
+            value=sharing.author(),
+            max_chars=manifest.AUTHOR,
+            key=f"by-{saved.id}",
+        )
+        st.form_submit_button("Add", icon=":material/add_comment:", on_click=write)
+
+
+def _tried(act: Callable[[], Any]) -> None:
+    """Do it; a refusal is said in the run that follows."""
+    try:
+        act()
+    except ParallaxError as error:
+        screen.say(str(error))
+
+
+def _download(saved: Saved) -> None:
+    store = cache.store()
+    st.download_button(
+        "Export",
+        data=lambda: archive.write([store.draft(saved.id)]),
+        file_name=f"parallax-{gather.slug(saved.title)}.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        help="Manifest, picture, arrays, still and notes in one ZIP file.",
+        key=f"export-{saved.id}",
+        on_click="ignore",
+    )

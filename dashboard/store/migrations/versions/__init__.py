@@ -1,0 +1,1 @@
+"""One file a step; what is released is never changed, a further step is added."""

@@ -1,0 +1,104 @@
+"""The tables, as they are now; `migrations` leads there from any earlier version."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC; some databases forget the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """What all tables derive from."""
+
+
+class PictureRow(Base):
+    """A picture's file, once, however many screens show it."""
+
+    __tablename__ = "pictures"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    data: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    created: Mapped[datetime] = mapped_column(Moment)
+
+
+class ScreenRow(Base):
+    """A saved screen; ``version`` rises with every change, so that none is overwritten unseen."""
+
+    __tablename__ = "screens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    title: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(Moment, index=True)
+    page: Mapped[str] = mapped_column(String(40), index=True)
+    archived: Mapped[bool] = mapped_column(Boolean, default=False, index=True)
+    version: Mapped[int] = mapped_column(Integer, default=1)
+    manifest: Mapped[str] = mapped_column(Text)
+    thumbnail: Mapped[bytes] = mapped_column(LargeBinary)
+    still: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    arrays: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    notes: Mapped[list[NoteRow]] = relationship(
+        order_by="NoteRow.created, NoteRow.id", lazy="selectin"
+    )
+    facts: Mapped[list[FactRow]] = relationship(lazy="selectin")
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+
+class FactRow(Base):
+    """What a screen is found by: a picture, a model or a class that it shows."""
+
+    __tablename__ = "facts"
+
+    screen: Mapped[str] = mapped_column(ForeignKey("screens.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class ShownRow(Base):
+    """Which pictures a screen needs, the first of them first."""
+
+    __tablename__ = "shown"
+
+    screen: Mapped[str] = mapped_column(ForeignKey("screens.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(Integer, primary_key=True)
+    picture: Mapped[str] = mapped_column(ForeignKey("pictures.digest"), index=True)
+
+
+class NoteRow(Base):
+    """What somebody wrote about a screen; never changed."""
+
+    __tablename__ = "notes"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    screen: Mapped[str] = mapped_column(ForeignKey("screens.id"), index=True)
+    author: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(Moment)

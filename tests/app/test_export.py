@@ -1,0 +1,274 @@
+"""What every page exports: the same arrays by manifest, by archive and by the lines of Python."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+import core
+from core import rendering
+from core.rendering import Bar
+from dashboard import archive, code, export, figures, gather, manifest, sharing, stills
+from dashboard.cache import OwnPictures
+from dashboard.gather import Shown
+from dashboard.manifest import ManifestError
+from tests.app.test_pages import healthy, png, start, upload
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
+    "compare": ("compare", {}),
+    "parameters": (
+        "compare",
+        {"image": "coffee", "vit_map": "rollout", "vit_map__fusion": "max", "size": "336"},
+    ),
+    "classes": ("gradient_rollout", {"fit": "whole", "classes": ["espresso", "tabby"]}),
+    "layers and heads": ("attention", {"query": "r4c7"}),
+    "one layer": ("attention", {"tab": "layer", "layer": "3", "mass": "0.3"}),
+    "matrix": ("attention", {"tab": "layer", "matrix": "yes", "head": "2"}),
+    "joint": ("attention", {"tab": "joint", "discard": "0.5"}),
+    "channels": ("attention", {"tab": "channels"}),
+    "similarity": ("attention", {"tab": "similarity"}),
+    "several": ("attention", {"tab": "several", "several": ["coffee", "camera"]}),
+}
+"""By name, a page and an address."""
+
+
+def shown_by(app: AppTest) -> Shown:
+    """What the last run of an application has shown."""
+    found = healthy(app).session_state["_made-shown"]
+    assert isinstance(found, Shown)
+    assert found.complete
+    return found
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, Shown]:
+    """All screens, each drawn once."""
+    return {name: shown_by(start(page, **query)) for name, (page, query) in SCREENS.items()}
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_a_manifest_opens_to_the_same_arrays(every: dict[str, Shown], name: str) -> None:
+    shown = every[name]
+    assert shown.arrays
+    text = export.described(shown, "A title", "Ada").json_text()
+    then = manifest.read(text.encode())
+    assert then.screen == shown.screen
+    query = {key.replace(".", "__"): list(texts) for key, texts in then.address.items()}
+    again = shown_by(start(then.page, **query))
+    assert again.arrays.keys() == shown.arrays.keys()
+    for key, array in shown.arrays.items():
+        assert np.array_equal(array.values, again.arrays[key].values), key
+    assert manifest.differences(then, export.described(again)) == []
+
+
+def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_path: Path) -> None:
+    """All screens' lines run in one fresh interpreter that knows nothing but `core`."""
+    scripts = {name: code.script(shown) for name, shown in every.items()}
+    for name, text in scripts.items():
+        assert "dashboard" not in text
+        assert "streamlit" not in text
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "arrays.py").write_text(text, encoding="utf-8")
+    runner = (
+        "import os, sys, torch; torch.set_num_threads(1)\n"
+        "for folder in sys.argv[1:]:\n"
+        "    os.chdir(folder); exec(open('arrays.py', encoding='utf-8').read(), {})\n"
+    )
+    folders = [str(tmp_path / name) for name in scripts]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", runner, *folders], check=True, env=environment)
+    for name, shown in every.items():
+        found = np.load(tmp_path / name / "arrays.npz")
+        assert set(found.files) == set(shown.arrays)
+        for key, array in shown.arrays.items():
+            assert np.array_equal(found[key], array.values), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_page_has_a_still_a_report_and_its_arrays(every: dict[str, Shown], name: str) -> None:
+    shown = every[name]
+    for kept in shown.figures.values():
+        assert stills.tiles(kept.figure), kept.alt
+    still = export.still(shown)
+    assert still.width >= 600
+    assert np.asarray(still).std() > 20
+    assert max(export.thumbnail(shown).size) <= max(export.THUMBNAIL)
+    arrays = archive.read_npz(export.npz(export.arrays_of(shown)))
+    assert arrays.keys() == shown.arrays.keys()
+    report = export.report(shown, code.script(shown))
+    assert report.count('class="figure"') == len(shown.figures)
+    library = report.index("</script>")
+    assert "<script src" not in report[library:]
+    assert "<link" not in report
+
+
+def test_a_still_shows_the_very_overlay(every: dict[str, Shown]) -> None:
+    shown = every["compare"]
+    [kept] = shown.figures.values()
+    picture, cam, rollout = stills.tiles(kept.figure)
+    assert (picture.title, cam.title) == ("Picture", "EfficientNet-Lite0")
+    assert cam.subtitle == "CAM · Egyptian cat"
+    assert cam.bar is not None
+    assert cam.bar.low == -cam.bar.high
+    found = next(e for e in shown.explanations if e.method == "gradient_rollout")
+    assert rollout.bar is not None
+    scale = [
+        (float(place), tuple(int(n) for n in color[4:-1].split(",")))
+        for place, color in figures.scale("Inferno")
+    ]
+    bar = Bar(scale, rollout.bar.low, rollout.bar.high, "")  # type: ignore[arg-type]
+    large = found.view.resize(rollout.image.size, Image.Resampling.BICUBIC)
+    wanted = rendering.overlay(large, found.relevance, bar, opacity=shown.screen.opacity)
+    gap = np.abs(np.asarray(wanted, dtype=int) - np.asarray(rollout.image, dtype=int))
+    assert gap.mean() < 6, "but for JPEG in the figure"
+
+
+def test_notes_name_method_parameters_and_caveats(
+    every: dict[str, Shown], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    write = rendering.write
+
+    def noted(draw: object, place: object, text: str, *more: object, **options: object) -> None:
+        drawn.append(text)
+        write(draw, place, text, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rendering, "write", noted)
+    export.still(every["parameters"], "My title")
+    text = " ".join(drawn)
+    caveat = core.find_method("rollout").caveat
+    for said in ("My title", "Attention rollout", "Fusion max, discard 0", "336 px", "espresso"):
+        assert said in text
+    assert caveat.split(".")[0] in text
+
+
+# -- what differs ---------------------------------------------------------------------------------
+
+
+def test_what_differs_is_said(every: dict[str, Shown]) -> None:
+    now = export.described(every["compare"])
+    model_id, model = next(iter(now.models.items()))
+    name, array = next(iter(now.arrays.items()))
+    other = "0" * 64
+    retrained = model.model_copy(update={"weights_sha256": other})
+    weights = now.model_copy(update={"models": now.models | {model_id: retrained}})
+    assert manifest.differences(weights, now) == [f"{model.title} had other weights."]
+    picture = now.model_copy(
+        update={"pictures": (now.pictures[0].model_copy(update={"sha256": other}),)}
+    )
+    assert "another file" in " ".join(manifest.differences(picture, now))
+    older = now.model_copy(
+        update={
+            "arrays": now.arrays | {name: array.model_copy(update={"sha256": other})},
+            "versions": now.versions | {"torch": "1.0"},
+        }
+    )
+    said = " ".join(manifest.differences(older, now))
+    assert f"1 of {len(now.arrays)} arrays are not the same" in said
+    assert "torch 1.0, here" in said
+    only_versions = now.model_copy(update={"versions": {"torch": "1.0"}})
+    assert manifest.differences(only_versions, now) == []
+    more = now.model_copy(update={"arrays": now.arrays | {"more": array}})
+    assert "not made here yet" in " ".join(manifest.differences(more, now))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"\xff\xfe",
+        b'{"parallax": 1}',
+        b"[" * 200_000,
+        b'{"parallax": 1, "created": "now", "page": "compare", "address": {}}',
+        b'{"parallax": 1, "created": "2026-01-01T00:00:00Z", "page": "nowhere", "address": {}}',
+        b'{"parallax": 1, "created": "2026-01-01T00:00:00Z", "page": "compare", "address": [1]}',
+        b'{"parallax": 1, "created": "2026-01-01T00:00:00Z", "page": "compare", '
+        b'"address": {"colors": []}}',
+        b"x" * (3 * 2**20),
+    ],
+    ids=range(11),
+)
+def test_a_hostile_manifest_is_one_sentence(data: bytes) -> None:
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(data)
+    assert str(caught.value).endswith(".")
+    assert len(str(caught.value)) < 320
+    assert "\n" not in str(caught.value)
+
+
+def test_hostile_choices_of_a_manifest_are_left_out_with_a_sentence() -> None:
+    text = (
+        '{"parallax": 1, "created": "2026-01-01T00:00:00Z", "page": "compare", "address": '
+        '{"opacity": ["7"], "nothing": ["x"], "image": ["coffee"], "colors": ["x"]}}'
+    )
+    screen, problems = manifest.read(text).read_screen()
+    assert screen.image == "coffee"
+    assert len(problems) == 3
+
+
+# -- a picture of one's own, elsewhere ------------------------------------------------------------
+
+
+def test_an_archive_opens_elsewhere_to_the_same_arrays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another store, and nobody who holds the picture: it comes out of the archive."""
+    from dashboard import cache
+
+    app = start()
+    rng = np.random.default_rng(3).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    name = "<b>mine</b> ![x](http://evil.example/y).png"
+    shown = shown_by(upload(app, name, png(Image.fromarray(rng))))
+    made = archive.write([sharing.draft(shown, cache.own_pictures(), "Elsewhere", "Ada", "A note")])
+
+    monkeypatch.setenv("PARALLAX_STORE", f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")
+    fresh = OwnPictures()
+    monkeypatch.setattr(cache, "own_pictures", lambda: fresh)
+    [screen_id] = [cache.store().save(draft) for draft in archive.read(made)]
+    saved = cache.store().get(screen_id)
+    assert saved is not None
+    then = manifest.read(saved.manifest)
+    query = {key.replace(".", "__"): list(texts) for key, texts in then.address.items()}
+    again = shown_by(start(then.page, **query))
+    assert next(iter(again.pictures.values())).name == name
+    assert manifest.differences(then, export.described(again)) == []
+    stored = archive.read_npz(cache.store().arrays(screen_id))
+    for key, array in again.arrays.items():
+        assert np.array_equal(array.values, stored[key])
+    report = export.report(again, code.script(again), "<script>alert(1)</script>")
+    assert "<script>alert(1)" not in report
+    assert (
+        "<b>mine"
+        not in report[report.index("</script>") :]
+        .replace("\\u003c", "<")
+        .split("Plotly.newPlot")[0]
+    )
+
+
+def test_the_names_of_arrays_are_fit_for_files() -> None:
+    for text in ("../../x", "a/b\\c", "", "漢字", "x" * 500, 'a"; rm'):
+        found = gather.slug(text)
+        assert found
+        assert len(found) <= 80
+        assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def test_an_npz_is_what_numpy_reads() -> None:
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.array([[True]])}
+    data = export.npz(arrays)
+    found = np.load(io.BytesIO(data), allow_pickle=False)
+    assert all(np.array_equal(found[name], values) for name, values in arrays.items())
+    assert export.npz(arrays) == data, "equal arrays, equal bytes"

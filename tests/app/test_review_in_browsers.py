@@ -1,0 +1,146 @@
+"""Two browsers and a server that is killed: a team's review that nothing is lost from."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from dashboard import archive
+from tests.support.serving import chromium, running, settle
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+def visit(browser: Browser, address: str) -> Page:
+    """The application in a browser of somebody new."""
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(address)
+    settle(page)
+    return page
+
+
+def seen(thing: Locator) -> None:
+    """Wait for it, also on a busy machine."""
+    expect(thing).to_be_visible(timeout=60_000)
+
+
+def menu(page: Page) -> None:
+    """Open the menu of a page."""
+    page.get_by_role("button", name="Save & export").click()
+    seen(page.get_by_role("button", name="PNG", exact=True))
+
+
+def download(page: Page, button: str) -> bytes:
+    """What a download button gives."""
+    with page.expect_download() as waited:
+        page.get_by_role("button", name=button, exact=True).first.click()
+    return Path(waited.value.path()).read_bytes()
+
+
+def view(page: Page, title: str) -> None:
+    """Open the card of a title."""
+    card = page.locator('[class*="st-key-card-"]').filter(has_text=title)
+    card.get_by_role("button", name="View").click()
+    settle(page)
+    seen(page.get_by_role("heading", name=title))
+
+
+def noted(page: Page, text: str) -> Locator:
+    """A note, as it stands on the page."""
+    return page.locator("p").filter(has_text=text).first
+
+
+def arrays_of(file: bytes) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(io.BytesIO(file)) as opened:
+        [name] = [name for name in opened.namelist() if name.endswith("arrays.npz")]
+        return archive.read_npz(opened.read(name))
+
+
+def test_what_one_saves_and_another_notes_outlives_the_server(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with running(tmp_path / "first.log", data=tmp_path) as (address, process):
+        ada = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
+        menu(ada)
+        ada.get_by_label("Title").fill("A cup")
+        ada.get_by_label("Your name").fill("Ada")
+        ada.get_by_role("button", name="Save", exact=True).click()
+        seen(ada.get_by_text("It is on the Review page"))
+        grace = visit(browser, f"{address}/review")
+        view(grace, "A cup")
+        grace.get_by_label("Add a note").fill("I see the saucer")
+        grace.get_by_label("Your name").fill("Grace")
+        grace.get_by_role("button", name="Add", exact=True).click()
+        seen(noted(grace, "I see the saucer"))
+        link = grace.url
+        os.kill(process, signal.SIGKILL)
+    with running(tmp_path / "second.log", data=tmp_path) as (address, _):
+        grace.goto(re.sub(r"^http://[^/]*", address, link))
+        seen(noted(grace, "I see the saucer"))
+        arrays = arrays_of(download(grace, "Export"))
+        assert {values.shape for values in arrays.values()} == {(7, 7), (16, 16)}
+    for name in ("first", "second"):
+        assert "Traceback" not in (tmp_path / f"{name}.log").read_text(encoding="utf-8")
+
+
+def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path / "here.log", data=tmp_path / "here") as (address, _):
+        page = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
+        menu(page)
+        files = {"screen.json": download(page, "JSON"), "review.zip": download(page, "ZIP")}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with running(tmp_path / "there.log", data=tmp_path / "there") as (address, _):
+        new = visit(browser, f"{address}/review")
+        box = new.locator('[data-testid="stFileUploader"] input[type=file]')
+        new.get_by_role("button", name="Open or import").click()
+        box.set_input_files(tmp_path / "review.zip")
+        seen(new.get_by_text("1 saved screen").first)
+        new.goto(f"{address}/review")
+        settle(new)
+        new.get_by_role("button", name="Open or import").click()
+        box.set_input_files(tmp_path / "screen.json")
+        new.get_by_role("link", name="Open page").click(timeout=60_000)
+        seen(new.get_by_text("to the last bit"))
+        menu(new)
+        again = archive.read_npz(download(new, "NPZ"))
+    taken = arrays_of(files["review.zip"])
+    assert taken.keys() == again.keys()
+    assert all(np.array_equal(taken[name], again[name]) for name in again)
+    for name in ("here", "there"):
+        assert "Traceback" not in (tmp_path / f"{name}.log").read_text(encoding="utf-8")
+
+
+def test_a_report_needs_no_network(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path / "server.log") as (address, _):
+        page = visit(browser, f"{address}/attention?tab=layer")
+        menu(page)
+        (tmp_path / "report.html").write_bytes(download(page, "HTML"))
+        figures = page.locator(".js-plotly-plot").count()
+    report = browser.new_context(offline=True).new_page()
+    complaints: list[str] = []
+    report.on("pageerror", lambda error: complaints.append(str(error)))
+    report.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    asked: set[str] = set()
+    report.on("request", lambda request: asked.add(request.url.partition(":")[0]))
+    report.goto((tmp_path / "report.html").as_uri())
+    seen(report.locator(".js-plotly-plot .main-svg").first)
+    assert report.locator(".js-plotly-plot").count() == figures
+    drag = report.locator(".js-plotly-plot").nth(1).locator("rect.nsewdrag").first
+    drag.hover()
+    seen(report.locator(".hoverlayer .hovertext").first)
+    assert asked <= {"file", "data", "blob"}
+    assert not complaints

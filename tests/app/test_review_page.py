@@ -1,0 +1,287 @@
+"""The Review page and the menu that fills it, by AppTest, on the embedded pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import archive, cache, export, sharing
+from dashboard.store import Saved, StoreError
+from tests.app.test_export import shown_by
+from tests.app.test_pages import address, healthy, png, start, texts, upload
+from tests.dashboard.test_archive import HOSTILE, draft
+
+HOSTILE_TEXT = (
+    "<img src=x onerror=alert(1)> ![x](http://evil.example/y) [a](javascript:b) **b** $x$"
+)
+
+
+def save(app: AppTest, title: str = "", author: str = "", note: str = "") -> AppTest:
+    """Fill the menu's form and press its button."""
+    app.text_input(key="save-title").set_value(title)
+    app.text_input(key="save-author").set_value(author)
+    app.text_area(key="save-note").set_value(note)
+    return press(app, "Save")
+
+
+def press(app: AppTest, label: str, place: int = 0) -> AppTest:
+    """Press the button of this label."""
+    return [b for b in app.button if b.label == label][place].click().run()
+
+
+def only() -> Saved:
+    """The one saved screen."""
+    [saved], count = cache.store().find(archived=None)
+    assert count == 1
+    return saved
+
+
+def words(app: AppTest) -> str:
+    return "\n".join(element.value for element in (*app.markdown, *app.subheader, *app.caption))
+
+
+# -- saving ---------------------------------------------------------------------------------------
+
+
+def test_a_screen_is_saved_with_all_that_belongs_to_it() -> None:
+    app = save(start(vit_map="rollout"), "Cat or cup?", "Ada", "Look here")
+    healthy(app)
+    assert not app.warning
+    saved = only()
+    assert (saved.title, saved.author, saved.page) == ("Cat or cup?", "Ada", "compare")
+    assert [(note.author, note.text) for note in saved.notes] == [("Ada", "Look here")]
+    assert any("Cat or cup?" in toast.value for toast in app.toast)
+    assert app.text_input(key="save-author").value == "Ada", "the name is offered again"
+    file = cache.store().pictures_of(saved.id)[0]
+    assert file.name == "cat-beside-cup.jpg"
+    assert ("class", "Egyptian cat") in archive.facts(_manifest(saved))
+
+
+def _manifest(saved: Saved) -> Any:
+    from dashboard import manifest
+
+    return manifest.read(saved.manifest)
+
+
+def test_a_saved_screen_has_the_answers_of_both_models_also_where_one_was_not_asked() -> None:
+    save(start("attention"))
+    about = _manifest(only())
+    assert list(about.models) == ["efficientnet-lite0", "dinov2-small"]
+    assert set(about.answers) == set(about.models)
+    assert only().title == "Attention · A cat beside a cup of espresso", "a title of its own"
+
+
+def test_it_is_said_who_sees_an_own_picture() -> None:
+    app = start()
+    assert "download the picture" not in texts(app)
+    upload(app, "mine.png", png(_image()))
+    assert "everybody who opens this application sees and can download the picture" in texts(app)
+
+
+def _image() -> Any:
+    from PIL import Image
+
+    return Image.linear_gradient("L")
+
+
+def test_an_own_picture_stays_if_it_is_saved_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    for saved in (False, True):
+        fresh = cache.OwnPictures()
+        monkeypatch.setattr(cache, "own_pictures", lambda held=fresh: held)
+        app = upload(start(), "mine.png", png(_image()))
+        [mine] = address(app)["image"]
+        if saved:
+            save(app, "Mine")
+        gone = cache.OwnPictures()
+        monkeypatch.setattr(cache, "own_pictures", lambda held=gone: held)
+        again = healthy(start(image=mine))
+        assert ("Picture: mine.png" in texts(again)) is saved
+        assert bool(again.warning) is not saved
+
+
+def test_a_store_that_cannot_be_had_costs_a_sentence_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PARALLAX_STORE", "sqlite:////proc/nowhere/x.sqlite")
+    app = healthy(save(start(), "x"))
+    [warning] = app.warning
+    assert "Saved screens cannot be opened here" in warning.value
+    assert "own-" not in texts(healthy(start(image="own-" + "0" * 20)))
+    review = start("review")
+    assert not review.exception
+    [error] = review.error
+    assert "Saved screens cannot be opened here" in error.value
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def fill() -> dict[str, str]:
+    """Three screens in the store, by title."""
+    store = cache.store()
+    compare, attention = shown_by(start()), shown_by(start("attention", image="coffee"))
+    own = cache.own_pictures()
+    return {
+        title: store.save(sharing.draft(shown, own, title, author, note))
+        for title, shown, author, note in (
+            ("First", compare, "Ada", "the eye"),
+            ("Second", attention, "Bob", ""),
+            (HOSTILE_TEXT[:100], compare, HOSTILE_TEXT[:60], f"{HOSTILE_TEXT}\nsecond line"),
+        )
+    }
+
+
+def cards(app: AppTest) -> list[str]:
+    return [b.key.removeprefix("view-") for b in app.button if (b.key or "").startswith("view-")]
+
+
+def test_an_empty_review_says_so() -> None:
+    app = healthy(start("review"))
+    assert "Nothing is saved here yet" in texts(app)
+
+
+def test_review_from_gallery_to_archive() -> None:
+    ids = fill()
+    app = healthy(start("review"))
+    assert set(cards(app)) == set(ids.values())
+    assert "EfficientNet-Lite0: espresso" in words(app)
+
+    app.selectbox(key="screen-of_page").set_value("attention").run()
+    assert cards(healthy(app)) == [ids["Second"]]
+    app.selectbox(key="screen-of_page").set_value("").run()
+    app.selectbox(key="screen-of_picture").set_value("A cup of espresso").run()
+    assert cards(healthy(app)) == [ids["Second"]]
+    app.selectbox(key="screen-of_picture").set_value("").run()
+    app.selectbox(key="screen-of_class").set_value("Egyptian cat").run()
+    assert ids["Second"] not in cards(healthy(app))
+    app.selectbox(key="screen-of_class").set_value("").run()
+    app.text_input(key="screen-search").set_value("EYE ada").run()
+    assert cards(healthy(app)) == [ids["First"]]
+    assert address(app) == {"search": ["EYE ada"]}
+
+    app.button(key=f"view-{ids['First']}").click().run()
+    assert "First" in [s.value for s in healthy(app).subheader]
+    assert "the eye" in words(app)
+    app.text_area(key=f"note-{ids['First']}").set_value("I see a cup")
+    app.text_input(key=f"by-{ids['First']}").set_value("Grace")
+    press(app, "Add")
+    assert "I see a cup" in words(healthy(app))
+    assert "Grace" in words(app)
+    app.text_input(key=f"title-{ids['First']}").set_value("Renamed")
+    press(app, "Rename")
+    assert "Renamed" in [s.value for s in healthy(app).subheader]
+
+    app.selectbox(key="screen-second").set_value(ids["Second"]).run()
+    assert [s.value for s in healthy(app).subheader] == ["Renamed", "Second"]
+    press(app, "Archive", 1)
+    assert cache.store().find()[1] == 2
+    press(app, "Take back")
+    assert cache.store().find()[1] == 3
+    press(healthy(app), "All saved screens")
+    assert address(app) == {"search": ["EYE ada"]}, "what was looked for is there again"
+
+
+def test_who_comes_late_is_told() -> None:
+    ids = fill()
+    app = start("review", first=ids["First"])
+    saved = cache.store().get(ids["First"])
+    assert saved is not None
+    cache.store().rename(saved.id, "Faster", saved.version)
+    app.text_input(key=f"title-{saved.id}").set_value("Slower")
+    press(app, "Rename")
+    [warning] = app.warning
+    assert "Somebody else changed" in warning.value
+    assert "Faster" in [s.value for s in app.subheader]
+
+
+def test_hostile_titles_names_and_notes_are_only_text() -> None:
+    ids = fill()
+    for query in ({}, {"first": ids[HOSTILE_TEXT[:100]]}, {"search": HOSTILE_TEXT}):
+        app = healthy(start("review", **query))
+        for element in (*app.markdown, *app.subheader, *app.caption, *app.warning):
+            told = element.value
+            assert "![x](" not in told
+            assert "](javascript" not in told
+            assert "<img" not in told.replace("\\<img", "")
+    assert "second line" in words(start("review", first=ids[HOSTILE_TEXT[:100]]))
+
+
+def test_a_hostile_address_of_the_review_page_is_a_sentence() -> None:
+    for query in (
+        {"first": "../../etc/passwd"},
+        {"first": "0" * 32},
+        {"leaf": "99"},
+        {"of_class": HOSTILE_TEXT},
+        {"of_page": "nowhere"},
+    ):
+        app = healthy(start("review", **query))
+        assert "Review" in [title.value for title in app.title]
+
+
+# -- in and out -----------------------------------------------------------------------------------
+
+
+def bring(app: AppTest, data: bytes, name: str) -> AppTest:
+    return app.file_uploader(key="bring-in").set_value((name, data, "application/x")).run()
+
+
+def test_an_archive_is_taken_in_once() -> None:
+    made = draft("From elsewhere")
+    data = archive.write([made])
+    app = healthy(bring(start("review"), data, "x.zip"))
+    assert not app.warning
+    assert any("1 saved screen" in toast.value for toast in app.toast)
+    assert only().id == made.id
+    app.run()
+    bring(start("review"), data, "x.zip")
+    assert len(only().notes) == 1
+
+
+@pytest.mark.parametrize("name", ["climbing", "pickle", "no zip", "manifest deep", "text"])
+def test_a_hostile_file_is_a_sentence_and_leaves_nothing(name: str) -> None:
+    given = HOSTILE[name]
+    data = given() if callable(given) else given
+    app = healthy(bring(start("review"), data, "x.zip"))
+    [warning] = app.warning
+    assert warning.value.endswith(".")
+    assert cache.store().find(archived=None)[1] == 0
+
+
+def test_a_manifest_is_opened_and_told_to_be_the_same() -> None:
+    shown = shown_by(start(vit_map="rollout"))
+    data = export.described(shown, "A title").json_text().encode()
+    app = healthy(bring(start("review"), data, "x.json"))
+    assert "A title" in words(app)
+    [link] = [e for e in app.get("page_link") if "Open page" in e.proto.label]
+    assert "vit_map=rollout" in link.proto.query_string
+    app.query_params["vit_map"] = "rollout"
+    app.switch_page("../pages/compare.py").run()
+    assert "to the last bit" in texts(healthy(app))
+    assert cache.store().find(archived=None)[1] == 0, "opening saves nothing"
+
+
+def test_a_manifest_of_other_weights_is_told_so() -> None:
+    shown = shown_by(start(vit_map="rollout"))
+    about = export.described(shown)
+    model_id = next(iter(about.models))
+    other = about.models[model_id].model_copy(update={"weights_sha256": "0" * 64})
+    changed = about.model_copy(update={"models": about.models | {model_id: other}})
+    app = bring(start("review"), changed.json_text().encode(), "x.json")
+    app.query_params["vit_map"] = "rollout"
+    app.switch_page("../pages/compare.py").run()
+    [warning] = app.warning
+    assert "had other weights" in warning.value
+
+
+def test_the_whole_review_goes_into_one_archive() -> None:
+    ids = fill()
+    store = cache.store()
+    data = archive.write(store.draft(screen_id) for screen_id in ids.values())
+    found = {d.id: d for d in archive.read(data)}
+    assert set(found) == set(ids.values())
+    for screen_id, taken in found.items():
+        assert taken.arrays == store.arrays(screen_id)
+    with pytest.raises(StoreError):
+        store.draft("0" * 32)

@@ -314,7 +314,7 @@ def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 1}},
         "textfont": {"color": "white", "size": 15},
-        "hovertemplate": f"{text}<extra></extra>",
+        "hovertemplate": f"{in_figure(text)}<extra></extra>",
         "cliponaxis": False,
     }
 

@@ -108,8 +108,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     shown = gather.begin(page.title, _address())
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="links"):
         links = {other: st.empty() for other in pages}
-        if name != "review":
-            sharing.menu(shown)
+        sharing_place = st.container(width="content")
     notices = st.container()
     try:
         try:
@@ -118,6 +117,8 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         finally:
             _link(links, pages)
         if name != "review":
+            with sharing_place:
+                sharing.menu(shown)
             with st.sidebar:
                 scene.enter(_scene())
         page.run()

@@ -20,6 +20,8 @@ from tests.support.hub import playing
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(TITLES)
+OF_MODELS = tuple(page for page in PAGES if page != "review")
+"""Pages that ask models about a picture."""
 
 
 def start(page: str = "compare", **query: str | list[str]) -> AppTest:
@@ -59,7 +61,7 @@ def address(app: AppTest) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", OF_MODELS)
 def test_each_page_draws_without_a_click(page: str) -> None:
     app = healthy(start(page))
     assert len(app.title) == 1
@@ -292,7 +294,7 @@ def test_pictures_of_ones_own_are_kept_and_a_bad_file_costs_nothing() -> None:
     assert "Picture: second.png" in texts(healthy(app)), "the same file after another picture"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", OF_MODELS)
 def test_transformer_without_classes_on_every_page(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,13 +88,13 @@ def _image() -> Any:
 
 def test_an_own_picture_stays_if_it_is_saved_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     for saved in (False, True):
-        fresh = cache.OwnPictures()
+        fresh = cache.OwnPictures(2**20)
         monkeypatch.setattr(cache, "own_pictures", lambda held=fresh: held)
         app = upload(start(), "mine.png", png(_image()))
         [mine] = address(app)["image"]
         if saved:
             save(app, "Mine")
-        gone = cache.OwnPictures()
+        gone = cache.OwnPictures(2**20)
         monkeypatch.setattr(cache, "own_pictures", lambda held=gone: held)
         again = healthy(start(image=mine))
         assert ("Picture: mine.png" in texts(again)) is saved

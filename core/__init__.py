@@ -4,7 +4,7 @@ The public interface: applications, notebooks and sweeps import nothing deeper. 
 package knows a user interface.
 """
 
-from core import heatmaps, representations
+from core import heatmaps, representations, sweep
 from core.attention import PROJECTIONS, Attention, attention, features
 from core.capacity import admitted, configure
 from core.errors import (
@@ -15,6 +15,7 @@ from core.errors import (
     ModelError,
     ParallaxError,
     ParameterError,
+    SweepError,
     UnsupportedMethod,
     UnsupportedModel,
     WeightsError,
@@ -78,6 +79,7 @@ __all__ = [
     "Recording",
     "Regularization",
     "Sample",
+    "SweepError",
     "Tap",
     "Transforms",
     "UnsupportedMethod",
@@ -120,5 +122,6 @@ __all__ = [
     "seam_energy_of",
     "search_labels",
     "shared_view",
+    "sweep",
     "usual_needs",
 ]

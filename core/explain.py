@@ -130,12 +130,12 @@ class Explanation:
             },
             "class": None if self.target is None else {"index": self.target, "name": self.label},
             "relevance": {"shape": list(self.relevance.shape), "prefix_mass": self.prefix_mass},
-            "versions": dict(_versions()),
+            "versions": dict(library_versions()),
         }
 
 
 @cache
-def _versions() -> Mapping[str, str]:
+def library_versions() -> Mapping[str, str]:
     """What numbers may depend on beside the weights."""
     names = ("torch", "torchvision", "timm", "transformers", "numpy", "pillow")
     found = {"python": platform.python_version()}
@@ -204,7 +204,7 @@ def explain(
     model: Model,
     image: Sequence[Image.Image],
     method: str,
-    target: int | Sequence[int] | None = ...,
+    target: int | Sequence[int | None] | None = ...,
     *,
     framing: Framing | None = ...,
     **params: Any,
@@ -216,7 +216,7 @@ def explain(
     model: Model,
     image: Recording,
     method: str,
-    target: int | Sequence[int] | None = ...,
+    target: int | Sequence[int | None] | None = ...,
     *,
     framing: None = ...,
     **params: Any,
@@ -227,7 +227,7 @@ def explain(
     model: Model,
     image: Image.Image | Sequence[Image.Image] | Recording,
     method: str,
-    target: int | Sequence[int] | None = None,
+    target: int | Sequence[int | None] | None = None,
     *,
     framing: Framing | None = None,
     **params: Any,
@@ -243,7 +243,8 @@ def explain(
     method
         A name of `core.methods`.
     target
-        Class index, or one per picture; by default each picture's most probable class.
+        Class index, or one per picture; by default, and for ``None`` among several, each picture's
+        most probable class.
     framing
         How pictures are fitted; by default as the model was evaluated. A recording has its own.
     **params
@@ -350,7 +351,9 @@ def _listed(image: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
     return images
 
 
-def _targets(model: Model, target: int | Sequence[int] | None, count: int) -> list[int | None]:
+def _targets(
+    model: Model, target: int | Sequence[int | None] | None, count: int
+) -> list[int | None]:
     """The class asked for each picture, checked; ``None`` for the most probable one."""
     if np.ndim(target) == 0:  # type: ignore[arg-type]
         return [_target(model, target)] * count

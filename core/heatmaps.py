@@ -83,6 +83,19 @@ def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
+def agreement(
+    first: npt.ArrayLike, second: npt.ArrayLike, share: float = 0.2
+) -> tuple[float, float]:
+    """`rank_correlation` and `overlap` of two maps of one view, each on a grid of its own.
+
+    Both are resized to the finer of the two grids before they are compared.
+    """
+    maps = [np.asarray(values, dtype=np.float32) for values in (first, second)]
+    rows, cols = (max(values.shape[axis] for values in maps) for axis in (0, 1))
+    a, b = (resize(values, (rows, cols)) for values in maps)
+    return rank_correlation(a, b), overlap(a, b, share)
+
+
 def share_right(relevance: npt.ArrayLike) -> float:
     """Share of the positive relevance that lies on the right half, in [0, 1]; ``nan`` if none.
 

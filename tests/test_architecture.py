@@ -36,6 +36,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("recording",),
     ("methods",),
     ("attention", "explain", "maximize"),
+    ("sweep",),
 )
 """Files and folders of core from the ground up; each may import those of its own and of lower
 storeys."""

@@ -118,6 +118,19 @@ class TransformerRecording(Recording):
             start += part.shape[2]
         return read
 
+    def received(self) -> Tensor:
+        """Attention each patch receives from the patches: (batch, rows, cols), not negative.
+
+        Mean over layers, heads and queries.
+        """
+        first, patches = self.model.prefix, self.grid[0] * self.grid[1]
+        total = torch.zeros(len(self), patches, device=self.pixels.device)
+        with capacity.admitted(), torch.no_grad():
+            for layer in range(self.model.depth):
+                for part in self.attention_in_turn(layer, slice(first, None)):
+                    total += part.sum(dim=(1, 2))[:, first:]
+        return (total / (self.model.depth * self.model.heads * patches)).reshape(-1, *self.grid)
+
     def readout_row(self) -> Tensor:
         """Share of each last token in what the classifier reads: (batch, 1, tokens), sums to 1."""
         readout, prefix = self.model.readout, self.model.prefix

@@ -15,13 +15,21 @@ from core.errors import (
     ModelError,
     ParallaxError,
     ParameterError,
+    Stopped,
     SweepError,
     UnsupportedMethod,
     UnsupportedModel,
     WeightsError,
     ZeroGradient,
 )
+from core.evidence.baselines import baseline_maps
+from core.evidence.changes import CHANGES, Change, Robustness, changed, robustness
+from core.evidence.faithfulness import Faithfulness, faithfulness, faithfulness_stream
+from core.evidence.pointing import grid_pointing, pointing_grid
+from core.evidence.randomization import Randomization, depths_of, randomization
+from core.evidence.removal import removal_grid, what_if, without
 from core.explain import Answer, Explanation, explain, explain_stream, needs, predict
+from core.fills import FILLS, filled, on_pixels
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -43,11 +51,14 @@ from core.models.convnet import ConvNet
 from core.models.spec import MATCHED_PAIR, ModelSpec, catalog, catalog_problem, find_spec
 from core.models.taps import Layer, Tap
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
+from core.progress import watching
 from core.recording.batches import Batch, record, record_stream, usual_needs
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
 
 __all__ = [
+    "CHANGES",
+    "FILLS",
     "FITS",
     "MATCHED_PAIR",
     "PROJECTIONS",
@@ -56,8 +67,10 @@ __all__ = [
     "Batch",
     "BusyError",
     "CatalogError",
+    "Change",
     "ConvNet",
     "Explanation",
+    "Faithfulness",
     "Fit",
     "Framing",
     "ImageError",
@@ -75,10 +88,13 @@ __all__ = [
     "ParameterError",
     "PictureFile",
     "Prediction",
+    "Randomization",
     "Readout",
     "Recording",
     "Regularization",
+    "Robustness",
     "Sample",
+    "Stopped",
     "SweepError",
     "Tap",
     "Transforms",
@@ -89,39 +105,54 @@ __all__ = [
     "ZeroGradient",
     "admitted",
     "attention",
+    "baseline_maps",
     "best_device",
     "block_channel",
     "catalog",
     "catalog_problem",
+    "changed",
     "class_logit",
     "configure",
     "conv_channel",
+    "depths_of",
     "digest",
     "draw",
     "explain",
     "explain_stream",
+    "faithfulness",
+    "faithfulness_stream",
     "features",
+    "filled",
     "find_method",
     "find_spec",
     "fit_image",
+    "grid_pointing",
     "head_channel",
     "heatmaps",
     "maximize",
     "methods",
     "mlp_channel",
     "needs",
+    "on_pixels",
     "open_model",
     "picture_files",
+    "pointing_grid",
     "predict",
+    "randomization",
     "read_image",
     "read_labels",
     "record",
     "record_stream",
+    "removal_grid",
     "representations",
+    "robustness",
     "samples",
     "seam_energy_of",
     "search_labels",
     "shared_view",
     "sweep",
     "usual_needs",
+    "watching",
+    "what_if",
+    "without",
 ]

@@ -15,7 +15,8 @@
     │   ├── ParameterError     a parameter out of its range, an unknown parameter or class
     │   └── ZeroGradient       the chosen layer cannot influence the chosen class
     ├── SweepError         a sweep that cannot be begun, gone on with or opened
-    └── BusyError          too many passes at once; try again
+    ├── BusyError          too many passes at once; try again
+    └── Stopped            the person stopped what was running
 
 Every message names what was given, what was expected and what to do next, in one sentence
 that may be shown to the person as it is.
@@ -78,3 +79,7 @@ class SweepError(ParallaxError):
 
 class BusyError(ParallaxError):
     """All places for network passes stayed taken for too long."""
+
+
+class Stopped(ParallaxError):
+    """The person stopped what was running."""

@@ -259,11 +259,11 @@ def explain(
     if isinstance(image, Recording):
         if framing is not None:
             raise ParameterError("A recording was fitted when it was made; leave framing out.")
-        targets = _targets(model, target, len(image))
+        targets = model.check_targets(target, len(image))
         results = _explain(image.of(model), chosen, parameters, targets)
         return results if image.is_batch else results[0]
     images = _listed(image)
-    targets = _targets(model, target, len(images))
+    targets = model.check_targets(target, len(images))
     found: list[Any] = [None] * len(images)
     started = time.perf_counter()
     for batch in record_stream(model, images, framing, chosen.needs(model, parameters)):
@@ -333,7 +333,7 @@ def explain_stream(
         requests.append((chosen, parameters))
         wanted |= chosen.needs(model, parameters)
     for batch in record_stream(model, images, framing, wanted):
-        targets = _targets(model, target, len(batch.recording))
+        targets = model.check_targets(target, len(batch.recording))
         found = {
             chosen.name: _explain(batch.recording, chosen, parameters, targets)
             for chosen, parameters in requests
@@ -349,26 +349,6 @@ def _listed(image: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
     if not images:
         raise ImageError("There is no picture to look at; choose at least one.")
     return images
-
-
-def _targets(
-    model: Model, target: int | Sequence[int | None] | None, count: int
-) -> list[int | None]:
-    """The class asked for each picture, checked; ``None`` for the most probable one."""
-    if np.ndim(target) == 0:  # type: ignore[arg-type]
-        return [_target(model, target)] * count
-    each = list(target)  # type: ignore[arg-type]
-    if len(each) != count:
-        raise ParameterError(f"{len(each)} classes were given for {count} pictures.")
-    return [_target(model, one) for one in each]
-
-
-def _target(model: Model, target: Any) -> int | None:
-    if target is None:
-        return None
-    if isinstance(target, bool) or not isinstance(target, int | np.integer):
-        raise ParameterError(f"The class is {target!r}, expected an index, a whole number.")
-    return model.check_target(int(target))
 
 
 def _predictions(recording: Recording) -> Sequence[Prediction | None]:

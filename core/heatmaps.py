@@ -109,6 +109,19 @@ def share_right(relevance: npt.ArrayLike) -> float:
     return float((columns * weight).sum() / total) if total > 0 else float("nan")
 
 
+def quarter_shares(relevance: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Shares of the positive relevance on the four quarters, row by row: (4,), of sum 1.
+
+    A middle row or column counts half to each side; ``nan`` where nothing is positive.
+    """
+    values = np.maximum(np.asarray(relevance, dtype=np.float64), 0.0)
+    # How much of each row lies in the upper half, and of each column in the left one.
+    upper, left = (np.clip(n / 2 - np.arange(n), 0, 1) for n in values.shape)
+    halves = np.stack([upper, 1 - upper]) @ values @ np.stack([left, 1 - left]).T
+    total = halves.sum()
+    return halves.ravel() / total if total > 0 else np.full(4, np.nan)
+
+
 def mass_mask(weights: npt.ArrayLike, mass: float = 0.6) -> npt.NDArray[np.bool_]:
     """Smallest set of positions whose renormalized weights reach ``mass``, per map.
 

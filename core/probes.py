@@ -7,15 +7,20 @@ threads may run the same model at once. With no recorder active a probe returns 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import copy
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakSet
 
 from torch import Tensor, nn
 
 COPIED_FROM = 4 * 2**20
 """Bytes of a tensor from which on a copy of its wanted channels is worth its time."""
+
+_attached: WeakSet[Callable[..., Any]] = WeakSet()
+"""The hooks that are probes."""
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
@@ -84,6 +89,7 @@ def probe_output(module: nn.Module, name: str, first: int | None = None) -> None
             return None
         return recorder.record(name, output, first)
 
+    _attached.add(hook)
     module.register_forward_hook(hook)
 
 
@@ -96,4 +102,15 @@ def probe_input(module: nn.Module, name: str) -> None:
             return None
         return (recorder.record(name, args[0]), *args[1:])
 
+    _attached.add(hook)
     module.register_forward_pre_hook(hook)
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy of a network with no probe attached; hooks of its own stay."""
+    result = copy.deepcopy(module)
+    for part in result.modules():
+        for hooks in (part._forward_hooks, part._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if hook in _attached]:
+                del hooks[key]
+    return result

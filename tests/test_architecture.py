@@ -24,18 +24,21 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     (
         "capacity",
         "errors",
+        "fills",
         "heatmaps",
         "images",
         "labels",
         "paths",
         "pictures",
         "probes",
+        "progress",
         "representations",
     ),
     ("models",),
     ("recording",),
     ("methods",),
     ("attention", "explain", "maximize"),
+    ("evidence",),
     ("sweep",),
 )
 """Files and folders of core from the ground up; each may import those of its own and of lower

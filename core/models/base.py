@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
@@ -269,8 +269,10 @@ class Model(ABC):
         UnsupportedMethod
             The model has no classes at all.
         ParameterError
-            The index is out of range.
+            No whole number, or out of range.
         """
+        if isinstance(target, bool) or not isinstance(target, int | np.integer):
+            raise ParameterError(f"The class is {target!r}, expected an index, a whole number.")
         if not self.classes:
             raise UnsupportedMethod(
                 f"{self.spec.title} was trained without classes, so nothing can be said about one; "
@@ -282,6 +284,35 @@ class Model(ABC):
                 f"choose an index from 0 to {self.classes - 1}."
             )
         return int(target)
+
+    def check_targets(
+        self, target: int | Sequence[int | None] | None, count: int
+    ) -> list[int | None]:
+        """The class asked for each of ``count`` pictures; ``None`` for the most probable one.
+
+        Raises
+        ------
+        UnsupportedMethod, ParameterError
+            As `check_target`, or there is not one for each picture.
+        """
+        each: list[Any] = [target] * count
+        if np.ndim(target):  # type: ignore[arg-type]
+            each = list(target)  # type: ignore[arg-type]
+        if len(each) != count:
+            raise ParameterError(f"{len(each)} classes were given for {count} pictures.")
+        return [None if one is None else self.check_target(one) for one in each]
+
+    def rebuilt(self, module: nn.Module, digest: str = "") -> Self:
+        """The same model around another network of the same build, with probes of its own.
+
+        Parameters
+        ----------
+        module
+            A network that no probe is attached to; see `core.probes.copied`.
+        digest
+            What its weights are to be called; by default they are summed when asked for.
+        """
+        return type(self)(self.spec, module, self.labels, self.preprocessing, digest)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def asked(plan: Plan, cnn: Model, vit: Model) -> tuple[Asked, ...]:
     UnknownMethod
         No method of this name.
     UnsupportedMethod
-        Neither model can serve it.
+        Neither model can serve it, or evidence is wanted of one without classes.
     """
     models: dict[Family, Model] = {"cnn": cnn, "vit": vit}
     found = []
@@ -150,4 +150,7 @@ def asked(plan: Plan, cnn: Model, vit: Model) -> tuple[Asked, ...]:
             parameters = parse(known.parameters, models[key], method, {})
             needs = known.needs(models[key], parameters)
             found.append(Asked(key, method, dataclasses.asdict(parameters), needs))
+    if plan.evidence:
+        for key in {one.family for one in found}:
+            models[key].check_target(0)  # without classes there is nothing to measure
     return tuple(dict.fromkeys(found))

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.errors import BusyError, ImageError, ParallaxError, SweepError
+from core.errors import BusyError, ImageError, ParallaxError
+from core.evidence.faithfulness import faithfulness
 from core.explain import Explanation, explain
 from core.heatmaps import agreement, spikes
 from core.images import Framing, digest, read_image
@@ -90,8 +91,6 @@ class Work:
         self.asked = asked(plan, cnn, vit)
         self._exceptions = dict(plan.exceptions)
         self._shared = _shared_classes(cnn, vit)
-        if plan.evidence:
-            _faithfulness()
 
     @classmethod
     def open(cls, plan: Plan) -> Work:
@@ -114,6 +113,8 @@ class Work:
         import pyarrow as pa
 
         found = self.look(chunk)
+        if self.plan.evidence:
+            self._measure(found)
         return pa.Table.from_pylist([self._row(one) for one in found], schema=self.schema)
 
     # -- looking ------------------------------------------------------------------------------
@@ -194,6 +195,30 @@ class Work:
             del batch  # before the next pass runs
         return [found[place] for place in range(len(views))]
 
+    def _measure(self, found: Sequence[_Picture]) -> None:
+        """Deletion and insertion areas of every map that is not the same everywhere."""
+        for wanted in self.asked:
+            cases: list[tuple[_Picture, Image.Image, Explanation]] = []
+            for one in found:
+                if one.view is None or one.row["error"]:
+                    continue
+                explained = one.seen[wanted.family].maps[wanted.key]
+                if np.ptp(explained.relevance) > 0:
+                    cases.append((one, one.view, explained))
+            if not cases:
+                continue
+            measured = faithfulness(
+                self.models[wanted.family],
+                [view for _, view, _ in cases],
+                [explained.relevance for _, _, explained in cases],
+                [explained.target for _, _, explained in cases],
+                framing=_GIVEN,
+                steps=EVIDENCE_STEPS,
+            )
+            for (one, _, _), areas in zip(cases, measured, strict=True):
+                one.row[f"deletion__{wanted.key}"] = areas.deletion_area
+                one.row[f"insertion__{wanted.key}"] = areas.insertion_area
+
     # -- rows ---------------------------------------------------------------------------------
 
     def _row(self, one: _Picture) -> dict[str, Any]:
@@ -215,26 +240,18 @@ class Work:
             row[f"correlation__{a}__{b}"] = None if np.isnan(correlation) else correlation
             row[f"overlap__{a}__{b}"] = overlap
         for wanted in self.asked:
-            row |= self._map(wanted, maps[wanted.key], one.view)
+            row |= self._map(wanted, maps[wanted.key])
         return row
 
-    def _map(self, wanted: Asked, found: Explanation, view: Image.Image) -> dict[str, Any]:
+    def _map(self, wanted: Asked, found: Explanation) -> dict[str, Any]:
         key, scale = wanted.key, float(np.abs(found.relevance).max()) or 1.0
-        row = {
+        return {
             f"target__{key}": found.label,
             f"prefix_mass__{key}": found.prefix_mass,
             f"map__{key}": (found.relevance / scale).ravel().astype(np.float16),
             f"scale__{key}": scale,
             f"shape__{key}": list(found.relevance.shape),
         }
-        if self.plan.evidence:
-            model = self.models[wanted.family]
-            measured = _faithfulness()(
-                model, view, found.relevance, found.target, framing=_GIVEN, steps=EVIDENCE_STEPS
-            )
-            row[f"deletion__{key}"] = measured.deletion_area
-            row[f"insertion__{key}"] = measured.insertion_area
-        return row
 
 
 def _thumbnail(view: Image.Image) -> bytes:
@@ -336,13 +353,3 @@ def _relative(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:
     """Kullback–Leibler divergence in bits."""
     some = p > 0
     return float((p[some] * np.log2(p[some] / q[some])).sum())
-
-
-def _faithfulness() -> Any:
-    """`core.faithfulness`, where this build of the project has it."""
-    import importlib
-
-    found = getattr(importlib.import_module("core"), "faithfulness", None)
-    if found is None:
-        raise SweepError("This build measures no evidence; leave --evidence out.")
-    return found

@@ -198,6 +198,28 @@ def test_a_shared_class_is_asked_of_both_models(
         assert {row[f"target__{key}"] for key in KEYS} == {wanted}
 
 
+def test_evidence_is_what_core_measures_of_each_picture(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "three"
+    folder.mkdir()
+    for path in sorted((forty / "espresso").iterdir())[:3]:
+        os.link(path, folder / path.name)
+    plan = plan_of(folder, tiny, maps=("cam", "rollout"), evidence=True)
+    found = sweep.run(plan, tmp_path / "out")
+    models = opened(plan)
+    for row in rows_of(found):
+        view = core.shared_view(tuple(models.values()), core.read_image(folder / row["path"]))
+        for key in ("cnn_cam", "vit_rollout"):
+            family, _, method = key.partition("_")
+            alone = core.explain(models[family], view, method, framing=GIVEN)
+            areas = core.faithfulness(
+                models[family], view, alone.relevance, alone.target, framing=GIVEN, steps=8
+            )
+            assert row[f"deletion__{key}"] == pytest.approx(areas.deletion_area, rel=1e-3)
+            assert row[f"insertion__{key}"] == pytest.approx(areas.insertion_area, rel=1e-3)
+
+
 # -- interrupted ----------------------------------------------------------------------------------
 
 KILLED = """

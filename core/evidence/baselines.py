@@ -1,0 +1,64 @@
+"""Maps that know nothing of the model, for comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from core.errors import ParameterError
+
+Map = npt.NDArray[np.float32]
+
+
+def baseline_maps(image: Image.Image, grid: tuple[int, int], seed: int = 0) -> dict[str, Map]:
+    """Maps that a map of a model has to be better than.
+
+    Parameters
+    ----------
+    image
+        What the model sees.
+    grid
+        Rows and columns of the maps, at most one for each pixel.
+    seed
+        Of the random map; take several for a mean and a spread.
+
+    Returns
+    -------
+    dict of str to (rows, cols) float32
+        ``"random"``: independent and even in [0, 1). ``"center"``: minus the distance of a cell's
+        middle to the picture's, as share of the short side. ``"edges"``: mean over the cell of the
+        magnitude of the Sobel gradient of the luminance, in [0, 255] a pixel.
+
+    Raises
+    ------
+    ParameterError
+        No such grid.
+    """
+    rows, cols = grid
+    if not (1 <= rows <= image.height and 1 <= cols <= image.width):
+        raise ParameterError(
+            f"A grid of {rows} × {cols} cells was asked for on {image.width} × {image.height} "
+            "pixels; choose at least 1 × 1, and no cell smaller than a pixel."
+        )
+    down = ((np.arange(rows) + 0.5) / rows - 0.5) * image.height
+    across = ((np.arange(cols) + 0.5) / cols - 0.5) * image.width
+    distance = np.hypot(down[:, None], across) / min(image.size)
+    edges = Image.fromarray(_sobel(np.asarray(image.convert("L"), dtype=np.float32)))
+    return {
+        "random": np.random.default_rng(seed).random(grid, dtype=np.float32),
+        "center": (-distance).astype(np.float32),
+        "edges": np.asarray(edges.resize((cols, rows), Image.Resampling.BOX), dtype=np.float32),
+    }
+
+
+def _sobel(luminance: Map) -> npt.NDArray[Any]:
+    """Magnitude of the gradient a pixel, of the picture repeated beyond its borders."""
+    padded = np.pad(luminance, 1, mode="edge")
+    smooth_down = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    smooth_across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    across = smooth_down[:, 2:] - smooth_down[:, :-2]
+    down = smooth_across[2:] - smooth_across[:-2]
+    return np.hypot(down, across) / 8  # a ramp that rises by 1 a pixel has 1

@@ -1,0 +1,229 @@
+"""Does a map depend on what was learned? Layers are randomized one after another (Adebayo 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from core import capacity, heatmaps, probes, progress
+from core.errors import ImageError, ParameterError, ZeroGradient
+from core.explain import Explanation, explain
+from core.images import Framing
+from core.models import Model
+
+CLASSIFIER = "classifier"
+"""Name of all that comes after the last layer: norms, pooling, the layers that give the logits."""
+
+STATISTICS = ("running_mean", "running_var")
+"""Buffers that are learned as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class Randomization:
+    """Maps of a network that forgets layer by layer (Adebayo et al. 2018, arXiv 1810.03292).
+
+    Attributes
+    ----------
+    depths : tuple of str
+        Down to where the network was randomized, from the classifier on.
+    relevance : (depths, rows, cols) float32
+        The map at each depth; zero where the class no longer depends on what is read.
+    rank_correlation : (depths,) float64
+        Spearman's, of each map with the original one, in [-1, 1]; ``nan`` where it is constant.
+    absolute_rank_correlation : (depths,) float64
+        The same of absolute values; differs for maps with negative values only.
+    original : Explanation
+        The map of the intact network.
+    seed : int
+    """
+
+    depths: tuple[str, ...]
+    relevance: npt.NDArray[np.float32]
+    rank_correlation: npt.NDArray[np.float64]
+    absolute_rank_correlation: npt.NDArray[np.float64]
+    original: Explanation
+    seed: int
+
+    @property
+    def target(self) -> int | None:
+        """Class explained, at every depth."""
+        return self.original.target
+
+
+@overload
+def randomization(
+    model: Model,
+    image: Image.Image,
+    method: str,
+    target: int | None = ...,
+    *,
+    seed: int = ...,
+    framing: Framing | None = ...,
+    depths: Sequence[str] | None = ...,
+    **params: Any,
+) -> Randomization: ...
+
+
+@overload
+def randomization(
+    model: Model,
+    image: Sequence[Image.Image],
+    method: str,
+    target: int | Sequence[int | None] | None = ...,
+    *,
+    seed: int = ...,
+    framing: Framing | None = ...,
+    depths: Sequence[str] | None = ...,
+    **params: Any,
+) -> list[Randomization]: ...
+
+
+def randomization(
+    model: Model,
+    image: Image.Image | Sequence[Image.Image],
+    method: str,
+    target: int | Sequence[int | None] | None = None,
+    *,
+    seed: int = 0,
+    framing: Framing | None = None,
+    depths: Sequence[str] | None = None,
+    **params: Any,
+) -> Randomization | list[Randomization]:
+    """Randomize a private copy of a network from the classifier down, and explain it each time.
+
+    Every weight and bias is drawn anew from a normal distribution with the mean and standard
+    deviation of the learned tensor, and statistics of normalization layers change places among
+    channels. So all layers keep their scale, where the initial values of an architecture let
+    activations vanish behind statistics that no longer fit, or its layer scales start near zero;
+    and the draw is the caller's own, where ``reset_parameters`` would use the process's.
+
+    Parameters
+    ----------
+    image
+        A picture, or a list of pictures, which share passes; a list comes back.
+    method
+        A name of `core.methods`.
+    target
+        Class index, or one for each picture; by default what is most probable to the intact
+        network. It stays the same at every depth.
+    seed
+        Of the draws.
+    framing
+        How pictures are fitted; by default as the model was evaluated.
+    depths
+        At which of `depths_of` maps are wanted; by default at all of them.
+    **params
+        Parameters of the method.
+
+    Raises
+    ------
+    UnknownMethod, UnsupportedMethod, ParameterError, ImageError, ZeroGradient, BusyError, Stopped
+    """
+    images = [image] if isinstance(image, Image.Image) else list(image)
+    if not images:
+        raise ImageError("There is no picture to look at; choose at least one.")
+    groups = _groups(model)
+    wanted = tuple(groups) if depths is None else tuple(name for name in groups if name in depths)
+    if not wanted or set(depths or ()) - groups.keys():
+        raise ParameterError(f"The depths are {depths!r}, expected some of {', '.join(groups)}.")
+    with progress.watching(None):  # told below, depth by depth
+        originals = explain(model, images, method, target, framing=framing, **params)
+    targets = [original.target for original in originals]
+    module = probes.copied(model.module)
+    generator = torch.Generator().manual_seed(seed)
+    maps = []
+    deepest = 1 + list(groups).index(wanted[-1])
+    for name in progress.steps(list(groups)[:deepest]):
+        _redraw(module, groups[name], generator)
+        if name in wanted:
+            with capacity.admitted(), progress.watching(None):  # one more copy while it is asked
+                private = model.rebuilt(probes.copied(module), f"randomized down to {name}")
+                maps.append(_maps(private, images, originals, method, targets, framing, params))
+            del private
+    found = [
+        _compared(wanted, np.stack([depth[i] for depth in maps]), original, seed)
+        for i, original in enumerate(originals)
+    ]
+    return found[0] if isinstance(image, Image.Image) else found
+
+
+def depths_of(model: Model) -> tuple[str, ...]:
+    """Down to where a network can be randomized: the classifier, then its layers, the last first.
+
+    What lies before a layer and after the one before it belongs to it, the embedding of patches
+    to the first block: the last depth is the whole network.
+    """
+    return tuple(_groups(model))
+
+
+def _groups(model: Model) -> dict[str, list[str]]:
+    """Names of the learned tensors of each depth, from the classifier down."""
+    paths = [layer.module for layer in model.layers]
+    names = [*(layer.name for layer in model.layers), CLASSIFIER]
+    groups: dict[str, list[str]] = {name: [] for name in reversed(names)}
+    reached = 0
+    for path, part in model.module.named_modules():
+        inside = [i for i, own in enumerate(paths) if f"{path}.".startswith(f"{own}.")]
+        reached = max([reached, *(i + 1 for i in inside)])
+        group = groups[names[inside[-1] if inside else reached]]
+        own_tensors = [*part._parameters.items(), *part._buffers.items()]
+        group += [
+            f"{path}.{name}".removeprefix(".")
+            for name, tensor in own_tensors
+            if tensor is not None and (isinstance(tensor, nn.Parameter) or name in STATISTICS)
+        ]
+    return groups
+
+
+def _redraw(module: nn.Module, names: Sequence[str], generator: torch.Generator) -> None:
+    """Replace tensors of a network of one's own by random ones of the same scale."""
+    with torch.no_grad():
+        for name in names:
+            path, _, last = name.rpartition(".")
+            tensor: Tensor = getattr(module.get_submodule(path), last)
+            if last in STATISTICS:  # a variance that is drawn could be negative
+                order = torch.randperm(tensor.numel(), generator=generator)
+                tensor.copy_(tensor.flatten()[order.to(tensor.device)].view_as(tensor))
+            else:
+                noise = torch.randn(tensor.shape, generator=generator).to(tensor)
+                tensor.copy_(tensor.mean() + tensor.std(correction=0) * noise)
+
+
+def _maps(
+    private: Model,
+    images: Sequence[Image.Image],
+    originals: Sequence[Explanation],
+    method: str,
+    targets: Sequence[int | None],
+    framing: Framing | None,
+    params: dict[str, Any],
+) -> list[npt.NDArray[np.float32]]:
+    """The map of each picture; zeros where the class no longer depends on what is read."""
+    try:
+        found = explain(private, images, method, targets, framing=framing, **params)
+        return [one.relevance for one in found]
+    except ZeroGradient:
+        return [np.zeros_like(original.relevance) for original in originals]
+
+
+def _compared(
+    depths: tuple[str, ...], maps: npt.NDArray[np.float32], original: Explanation, seed: int
+) -> Randomization:
+    pairs = [(one, original.relevance) for one in maps]
+    return Randomization(
+        depths=depths,
+        relevance=maps,
+        rank_correlation=np.array([heatmaps.rank_correlation(*pair) for pair in pairs]),
+        absolute_rank_correlation=np.array(
+            [heatmaps.rank_correlation(np.abs(a), np.abs(b)) for a, b in pairs]
+        ),
+        original=original,
+        seed=seed,
+    )

@@ -20,6 +20,7 @@ PAGES = {
     "attention": "Attention",
     "gradient_rollout": "Gradient rollout",
     "activation_maximization": "Activation maximization",
+    "data_set": "Data set",
 }
 pages = {
     name: st.Page(

@@ -33,6 +33,7 @@ ICONS = {
     "attention": ":material/grid_view:",
     "gradient_rollout": ":material/call_split:",
     "activation_maximization": ":material/auto_awesome:",
+    "data_set": ":material/dataset:",
 }
 """By page. Not on the pages themselves: the client asks another host for an icon of the tab."""
 

@@ -13,15 +13,17 @@ from typing import Annotated, Any, Literal, Self
 import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization"]
+Page = Literal["compare", "attention", "gradient_rollout", "activation_maximization", "data_set"]
 PAGES: tuple[Page, ...] = (
     "compare",
     "attention",
     "gradient_rollout",
     "activation_maximization",
+    "data_set",
 )
 Share = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
+Place = Annotated[int, Field(ge=0, le=10**10)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Parameters = tuple[tuple[str, str], ...]
 """What was chosen of a method's parameters, as text, sorted by name."""
@@ -96,6 +98,18 @@ class Screen(BaseModel):
     seam: Annotated[float, Field(ge=0, le=1)] | None = None
     moves: bool = True
     effect: bool = True
+
+    # -- Data set
+    sweep: str | None = None
+    x: str | None = None
+    y: str | None = None
+    color: Literal["agreement", "outcome", "label"] = "agreement"
+    where: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    order: Literal[
+        "maps", "surest", "divergence", "vit_right", "cnn_right", "artifacts", "alike", "listed"
+    ] = "maps"
+    leaf: Annotated[int, Field(ge=1, le=10**8)] = 1
+    picked: Place | None = None
 
     # -- the address ------------------------------------------------------------------------
 

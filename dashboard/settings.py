@@ -11,6 +11,7 @@ PASSES = "PARALLAX_PASSES"
 PATIENCE = "PARALLAX_PATIENCE"
 MEMORY = "PARALLAX_MEMORY"
 PICTURES = "PARALLAX_PICTURES"
+SWEEPS = "PARALLAX_SWEEPS"
 
 
 def apply() -> None:
@@ -32,6 +33,12 @@ def apply() -> None:
 def pictures() -> Path | None:
     """The folder that pictures may be drawn from, if the operator offers one that exists."""
     folder = os.environ.get(PICTURES, "").strip()
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def sweeps() -> Path | None:
+    """The folder of the sweeps that the operator offers, if there is one that exists."""
+    folder = os.environ.get(SWEEPS, "").strip()
     return Path(folder) if folder and Path(folder).is_dir() else None
 
 

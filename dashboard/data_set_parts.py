@@ -33,6 +33,12 @@ STYLE = """
   text-overflow: ellipsis; }
 .sweep-text { font-size: .8rem; line-height: 1.35; margin-top: .25rem; }
 .sweep-text div { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+@media (max-width: 1000px) {
+  .st-key-data-set-charts > div, .st-key-data-set-gallery > div { flex-wrap: wrap; }
+  .st-key-data-set-charts > div > [data-testid="stColumn"] { min-width: 100%; }
+  .st-key-data-set-gallery [data-testid="stColumn"] { min-width: 45%; }
+  .st-key-picked [data-testid="stColumn"] { min-width: 30%; }
+}
 .st-key-data-set-figures [data-testid="stMetric"] { padding-right: 1.2rem; }
 </style>
 """
@@ -59,17 +65,20 @@ def gallery(rows: Rows, chosen: tuple[str, ...]) -> None:
         leaf = leaves
         found, total = cache.answered(rows, "gallery", order, chosen, LEAF * (leaf - 1), LEAF)
     with right:
-        st.pagination(leaves, **screen.bound("leaf", leaf))
+        # A key for each leaf: the widget takes its value at birth only.
+        tie = screen.tied(f"leaf-{leaf}", leaf, lambda held: screen.change(leaf=held), seed=False)
+        st.pagination(leaves, default=leaf, **tie)
     if not found:
         st.info("The filters leave no picture here.", icon=":material/filter_alt_off:")
         return
     seen = cache.pictured(rows, tuple(row["index"] for row in found))
-    for start in range(0, len(found), COLUMNS):
-        columns = st.columns(COLUMNS)
-        part = zip(found[start : start + COLUMNS], seen[start : start + COLUMNS], strict=True)
-        for column, (row, looks) in zip(columns, part, strict=False):
-            with column:
-                _card(rows, row, looks)
+    with st.container(key="data-set-gallery"):
+        for start in range(0, len(found), COLUMNS):
+            columns = st.columns(COLUMNS)
+            part = zip(found[start : start + COLUMNS], seen[start : start + COLUMNS], strict=True)
+            for column, (row, looks) in zip(columns, part, strict=False):
+                with column:
+                    _card(rows, row, looks)
 
 
 def _card(rows: Rows, row: dict[str, Any], looks: dict[str, Any]) -> None:
@@ -113,12 +122,12 @@ def _lines(rows: Rows, row: dict[str, Any]) -> str:
         answer = f"{row[f'{key}_answer']}, {row[f'{key}_probability']:.0%}{mark}"
         lines.append(f"<b>{name}</b> {html.escape(answer)}")
     facts = []
-    if row["label"]:
-        facts.append(f"label {row['label']}")
     if rows.compared[0] and row[rows.compared[0]] is not None:
         facts.append(f"rank correlation {row[rows.compared[0]]:.2f}")
     if row["artifacts"]:
-        facts.append(f"{row['artifacts']} artifact patches")
+        facts.append(f"{row['artifacts']} artifact patch{'es' if row['artifacts'] > 1 else ''}")
+    if row["label"]:
+        facts.append(row["label"])
     lines.append(html.escape(" · ".join(facts) or row["path"]))
     return '<div class="sweep-text">' + "".join(f"<div>{line}</div>" for line in lines) + "</div>"
 
@@ -160,13 +169,15 @@ def picked(rows: Rows) -> None:
 
 
 def _facts(rows: Rows, row: dict[str, Any]) -> None:
-    left_out = {"index", "cnn_class", "vit_class", "bytes", "width", "height"}
+    """All figures of a picture that are not said elsewhere."""
+    left_out = ("bytes", "width", "height", "cnn_", "vit_")
+    names = [n for n in rows.numbers if not n.startswith(left_out) and row[n] is not None]
+    kinds = [title(name).partition(":")[0] for name in names]
     facts = [
-        f"{title(name)} {row[name]:.3g}"
-        for name in rows.numbers
-        if name not in left_out and "_probability" not in name and row[name] is not None
+        f"{kind if kinds.count(kind) == 1 else title(name)} **{row[name]:.3g}**"
+        for kind, name in zip(kinds, names, strict=True)
     ]
-    st.caption(" · ".join([*facts, f"{row['width']} × {row['height']} pixels"]))
+    st.markdown(f":small[{' · '.join(facts)} · {row['width']} × {row['height']} pixels]")
 
 
 def _answers(rows: Rows, row: dict[str, Any], key: str, name: str) -> None:

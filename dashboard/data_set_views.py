@@ -121,10 +121,13 @@ def rows_of(folder: Path, run: Run | None) -> Rows | None:
         st.caption("Figures and pictures appear once the sweep is done.")
         return None
     try:
-        return cache.rows(folder)
+        rows = cache.rows(folder)
     except SweepError as error:
         st.info(plain(str(error)), icon=":material/hourglass_empty:")
         return None
+    if not rows.sweep.finished:
+        st.caption(f"Not finished: {rows.sweep.done:,} of {rows.sweep.total:,} pictures so far.")
+    return rows
 
 
 # -- a sweep of one's own -----------------------------------------------------------------------

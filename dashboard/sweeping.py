@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ CHUNK = 8
 """Pictures between two looks at the progress."""
 
 _HALF = (448, 224)
+"""Height and width in pixels of one of two pictures side by side."""
+
 _log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
 
@@ -123,7 +126,8 @@ class Made:
     """The sweeps that this process makes and holds; shared by all sessions."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="parallax-")
+        self._folder = Path(tempfile.mkdtemp(prefix="parallax-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -136,10 +140,10 @@ class Made:
         """The sweep of the samples; begun when it is asked for first."""
         with self._lock:
             if SAMPLES not in self._runs or self._runs[SAMPLES].problem:
-                place = Path(self._folder.name) / SAMPLES
+                place = self._folder / SAMPLES
                 shutil.rmtree(place, ignore_errors=True)
                 place.mkdir()
-                total = _write_samples(place / "pictures.parquet")
+                total = write_samples(place / "pictures.parquet")
                 plan = sweep.Plan(str(place / "pictures.parquet"), target="shared")
                 run = Run(SAMPLES, "Samples", place / "sweep", plan, models, total)
                 self._runs[SAMPLES] = run.start()
@@ -178,7 +182,7 @@ class Made:
         with self._lock:
             if key in self._runs and not self._runs[key].problem and not self._runs[key].stopped:
                 return self._runs[key]
-            place = Path(self._folder.name) / key
+            place = self._folder / key
             shutil.rmtree(place, ignore_errors=True)
             pictures = place / "pictures"
             pictures.mkdir(parents=True)
@@ -199,7 +203,7 @@ def _safe(name: str) -> str:
     return f"{clean}.{re.sub(r'[^A-Za-z]', '', ending).lower()[:4] if dot else 'jpg'}"
 
 
-def _write_samples(path: Path) -> int:
+def write_samples(path: Path) -> int:
     """The samples and every two of the single ones side by side, as a Parquet file; how many."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -216,10 +220,7 @@ def _write_samples(path: Path) -> int:
         }
         for one in known
     ]
-    halves = {
-        one.id: fit_image(core.read_image(one.path), "crop", _HALF, resample=_FILTER)
-        for one in single
-    }
+    halves = {one.id: fit_image(core.read_image(one.path), "crop", _HALF) for one in single}
     for left, right in itertools.combinations(single, 2):
         both = Image.new("RGB", (2 * _HALF[1], _HALF[0]))
         both.paste(halves[left.id], (0, 0))
@@ -228,6 +229,3 @@ def _write_samples(path: Path) -> int:
         rows.append({"path": title, "bytes": jpeg(both, 90), "label": ""})
     parquet.write_table(pa.Table.from_pylist(rows), path)
     return len(rows)
-
-
-_FILTER = Image.Resampling.BICUBIC

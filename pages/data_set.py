@@ -30,7 +30,8 @@ if run is not None and not run.ended:
 if folder is not None and (rows := data_set_views.rows_of(folder, run)) is not None:
     filters = data_set_views.filters(rows)
     data_set_views.show_figures(rows, filters)
-    left, right = st.columns([3, 2], gap="medium")
+    with st.container(key="data-set-charts"):
+        left, right = st.columns([3, 2], gap="medium")
     with left:
         data_set_views.scatter(rows, filters)
     with right:

@@ -7,7 +7,9 @@ worker at the same path. A worker that is lost is replaced by Ray and its chunk 
 
 from __future__ import annotations
 
+import logging
 import os
+import pickle
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ class _Worker:
         self._work = Work.open(plan)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        [chunk] = batch["chunk"]
+        chunk: Chunk = pickle.loads(batch["chunk"][0])
         return {"number": [chunk.number], "table": [_packed(self._work(chunk))]}
 
 
@@ -96,10 +98,12 @@ def _data_set(plan: Plan, chunks: list[Chunk]) -> Any:
     from ray.data import ActorPoolStrategy, DataContext
 
     DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     cards = int(ray.cluster_resources().get("GPU", 0))
     threads = 1  # a network for each core does more than one network on all of them
     workers = cards or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
-    return ray.data.from_items([{"chunk": chunk} for chunk in chunks]).map_batches(
+    rows = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
+    return ray.data.from_items(rows).map_batches(
         _Worker,
         fn_constructor_args=(plan, threads),
         batch_size=1,

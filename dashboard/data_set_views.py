@@ -47,7 +47,7 @@ def chosen() -> tuple[Path | None, Run | None]:
     titles = {name: f"{name} · {found.total:,} pictures" for name, found in offered.items()}
     for name in _own():
         if (run := made.get(name)) is not None:
-            titles[name] = f"{run.title} · {run.total:,} pictures"
+            titles[name] = run.title
     titles[SAMPLES] = "Samples, and every two of them side by side"
     wanted = screen.current().sweep
     if wanted is not None and wanted not in titles:
@@ -135,35 +135,41 @@ def rows_of(folder: Path, run: Run | None) -> Rows | None:
 
 def maker(scene: Scene) -> None:
     """Choose pictures and sweep them with the pair and the fit of the side bar."""
-    st.caption(
-        f"Up to {MOST_PICTURES} pictures, with the pair and the fit chosen at the side. Both "
-        "models' maps are of one class: what a picture's label means, else the CNN's first answer. "
-        "They stay on this server until newer sweeps take their place."
-    )
-    files = st.file_uploader(
-        "Pictures",
-        accept_multiple_files=True,
-        type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
-        max_upload_size=20,
-        key="sweep-upload",
-    )
-    st.button(
-        f"Sweep {len(files)} pictures" if files else "Sweep them",
-        type="primary",
-        icon=":material/play_arrow:",
-        disabled=not files,
-        on_click=lambda: _begin(
-            f"{len(files)} uploaded pictures", [(f.name, f.getvalue()) for f in files], scene
-        ),
-    )
-    folder = settings.pictures()
-    if folder is not None:
-        st.button(
-            f"Sweep {MOST_PICTURES} of the operator's folder",
-            icon=":material/folder_open:",
-            help="Drawn at random, the same ones every time.",
-            on_click=lambda: _begin("Drawn from the operator's folder", _drawn(folder), scene),
+    # Another key after each sweep: the box is closed and empty again.
+    key = f"sweep-upload-{len(screen.kept('sweeps') or ())}"
+    with st.popover(
+        "Sweep pictures", icon=":material/add_photo_alternate:", width="stretch", key=f"{key}-box"
+    ):
+        st.caption(
+            f"Up to {MOST_PICTURES} pictures, with the pair and the fit chosen at the side. Both "
+            "models' maps are of one class: the CNN's first answer. The pictures stay on this "
+            "server until newer sweeps take their place."
         )
+        files = st.file_uploader(
+            "Pictures",
+            accept_multiple_files=True,
+            type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
+            max_upload_size=20,
+            key=key,
+        )
+        count = f"{len(files)} picture{'s' if len(files) > 1 else ''}"
+        st.button(
+            f"Sweep {count}" if files else "Sweep them",
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=not files,
+            on_click=lambda: _begin(
+                f"Uploaded: {count}", [(f.name, f.getvalue()) for f in files], scene
+            ),
+        )
+        folder = settings.pictures()
+        if folder is not None:
+            st.button(
+                f"Sweep {MOST_PICTURES} of the operator's folder",
+                icon=":material/folder_open:",
+                help="Drawn at random, the same ones every time.",
+                on_click=lambda: _begin("Drawn from the folder", _drawn(folder), scene),
+            )
 
 
 def _drawn(folder: Path) -> list[tuple[str, bytes]]:

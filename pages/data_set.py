@@ -21,7 +21,7 @@ panels.head(
 )
 st.html(data_set_parts.STYLE)
 chooser, maker = st.columns([5, 2], vertical_alignment="bottom")
-with maker, st.popover("Sweep pictures", icon=":material/add_photo_alternate:", width="stretch"):
+with maker:
     data_set_views.maker(shown)
 with chooser:
     folder, run = data_set_views.chosen()

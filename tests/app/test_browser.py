@@ -1,4 +1,4 @@
-"""A real browser walks all four pages of the real server.
+"""A real browser walks all pages of the real server.
 
 With ``PARALLAX_SCREENSHOTS`` set to a folder the pictures of the README are written there.
 """
@@ -22,6 +22,7 @@ PAGES = {
     "attention": "Attention",
     "gradient_rollout": "Gradient rollout",
     "activation_maximization": "Activation maximization",
+    "data_set": "Data set",
 }
 
 

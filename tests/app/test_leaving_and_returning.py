@@ -21,6 +21,7 @@ CHANGED = {
     "gradient_rollout": "image=cat-beside-cup&fit=whole&classes=espresso&classes=tabby"
     "&class_map=transformer_attribution",
     "activation_maximization": "classes=espresso&steps=16&seed=3",
+    "data_set": "x=artifacts&y=vit_pca_1&where=artifacts%3E%3D0&order=listed&leaf=2&picked=3",
 }
 """By page, a screen that differs from the default in many ways."""
 
@@ -84,6 +85,7 @@ def test_a_screen_survives_everything(
     other = "Attention" if path != "attention" else "Compare"
     go(page, other)
     here = {"": "Compare", "attention": "Attention", "gradient_rollout": "Gradient rollout"}
+    here["data_set"] = "Data set"
     go(page, here.get(path, "Activation maximization"))
     assert numbers(page) == first, "leaving and returning"
     page.go_back()

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 import core
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization")
+PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization", "data_set")
 
 
 def start(page: str = "compare", **query: str | list[str]) -> AppTest:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import application, dreams, memory, speed, timing
+from tests.benchmarks import application, dreams, memory, speed, sweeps, timing
 from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -39,6 +39,7 @@ def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list
         "maximize": lambda: dreams.rows(rounds),
         "memory": lambda: memory.rows(threads),
         "application": application.rows,
+        "sweeps": sweeps.rows,
     }
     if half:
         found["half"] = lambda: speed.half_precision(rounds)

@@ -43,6 +43,12 @@ CHANGED: dict[str, Any] = {
     "steps": 96,
     "seed": 7,
     "moves": False,
+    "sweep": "photographs",
+    "x": "divergence",
+    "where": ("divergence>0.5", "label=a b"),
+    "order": "surest",
+    "leaf": 3,
+    "picked": 999_999,
 }
 
 

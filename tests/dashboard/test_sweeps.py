@@ -17,7 +17,6 @@ from pyarrow import parquet
 import core
 from core import sweep
 from dashboard.scatter import scatter
-from dashboard.screen import Screen
 from dashboard.sweeping import KEPT, MOST_PICTURES, Made
 from dashboard.sweeps import ORDERS, Rows, Unfit, title
 from tests.support.rows import synthetic
@@ -42,7 +41,9 @@ def frame(rows: Rows) -> pd.DataFrame:
 FILTERS: dict[tuple[str, ...], Any] = {
     (): lambda f: f["index"] >= 0,
     ("divergence>0.5",): lambda f: f["divergence"] > 0.5,
-    ("same_answer=no", "artifacts>=1"): lambda f: f["same_answer"].eq(False) & (f["artifacts"] >= 1),
+    ("same_answer=no", "artifacts>=1"): lambda f: (
+        f["same_answer"].eq(False) & (f["artifacts"] >= 1)
+    ),
     ("label=class 7",): lambda f: f["label"] == "class 7",
     ("label!=",): lambda f: f["label"] != "",
     ("cnn_right=unknown",): lambda f: f["cnn_right"].isna(),
@@ -144,21 +145,6 @@ def test_what_is_filtered_can_be_taken_away(kind: Any, rows: Rows, frame: pd.Dat
 def test_columns_have_names_for_people() -> None:
     assert title(MAIN) == "Rank correlation: CNN CAM, ViT Gradient rollout"
     assert title("vit_pca_2") == "ViT embedding, component 2"
-
-
-def test_all_that_is_chosen_goes_to_the_address() -> None:
-    screen = Screen(
-        page="data_set",
-        sweep="mine",
-        x="divergence",
-        y="vit_pca_1",
-        color="label",
-        where=("divergence>0.5", "label=a b"),
-        order="surest",
-        leaf=3,
-        picked=999_999,
-    )
-    assert Screen.from_address("data_set", screen.address()) == (screen, [])
 
 
 # -- sweeps that the application makes ------------------------------------------------------------

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -34,6 +34,9 @@ KEPT = 6
 
 CHUNK = 8
 """Pictures between two looks at the progress."""
+
+PATIENCE = 60.0
+"""Seconds that the end of the process waits for the pictures that are under way."""
 
 _HALF = (448, 224)
 """Height and width in pixels of one of two pictures side by side."""
@@ -127,8 +130,9 @@ class Made:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="parallax-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        # Also at the end of the process: a network that computes on would end it with a crash.
+        weakref.finalize(self, _end, self._runs, self._folder)
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Run | None:
@@ -194,6 +198,15 @@ class Made:
             for name in own[: max(0, len(own) - KEPT)]:
                 shutil.rmtree(self._runs.pop(name).folder.parent, ignore_errors=True)
         return run
+
+
+def _end(runs: Mapping[str, Run], folder: Path) -> None:
+    """Stop all sweeps, wait until they have let go, and take their folder away."""
+    for run in runs.values():
+        run.stop()
+    for run in runs.values():
+        run.wait(PATIENCE)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _safe(name: str) -> str:

@@ -24,8 +24,8 @@ from pyarrow import parquet
 
 import core
 from core import sweep
-from core.sweep.__main__ import main
 from core.sweep.classes import class_of
+from core.sweep.command import main
 from core.sweep.pictures import Source, list_pictures, read
 from core.sweep.schema import is_light, schema
 from core.sweep.work import Chunk, Work, divergence

@@ -5,6 +5,7 @@ Every answer is bounded: what is heavy stays in the file, and only the rows that
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 
-from core import find_method, sweep
+from core import SweepError, find_method, sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ MOST_CLASSES = 300
 MOST_CSV = 100_000
 """Rows of a download as CSV; Parquet has all."""
 
+_log = logging.getLogger(__name__)
 Kind = Literal["number", "flag", "text"]
 _KINDS: dict[str, Kind] = {
     "BOOLEAN": "flag",
@@ -158,10 +160,17 @@ class Rows:
             }
         )
         quoted = str(self.path).replace("'", "''")
-        self._connection.execute(f"CREATE VIEW rows AS SELECT * FROM read_parquet('{quoted}')")
+        self._ask(f"CREATE VIEW rows AS SELECT * FROM read_parquet('{quoted}')")
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
-        return self._connection.cursor().execute(query, list(values))
+        try:
+            return self._connection.cursor().execute(query, list(values))
+        except duckdb.Error as error:
+            _log.warning("a question failed", exc_info=True)
+            raise SweepError(
+                f"The rows of the sweep {self.sweep.folder.name} cannot be read; remove "
+                f"{self.path.name} in its folder, it is made anew."
+            ) from error
 
     # -- columns ------------------------------------------------------------------------------
 

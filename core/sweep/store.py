@@ -123,9 +123,7 @@ class Sweep:
     @cached_property
     def items(self) -> list[Item]:
         """The list of pictures."""
-        from pyarrow import parquet
-
-        table = parquet.read_table(self.folder / _PICTURES)
+        table = _read_table(self.folder / _PICTURES)
         columns = (table[name].to_pylist() for name in ("index", "path", "label"))
         return [Item(*values) for values in zip(*columns, strict=True)]
 
@@ -155,16 +153,13 @@ class Sweep:
         Raises
         ------
         SweepError
-            A picture that has no row.
+            A picture that has no row, or a part that cannot be read.
         """
-        from pyarrow import parquet
-
         size = int(self.manifest["chunk"])
-        tables = {}
-        for number in {index // size for index in indices}:
-            if not self.part(number).is_file():
-                raise SweepError(f"Part {number} of the sweep {self.folder.name} is not there.")
-            tables[number] = parquet.read_table(self.part(number), columns=list(columns))
+        tables = {
+            number: _read_table(self.part(number), columns=list(columns))
+            for number in {index // size for index in indices}
+        }
         return [tables[i // size].slice(i % size, 1).to_pylist()[0] for i in indices]
 
     def original(self, index: int) -> bytes:
@@ -175,9 +170,7 @@ class Sweep:
         SweepError
             It is gone, or lies outside.
         """
-        from pyarrow import parquet
-
-        one = parquet.read_table(self.folder / _PICTURES, filters=[("index", "==", index)])
+        one = _read_table(self.folder / _PICTURES, filters=[("index", "==", index)])
         if not len(one):
             raise SweepError(f"The sweep {self.folder.name} has no picture {index}.")
         [row] = one.select(["index", "path", "label"]).to_pylist()
@@ -189,15 +182,34 @@ class Sweep:
         Raises
         ------
         SweepError
-            There is no part yet.
+            There is no part yet, or one cannot be read.
         """
         written = self.written
         if not written:
             raise SweepError(f"The sweep {self.folder.name} has no rows yet; let it run first.")
         if _parts_in(self.rows) != len(written):
-            with _replacing(self.rows) as path:
-                write_rows([self.part(number) for number in written], path, ROW_GROUP)
+            parts = [self.part(number) for number in written]
+            try:
+                with _replacing(self.rows) as path:
+                    write_rows(parts, path, ROW_GROUP)
+            except (OSError, ValueError) as error:
+                raise SweepError(
+                    f"The rows of the sweep {self.folder.name} cannot be gathered ({error}); make "
+                    "sure that the folder can be written and its parts are whole."
+                ) from error
         return self.rows
+
+
+def _read_table(path: Path, **options: Any) -> pa.Table:
+    """A Parquet file of a sweep, or `SweepError`."""
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path, **options)
+    except (OSError, ValueError) as error:
+        raise SweepError(
+            f"{path.name} of a sweep is missing or damaged; remove it and start the sweep again."
+        ) from error
 
 
 def _parts_in(rows: Path) -> int:

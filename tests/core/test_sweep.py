@@ -358,6 +358,17 @@ def test_a_folder_of_something_else_is_left_alone(
         sweep.open_sweep(tmp_path)
 
 
+def test_a_damaged_part_is_a_sentence(forty: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    found = sweep.run(plan_of(forty, tiny, maps=("cam",)), tmp_path, chunk=20)
+    found.rows.unlink()
+    found.part(1).write_bytes(b"PAR1")
+    for call in (found.collect, lambda: found.read([30], ["path"])):
+        with pytest.raises(core.SweepError):
+            call()
+    found.part(1).unlink()
+    assert sweep.run(found.plan, tmp_path, chunk=20).done == 40
+
+
 # -- pictures -------------------------------------------------------------------------------------
 
 

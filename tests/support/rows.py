@@ -41,6 +41,10 @@ def synthetic(folder: Path, count: int, parts: int = 0, chunk: int = 64) -> swee
         for table in _blocks(count, light):
             writer.write_table(table)
     _write_manifest(folder, count, chunk)
+    if count <= 10_000:
+        names = [f"pictures/{number}.jpg" for number in range(count)]
+        listed = pa.table({"index": range(count), "path": names, "label": [""] * count})
+        parquet.write_table(listed, folder / "pictures.parquet")
     for number in range(parts):
         _write_part(folder, number, chunk, schema)
     return sweep.open_sweep(folder)

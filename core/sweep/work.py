@@ -274,6 +274,8 @@ def _read_off(
     model: Model, recording: Recording, maps: Sequence[Asked], targets: Sequence[int | None]
 ) -> list[Seen]:
     """All that is kept of one pass, one for each of its pictures."""
+    if isinstance(recording, TransformerRecording):
+        recording.tally()  # the attention that maps rebuild serves the artifact patches, too
     explained = {
         one.key: explain(model, recording, one.method, targets, **one.parameters) for one in maps
     }

@@ -4,7 +4,7 @@ The public interface: applications, notebooks and sweeps import nothing deeper. 
 package knows a user interface.
 """
 
-from core import heatmaps, rendering, representations
+from core import heatmaps, rendering, representations, sweep
 from core.attention import PROJECTIONS, Attention, attention, features
 from core.capacity import admitted, configure, load
 from core.errors import (
@@ -16,6 +16,7 @@ from core.errors import (
     ParallaxError,
     ParameterError,
     Stopped,
+    SweepError,
     UnsupportedMethod,
     UnsupportedModel,
     WeightsError,
@@ -104,6 +105,7 @@ __all__ = [
     "Robustness",
     "Sample",
     "Stopped",
+    "SweepError",
     "Tap",
     "Transforms",
     "UnsupportedMethod",
@@ -164,6 +166,7 @@ __all__ = [
     "search_labels",
     "shared_view",
     "size_text",
+    "sweep",
     "usual_needs",
     "versions",
     "watching",

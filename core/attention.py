@@ -118,16 +118,7 @@ class Attention:
         (rows, cols)
             Not negative.
         """
-        total = torch.zeros(self.grid[0] * self.grid[1], device=self._recording.pixels.device)
-        with capacity.admitted(), torch.no_grad():
-            for layer in range(self.layers):
-                first = self.prefix  # queries that are no patches come first and are left out
-                for part in self._recording.attention_in_turn(layer):
-                    total += part[0, :, first:, self.prefix :].sum(dim=(0, 1))
-                    first = max(0, first - part.shape[2])
-        patches = self.grid[0] * self.grid[1]
-        mean: Float = _numpy(total / (self.layers * self.heads * patches)).reshape(self.grid)
-        return mean
+        return _numpy(self._recording.received()[0])
 
     def artifacts(self) -> npt.NDArray[np.bool_]:
         """Patches that receive attention far beyond the rest and their neighbors: (rows, cols).

@@ -14,6 +14,7 @@
     │   ├── UnsupportedMethod  the model lacks what the method needs (classes, a class token, …)
     │   ├── ParameterError     a parameter out of its range, an unknown parameter or class
     │   └── ZeroGradient       the chosen layer cannot influence the chosen class
+    ├── SweepError         a sweep that cannot be begun, gone on with or opened
     ├── BusyError          too many passes at once; try again
     └── Stopped            the person stopped what was running
 
@@ -70,6 +71,10 @@ class ParameterError(MethodError):
 
 class ZeroGradient(MethodError):
     """The chosen layer cannot influence the chosen class, so its map would be blank."""
+
+
+class SweepError(ParallaxError):
+    """A sweep cannot be begun, gone on with or opened."""
 
 
 class BusyError(ParallaxError):

@@ -243,7 +243,8 @@ def explain(
     method
         A name of `core.methods`.
     target
-        Class index, or one per picture; by default each picture's most probable class.
+        Class index, or one per picture; by default, and for ``None`` among several, each picture's
+        most probable class.
     framing
         How pictures are fitted; by default as the model was evaluated. A recording has its own.
     **params

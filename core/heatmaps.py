@@ -74,13 +74,31 @@ def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
     Ties share their mean rank. ``nan`` where a map is constant.
     """
-    import pandas as pd
-
-    a = pd.Series(np.asarray(first, dtype=np.float64).ravel()).rank()
-    b = pd.Series(np.asarray(second, dtype=np.float64).ravel()).rank()
-    if a.nunique() < 2 or b.nunique() < 2:
+    a, b = _ranks(first), _ranks(second)
+    if a.min() == a.max() or b.min() == b.max():
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Rank of every value, in reading order; ties share their mean rank."""
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    _, place, counts = np.unique(flat, return_inverse=True, return_counts=True)
+    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
+    return ranks
+
+
+def agreement(
+    first: npt.ArrayLike, second: npt.ArrayLike, share: float = 0.2
+) -> tuple[float, float]:
+    """`rank_correlation` and `overlap` of two maps of one view, each on a grid of its own.
+
+    Both are resized to the finer of the two grids before they are compared.
+    """
+    maps = [np.asarray(values, dtype=np.float32) for values in (first, second)]
+    rows, cols = (max(values.shape[axis] for values in maps) for axis in (0, 1))
+    a, b = (resize(values, (rows, cols)) for values in maps)
+    return rank_correlation(a, b), overlap(a, b, share)
 
 
 def share_right(relevance: npt.ArrayLike) -> float:

@@ -118,7 +118,7 @@ def picture_files(root: Path) -> tuple[PictureFile, ...]:
         inside = path.relative_to(base).parts
         hidden = inside[0] == BACKGROUND or any(part.startswith(".") for part in inside)
         if path.suffix.lower() in ENDINGS and not hidden and os.path.isfile(path):
-            found.append(PictureFile(path, _readable(inside[0]) if len(inside) > 1 else ""))
+            found.append(PictureFile(path, readable_label(inside[0]) if len(inside) > 1 else ""))
     if not found:
         raise ImageError(
             f"The folder {name!r} holds no picture; choose one with files that end in "
@@ -127,8 +127,8 @@ def picture_files(root: Path) -> tuple[PictureFile, ...]:
     return tuple(found)
 
 
-def _readable(folder: str) -> str:
-    """``001.grand_piano`` to ``grand piano``."""
+def readable_label(folder: str) -> str:
+    """The label that a folder's name says: ``001.grand_piano`` to ``grand piano``."""
     return re.sub(r"^\d+[._ -]+(?=.)", "", folder).replace("_", " ").strip()
 
 

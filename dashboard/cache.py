@@ -35,12 +35,15 @@ from core import (
     WeightsError,
     find_spec,
     fit_image,
+    sweep,
 )
 from dashboard import gather, settings
 from dashboard.figures import jpeg
 from dashboard.memo import Memo
 from dashboard.scene import OWN, Picture, Scene, SceneKey, own_id
 from dashboard.screen import Screen
+from dashboard.sweeping import Made
+from dashboard.sweeps import Rows
 
 if TYPE_CHECKING:
     from dashboard.store import Store
@@ -512,3 +515,70 @@ def summary(scene: Scene, picture: Picture, fusion: str | None = None) -> Summar
     """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
     found: Summary = _summary(scene.key(picture), fusion, scene, picture)
     return found
+
+
+# -- sweeps -------------------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False)
+def made_sweeps() -> Made:
+    """The sweeps that the application makes itself."""
+    return Made()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _rows(folder: Path, changed: int) -> Rows:
+    return Rows(sweep.open_sweep(folder))
+
+
+def rows(folder: Path) -> Rows:
+    """The rows of a sweep, brought up to the parts that are there.
+
+    Raises
+    ------
+    SweepError
+        There is none, or it has no rows yet.
+    """
+    collected = sweep.open_sweep(folder).collect()
+    return _rows(folder, collected.stat().st_mtime_ns)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _answered(
+    question: str, folder: Path, changed: int, given: tuple[Any, ...], _rows: Rows
+) -> Any:
+    return getattr(_rows, question)(*given)
+
+
+def answered(rows: Rows, question: str, *given: Any) -> Any:
+    """What a method of `Rows` answers; an answer is kept as long as the rows stay as they are."""
+    return _answered(question, rows.sweep.folder, rows.changed, given, rows)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _pictured(folder: Path, changed: int, indices: tuple[int, ...], _rows: Rows) -> Any:
+    columns = ["thumbnail"]
+    for key in _rows.shown_maps:
+        columns += [f"map__{key}", f"shape__{key}"]
+    return _rows.sweep.read(indices, columns)
+
+
+def pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Thumbnails and the shown maps of some pictures of a sweep."""
+    found: list[dict[str, Any]] = _pictured(rows.sweep.folder, rows.changed, indices, rows)
+    return found
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def original(folder: Path, index: int, digest: str) -> bytes:
+    """The file of a picture of a sweep, as long as it still is what was swept.
+
+    Raises
+    ------
+    SweepError
+        It is gone, or another one.
+    """
+    data = sweep.open_sweep(folder).original(index)
+    if core.digest(core.read_image(data)) != digest:
+        raise core.SweepError(f"Picture {index} of this sweep has been changed since it was swept.")
+    return data

@@ -289,15 +289,8 @@ def top_five(model: Model, recording: Recording, target: str, digest: str) -> No
 
 
 def agreement(first: Explanation, second: Explanation) -> tuple[float, float]:
-    """Rank correlation and overlap of the top 20 % of two maps on one view, at its grid.
-
-    Both are resized to the finer of the two patch grids before they are compared.
-    """
-    rows = max(first.relevance.shape[0], second.relevance.shape[0])
-    cols = max(first.relevance.shape[1], second.relevance.shape[1])
-    a = heatmaps.resize(first.relevance, (rows, cols))
-    b = heatmaps.resize(second.relevance, (rows, cols))
-    return heatmaps.rank_correlation(a, b), heatmaps.overlap(a, b, 0.2)
+    """Rank correlation and overlap of the top 20 % of two maps on one view, at the finer grid."""
+    return heatmaps.agreement(first.relevance, second.relevance)
 
 
 def agreement_figures(first: Explanation | str, second: Explanation | str) -> None:

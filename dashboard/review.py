@@ -88,7 +88,9 @@ def filters() -> Wanted:
         max_chars=100,
         placeholder="Titles, names and notes",
         **screen.tied(
-            "search", now.search or "", lambda held: screen.change(search=held or None, leaf=0)
+            "search",
+            now.search or "",
+            lambda held: screen.change(search=held or None, saved_leaf=0),
         ),
     )
     facts = []
@@ -107,11 +109,11 @@ def filters() -> Wanted:
         )
         if chosen is not None and kind != "page":
             facts.append((kind, chosen))
-    return Wanted(now.search or "", now.of_page, tuple(facts), now.archived, now.leaf)
+    return Wanted(now.search or "", now.of_page, tuple(facts), now.archived, now.saved_leaf)
 
 
 def _writer(field: str) -> Callable[[str], None]:
-    return lambda held: screen.change(**{field: held or None, "leaf": 0})
+    return lambda held: screen.change(**{field: held or None, "saved_leaf": 0})
 
 
 def _named(name: str, kind: str) -> str:
@@ -132,7 +134,7 @@ def gallery(wanted: Wanted) -> None:
             **screen.tied(
                 "archived",
                 wanted.archived,
-                lambda held: screen.change(archived=held, leaf=0),
+                lambda held: screen.change(archived=held, saved_leaf=0),
             ),
         )
         if count:
@@ -152,7 +154,9 @@ def gallery(wanted: Wanted) -> None:
     if leaves > 1:
         st.pagination(
             leaves,
-            **screen.tied("leaf", wanted.leaf + 1, lambda held: screen.change(leaf=int(held) - 1)),
+            **screen.tied(
+                "saved-leaf", wanted.leaf + 1, lambda held: screen.change(saved_leaf=int(held) - 1)
+            ),
         )
 
 

@@ -19,13 +19,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core import embedded_pair
 
 Page = Literal[
-    "compare", "attention", "gradient_rollout", "activation_maximization", "evidence", "review"
+    "compare",
+    "attention",
+    "gradient_rollout",
+    "activation_maximization",
+    "evidence",
+    "data_set",
+    "review",
 ]
 PAGES: tuple[Page, ...] = get_args(Page)
 Share = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
+Place = Annotated[int, Field(ge=0, le=10**10)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-SavedId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+PATCH, PANEL, SAVED = r"^r\d{1,4}c\d{1,4}$", r"^[a-z-]{1,20}\.\d$", r"^[0-9a-f]{32}$"
+SavedId = Annotated[str, Field(pattern=SAVED)]
 Sought = Annotated[str, Field(max_length=255)]
 Parameters = tuple[tuple[str, str], ...]
 """What was chosen of a method's parameters, as text, sorted by name."""
@@ -34,6 +42,14 @@ CNN, VIT = embedded_pair()
 
 PATCHES = r"^[1-9]\d{0,2}x[1-9]\d{0,2}-(?:[0-9a-f]{2}){1,3000}$"
 """Rows, columns, and a bit for each patch in reading order, as hexadecimal digits."""
+
+FORMS = {
+    PATCH: "a row and a column, such as r4c7",
+    PANEL: "a panel, such as compare.2",
+    SAVED: "the id of a saved screen",
+    PATCHES: "a grid and its patches, such as 2x2-a0",
+}
+"""What a text of each pattern is, for people."""
 
 MOST = 64
 """Values of one key that are read from an address."""
@@ -72,13 +88,13 @@ class Screen(BaseModel):
     smooth: bool = True
     spikes: Literal["auto", "replace", "keep"] = "auto"
     blend: Literal["overlay", "brightness"] = "overlay"
-    large: Annotated[str, Field(pattern=r"^[a-z-]{1,20}\.\d$")] | None = None
+    large: Annotated[str, Field(pattern=PANEL)] | None = None
 
     # -- Attention
     tab: Literal["grid", "layer", "joint", "channels", "similarity", "several"] = "grid"
     layer: Index | None = None
     head: Index | None = None
-    query: Annotated[str, Field(pattern=r"^r\d{1,4}c\d{1,4}$")] | None = None
+    query: Annotated[str, Field(pattern=PATCH)] | None = None
     mass: Annotated[float, Field(ge=0.05, le=1)] = 0.6
     fusion: Literal["mean", "max", "min"] | None = None
     discard: Share = 0.0
@@ -122,6 +138,7 @@ class Screen(BaseModel):
     of: str | None = None
     step: Annotated[int, Field(ge=0, le=16)] = 4
     four: Annotated[tuple[str, ...], Field(max_length=4)] = ()
+
     # -- Review
     search: Sought | None = None
     of_page: str | None = None
@@ -131,7 +148,19 @@ class Screen(BaseModel):
     archived: bool = False
     first: SavedId | None = None
     second: SavedId | None = None
-    leaf: Index = 0
+    saved_leaf: Index = 0
+
+    # -- Data set
+    sweep: str | None = None
+    x: str | None = None
+    y: str | None = None
+    color: Literal["agreement", "outcome", "label"] = "agreement"
+    where: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    order: Literal[
+        "maps", "surest", "divergence", "vit_right", "cnn_right", "artifacts", "alike", "listed"
+    ] = "maps"
+    leaf: Annotated[int, Field(ge=1, le=10**8)] = 1
+    picked: Place | None = None
 
     # -- the address ------------------------------------------------------------------------
 
@@ -238,7 +267,7 @@ REVIEW = (
     "archived",
     "first",
     "second",
-    "leaf",
+    "saved_leaf",
 )
 """Fields that only the Review page has."""
 
@@ -247,8 +276,7 @@ def _reason(error: ValidationError) -> str:
     """What was expected, in a few words."""
     first = error.errors()[0]
     if first["type"] == "string_pattern_mismatch":
-        place = str(first["ctx"]["pattern"]).startswith("^r")
-        return f"expected {'a row and a column, such as r4c7' if place else 'the id of a screen'}"
+        return f"expected {FORMS[str(first['ctx']['pattern'])]}"
     text = str(first["msg"]).removeprefix("Input should be ")
     return f"expected {text}" if text != first["msg"] else text
 

@@ -85,3 +85,9 @@ def data_folder() -> Path:
 def store_url() -> str:
     """SQLAlchemy's address of the saved screens; by default a file in the data folder."""
     return current().store or f"sqlite:///{data_folder() / 'reviews.sqlite'}"
+
+
+def sweeps() -> Path | None:
+    """The folder of the sweeps that the operator offers, if there is one that exists."""
+    folder = current().sweeps
+    return folder if folder is not None and folder.is_dir() else None

@@ -6,6 +6,7 @@ TITLES = {
     "gradient_rollout": "Gradient rollout",
     "activation_maximization": "Activation maximization",
     "evidence": "Evidence",
+    "data_set": "Data set",
     "review": "Review",
 }
 
@@ -15,6 +16,7 @@ ICONS = {
     "gradient_rollout": ":material/call_split:",
     "activation_maximization": ":material/auto_awesome:",
     "evidence": ":material/science:",
+    "data_set": ":material/dataset:",
     "review": ":material/collections_bookmark:",
 }
 """Of the links, not of the pages: the client asks another host for an icon of the tab."""

@@ -42,6 +42,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("methods",),
     ("attention", "explain", "maximize"),
     ("evidence",),
+    ("sweep",),
 )
 """Files and folders of core from the ground up; each may import those of its own and of lower
 storeys."""

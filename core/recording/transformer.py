@@ -51,6 +51,7 @@ class TransformerRecording(Recording):
     """A recording of a `VisionTransformer`."""
 
     model: VisionTransformer
+    _received: dict[int, Tensor] | None = None
 
     @cached_property
     def grid(self) -> tuple[int, int]:
@@ -94,8 +95,16 @@ class TransformerRecording(Recording):
             at a time, and whoever takes it may write into it.
         """
         query, key = self.projection(layer, "query"), self.projection(layer, "key")
-        for part in self.in_turn(query[:, :, queries]):
-            yield softmax_attention(part, key, self.model.scale)
+        tally = self._received is not None and queries == ALL
+        total, first = torch.zeros((), device=query.device), self.model.prefix
+        for asking in self.in_turn(query[:, :, queries]):
+            part = softmax_attention(asking, key, self.model.scale)
+            if tally:  # queries that are no patches come first and are left out
+                total = total + part[:, :, first:].sum(dim=(1, 2))
+                first = max(0, first - part.shape[2])
+            yield part
+        if tally and self._received is not None:
+            self._received[layer] = total
 
     def attention(self, layer: int, queries: slice = ALL) -> Tensor:
         """Attention after the softmax: (batch, heads, queries, key), rows sum to 1."""
@@ -117,6 +126,29 @@ class TransformerRecording(Recording):
             read = read + torch.einsum("bq,bhqk->bhk", share, part)
             start += part.shape[2]
         return read
+
+    def tally(self) -> None:
+        """Have whoever goes through all attention of a layer sum it up for `received` as well.
+
+        To be called before maps are made, where `received` is going to be asked for.
+        """
+        self._received = {} if self._received is None else self._received
+
+    def received(self) -> Tensor:
+        """Attention each patch receives from the patches: (batch, rows, cols), not negative.
+
+        Mean over layers, heads and queries.
+        """
+        self.tally()
+        assert self._received is not None
+        with capacity.admitted(), torch.no_grad():
+            for layer in range(self.model.depth):
+                if layer not in self._received:
+                    for _ in self.attention_in_turn(layer):
+                        pass
+            total = sum(self._received.values(), torch.zeros((), device=self.pixels.device))
+        patches = self.grid[0] * self.grid[1]
+        return self.to_grid(total / (self.model.depth * self.model.heads * patches))
 
     def readout_row(self) -> Tensor:
         """Share of each last token in what the classifier reads: (batch, 1, tokens), sums to 1."""

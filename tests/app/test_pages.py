@@ -20,7 +20,7 @@ from tests.support.hub import playing
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(TITLES)
-OF_MODELS = tuple(page for page in PAGES if page != "review")
+OF_MODELS = tuple(page for page in PAGES if page not in ("data_set", "review"))
 """Pages that ask models about a picture."""
 
 

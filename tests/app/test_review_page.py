@@ -212,7 +212,7 @@ def test_a_hostile_address_of_the_review_page_is_a_sentence() -> None:
     for query in (
         {"first": "../../etc/passwd"},
         {"first": "0" * 32},
-        {"leaf": "99"},
+        {"saved_leaf": "99"},
         {"of_class": HOSTILE_TEXT},
         {"of_page": "nowhere"},
     ):

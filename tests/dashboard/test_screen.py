@@ -51,7 +51,13 @@ CHANGED: dict[str, Any] = {
     "archived": True,
     "first": "0123456789abcdef" * 2,
     "second": "f" * 32,
+    "saved_leaf": 3,
+    "sweep": "photographs",
+    "x": "divergence",
+    "where": ("divergence>0.5", "label=a b"),
+    "order": "surest",
     "leaf": 3,
+    "picked": 999_999,
 }
 
 

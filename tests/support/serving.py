@@ -114,7 +114,8 @@ def settle(page: Page, patience: float = 120) -> None:
     """Wait until the script has run to its end and the charts are drawn."""
     page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
     deadline, quiet = time.monotonic() + patience, 0
-    busy = page.locator('[data-testid="stStatusWidget"], [data-testid="stSpinner"]')
+    working = ('[data-testid="stStatusWidget"]', '[data-testid="stSpinner"]', ".st-key-stop-sweep")
+    busy = page.locator(", ".join(working))
     while quiet < 4:
         assert time.monotonic() < deadline, "the page never came to rest"
         quiet = 0 if busy.count() else quiet + 1

@@ -1,0 +1,237 @@
+"""Where the pictures of a sweep come from, and how each is read again later.
+
+- A folder, at any depth; each folder directly below it is a label, as for `core.picture_files`,
+  which also finds Caltech101 where torchvision puts it.
+- A Parquet file with a column of paths (``path``, ``file``, ``file_name`` or ``image_path``;
+  relative ones are taken from the file's folder) or of bytes (``bytes``, ``image``, or the
+  ``image`` of Hugging Face data sets), and maybe a column ``label`` or ``class``.
+- An address that fsspec knows (``s3://``, ``gs://``, ``https://`` …), of a folder or a Parquet
+  file, as far as the library for it is installed.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from core.errors import ImageError, SweepError
+from core.pictures import ENDINGS, picture_files, readable_label
+
+PATH_COLUMNS = ("path", "file", "file_name", "image_path")
+BYTES_COLUMNS = ("bytes", "image")
+LABEL_COLUMNS = ("label", "class")
+
+Kind = Literal["folder", "address", "paths", "bytes"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pictures lie.
+
+    Attributes
+    ----------
+    kind
+        A ``"folder"`` of this machine, an ``"address"`` of a folder elsewhere, or a Parquet file
+        that holds their ``"paths"`` or ``"bytes"``.
+    root
+        The folder or the file, absolute.
+    column
+        Of the Parquet file.
+    """
+
+    kind: Kind
+    root: str
+    column: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a source: its place in the list, its path there, its label or ``""``."""
+
+    index: int
+    path: str
+    label: str = ""
+
+
+def list_pictures(given: str) -> tuple[Source, list[Item]]:
+    """All pictures of a folder, a Parquet file or an address, in an order that stays.
+
+    Raises
+    ------
+    SweepError, ImageError
+        There is no such place, or no picture in it.
+    """
+    elsewhere = "://" in given
+    if given.endswith(".parquet"):
+        return _list_table(given if elsewhere else str(Path(given).resolve()))
+    if elsewhere:
+        return _list_address(given.rstrip("/"))
+    root = Path(given).resolve()
+    files = picture_files(root)
+    items = [
+        Item(index, file.path.relative_to(root).as_posix(), file.label)
+        for index, file in enumerate(files)
+    ]
+    return Source("folder", str(root)), items
+
+
+def read(source: Source, items: Sequence[Item]) -> Iterator[bytes | ImageError]:
+    """The files of some pictures, in order; an error in the place of one that cannot be had.
+
+    ``items`` of Parquet bytes must be in the order of their index.
+    """
+    if source.kind == "bytes":
+        yield from _read_table(source, items)
+        return
+    for item in items:
+        try:
+            with _open(_place(source, item)) as file:
+                data = file.read()
+        except Exception as error:  # each file system of fsspec has its own
+            yield ImageError(f"{item.path} cannot be opened ({_said(error)}).")
+        else:
+            yield data
+
+
+def read_inside(source: Source, item: Item) -> bytes:
+    """The file of one picture, for somebody who was only shown the sweep.
+
+    Of a folder, nothing is read that lies outside of it, wherever links lead.
+
+    Raises
+    ------
+    SweepError
+        It lies outside, or is not to be had any more.
+    """
+    if source.kind == "folder":
+        root = Path(source.root).resolve()
+        if not (root / item.path).resolve().is_relative_to(root):
+            raise SweepError(f"{item.path} lies outside of the pictures of this sweep.")
+    [found] = read(source, [item])
+    if isinstance(found, ImageError):
+        raise SweepError(f"{found} The pictures of this sweep may have been moved.")
+    return found
+
+
+def _place(source: Source, item: Item) -> str:
+    if source.kind != "paths":
+        return f"{source.root}/{item.path}"
+    if "://" in item.path or Path(item.path).is_absolute():
+        return item.path
+    return f"{posixpath.dirname(source.root)}/{item.path}"
+
+
+def _open(place: str) -> IO[bytes]:
+    if "://" not in place:
+        return Path(place).open("rb")
+    import fsspec
+
+    return cast(IO[bytes], fsspec.open(place, "rb").open())
+
+
+def _said(error: Exception) -> str:
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or str(error).split("\n")[0] or type(error).__name__
+
+
+def _list_address(root: str) -> tuple[Source, list[Item]]:
+    import fsspec
+
+    try:
+        system, base = fsspec.url_to_fs(root)
+        found = sorted(system.find(base))
+    except Exception as error:  # a missing library as well as a missing folder
+        raise SweepError(f"{root} cannot be listed ({_said(error)}).") from error
+    base = base.rstrip("/")
+    paths = [path.removeprefix(base).strip("/") for path in found]
+    kept = [path for path in paths if posixpath.splitext(path)[1].lower() in ENDINGS]
+    if not kept:
+        raise SweepError(f"{root} holds no picture; choose a folder of pictures.")
+    items = [
+        Item(index, path, readable_label(path.split("/")[0]) if "/" in path else "")
+        for index, path in enumerate(kept)
+    ]
+    return Source("address", root), items
+
+
+# -- Parquet --------------------------------------------------------------------------------------
+
+
+def _list_table(root: str) -> tuple[Source, list[Item]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with _open(root) as file:
+            schema = parquet.read_schema(file)
+            names = schema.names
+            held = next((name for name in BYTES_COLUMNS if name in names), "")
+            path = next((name for name in PATH_COLUMNS if name in names), "")
+            label = next((name for name in LABEL_COLUMNS if name in names), "")
+            if held and pa.types.is_string(schema.field(held).type):  # an image by its path
+                held, path = "", held
+            table = parquet.read_table(file, columns=[name for name in (path, label) if name])
+            count = parquet.ParquetFile(file).metadata.num_rows
+    except Exception as error:
+        raise SweepError(
+            f"{Path(root).name} cannot be read as Parquet ({_said(error)})."
+        ) from error
+    if not (held or path):
+        wanted = ", ".join((*PATH_COLUMNS, *BYTES_COLUMNS))
+        raise SweepError(
+            f"{Path(root).name} has the columns {', '.join(names)}, expected one of {wanted}."
+        )
+    paths = _texts(table, path) if path else [f"row {index}" for index in range(count)]
+    labels = _texts(table, label) if label else [""] * count
+    items = [Item(index, *pair) for index, pair in enumerate(zip(paths, labels, strict=True))]
+    return Source("bytes" if held else "paths", root, held or path), items
+
+
+def _texts(table: Any, column: str) -> list[str]:
+    return ["" if value is None else str(value) for value in table[column].to_pylist()]
+
+
+def _read_table(source: Source, items: Sequence[Item]) -> Iterator[bytes | ImageError]:
+    missing = 0
+    try:
+        for data in _rows(source, [item.index for item in items]):
+            missing += 1
+            yield data
+    except Exception as error:
+        for item in items[missing:]:
+            yield ImageError(f"{item.path} cannot be read ({_said(error)}).")
+
+
+def _rows(source: Source, wanted: Sequence[int]) -> Iterator[bytes | ImageError]:
+    """Values of some rows, given in order; only the row groups that hold them are read."""
+    from pyarrow import parquet
+
+    with _open(source.root) as file:
+        opened = parquet.ParquetFile(file)
+        start, due = 0, iter(wanted)
+        row = next(due, None)
+        for group in range(opened.num_row_groups):
+            count = opened.metadata.row_group(group).num_rows
+            if row is None or row >= start + count:
+                start += count
+                continue
+            for batch in opened.iter_batches(64, [group], columns=[source.column]):
+                while row is not None and row < start + len(batch):
+                    yield _bytes(batch.column(0)[row - start].as_py(), row)
+                    row = next(due, None)
+                start += len(batch)
+
+
+def _bytes(value: object, row: int) -> bytes | ImageError:
+    if isinstance(value, dict):  # as Hugging Face's datasets write pictures
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else ImageError(f"Row {row} holds no picture.")
+
+
+def chunks(items: Iterable[Item], size: int) -> list[tuple[Item, ...]]:
+    """The list in parts of one size; the last may be shorter."""
+    every = tuple(items)
+    return [every[start : start + size] for start in range(0, len(every), size)]

@@ -1,0 +1,87 @@
+"""A sweep from its beginning, or from where it was interrupted, to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from core.errors import SweepError
+from core.models import Model
+from core.sweep import here
+from core.sweep.plan import Plan
+from core.sweep.store import CHUNK, Sweep, begin
+from core.sweep.work import Chunk, Work
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Engine = Literal["here", "ray"]
+
+
+def run(
+    plan: Plan,
+    out: str | Path,
+    *,
+    engine: Engine = "here",
+    address: str | None = None,
+    chunk: int = CHUNK,
+    models: tuple[Model, Model] | None = None,
+    on_progress: Callable[[int, int], bool | None] | None = None,
+    command: str = "core.sweep.run",
+) -> Sweep:
+    """Look at every picture of a plan that has no row yet.
+
+    Parameters
+    ----------
+    plan
+        What is wanted.
+    out
+        Folder of the sweep; one that holds an interrupted sweep of the same plan is gone on with.
+    engine
+        ``"here"``: in this process. ``"ray"``: with Ray Data, see `core.sweep.cluster`.
+    address
+        Of a Ray cluster; by default one is started on this machine and ended afterwards.
+    chunk
+        Pictures of one part: what is lost at most when a process is killed.
+    models
+        The opened pair, if it is at hand; not sent to other processes.
+    on_progress
+        Called with the pictures done and all, first of all and after each part; ``False`` stops.
+    command
+        What the manifest names as having begun it.
+
+    Raises
+    ------
+    SweepError
+        The folder holds something else, the engine is unknown or not installed.
+    ParallaxError
+        A model, a map or the pictures cannot be had.
+    """
+    if chunk < 1:
+        raise SweepError(f"A part of {chunk} pictures is none; choose at least 1.")
+    if address and engine != "ray":
+        raise SweepError(f"The engine {engine!r} takes no address; choose the engine ray.")
+    work = Work(plan, *models) if models else Work.open(plan)
+    start: Callable[[Iterable[Chunk]], Iterator[tuple[int, pa.Table]]]
+    if engine == "here":
+        start = lambda chunks: here.run(work, chunks)  # noqa: E731
+    elif engine == "ray":
+        from core.sweep import cluster
+
+        start = lambda chunks: cluster.run(plan, chunks, address)  # noqa: E731
+    else:
+        raise SweepError(f"The engine {engine!r} is unknown; choose here or ray.")
+    cnn, vit = work.models["cnn"], work.models["vit"]
+    sweep = begin(plan, Path(out), work.asked, (cnn, vit), chunk, command)
+    done = sweep.done
+    goes_on = on_progress is None or on_progress(done, sweep.total) is not False
+    if goes_on and not sweep.finished:
+        for number, table in start(sweep.chunks()):
+            sweep.write(number, table)
+            done += len(table)
+            if on_progress is not None and on_progress(done, sweep.total) is False:
+                break
+    if sweep.written:
+        sweep.collect()
+    return sweep

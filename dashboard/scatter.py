@@ -1,0 +1,61 @@
+"""The scatter of a sweep's rows. Knows no Streamlit."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from dashboard.sweeps import OTHER, Points
+
+_CLEAR = "rgba(0,0,0,0)"
+_COLORS = ("#0d9488", "#d97706", "#7c6ee0", "#db2777", "#65a30d", "#0284c7", "#b45309", "#9f1239")
+"""Told apart on a light and on a dark ground."""
+
+_QUIET = "#8a8f98"
+_NAMED = {
+    "same answer": "#0d9488",
+    "different answers": "#d97706",
+    "both right": "#0d9488",
+    "only CNN right": "#d97706",
+    "only ViT right": "#7c6ee0",
+    "both wrong": "#db2777",
+    "unlabeled": _QUIET,
+    "no answer": _QUIET,
+    OTHER: _QUIET,
+}
+
+
+def scatter(points: Points, x_title: str, y_title: str) -> go.Figure:
+    """One point a picture, a color for each group; a point's number is the picture's index."""
+    figure = go.Figure()
+    frame = points.frame
+    for number, group in enumerate(points.groups):
+        part = frame[frame["group"] == group]
+        if part.empty:
+            continue
+        figure.add_trace(
+            go.Scattergl(
+                x=part["x"].round(4).tolist(),
+                y=part["y"].round(4).tolist(),
+                name=group,
+                mode="markers",
+                marker={
+                    "size": 5 if len(frame) > 500 else 8,
+                    "opacity": 0.6 if len(frame) > 500 else 0.85,
+                    "color": _NAMED.get(group, _COLORS[number % len(_COLORS)]),
+                },
+                customdata=[[index] for index in part["index"].tolist()],
+                text=[path if len(path) < 60 else "…" + path[-58:] for path in part["path"]],
+                hovertemplate="%{text}<br>%{x:.3g}, %{y:.3g}<extra>" + group + "</extra>",
+            )
+        )
+    figure.update_layout(
+        height=400,
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        dragmode="select",
+        legend={"orientation": "h", "y": 1.08, "x": 0},
+        xaxis_title=x_title,
+        yaxis_title=y_title,
+    )
+    return figure

@@ -1,0 +1,425 @@
+"""Questions to the rows of a sweep, asked with DuckDB. Knows no Streamlit.
+
+Every answer is bounded: what is heavy stays in the file, and only the rows that are shown leave it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import duckdb
+
+from core import SweepError, find_method, sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEMORY = "256MB"
+"""What DuckDB may take; what does not fit goes to a temporary file."""
+
+MOST_POINTS = 4000
+"""Points of a scatter; of more rows a sample is shown, the same one every time."""
+
+MOST_CLASSES = 300
+"""Lines of the table of classes."""
+
+MOST_CSV = 100_000
+"""Rows of a download as CSV; Parquet has all."""
+
+_log = logging.getLogger(__name__)
+Kind = Literal["number", "flag", "text"]
+_KINDS: dict[str, Kind] = {
+    "BOOLEAN": "flag",
+    "VARCHAR": "text",
+    "FLOAT": "number",
+    "DOUBLE": "number",
+    "INTEGER": "number",
+    "BIGINT": "number",
+}
+_FILTER = re.compile(r"^(\w+?)\s*(<=|>=|!=|=|<|>)\s*(.*)$")
+_FLAGS = {"yes": "IS TRUE", "no": "IS FALSE", "unknown": "IS NULL"}
+_NAMES = {"cnn": "CNN", "vit": "ViT"}
+_OUTCOME = (
+    "CASE WHEN cnn_right IS NULL OR vit_right IS NULL THEN 'unlabeled' "
+    "WHEN cnn_right AND vit_right THEN 'both right' "
+    "WHEN cnn_right THEN 'only CNN right' WHEN vit_right THEN 'only ViT right' "
+    "ELSE 'both wrong' END"
+)
+_AGREEMENT = (
+    "CASE WHEN same_answer IS NULL THEN 'no answer' WHEN same_answer THEN 'same answer' "
+    "ELSE 'different answers' END"
+)
+OUTCOMES = ("both right", "only CNN right", "only ViT right", "both wrong", "unlabeled")
+AGREEMENTS = ("same answer", "different answers", "no answer")
+COLORS = {"agreement": _AGREEMENT, "outcome": _OUTCOME, "label": ""}
+"""What the points of a scatter may be colored by, and the expression that gives it."""
+
+OTHER = "other labels"
+MOST_LABELS = 8
+"""Labels that have a color of their own."""
+
+
+class Unfit(Exception):
+    """A filter that cannot be applied; the sentence says why."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A way to go through the pictures.
+
+    Attributes
+    ----------
+    only
+        What a picture must be to take part, as SQL; empty for all.
+    by
+        What comes first, as SQL; ``{correlation}`` stands for the maps that are compared.
+    labeled
+        Whether it makes sense for labeled pictures only.
+    """
+
+    title: str
+    only: str
+    by: str
+    labeled: bool = False
+
+
+ORDERS = {
+    "maps": Order("Maps disagree most", "", "{correlation} ASC NULLS LAST"),
+    "surest": Order(
+        "Surest disagreement",
+        "NOT same_answer",
+        "least(cnn_probability, vit_probability) DESC NULLS LAST",
+    ),
+    "divergence": Order("Answers differ most", "", "divergence DESC NULLS LAST"),
+    "vit_right": Order(
+        "ViT right, CNN wrong", "vit_right AND NOT cnn_right", "vit_probability DESC", True
+    ),
+    "cnn_right": Order(
+        "CNN right, ViT wrong", "cnn_right AND NOT vit_right", "cnn_probability DESC", True
+    ),
+    "artifacts": Order("Artifact patches", "artifacts > 0", "artifacts DESC"),
+    "alike": Order("Maps agree most", "", "{correlation} DESC NULLS LAST"),
+    "listed": Order("As listed", "", '"index" ASC'),
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is said of the pictures that a filter leaves.
+
+    Attributes
+    ----------
+    pictures, all, failed, labeled
+        Counts: left by the filter, in the sweep, that could not be looked at, with a known class.
+    same, cnn_right, vit_right
+        Shares in [0, 1]; ``None`` where there is nothing to take a share of.
+    correlation, overlap
+        Medians over the maps that are compared; ``None`` without any.
+    """
+
+    pictures: int
+    all: int
+    failed: int
+    labeled: int
+    same: float | None
+    cnn_right: float | None
+    vit_right: float | None
+    correlation: float | None
+    overlap: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """A scatter: which pictures, where, of which group; and out of how many."""
+
+    frame: pd.DataFrame
+    total: int
+    groups: tuple[str, ...]
+
+
+class Rows:
+    """The rows of a sweep; may be shared between threads."""
+
+    def __init__(self, of: sweep.Sweep) -> None:
+        self.sweep = of
+        self.path = of.rows
+        self.changed = self.path.stat().st_mtime_ns
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": MEMORY,
+                "threads": 2,
+                "temp_directory": tempfile.gettempdir(),
+                "preserve_insertion_order": False,
+            }
+        )
+        quoted = str(self.path).replace("'", "''")
+        self._ask(f"CREATE VIEW rows AS SELECT * FROM read_parquet('{quoted}')")
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._connection.cursor().execute(query, list(values))
+        except duckdb.Error as error:
+            _log.warning("a question failed", exc_info=True)
+            raise SweepError(
+                f"The rows of the sweep {self.sweep.folder.name} cannot be read; remove "
+                f"{self.path.name} in its folder, it is made anew."
+            ) from error
+
+    # -- columns ------------------------------------------------------------------------------
+
+    @cached_property
+    def columns(self) -> dict[str, Kind]:
+        """Columns that can be filtered by, with what they hold."""
+        found = self._ask("DESCRIBE rows").fetchall()
+        return {name: _KINDS[kind] for name, kind, *_ in found if kind in _KINDS}
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        """Columns that an axis can show, those that say most first."""
+        left_out = {"index", "cnn_class", "vit_class"}
+        every = [name for name, kind in self.columns.items() if kind == "number"]
+        first = ["divergence", *filter(None, self.compared)]
+        return list(dict.fromkeys([*first, *(name for name in every if name not in left_out)]))
+
+    @cached_property
+    def compared(self) -> tuple[str, str]:
+        """Columns of rank correlation and overlap of the first CNN map and the first ViT map."""
+        maps = self.shown_maps
+        if len(maps) < 2:
+            return "", ""
+        return f"correlation__{maps[0]}__{maps[1]}", f"overlap__{maps[0]}__{maps[1]}"
+
+    @cached_property
+    def shown_maps(self) -> list[str]:
+        """The first map of each model, as far as there is one; the order of the sweep's own."""
+        keys = self.sweep.maps
+        first = [next((k for k in keys if k.startswith(f)), "") for f in ("cnn_", "vit_")]
+        return sorted(filter(None, first), key=keys.index)
+
+    @cached_property
+    def labeled(self) -> bool:
+        """Whether any picture has a label that means a class."""
+        asked = self._ask("SELECT count(cnn_right) + count(vit_right) FROM rows").fetchone()
+        return bool(asked and asked[0])
+
+    # -- filters ------------------------------------------------------------------------------
+
+    def condition(self, filters: Sequence[str]) -> tuple[str, list[Any]]:
+        """Filters as SQL with its values.
+
+        Raises
+        ------
+        Unfit
+            One is none: unknown column, or a value that the column does not hold.
+        """
+        parts, values = ["TRUE"], []
+        for text in filters:
+            part, value = self._one(text)
+            parts.append(part)
+            values += value
+        return " AND ".join(parts), values
+
+    def _one(self, text: str) -> tuple[str, list[Any]]:
+        found = _FILTER.match(text.strip())
+        if not found or found[1] not in self.columns:
+            raise Unfit(
+                f"The filter {text!r} is unknown; write a column, a comparison and a value, such "
+                "as divergence>0.5 or same_answer=no."
+            )
+        column, sign, value = found[1], found[2], found[3].strip()
+        kind = self.columns[column]
+        if kind == "flag":
+            if sign != "=" or value not in _FLAGS:
+                raise Unfit(
+                    f"{column} is compared with {value!r}; write {column}=yes, =no or =unknown."
+                )
+            return f'"{column}" {_FLAGS[value]}', []
+        if kind == "text":
+            if sign not in ("=", "!="):
+                raise Unfit(f"{column} is a text; compare it with = or !=.")
+            return f'"{column}" {sign} ?', [value]
+        try:
+            return f'"{column}" {sign} ?', [float(value)]
+        except ValueError:
+            raise Unfit(f"{column} is compared with {value!r}, expected a number.") from None
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def figures(self, filters: Sequence[str] = ()) -> Figures:
+        """What stands on top of the page."""
+        where, values = self.condition(filters)
+        medians = ", ".join(f'median("{name}")' if name else "NULL" for name in self.compared)
+        found = self._ask(
+            "SELECT count(*), count(*) FILTER (error != ''), "
+            "count(coalesce(cnn_right, vit_right)), avg(same_answer::INT), avg(cnn_right::INT), "
+            f"avg(vit_right::INT), {medians} FROM rows WHERE {where}",
+            values,
+        ).fetchone()
+        assert found is not None
+        every = self._ask("SELECT count(*) FROM rows").fetchone()
+        assert every is not None
+        return Figures(found[0], every[0], *found[1:])
+
+    def scatter(
+        self, x: str, y: str, color: str, filters: Sequence[str] = (), most: int = MOST_POINTS
+    ) -> Points:
+        """Two columns against each other.
+
+        Of more than ``most`` rows those with the smallest hash of their index are taken: as good
+        as chance, and the same every time.
+
+        Returns
+        -------
+        Points
+            Its frame has the columns ``index``, ``x``, ``y``, ``group`` and ``path``.
+        """
+        where, values = self.condition(filters)
+        where += f' AND "{x}" IS NOT NULL AND "{y}" IS NOT NULL'
+        asked = self._ask(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()
+        total = asked[0] if asked else 0
+        group, groups = COLORS[color], AGREEMENTS if color == "agreement" else OUTCOMES
+        if color == "label":
+            known = self._labels(where, values)
+            group, groups = "label", (*known, OTHER)
+        frame = self._ask(
+            f'SELECT "index", "{x}" AS x, "{y}" AS y, {group} AS "group", path FROM rows '
+            f'WHERE "index" IN (SELECT "index" FROM rows WHERE {where} '
+            f'ORDER BY hash("index") LIMIT {most}) ORDER BY "index"',
+            values,
+        ).df()
+        if color == "label":
+            frame["group"] = frame["group"].where(frame["group"].isin(groups), OTHER)
+        return Points(frame, total, groups)
+
+    def _labels(self, where: str, values: Sequence[Any]) -> tuple[str, ...]:
+        found = self._ask(
+            f"SELECT label FROM rows WHERE {where} AND label != '' GROUP BY label "
+            f"ORDER BY count(*) DESC, label LIMIT {MOST_LABELS}",
+            values,
+        ).fetchall()
+        return tuple(label for (label,) in found)
+
+    def classes(self, filters: Sequence[str] = ()) -> pd.DataFrame:
+        """By label, or by the CNN's answer where nothing is labeled: the largest difference first.
+
+        Returns
+        -------
+        DataFrame
+            ``name``, ``pictures``, ``cnn``, ``vit`` (shares of right answers), ``same``,
+            ``correlation`` (median); at most `MOST_CLASSES` lines.
+        """
+        where, values = self.condition(filters)
+        name = "label" if self.labeled else "coalesce(cnn_answer, vit_answer)"
+        known = "coalesce(cnn_right, vit_right) IS NOT NULL" if self.labeled else f"{name} != ''"
+        median = f'median("{self.compared[0]}")' if self.compared[0] else "NULL"
+        return self._ask(
+            f"SELECT {name} AS name, count(*) AS pictures, avg(cnn_right::INT) AS cnn, "
+            "avg(vit_right::INT) AS vit, avg(same_answer::INT) AS same, "
+            f"{median} AS correlation FROM rows WHERE {where} AND {known} AND error = '' "
+            "GROUP BY 1 ORDER BY abs(cnn - vit) DESC NULLS LAST, same ASC NULLS LAST, "
+            f"pictures DESC, name LIMIT {MOST_CLASSES}",
+            values,
+        ).df()
+
+    def orders(self) -> dict[str, Order]:
+        """Ways through the pictures that these rows allow."""
+        return {
+            name: order
+            for name, order in ORDERS.items()
+            if (self.labeled or not order.labeled)
+            and (self.compared[0] or "{correlation}" not in order.by)
+        }
+
+    def gallery(
+        self, order: str, filters: Sequence[str], start: int, count: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Some pictures of a way through them, each with all its light columns; and of how many.
+
+        Only the column that is sorted by is read for all rows.
+        """
+        where, values = self.condition(filters)
+        chosen = ORDERS[order]
+        where += " AND error = ''" + (f" AND {chosen.only}" if chosen.only else "")
+        by = chosen.by.replace("{correlation}", f'"{self.compared[0]}"')
+        asked = self._ask(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()
+        found = self._ask(
+            f'SELECT "index" FROM rows WHERE {where} ORDER BY {by}, "index" '
+            f"LIMIT {int(count)} OFFSET {int(start)}",
+            values,
+        ).fetchall()
+        return self.rows([index for (index,) in found]), asked[0] if asked else 0
+
+    def rows(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """All light columns of some pictures, in the order of ``indices``, as far as they exist."""
+        if not indices:
+            return []
+        listed = ", ".join(str(int(index)) for index in indices)
+        asked = self._ask(f'SELECT * FROM rows WHERE "index" IN ({listed})')
+        names = [column[0] for column in asked.description or ()]
+        found = {row[names.index("index")]: row for row in asked.fetchall()}
+        return [dict(zip(names, found[i], strict=True)) for i in indices if i in found]
+
+    def failures(self, filters: Sequence[str] = (), most: int = 20) -> list[tuple[str, str]]:
+        """Paths and errors of pictures that could not be looked at."""
+        where, values = self.condition(filters)
+        return self._ask(
+            f"SELECT path, error FROM rows WHERE {where} AND error != '' "
+            f'ORDER BY "index" LIMIT {most}',
+            values,
+        ).fetchall()
+
+    def download(self, kind: Literal["csv", "parquet"], filters: Sequence[str] = ()) -> bytes:
+        """The rows that a filter leaves, as a file; CSV has `MOST_CSV` of them at most."""
+        where, values = self.condition(filters)
+        limit = f"LIMIT {MOST_CSV}" if kind == "csv" else ""
+        form = "(FORMAT csv, HEADER)" if kind == "csv" else "(FORMAT parquet, COMPRESSION zstd)"
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "rows"
+            query = f'SELECT * FROM rows WHERE {where} ORDER BY "index" {limit}'
+            self._ask(f"COPY ({query}) TO '{target}' {form}", values)
+            return target.read_bytes()
+
+
+def title(column: str) -> str:
+    """A column, for people: ``Rank correlation: CNN CAM, ViT rollout``."""
+    kind, *maps = column.split("__")
+    names = {
+        "correlation": "Rank correlation",
+        "overlap": "Overlap of top 20 %",
+        "prefix_mass": "Mass on prefix tokens",
+        "deletion": "Deletion area",
+        "insertion": "Insertion area",
+        "target": "Class of the map",
+        "divergence": "Divergence of the answers",
+        "artifacts": "Artifact patches",
+        "same_answer": "Same first answer",
+        "cnn_probability": "CNN's first answer, probability",
+        "vit_probability": "ViT's first answer, probability",
+        "bytes": "Size of the file in bytes",
+        "width": "Width in pixels",
+        "height": "Height in pixels",
+    }
+    if found := re.fullmatch(r"(cnn|vit)_pca_(\d+)", column):
+        return f"{_NAMES[found[1]]} embedding, component {found[2]}"
+    first = names.get(kind, kind.replace("_", " ").capitalize())
+    return f"{first}: {', '.join(map_title(key) for key in maps)}" if maps else first
+
+
+def map_title(key: str) -> str:
+    """A map, for people: ``CNN CAM``."""
+    family, _, method = key.partition("_")
+    return f"{_NAMES[family]} {find_method(method).title}"
+
+
+def accounts_for(total: int, shown: int) -> str:
+    """How many points of how many are shown, in a sentence."""
+    if shown == total:
+        return f"All {total:,} pictures."
+    return f"{shown:,} of {total:,} pictures, a sample that stays the same."

@@ -1,0 +1,151 @@
+"""The data-set page over made-up rows and over a small real sweep, by AppTest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import core
+from core import sweep
+from tests.app.test_pages import address, healthy, start, texts
+from tests.support.rows import synthetic
+
+COUNT = 128
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The operator's folder: made-up rows, and three samples through the embedded pair."""
+    place = tmp_path_factory.mktemp("sweeps")
+    synthetic(place / "made-up", COUNT, parts=2)
+    pictures = tmp_path_factory.mktemp("pictures")
+    for sample in core.samples()[:3]:
+        os.link(sample.path, pictures / sample.path.name)
+    sweep.run(sweep.Plan(str(pictures), target="shared"), place / "real")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _offered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLAX_SWEEPS", str(folder))
+
+
+@pytest.fixture
+def made_up() -> Iterator[AppTest]:
+    return healthy(start("data_set", sweep="made-up"))
+
+
+def figure(app: AppTest, label: str) -> str:
+    return next(str(metric.value) for metric in app.metric if metric.label == label)
+
+
+def cards(app: AppTest) -> list[str]:
+    """Keys of the buttons of the gallery."""
+    return [str(button.key) for button in app.button if button.label == "Look closer"]
+
+
+def test_figures_scatter_classes_and_gallery(made_up: AppTest) -> None:
+    assert figure(made_up, "Pictures") == str(COUNT)
+    assert {m.label for m in made_up.metric} >= {"Same first answer", "CNN right", "ViT right"}
+    traces = json.loads(made_up.get("plotly_chart")[0].proto.spec)["data"]
+    assert sum(len(trace["customdata"]) for trace in traces) <= COUNT
+    assert {trace["name"] for trace in traces} == {"same answer", "different answers"}
+    assert len(cards(made_up)) == 12
+    assert not made_up.warning
+
+
+def test_a_filter_counts_everywhere_and_stands_in_the_address(made_up: AppTest) -> None:
+    before = cards(made_up)
+    made_up.multiselect(key="screen-where").set_value(["same_answer=no"]).run()
+    healthy(made_up)
+    assert address(made_up)["where"] == ["same_answer=no"]
+    left, of, every = figure(made_up, "Pictures").split()
+    assert (of, every) == ("of", str(COUNT))
+    assert 0 < int(left) < COUNT
+    assert figure(made_up, "Same first answer") == "0%"
+    assert cards(made_up) != before
+    traces = json.loads(made_up.get("plotly_chart")[0].proto.spec)["data"]
+    assert {trace["name"] for trace in traces} == {"different answers"}
+
+
+def test_orders_and_leaves(made_up: AppTest) -> None:
+    first = cards(made_up)
+    made_up.selectbox(key="screen-order").set_value("listed").run()
+    assert cards(healthy(made_up)) != first
+    second = healthy(start("data_set", sweep="made-up", order="listed", leaf="2"))
+    assert not set(cards(second)) & set(cards(made_up))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"sweep": "nothing"}, "nothing"),
+        ({"sweep": "../../etc"}, "etc"),
+        ({"sweep": "own-0123456789abcdef0123"}, "own-0123456789abcdef0123"),
+        ({"sweep": "made-up", "where": "magic>1"}, "magic>1"),
+        ({"sweep": "made-up", "where": "divergence>high"}, "high"),
+        ({"sweep": "made-up", "x": "magic"}, "magic"),
+        ({"sweep": "made-up", "leaf": "999"}, "999"),
+        ({"sweep": "made-up", "picked": "999"}, "999"),
+        ({"sweep": "made-up", "order": "magic"}, "order"),
+    ],
+)
+def test_a_bad_address_is_one_sentence_and_the_page_goes_on(
+    query: dict[str, str], said: str
+) -> None:
+    app = healthy(start("data_set", **query))
+    [warning] = app.warning
+    assert said in warning.value.replace("\\", "")
+    assert app.metric
+
+
+def test_no_picture_left_is_said() -> None:
+    app = healthy(start("data_set", sweep="made-up", where="divergence>2"))
+    assert any("leave no picture" in info.value for info in app.info)
+    assert figure(app, "Same first answer") == "–"
+
+
+def test_a_picture_whose_original_is_gone_is_still_shown() -> None:
+    app = healthy(start("data_set", sweep="made-up", order="listed"))
+    app.button(key=cards(app)[0]).click().run()
+    healthy(app)
+    [picked] = address(app)["picked"]
+    [warning] = app.warning
+    assert "may have been moved" in warning.value
+    assert any("top 5" in text.value for text in app.markdown)
+    app.button(key="close-picked").click().run()
+    assert "picked" not in address(healthy(app))
+    assert f"pick-{picked}" in cards(app)
+
+
+def test_a_picture_opens_on_the_other_pages_as_it_was_swept(folder: Path) -> None:
+    found = sweep.open_sweep(folder / "real")
+    [row] = found.read([1], ["path", "target__cnn_cam", "cnn_answer", "scale__cnn_cam"])
+    app = healthy(start("data_set", sweep="real", picked="1"))
+    assert not app.warning
+    links = [link.proto for link in app.get("page_link") if "picked=1" in link.proto.query_string]
+    pages = {link.page: link.query_string for link in links}
+    assert {"compare", "attention", "gradient_rollout", "activation_maximization"} <= {
+        name.strip("/") or "compare" for name in pages
+    }
+    query = next(text for text in pages.values() if "image=own-" in text)
+    image = query.split("image=")[1].split("&")[0]
+    compare = healthy(start(image=image, classes=row["target__cnn_cam"], cnn_map="cam"))
+    assert f"Picture: {row['path']}" in texts(compare).replace("\\", "")
+    spec = json.loads(compare.get("plotly_chart")[0].proto.spec)
+    maps = [t for t in spec["data"] if t["type"] == "heatmap" and t.get("hoverinfo") == "skip"]
+    largest = max(abs(value) for line in maps[0]["z"] for value in line)
+    assert largest == pytest.approx(row["scale__cnn_cam"], rel=1e-3)
+
+
+def test_what_is_not_shown_is_said() -> None:
+    app = healthy(start("data_set", sweep="real"))
+    said = "\n".join(text.value for text in app.markdown)
+    assert "those that somebody chose" in said
+    assert "unmatched" in said
+    assert "fitted to the answers" in said

@@ -1,0 +1,574 @@
+"""Sweeps: exact rows, both engines, interrupted at any place, sources, refusals."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+import core
+from core import sweep
+from core.sweep.classes import class_of
+from core.sweep.command import main
+from core.sweep.pictures import Source, list_pictures, read
+from core.sweep.schema import is_light, schema
+from core.sweep.work import Chunk, Work, divergence
+from tests.support.builders import GIVEN, close
+
+ROOT = Path(__file__).resolve().parents[2]
+MAPS = ("cam", "gradient_rollout", "grad_cam")
+KEYS = ("cnn_cam", "vit_gradient_rollout", "cnn_grad_cam", "vit_grad_cam")
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalog with a tiny pair that every process can open."""
+    import timm
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("models")
+    tables = []
+    for name, family, architecture in (
+        ("tiny-cnn", "cnn", "test_efficientnet"),
+        ("tiny-vit", "vit", "test_vit"),
+    ):
+        torch.manual_seed(len(tables))
+        module = timm.create_model(architecture)
+        save_file(module.state_dict(), folder / f"{name}.safetensors")
+        tables.append(
+            f'[[model]]\nid = "{name}"\nfamily = "{family}"\narchitecture = "{architecture}"\n'
+            f'weights = "{name}.safetensors"\nlabels = "imagenet1k"\n'
+        )
+    (folder / "models.toml").write_text("\n".join(tables), encoding="utf-8")
+    return folder / "models.toml"
+
+
+@pytest.fixture
+def tiny(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Ids of the tiny pair, which the catalog of this test has."""
+    monkeypatch.setenv("PARALLAX_MODELS", str(catalog))
+    return {"cnn": "tiny-cnn", "vit": "tiny-vit"}
+
+
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty pictures of many shapes below three labels."""
+    folder = tmp_path_factory.mktemp("forty")
+    generator = np.random.default_rng(0)
+    sizes = ((200, 160), (160, 200), (333, 171), (96, 96))
+    for index in range(40):
+        coarse = generator.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+        label = ("001.Egyptian_cat", "espresso", "a_unicorn")[index % 3]
+        (folder / label).mkdir(exist_ok=True)
+        picture = Image.fromarray(coarse).resize(sizes[index % 4], Image.Resampling.BICUBIC)
+        picture.save(folder / label / f"{index:02d}.png")
+    return folder
+
+
+def plan_of(pictures: Path | str, tiny: dict[str, Any], **options: Any) -> sweep.Plan:
+    return sweep.Plan(str(pictures), **tiny, maps=options.pop("maps", MAPS), **options)
+
+
+def rows_of(found: sweep.Sweep) -> list[dict[str, Any]]:
+    """Every column of every picture."""
+    names = parquet.read_schema(found.part(0)).names
+    return found.read(range(found.total), names)
+
+
+def check_row(row: dict[str, Any], image: Image.Image, models: dict[str, core.Model]) -> None:
+    """A row is what `core` says of the picture alone."""
+    view = core.shared_view(tuple(models.values()), image, core.Framing("crop"))
+    assert row["error"] == ""
+    assert row["digest"] == core.digest(image)
+    assert (row["width"], row["height"]) == image.size
+    maps: dict[str, core.Explanation] = {}
+    for key in KEYS:
+        family, _, method = key.partition("_")
+        alone = core.explain(models[family], view, method, framing=GIVEN)
+        maps[key] = alone
+        stored = np.array(row[f"map__{key}"], np.float32) * row[f"scale__{key}"]
+        assert row[f"shape__{key}"] == list(alone.relevance.shape)
+        largest = float(np.abs(alone.relevance).max())
+        assert row[f"scale__{key}"] == pytest.approx(largest, rel=1e-5)
+        assert np.abs(stored - alone.relevance.ravel()).max() <= largest * (2**-11 + 1e-5)
+        assert row[f"target__{key}"] == alone.label
+        mass = row[f"prefix_mass__{key}"]
+        assert mass == (None if alone.prefix_mass is None else pytest.approx(alone.prefix_mass))
+    for a, b in sweep.pairs(KEYS):
+        correlation, overlap = core.heatmaps.agreement(maps[a].relevance, maps[b].relevance)
+        assert row[f"correlation__{a}__{b}"] == pytest.approx(correlation, abs=2e-3)
+        assert row[f"overlap__{a}__{b}"] == pytest.approx(overlap, abs=0.1)
+    logits = []
+    for family, model in models.items():
+        answer = core.predict(model, view, framing=GIVEN)
+        logits.append(answer.logits.astype(np.float64))
+        assert row[f"{family}_answer"] == answer.labels[0]
+        assert row[f"{family}_top"] == answer.indices.tolist()
+        close(np.array(row[f"{family}_top_probabilities"]), answer.probabilities, 1e-4)
+        recording = core.record(model, view, GIVEN, core.Needs(["head.input"]))
+        kept = recording.tensor("head.input")
+        vector = kept.mean(dim=(2, 3)) if family == "cnn" else kept[:, 0]
+        close(np.array(row[f"embedding__{family}"], np.float32), vector[0].cpu().numpy(), 1e-3)
+    assert row["same_answer"] == (row["cnn_answer"] == row["vit_answer"])
+    p, q = (np.exp(each) / np.exp(each).sum() for each in logits)
+    middle = (p + q) / 2
+    expected = (p * np.log2(p / middle) + q * np.log2(q / middle)).sum() / 2
+    assert row["divergence"] == pytest.approx(expected, abs=1e-5)
+    assert row["artifacts"] == core.attention(models["vit"], view, GIVEN).artifacts().sum()
+    with Image.open(io.BytesIO(row["thumbnail"])) as small:
+        assert max(small.size) == 96
+
+
+def opened(plan: sweep.Plan) -> dict[str, core.Model]:
+    return {"cnn": core.open_model(plan.cnn), "vit": core.open_model(plan.vit)}
+
+
+@pytest.mark.parametrize(
+    "engine",
+    ["here", pytest.param("ray", marks=pytest.mark.filterwarnings("ignore"))],
+)
+def test_rows_are_what_core_says_of_each_picture_alone(
+    engine: Any, forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = plan_of(forty, tiny)
+    found = sweep.run(plan, tmp_path / "out", engine=engine, chunk=16)
+    rows = rows_of(found)
+    assert [row["index"] for row in rows] == list(range(40))
+    models = opened(plan)
+    for row in rows:
+        check_row(row, core.read_image(forty / row["path"]), models)
+        assert row["label"] == row["path"].split("/")[0].removeprefix("001.").replace("_", " ")
+        known = {"Egyptian cat": "Egyptian cat", "espresso": "espresso"}.get(row["label"])
+        for family, model in models.items():
+            index = None if known is None else model.labels.index(known)
+            assert row[f"{family}_class"] == index
+            right = None if known is None else row[f"{family}_answer"] == known
+            assert row[f"{family}_right"] == right
+
+
+def test_maps_before_rounding_are_those_of_each_picture_alone(
+    forty: Path, tiny: dict[str, Any]
+) -> None:
+    plan = plan_of(forty, tiny)
+    work = Work.open(plan)
+    source, items = list_pictures(str(forty))
+    for one in work.look(Chunk(0, source, tuple(items))):
+        assert one.view is not None
+        for family, seen in one.seen.items():
+            for key, together in seen.maps.items():
+                method = key.removeprefix(f"{family}_")
+                alone = core.explain(work.models[family], one.view, method, framing=GIVEN)
+                largest = np.abs(alone.relevance).max()
+                assert np.abs(together.relevance - alone.relevance).max() <= 1e-5 * largest
+
+
+def test_the_embedded_pair_on_the_samples(tmp_path: Path) -> None:
+    samples = core.samples()[:3]
+    for sample in samples:
+        os.link(sample.path, tmp_path / sample.path.name)
+    plan = sweep.Plan(str(tmp_path), maps=MAPS)
+    found = sweep.run(plan, tmp_path / "out")
+    models = opened(plan)
+    for row in rows_of(found):
+        check_row(row, core.read_image(tmp_path / row["path"]), models)
+
+
+def test_a_shared_class_is_asked_of_both_models(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    found = sweep.run(plan_of(forty, tiny, target="shared"), tmp_path / "out")
+    for row in rows_of(found):
+        wanted = row["label"] if row["label"] != "a unicorn" else row["cnn_answer"]
+        assert {row[f"target__{key}"] for key in KEYS} == {wanted}
+
+
+def test_evidence_is_what_core_measures_of_each_picture(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "three"
+    folder.mkdir()
+    for path in sorted((forty / "espresso").iterdir())[:3]:
+        os.link(path, folder / path.name)
+    plan = plan_of(folder, tiny, maps=("cam", "rollout"), evidence=True)
+    found = sweep.run(plan, tmp_path / "out")
+    models = opened(plan)
+    for row in rows_of(found):
+        view = core.shared_view(tuple(models.values()), core.read_image(folder / row["path"]))
+        for key in ("cnn_cam", "vit_rollout"):
+            family, _, method = key.partition("_")
+            alone = core.explain(models[family], view, method, framing=GIVEN)
+            areas = core.faithfulness(
+                models[family], view, alone.relevance, alone.target, framing=GIVEN, steps=8
+            )
+            assert row[f"deletion__{key}"] == pytest.approx(areas.deletion_area, rel=1e-3)
+            assert row[f"insertion__{key}"] == pytest.approx(areas.insertion_area, rel=1e-3)
+
+
+# -- interrupted ----------------------------------------------------------------------------------
+
+KILLED = """
+import sys
+from core import sweep
+sweep.run(sweep.Plan(sys.argv[1], "tiny-cnn", "tiny-vit"), sys.argv[2], chunk=2)
+"""
+
+
+def columns(found: sweep.Sweep) -> pa.Table:
+    """All rows, as the file of rows has them."""
+    return parquet.read_table(found.collect())
+
+
+def same_rows(first: sweep.Sweep, second: sweep.Sweep) -> None:
+    for a, b in zip(rows_of(first), rows_of(second), strict=True):
+        assert a.keys() == b.keys()
+        for name, value in a.items():
+            if isinstance(value, float):
+                assert b[name] == pytest.approx(value, abs=1e-4, rel=1e-4), name
+            elif isinstance(value, list):
+                assert b[name] == pytest.approx(value, abs=2e-3, rel=2e-3), name
+            else:
+                assert b[name] == value, name
+
+
+def test_killed_twice_it_ends_as_if_undisturbed(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    out, total = tmp_path / "killed", 20
+    command = [sys.executable, "-c", KILLED, str(forty), str(out)]
+    parts = out / "parts"
+    last = 0
+    for _ in range(2):
+        process = subprocess.Popen(command, cwd=ROOT)
+        until = random.randint(last, total - 4)
+        deadline = time.monotonic() + 60
+        while len(list(parts.glob("[0-9]*"))) < until or not parts.is_dir():
+            assert process.poll() is None, "it was to be killed before its end"
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        last = min(len(list(parts.glob("[0-9]*"))), total - 4)
+    kept = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*")}
+    plan = plan_of(forty, tiny, maps=("cam", "gradient_rollout"))
+    resumed = sweep.run(plan, out, chunk=2)
+    assert resumed.finished
+    assert resumed.done == 40
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    same_rows(resumed, sweep.run(plan, tmp_path / "undisturbed", chunk=2))
+    assert columns(resumed)["index"].to_pylist() == list(range(40))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_worker_of_ray_costs_no_row(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = plan_of(forty, tiny, maps=("cam", "gradient_rollout"))
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int) -> None:
+        for process in psutil.Process().children(recursive=True) if done > 0 and not killed else ():
+            if "_Worker" in " ".join(process.cmdline()) or "MapWorker" in process.name():
+                killed.append(process.pid)
+                process.kill()
+                return
+
+    found = sweep.run(plan, tmp_path / "killed", engine="ray", chunk=2, on_progress=kill_one)
+    assert killed, "no worker was found"
+    assert found.finished
+    same_rows(found, sweep.run(plan, tmp_path / "undisturbed", chunk=2))
+
+
+def test_it_can_be_stopped_and_goes_on(forty: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_of(forty, tiny, maps=("cam",))
+    stopped = sweep.run(plan, tmp_path, chunk=8, on_progress=lambda done, total: done < 16)
+    assert stopped.done == 16
+    assert not stopped.finished
+    assert len(columns(stopped)) == 16
+    said: list[tuple[int, int]] = []
+    found = sweep.run(plan, tmp_path, chunk=8, on_progress=lambda *both: said.append(both))
+    assert said == [(done, 40) for done in (16, 24, 32, 40)]
+    assert len(columns(found)) == 40
+    assert [run["command"] for run in found.manifest["runs"]] == ["core.sweep.run"] * 2
+    assert sweep.open_sweep(tmp_path).plan == plan
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"maps": ("cam", "rollout")}, "maps"),
+        ({"framing": core.Framing("pad")}, "framing"),
+        ({"cnn": "efficientnet-lite0"}, "cnn"),
+        ({"target": "shared"}, "target"),
+        ({"pictures": "elsewhere"}, "pictures"),
+        ({"chunk": 4}, "chunk"),
+    ],
+)
+def test_another_sweep_is_not_mixed_in(
+    options: dict[str, Any], said: str, forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = plan_of(forty, tiny, maps=("cam",))
+    sweep.run(plan, tmp_path, chunk=8, on_progress=lambda done, total: done < 8)
+    chunk = options.pop("chunk", 8)
+    other = sweep.Plan(**{**vars(plan), **options})
+    with pytest.raises(core.SweepError, match=said):
+        sweep.run(other, tmp_path, chunk=chunk)
+
+
+def test_other_weights_under_the_same_name_are_refused(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = plan_of(forty, tiny, maps=("cam",))
+    found = sweep.run(plan, tmp_path, on_progress=lambda done, total: False)
+    path = found.folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["models"]["vit"]["weights_sha256"] = "0" * 64
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(core.SweepError, match="weights_sha256"):
+        sweep.run(plan, tmp_path)
+    manifest["version"] = 0
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(core.SweepError, match="layout 0"):
+        sweep.run(plan, tmp_path)
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("dear to somebody", encoding="utf-8")
+    with pytest.raises(core.SweepError, match=r"thesis\.txt"):
+        sweep.run(plan_of(forty, tiny), tmp_path)
+    with pytest.raises(core.SweepError, match="no sweep"):
+        sweep.open_sweep(tmp_path)
+
+
+def test_a_damaged_part_is_a_sentence(forty: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    found = sweep.run(plan_of(forty, tiny, maps=("cam",)), tmp_path, chunk=20)
+    found.rows.unlink()
+    found.part(1).write_bytes(b"PAR1")
+    for call in (found.collect, lambda: found.read([30], ["path"])):
+        with pytest.raises(core.SweepError):
+            call()
+    found.part(1).unlink()
+    assert sweep.run(found.plan, tmp_path, chunk=20).done == 40
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def jpeg(color: str, size: tuple[int, int] = (120, 90)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_a_picture_that_cannot_be_read_is_a_row_with_its_error(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg("teal"))
+    (folder / "b.jpg").write_bytes(b"\xff\xd8 no picture")
+    (folder / "c.png").write_bytes(b"")
+    (folder / "d.jpg").write_bytes(jpeg("navy"))
+    found = sweep.run(plan_of(folder, tiny, maps=("cam", "rollout")), tmp_path / "out")
+    rows = rows_of(found)
+    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert "b.jpg" in rows[1]["error"]
+    assert rows[1]["cnn_answer"] is None
+    assert rows[2]["map__cnn_cam"] is None
+    assert columns(found)["vit_pca_1"].null_count == 2
+
+
+@pytest.mark.parametrize("kind", ["bytes", "image", "path"])
+def test_pictures_of_a_parquet_file(kind: str, tmp_path: Path) -> None:
+    files = [jpeg(color) for color in ("red", "green", "blue", "white", "black")]
+    if kind == "path":
+        for index, data in enumerate(files):
+            (tmp_path / f"{index}.jpg").write_bytes(data)
+        held: Any = [f"{index}.jpg" for index in range(4)] + [str(tmp_path / "4.jpg")]
+    else:
+        held = files if kind == "bytes" else [{"bytes": data, "path": None} for data in files]
+    table = pa.table({kind: held, "label": ["espresso", None, "tabby", "", "espresso"]})
+    parquet.write_table(table, tmp_path / "list.parquet", row_group_size=2)
+    source, items = list_pictures(str(tmp_path / "list.parquet"))
+    assert [item.label for item in items] == ["espresso", "", "tabby", "", "espresso"]
+    assert list(read(source, items)) == files
+    assert list(read(source, items[3:])) == files[3:]
+    assert list(read(source, [items[1], items[4]])) == [files[1], files[4]]
+
+
+def test_pictures_of_an_address() -> None:
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    for name in ("pets/tabby/1.jpg", "pets/tabby/2.JPG", "pets/espresso/3.jpg", "pets/notes.txt"):
+        system.pipe(f"/{name}", jpeg("olive"))
+    source, items = list_pictures("memory://pets")
+    assert [(item.path, item.label) for item in items] == [
+        ("espresso/3.jpg", "espresso"),
+        ("tabby/1.jpg", "tabby"),
+        ("tabby/2.JPG", "tabby"),
+    ]
+    assert list(read(source, items)) == [jpeg("olive")] * 3
+    with pytest.raises(core.SweepError, match="unheard"):
+        list_pictures("unheard://of/pictures")
+
+
+def test_an_original_is_read_inside_the_source_only(tiny: dict[str, Any], tmp_path: Path) -> None:
+    folder, secret = tmp_path / "pictures", tmp_path / "secret.jpg"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg("teal"))
+    secret.write_bytes(jpeg("red"))
+    (folder / "b.jpg").symlink_to(secret)
+    found = sweep.run(plan_of(folder, tiny, maps=("cam",)), tmp_path / "out")
+    assert found.original(0) == jpeg("teal")
+    with pytest.raises(core.SweepError, match="outside"):
+        found.original(1)
+    (folder / "a.jpg").unlink()
+    with pytest.raises(core.SweepError, match="moved"):
+        found.original(0)
+    with pytest.raises(core.SweepError, match="no picture 7"):
+        found.original(7)
+
+
+# -- labels, columns, the command -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("tabby", "tabby"),
+        ("Egyptian_Cat", "Egyptian cat"),
+        ("egyptian  cat", "Egyptian cat"),
+        ("Felis tigris", "tiger cat, Felis tigris"),
+        ("crane", None),
+        ("unicorn", None),
+        ("", None),
+        ("kitty", "tabby"),
+        ("wheelbarrow", None),
+    ],
+)
+def test_labels_mean_classes_by_name(label: str, name: str | None) -> None:
+    classes = ("tabby", "Egyptian cat", "tiger cat, Felis tigris", "crane", "Crane", "wheelbarrow")
+    exceptions = {"Kitty": "tabby", "wheelbarrow": ""}
+    found = class_of(label, classes, exceptions)
+    assert (None if found is None else classes[found]) == name
+
+
+def test_divergence_at_its_ends() -> None:
+    def answer(*logits: float) -> core.Prediction:
+        return core.Prediction(np.array([0]), ("a",), np.array([1.0]), np.array(logits, np.float32))
+
+    every = np.array([[0, 1, 2], [0, 1, 2]])
+    assert divergence(answer(1, 2, 3), answer(1, 2, 3), every) == 0
+    assert divergence(answer(99, 0, 0), answer(0, 99, 0), every) == pytest.approx(1)
+    swapped = np.array([[0, 1], [1, 0]])
+    assert divergence(answer(1, 2, 9), answer(2, 1, -9), swapped) == pytest.approx(0, abs=1e-12)
+    assert divergence(answer(1), answer(1), np.zeros((2, 0), int)) is None
+
+
+def test_every_column_says_what_it_means() -> None:
+    for field in schema(KEYS, evidence=True):
+        assert field.metadata[b"meaning"]
+
+
+def test_the_file_of_rows_holds_principal_components_and_nothing_heavy(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    found = sweep.run(plan_of(forty, tiny, maps=("cam",)), tmp_path, chunk=16)
+    table = columns(found)
+    light = [name for name in parquet.read_schema(found.part(0)).names if is_light(name)]
+    assert set(table.column_names) - set(light) == {
+        f"{family}_pca_{number}" for family in ("cnn", "vit") for number in (1, 2)
+    }
+    for family in ("cnn", "vit"):
+        rows = found.read(range(40), [f"embedding__{family}"])
+        vectors = np.array([row[f"embedding__{family}"] for row in rows], np.float64)
+        vectors -= vectors.mean(axis=0)
+        left, scale, _ = np.linalg.svd(vectors, full_matrices=False)
+        for number in (1, 2):
+            held = np.array(table[f"{family}_pca_{number}"].to_pylist())
+            expected = left[:, number - 1] * scale[number - 1]
+            close(held * np.sign(held @ expected), expected, 1e-4)
+
+
+@pytest.fixture
+def one_picture(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg("teal"))
+    return folder
+
+
+def test_the_command_makes_what_the_function_makes(
+    one_picture: Path, tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    given = [str(one_picture), "--out", str(out), "--cnn", "tiny-cnn", "--vit", "tiny-vit"]
+    assert main([*given, "--maps", "cnn:grad_cam,rollout", "--framing", "pad"]) == 0
+    found = sweep.open_sweep(out)
+    assert found.finished
+    assert found.maps == ("cnn_grad_cam", "vit_rollout")
+    assert found.plan.framing == core.Framing("pad")
+    assert found.manifest["maps"]["vit_rollout"]["parameters"]["fusion"]
+    assert "--framing pad" in found.manifest["runs"][0]["command"]
+    assert "1 of 1 pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere"),
+        ([".", "--maps", "magic"], "magic"),
+        ([".", "--maps", "vit:cam"], "CAM"),
+        ([".", "--maps", "dog:cam"], "dog"),
+        ([".", "--cnn", "tiny-vit"], "tiny-vit"),
+        ([".", "--cnn", "resnet-5000"], "resnet-5000"),
+        ([".", "--address", "ray://somewhere:1"], "address"),
+        ([".", "--exceptions", "nowhere.toml"], "nowhere.toml"),
+        ([".", "--chunk", "0"], "0 pictures"),
+    ],
+)
+def test_what_the_command_refuses_is_one_sentence(
+    arguments: list[str],
+    said: str,
+    one_picture: Path,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(one_picture)
+    given = ["--cnn", "tiny-cnn", "--vit", "tiny-vit", "--out", str(tmp_path / "out")]
+    assert main([*given, *arguments]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_ray_that_is_not_installed_is_named(
+    one_picture: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(core.SweepError, match="requirements"):
+        sweep.run(plan_of(one_picture, tiny), tmp_path / "out", engine="ray")
+
+
+def test_a_source_is_plain_data() -> None:
+    assert Source("folder", "/pictures") == Source(**vars(Source("folder", "/pictures")))

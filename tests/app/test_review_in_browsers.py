@@ -17,6 +17,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from dashboard import archive
 from tests.support.serving import chromium, running, settle
 
+WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -69,6 +71,27 @@ def arrays_of(file: bytes) -> dict[str, np.ndarray]:
         return archive.read_npz(opened.read(name))
 
 
+def pictures_of_the_readme(browser: Browser, address: str) -> None:
+    """An exported picture, and a gallery of a few saved screens."""
+    assert WANTED
+    for title, query in (
+        ("Where is the cat?", "?classes=Egyptian+cat"),
+        ("Two classes, one picture", "gradient_rollout"),
+        ("Last layer", "attention?tab=layer&image=camera"),
+    ):
+        page = visit(browser, f"{address}/{query}")
+        menu(page)
+        if query.startswith("?"):
+            (Path(WANTED) / "export.png").write_bytes(download(page, "PNG"))
+        page.get_by_label("Title").fill(title)
+        page.get_by_label("Your name").fill("Grace")
+        page.get_by_role("button", name="Save", exact=True).click()
+        seen(page.get_by_text("It is on the Review page"))
+    page = visit(browser, f"{address}/review")
+    page.wait_for_timeout(1500)
+    page.screenshot(path=Path(WANTED) / "review.jpg", type="jpeg", quality=82)
+
+
 def test_what_one_saves_and_another_notes_outlives_the_server(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -79,6 +102,8 @@ def test_what_one_saves_and_another_notes_outlives_the_server(
         ada.get_by_label("Your name").fill("Ada")
         ada.get_by_role("button", name="Save", exact=True).click()
         seen(ada.get_by_text("It is on the Review page"))
+        if WANTED:
+            pictures_of_the_readme(browser, address)
         grace = visit(browser, f"{address}/review")
         view(grace, "A cup")
         grace.get_by_label("Add a note").fill("I see the saucer")

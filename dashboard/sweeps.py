@@ -406,8 +406,9 @@ def title(column: str) -> str:
         "width": "Width in pixels",
         "height": "Height in pixels",
     }
-    if found := re.fullmatch(r"(cnn|vit)_pca_(\d+)", column):
-        return f"{_NAMES[found[1]]} embedding, component {found[2]}"
+    if found := re.fullmatch(r"(cnn|vit)_(pca|umap)_(\d+)", column):
+        what = "component" if found[2] == "pca" else "UMAP"
+        return f"{_NAMES[found[1]]} embedding, {what} {found[3]}"
     first = names.get(kind, kind.replace("_", " ").capitalize())
     return f"{first}: {', '.join(map_title(key) for key in maps)}" if maps else first
 

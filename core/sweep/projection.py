@@ -1,11 +1,14 @@
-"""The rows of all parts in one file, with principal components of the embeddings beside them.
+"""The rows of all parts in one file, with two projections of the embeddings beside them.
 
-Parts are read one after another, twice, so that memory does not grow with the sweep.
+Principal components always; UMAP (McInnes et al. 2018, arXiv 1802.03426) where umap-learn is
+installed. Parts are read one after another, twice, so that memory does not grow with the sweep;
+UMAP, which needs all at once, is left out beyond `MOST_FOR_UMAP` pictures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +22,20 @@ if TYPE_CHECKING:
 
 FAMILIES = ("cnn", "vit")
 COMPONENTS = 2
+MOST_FOR_UMAP = 50_000
+SEED = 0
+"""Of UMAP, which is a random process."""
 
 _Double = npt.NDArray[np.float64]
 
 
-def component_names(family: str) -> list[str]:
-    """Columns of a model's principal components: ``cnn_pca_1`` …"""
-    return [f"{family}_pca_{number}" for number in range(1, COMPONENTS + 1)]
+def component_names(family: str, kind: str = "pca") -> list[str]:
+    """Columns of a projection of a model's embeddings: ``cnn_pca_1`` …"""
+    return [f"{family}_{kind}_{number}" for number in range(1, COMPONENTS + 1)]
+
+
+def _umap_names(family: str) -> list[str]:
+    return component_names(family, "umap")
 
 
 def write_rows(parts: Sequence[Path], path: Path, row_group: int) -> None:
@@ -34,17 +44,25 @@ def write_rows(parts: Sequence[Path], path: Path, row_group: int) -> None:
     from pyarrow import parquet
 
     axes = {family: _axes(parts, family) for family in FAMILIES}
+    neighbors = {family: _umap(parts, family) for family in FAMILIES}
+    with_umap = all(found is not None for found in neighbors.values())
+    done = 0
     held: list[pa.Table] = []
-    schema = _schema(parquet.read_schema(parts[0]), len(parts))
+    schema = _schema(parquet.read_schema(parts[0]), len(parts), with_umap)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for part in parts:
             names = [name for name in schema.names if not _is_component(name)]
             table = parquet.read_table(part, columns=names)
             for family in FAMILIES:
                 values = _projected(part, family, axes[family])
-                for name, column in zip(component_names(family), values.T, strict=True):
+                columns = list(zip(component_names(family), values.T, strict=True))
+                if with_umap:
+                    some = neighbors[family][done : done + len(table)]  # type: ignore[index]
+                    columns += zip(_umap_names(family), some.T, strict=True)
+                for name, column in columns:
                     some = pa.array(column, pa.float32(), from_pandas=True)  # nan becomes null
                     table = table.append_column(name, some)
+            done += len(table)
             held.append(table.cast(schema))
             if sum(len(one) for one in held) >= row_group:
                 writer.write_table(pa.concat_tables(held).combine_chunks(), row_group)
@@ -54,16 +72,19 @@ def write_rows(parts: Sequence[Path], path: Path, row_group: int) -> None:
 
 
 def _is_component(name: str) -> bool:
-    return any(name in component_names(family) for family in FAMILIES)
+    return any(name in component_names(f) + _umap_names(f) for f in FAMILIES)
 
 
-def _schema(part: pa.Schema, count: int) -> pa.Schema:
+def _schema(part: pa.Schema, count: int, with_umap: bool) -> pa.Schema:
     import pyarrow as pa
 
     fields = [field for field in part if is_light(field.name)]
     for family, name in zip(FAMILIES, ("CNN", "ViT"), strict=True):
         for number, column in enumerate(component_names(family), start=1):
             meaning = f"principal component {number} of what the classifier of the {name} gets"
+            fields.append(pa.field(column, pa.float32(), metadata={"meaning": meaning}))
+        for column in _umap_names(family) if with_umap else ():
+            meaning = f"UMAP, seed {SEED}, of what the classifier of the {name} gets"
             fields.append(pa.field(column, pa.float32(), metadata={"meaning": meaning}))
     return pa.schema(fields, metadata={**(part.metadata or {}), b"parts": str(count).encode()})
 
@@ -115,3 +136,26 @@ def _projected(part: Path, family: str, axes: tuple[_Double, _Double]) -> _Doubl
     if len(values):
         found[valid] = (values - mean) @ directions.T
     return found
+
+
+def _umap(parts: Sequence[Path], family: str) -> _Double | None:
+    """UMAP of every row of all parts, ``nan`` without an embedding; ``None`` where it is not made.
+
+    It keeps neighborhoods and no distances; both axes are without meaning.
+    """
+    if find_spec("umap") is None:
+        return None
+    found = [_embeddings(part, family) for part in parts]
+    valid = np.concatenate([rows for rows, _ in found])
+    values = [some for _, some in found if len(some)]
+    if not 4 <= valid.sum() <= MOST_FOR_UMAP:
+        return None
+    import umap
+
+    every = np.concatenate(values)
+    reducer = umap.UMAP(
+        n_components=COMPONENTS, n_neighbors=min(15, len(every) - 1), random_state=SEED, n_jobs=1
+    )
+    projected = np.full((len(valid), COMPONENTS), np.nan)
+    projected[valid] = reducer.fit_transform(every)
+    return projected

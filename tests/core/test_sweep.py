@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -507,6 +509,30 @@ def test_the_file_of_rows_holds_principal_components_and_nothing_heavy(
             held = np.array(table[f"{family}_pca_{number}"].to_pylist())
             expected = left[:, number - 1] * scale[number - 1]
             close(held * np.sign(held @ expected), expected, 1e-4)
+
+
+def test_umap_stands_beside_them_where_it_is_installed(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Umap:
+        """Stands in for umap-learn, which takes long to import: the first two channels."""
+
+        def __init__(self, **options: Any) -> None:
+            assert options["random_state"] == 0
+
+        def fit_transform(self, values: np.ndarray) -> np.ndarray:
+            return values[:, :2]
+
+    stand_in: Any = ModuleType("umap")
+    stand_in.__spec__ = ModuleSpec("umap", None)
+    stand_in.UMAP = Umap
+    monkeypatch.setitem(sys.modules, "umap", stand_in)
+    found = sweep.run(plan_of(forty, tiny, maps=("cam",)), tmp_path, chunk=16)
+    table = columns(found)
+    rows = found.read(range(40), ["embedding__cnn"])
+    vectors = np.array([row["embedding__cnn"] for row in rows], np.float64)
+    for number in (1, 2):
+        close(np.array(table[f"cnn_umap_{number}"].to_pylist()), vectors[:, number - 1], 1e-3)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,15 +43,16 @@ def visit(browser: Browser, address: str) -> Page:
     return page
 
 
-def test_a_silent_hub_is_told_within_ten_seconds(browser: Browser, address: str, hub: Hub) -> None:
+def test_a_silent_hub_is_told_while_the_page_goes_on(
+    browser: Browser, address: str, hub: Hub
+) -> None:
+    """How soon it is refused is tested without a browser, in `tests/core/test_downloads.py`."""
     hub.manner = "silent"
     hub.files[f"{WANTED}/model.safetensors"] = b"x"
     page = visit(browser, address)
     page.goto(f"{address}/?vit={WANTED}")
     until(lambda: hub.asked, 20)
-    begun = time.monotonic()
-    expect(page.get_by_text(f"{TITLE} cannot be downloaded")).to_be_visible(timeout=10000)
-    assert time.monotonic() - begun < 10
+    expect(page.get_by_text(f"{TITLE} cannot be downloaded")).to_be_visible(timeout=60_000)
     assert "vit=" not in page.url
     assert SHOWN in page.get_by_test_id("stSidebar").inner_html()
 
@@ -67,13 +67,13 @@ def test_a_model_arrives_while_others_work_and_give_up(
     hub.pause = 1.5
     page, other = visit(browser, address), browser.new_page()
     page.goto(f"{address}/?vit={WANTED}")
-    expect(page.get_by_text(f"of {len(content) / 1e6:.0f} MB")).to_be_visible(timeout=20000)
+    expect(page.get_by_text(f"of {len(content) / 1e6:.0f} MB")).to_be_visible(timeout=60_000)
     assert "vit=" not in page.url
     other.goto(f"{address}/attention?vit={WANTED}")
-    other.get_by_role("button", name="Cancel").click(timeout=20000)
+    other.get_by_role("button", name="Cancel").click(timeout=60_000)
     settle(other)
     assert other.get_by_role("button", name="Cancel").count() == 0
-    page.wait_for_url("**vit=timm*", timeout=60000)
+    page.wait_for_url("**vit=timm*", timeout=120_000)
     settle(page)
     until(lambda: TITLE in page.get_by_test_id("stMain").inner_text(), 30)
     assert page.get_by_role("button", name="Cancel").count() == 0

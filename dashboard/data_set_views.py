@@ -33,7 +33,7 @@ _OFFERED = (
     "cnn_right=yes",
     "cnn_right=no",
 )
-_EMBEDDED = ("efficientnet-lite0", "dinov2-small")
+_EMBEDDED = core.embedded_pair()
 
 
 # -- which sweep --------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from core.images import Framing
 from core.methods.parameters import parse
 from core.methods.registry import find_method
 from core.models import Model
-from core.models.spec import find_spec
+from core.models.spec import embedded_pair, find_spec
 from core.recording.run import Needs
+
+CNN, VIT = embedded_pair()
 
 Family = Literal["cnn", "vit"]
 Target = Literal["own", "shared"]
@@ -58,8 +60,8 @@ class Plan:
     """
 
     pictures: str
-    cnn: str = "efficientnet-lite0"
-    vit: str = "dinov2-small"
+    cnn: str = CNN
+    vit: str = VIT
     maps: tuple[str, ...] = ("cam", "gradient_rollout")
     framing: Framing = dataclasses.field(default_factory=lambda: Framing("crop"))
     target: Target = "own"

@@ -350,7 +350,9 @@ def test_native_fit_is_torchvisions_own(model_id: str) -> None:
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
     with torch.device("meta"):
         module = torchvision.models.get_model(spec.architecture)
-        loaded = sources.from_torchvision(spec, module.state_dict())
+        zero = torch.zeros(1, device="cpu")
+        state = {name: zero.expand(t.shape) for name, t in module.state_dict().items()}
+        loaded = sources.from_torchvision(spec, state)
     ours = with_preprocessing(loaded.preprocessing)
     own = weights.transforms()
     for size in SIZES:

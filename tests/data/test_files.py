@@ -229,7 +229,14 @@ def test_card_states_where_class_specific_maps_fall() -> None:
     assert measured["pictures"] >= 200
     assert 0 < measured["pictures_known"] <= measured["pictures"]
     found = {(row["method"], *row["parameters"].values()): row for row in measured["methods"]}
-    wanted = {"cam", "gradient_rollout", "transformer_attribution", "legrad", "rollout"}
+    wanted = {
+        "cam",
+        "gradient_rollout",
+        "grad_cam",
+        "transformer_attribution",
+        "legrad",
+        "rollout",
+    }
     assert {method for method, *_ in found} == wanted
     blind = found["rollout", "min"]["all"]
     assert (blind["share"], blind["both_right"]) == (0.5, 0.0)

@@ -340,6 +340,7 @@ def test_native_fit_is_timms_own(model_id: str) -> None:
         assert_same_pixels(ours.pixels(textured(*size))[0], own(textured(*size)))
 
 
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta")
 @pytest.mark.parametrize(
     "model_id", ["resnet18", "resnet50", "convnext_tiny", "mobilenet_v3_large", "vit_b_16"]
 )
@@ -350,7 +351,7 @@ def test_native_fit_is_torchvisions_own(model_id: str) -> None:
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
     with torch.device("meta"):
         module = torchvision.models.get_model(spec.architecture)
-        zero = torch.zeros(1, device="cpu")
+        zero = torch.zeros((), device="cpu")
         state = {name: zero.expand(t.shape) for name, t in module.state_dict().items()}
         loaded = sources.from_torchvision(spec, state)
     ours = with_preprocessing(loaded.preprocessing)

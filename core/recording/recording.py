@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from core import capacity
 from core.errors import ParameterError, UnsupportedMethod
 from core.images import Framing
 from core.models import Model
+from core.progress import WatchedLock
 from core.recording.run import Needs, Pass, run
 
 REMEMBERED_GRADIENTS = 4
@@ -106,7 +106,7 @@ class Recording:
         self.pixels = pixels
         self.is_batch = is_batch
         self.needs = needs.checked(model)
-        self._lock = threading.RLock()
+        self._lock = WatchedLock()
         self._remembered: OrderedDict[object, dict[str, Tensor]] = OrderedDict()
         self._graph: Pass | None = None
         self._recorded: dict[str, Tensor] = {}

@@ -39,14 +39,14 @@ class _Gate:
         self.served = 0
         self.left = 0
 
-    def enter(self, patience: float) -> bool:
+    def enter(self, patience: float, ahead: bool = False) -> bool:
         """Take a place when it is one's turn; false if that was not in time.
 
         What `core.progress.waiting` raises ends the waiting.
         """
         ticket, deadline = object(), time.monotonic() + patience
         with self.changed:
-            self.line.append(ticket)
+            (self.line.appendleft if ahead else self.line.append)(ticket)
         admitted = False
         try:
             while True:
@@ -153,16 +153,28 @@ def load() -> dict[str, int]:
         }
 
 
+def graphs() -> int:
+    """Gradient graphs of finished passes that may stay for what is asked next."""
+    return 2 * _gate.passes
+
+
 def memory_budget() -> int:
     """Bytes that what one pass leaves behind may take."""
     return _gate.memory
 
 
 @contextmanager
-def admitted(patience: float | None = None) -> Iterator[None]:
+def admitted(patience: float | None = None, *, ahead: bool = False) -> Iterator[None]:
     """Hold one of the places for the length of a ``with`` block; may be nested.
 
     Who waits is told their place in the line by `core.watching`.
+
+    Parameters
+    ----------
+    patience
+        Seconds to wait, instead of those that were configured.
+    ahead
+        Go to the head of the line: for what ends a request that holds much memory meanwhile.
 
     Raises
     ------
@@ -173,7 +185,7 @@ def admitted(patience: float | None = None) -> Iterator[None]:
         yield
         return
     gate = _gate  # the one that is entered is the one that is left, also if configured meanwhile
-    _enter(gate, patience)
+    _enter(gate, patience, ahead)
     token = _inside.set(gate)
     try:
         yield
@@ -182,9 +194,9 @@ def admitted(patience: float | None = None) -> Iterator[None]:
         gate.leave()
 
 
-def _enter(gate: _Gate, patience: float | None = None) -> None:
+def _enter(gate: _Gate, patience: float | None = None, ahead: bool = False) -> None:
     patience = gate.patience if patience is None else patience
-    if not gate.enter(patience):
+    if not gate.enter(patience, ahead):
         raise BusyError(
             f"All {gate.passes} places for computing were taken for {patience:.0f} s; "
             "try again in a moment."

@@ -81,5 +81,13 @@ class WatchedLock:
         while not self._lock.acquire(timeout=POLL):
             waiting(None)
 
+    def take_if_free(self) -> bool:
+        """Take the lock if that needs no waiting; whether it was taken."""
+        return self._lock.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
     def __exit__(self, *raised: object) -> None:
         self._lock.release()

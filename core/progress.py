@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 OnStep = Callable[[int, int], bool | None]
 OnWait = Callable[[int | None], bool | None]
 
-POLL = 0.25
+POLL = 0.5
 """Seconds between two words to whoever watches a request that waits."""
 
 _watcher: ContextVar[OnStep | None] = ContextVar("watcher", default=None)

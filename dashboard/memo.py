@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields, is_dataclass
 from threading import Condition
+from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -78,7 +78,7 @@ class Memo:
                 self._changed.wait_for(lambda: key not in self._making, core.POLL)
                 if key not in self._making:
                     if (held := self._held.get(key)) is not None:
-                        held.used = time.monotonic()
+                        held.used = monotonic()
                         return held.value  # type: ignore[no-any-return]
                     self._making.add(key)
                     break
@@ -89,7 +89,7 @@ class Memo:
                 value = make()
             size = size_of(value)
             with self._changed:
-                self._held[key] = _Held(value, size, time.monotonic())
+                self._held[key] = _Held(value, size, monotonic())
                 if isinstance(value, Model):
                     self._models[key] = value
             self._shrink(key)
@@ -120,7 +120,7 @@ class Memo:
             excess = self.nbytes - self.budget
             if excess <= 0:
                 return
-            now = time.monotonic()
+            now = monotonic()
             order = sorted(
                 (key for key in self._held if key != newest),
                 key=lambda key: (now - self._held[key].used) * self._held[key].nbytes,

@@ -10,7 +10,6 @@ import ctypes
 from functools import cache
 from typing import Any
 
-
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """Parameters of glibc's ``mallopt``."""
 

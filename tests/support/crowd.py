@@ -175,7 +175,10 @@ class Visitor:
 async def visitor(address: str) -> AsyncIterator[Visitor]:
     """A session that ends with the block, as when a tab is closed."""
     where = f"ws://{urlsplit(address).netloc}/_stcore/stream"
-    async with connect(where, subprotocols=["streamlit"], max_size=None) as socket:
+    # A busy machine may be late with its answer to a ping.
+    async with connect(
+        where, subprotocols=["streamlit"], max_size=None, ping_interval=None
+    ) as socket:
         yield Visitor(address, socket)
 
 

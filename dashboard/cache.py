@@ -170,14 +170,14 @@ def ready() -> dict[str, bool]:
     return {spec.id: spec.available for spec in core.catalog()}
 
 
-def sample(path: Path) -> tuple[Image.Image, str]:
-    """A sample picture and its digest."""
+def sample(path: Path) -> Image.Image:
+    """A sample picture."""
+    return results().get(("sample", path), lambda: core.read_image(path))
 
-    def make() -> tuple[Image.Image, str]:
-        data = path.read_bytes()
-        return core.read_image(data, path.name), Picture.digest_of(data)
 
-    return results().get(("sample", path), make)
+@st.cache_data(max_entries=32, show_spinner=False)
+def _sample_digest(path: Path) -> str:
+    return Picture.digest_of(path.read_bytes())
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -186,16 +186,18 @@ def thumbnail(path: Path, side: int = 128) -> bytes:
     return jpeg(fit_image(core.read_image(path), "crop", (side, side)))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def thumbnail_of(digest: str, _image: Image.Image, side: int = 128) -> bytes:
+def thumbnail_of(picture: Picture, side: int = 128) -> bytes:
     """A square JPEG thumbnail of an uploaded picture."""
-    return jpeg(fit_image(_image, "crop", (side, side)))
+    return results().get(
+        ("thumbnail", picture.digest, side),
+        lambda: jpeg(fit_image(picture.image, "crop", (side, side))),
+    )
 
 
 def from_sample(chosen: Sample) -> Picture:
     """A sample as a picture of the session."""
-    image, digest = sample(chosen.path)
-    return Picture(chosen.id, chosen.title, image, digest, chosen.classes)
+    digest = _sample_digest(chosen.path)
+    return Picture(chosen.id, chosen.title, lambda: sample(chosen.path), digest, chosen.classes)
 
 
 # -- pictures of one's own ----------------------------------------------------------------------
@@ -240,16 +242,31 @@ _NAME = "\0"
 """Stands for the name in a sentence that is kept for every name."""
 
 
-def _decoded(digest: str, trusted: bool, data: bytes) -> Image.Image | str:
-    """A picture, or the sentence that refuses it: neither is to be found out twice."""
+def _decoded(digest: str, trusted: bool, data: Callable[[], bytes]) -> Image.Image:
+    """A picture, which is held as long as there is room."""
+    read = core.read_image if trusted else core.read_strange_image
+    return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
 
-    def make() -> Image.Image | str:
+
+def _refused(digest: str, trusted: bool, data: bytes) -> str:
+    """The sentence that refuses a file, empty for a picture; found out once."""
+
+    def make() -> str:
         try:
-            return (core.read_image if trusted else core.read_strange_image)(data, _NAME)
+            _decoded(digest, trusted, lambda: data)
         except ImageError as error:
             return str(error)
+        return ""
 
-    return results().get(("decoded", digest, trusted), make)
+    return results().get(("refused", digest, trusted), make)
+
+
+def _file(picture_id: str, name: str) -> bytes:
+    """The bytes of a picture of one's own."""
+    found = own_pictures().get(picture_id) or _saved_file(picture_id)
+    if found is None:
+        raise ImageError(f"The picture {name} is not held here any more; upload it again.")
+    return found[1]
 
 
 def own_picture(picture_id: str) -> Picture | None:
@@ -278,10 +295,15 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
         It comes from the operator, and needs no process of its own to be read.
     """
     digest = Picture.digest_of(data)
-    found = _decoded(digest, trusted, data)
-    if isinstance(found, str):
-        raise ImageError(found.replace(_NAME, name, 1))
-    return Picture(own_id(digest), name, found, digest)
+    if sentence := _refused(digest, trusted, data):
+        raise ImageError(sentence.replace(_NAME, name, 1))
+    picture_id = own_id(digest)
+    return Picture(
+        picture_id,
+        name,
+        lambda: _decoded(digest, trusted, lambda: _file(picture_id, name)),
+        digest,
+    )
 
 
 @st.cache_resource(show_spinner=False)

@@ -268,7 +268,7 @@ def _picture() -> Picture:
         for picture_id in own[-_OWN_SHOWN:]:
             mine = cache.own_picture(picture_id)
             if mine is not None:
-                thumbnail = cache.thumbnail_of(mine.digest, mine.image)
+                thumbnail = cache.thumbnail_of(mine)
                 _thumbnail(picture_id, plain(mine.name), plain(mine.name), thumbnail, picture)
     _upload()
     return picture

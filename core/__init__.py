@@ -60,7 +60,7 @@ from core.models.spec import (
 )
 from core.models.taps import Layer, Tap
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
-from core.progress import watching
+from core.progress import POLL, waiting, watching
 from core.recording.batches import Batch, record, record_stream, usual_needs
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
@@ -70,6 +70,7 @@ __all__ = [
     "FILLS",
     "FITS",
     "MATCHED_PAIR",
+    "POLL",
     "PROJECTIONS",
     "Answer",
     "Attention",
@@ -169,6 +170,7 @@ __all__ = [
     "sweep",
     "usual_needs",
     "versions",
+    "waiting",
     "watching",
     "what_if",
     "without",

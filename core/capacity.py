@@ -1,12 +1,19 @@
-"""How much runs at once: one gate for the whole process, configured by a call."""
+"""How much runs at once: one gate for the whole process, configured by a call.
+
+Who asks first is let in first, and what takes long asks anew for each pass, so that a short request
+never waits for the whole of a long one.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from core import progress
 from core.errors import BusyError, ParameterError
 
 PASSES = 2
@@ -20,30 +27,68 @@ MEMORY = 2 * 2**30
 
 
 class _Gate:
-    """Places for passes and what one of them may cost."""
+    """Places for passes, the line of those who wait for one, and what a pass may cost."""
 
     def __init__(self, passes: int, patience: float, memory: int) -> None:
         self.passes = passes
         self.patience = patience
         self.memory = memory
-        self.places = threading.BoundedSemaphore(passes)
+        self.changed = threading.Condition()
+        self.line: deque[object] = deque()
         self.inside = 0
-        self.waiting = 0
-        self.counting = threading.Lock()
+        self.served = 0
+        self.left = 0
 
-    def count(self, inside: int, waiting: int) -> None:
-        """Note that so many more are computing and waiting."""
-        with self.counting:
-            self.inside += inside
-            self.waiting += waiting
+    def enter(self, patience: float, ahead: bool = False) -> bool:
+        """Take a place when it is one's turn; false if that was not in time.
+
+        What `core.progress.waiting` raises ends the waiting.
+        """
+        ticket, deadline = object(), time.monotonic() + patience
+        with self.changed:
+            (self.line.appendleft if ahead else self.line.append)(ticket)
+        admitted = False
+        try:
+            while True:
+                with self.changed:
+                    self.changed.wait_for(
+                        lambda: self._turn(ticket),
+                        max(0.0, min(progress.POLL, deadline - time.monotonic())),
+                    )
+                    if self._turn(ticket):
+                        admitted = True
+                        self.inside += 1
+                        self.served += 1
+                        return True
+                    before = self.line.index(ticket)
+                if time.monotonic() >= deadline:
+                    return False
+                progress.waiting(before)  # outside of the lock: a listener may be slow, or raise
+        finally:
+            with self.changed:
+                self.line.remove(ticket)
+                self.left += not admitted
+                self.changed.notify_all()
+
+    def _turn(self, ticket: object) -> bool:
+        return self.line[0] is ticket and self.inside < self.passes
+
+    def leave(self) -> None:
+        """Give a place back."""
+        with self.changed:
+            self.inside -= 1
+            self.changed.notify_all()
 
 
 _gate = _Gate(PASSES, PATIENCE, MEMORY)
-_inside: ContextVar[bool] = ContextVar("inside", default=False)
+_inside: ContextVar[_Gate | None] = ContextVar("inside", default=None)
 
 
 def configure(
-    passes: int | None = None, patience: float | None = None, memory: int | None = None
+    passes: int | None = None,
+    patience: float | None = None,
+    memory: int | None = None,
+    threads: int | None = None,
 ) -> None:
     """Set how much may run at once; what is not given stays.
 
@@ -57,6 +102,9 @@ def configure(
         Seconds that a request waits for a place before `BusyError`, not negative.
     memory
         Bytes that what one pass leaves behind may take, at least 2²⁰.
+    threads
+        Of PyTorch within one pass, at least 1. Passes at once share the cores: with more threads
+        than cores in all they hinder each other.
 
     Raises
     ------
@@ -73,14 +121,41 @@ def configure(
         raise ParameterError(f"patience is {patience!r}, expected seconds, not negative.")
     if memory < 2**20:
         raise ParameterError(f"memory is {memory!r}, expected bytes, at least 2^20.")
+    if threads is not None and threads < 1:
+        raise ParameterError(f"threads is {threads!r}, expected at least 1.")
     if (passes, patience, memory) != (_gate.passes, _gate.patience, _gate.memory):
         _gate = _Gate(passes, patience, memory)
+    if threads is not None:
+        import torch
+
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
 
 
 def load() -> dict[str, int]:
-    """How many requests compute, how many wait, and how many may compute at once."""
+    """How busy the process is.
+
+    Returns
+    -------
+    dict of str to int
+        ``computing`` and ``waiting`` requests, ``places`` for computing, and since the gate was
+        configured how often a place was taken (``served``) and how many went away without one
+        (``left``), because they were given up or their patience ended.
+    """
     gate = _gate
-    return {"computing": gate.inside, "waiting": gate.waiting, "places": gate.passes}
+    with gate.changed:
+        return {
+            "computing": gate.inside,
+            "waiting": len(gate.line),
+            "places": gate.passes,
+            "served": gate.served,
+            "left": gate.left,
+        }
+
+
+def graphs() -> int:
+    """Gradient graphs of finished passes that may stay for what is asked next."""
+    return 2 * _gate.passes
 
 
 def memory_budget() -> int:
@@ -89,34 +164,60 @@ def memory_budget() -> int:
 
 
 @contextmanager
-def admitted(patience: float | None = None) -> Iterator[None]:
+def admitted(patience: float | None = None, *, ahead: bool = False) -> Iterator[None]:
     """Hold one of the places for the length of a ``with`` block; may be nested.
+
+    Who waits is told their place in the line by `core.watching`.
+
+    Parameters
+    ----------
+    patience
+        Seconds to wait, instead of those that were configured.
+    ahead
+        Go to the head of the line: for what ends a request that holds much memory meanwhile.
 
     Raises
     ------
     BusyError
         No place came free in time.
     """
-    if _inside.get():
+    if _inside.get() is not None:
         yield
         return
     gate = _gate  # the one that is entered is the one that is left, also if configured meanwhile
-    patience = gate.patience if patience is None else patience
-    gate.count(0, 1)
+    _enter(gate, patience, ahead)
+    token = _inside.set(gate)
     try:
-        acquired = gate.places.acquire(timeout=patience)
+        yield
     finally:
-        gate.count(0, -1)
-    if not acquired:
+        _inside.reset(token)
+        gate.leave()
+
+
+def _enter(gate: _Gate, patience: float | None = None, ahead: bool = False) -> None:
+    patience = gate.patience if patience is None else patience
+    if not gate.enter(patience, ahead):
         raise BusyError(
             f"All {gate.passes} places for computing were taken for {patience:.0f} s; "
             "try again in a moment."
         )
-    token = _inside.set(True)
-    gate.count(1, 0)
+
+
+def next_turn() -> None:
+    """Within `admitted`, let those go first who wait; for loops of others, called pass by pass.
+
+    Raises
+    ------
+    BusyError
+        No place came free in time.
+    """
+    gate = _inside.get()
+    if gate is None or not gate.line:
+        return
+    gate.leave()
     try:
-        yield
-    finally:
-        gate.count(-1, 0)
-        _inside.reset(token)
-        gate.places.release()
+        _enter(gate)
+    except BaseException:
+        with gate.changed:
+            gate.inside += 1  # the block outside is going to give one back
+        raise

@@ -1,8 +1,8 @@
 """The only file with Streamlit caches: wraps core, keys every picture by its digest.
 
-Models and recordings are shared by all sessions (`st.cache_resource`; both are safe to share).
-Finished explanations are plain data (`st.cache_data`). Arguments that begin with an underscore
-do not take part in the key.
+All that is large is shared by all sessions and held by one `Memo`, within what the operator allows:
+recordings, maps, measurements, pictures, views, and models beside the embedded pair. Streamlit's
+own caches hold what is small; arguments that begin with an underscore are no part of their key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ from core import (
 from dashboard import gather, settings
 from dashboard.figures import jpeg
 from dashboard.memo import Memo
-from dashboard.scene import OWN, Picture, Scene, SceneKey, own_id
+from dashboard.scene import OWN, Picture, Scene, own_id
 from dashboard.screen import Screen
 from dashboard.sweeping import Made
 from dashboard.sweeps import Rows
@@ -51,45 +51,24 @@ if TYPE_CHECKING:
 Mask = npt.NDArray[np.bool_]
 Params = tuple[tuple[str, Any], ...]
 
-RECORDINGS, RESULTS = 256 * 2**20, 64 * 2**20
-"""Bytes that are held for all sessions together."""
+FILES = 0.25
+"""Share of the budget for uploaded files, which cannot be made again."""
 
 
-@st.cache_resource(show_spinner=False)
-def _embedded(model_id: str) -> Model:
-    return core.open_model(model_id)
-
-
-@st.cache_resource(show_spinner=False)
-def _recordings() -> Memo:
-    return Memo(RECORDINGS, lambda recording: recording.nbytes)
+def _budget() -> int:
+    return settings.current().budget * 2**20
 
 
 @st.cache_resource(show_spinner=False)
 def results() -> Memo:
-    """Maps and measurements of all sessions, which are plain data."""
-    return Memo(RESULTS, size_of)
+    """What all sessions share and can be made again."""
+    return Memo(int((1 - FILES) * _budget()))
 
 
-def size_of(value: Any) -> int:
-    """Bytes of the arrays of a result, in lists and dataclasses as well; others count a little."""
-    if isinstance(value, np.ndarray):
-        return int(value.nbytes)
-    if isinstance(value, list | tuple):
-        return sum(map(size_of, value))
-    if is_dataclass(value):
-        return 500 + sum(size_of(getattr(value, field.name)) for field in fields(value))
-    return 50
-
-
-def _forget(model: Model) -> None:
-    """What is kept of a model must not keep it."""
-    _recordings().drop(model)
-
-
-@st.cache_resource(max_entries=3, show_spinner=False, on_release=_forget)
-def _other(model_id: str) -> Model:
-    return core.open_model(model_id)
+@st.cache_resource(show_spinner=False)
+def _embedded() -> Memo:
+    """The embedded pair, which is no part of the budget and always held."""
+    return Memo(2**62)
 
 
 @st.cache_resource(ttl=180, show_spinner=False)
@@ -109,8 +88,8 @@ def refuse(model_id: str, reason: str) -> None:
 
 
 def _model(model_id: str) -> Model:
-    embedded = find_spec(model_id).source == "embedded"
-    return _embedded(model_id) if embedded else _other(model_id)
+    memo = _embedded() if find_spec(model_id).source == "embedded" else results()
+    return memo.get(("model", model_id), lambda: core.open_model(model_id))
 
 
 def model(model_id: str) -> Model:
@@ -191,11 +170,14 @@ def ready() -> dict[str, bool]:
     return {spec.id: spec.available for spec in core.catalog()}
 
 
+def sample(path: Path) -> Image.Image:
+    """A sample picture."""
+    return results().get(("sample", path), lambda: core.read_image(path))
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def sample(path: Path) -> tuple[Image.Image, str]:
-    """A sample picture and its digest."""
-    data = path.read_bytes()
-    return core.read_image(data, path.name), Picture.digest_of(data)
+def _sample_digest(path: Path) -> str:
+    return Picture.digest_of(path.read_bytes())
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -204,16 +186,18 @@ def thumbnail(path: Path, side: int = 128) -> bytes:
     return jpeg(fit_image(core.read_image(path), "crop", (side, side)))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def thumbnail_of(digest: str, _image: Image.Image, side: int = 128) -> bytes:
+def thumbnail_of(picture: Picture, side: int = 128) -> bytes:
     """A square JPEG thumbnail of an uploaded picture."""
-    return jpeg(fit_image(_image, "crop", (side, side)))
+    return results().get(
+        ("thumbnail", picture.digest, side),
+        lambda: jpeg(fit_image(picture.image, "crop", (side, side))),
+    )
 
 
 def from_sample(chosen: Sample) -> Picture:
     """A sample as a picture of the session."""
-    image, digest = sample(chosen.path)
-    return Picture(chosen.id, chosen.title, image, digest, chosen.classes)
+    digest = _sample_digest(chosen.path)
+    return Picture(chosen.id, chosen.title, lambda: sample(chosen.path), digest, chosen.classes)
 
 
 # -- pictures of one's own ----------------------------------------------------------------------
@@ -251,20 +235,38 @@ class OwnPictures:
 @st.cache_resource(show_spinner=False)
 def own_pictures() -> OwnPictures:
     """The files of all sessions."""
-    return OwnPictures(settings.current().own_pictures * 2**20)
+    return OwnPictures(int(FILES * _budget()))
 
 
 _NAME = "\0"
 """Stands for the name in a sentence that is kept for every name."""
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _decoded(digest: str, trusted: bool, _data: bytes) -> Image.Image | str:
-    """A picture, or the sentence that refuses it: neither is to be found out twice."""
-    try:
-        return (core.read_image if trusted else core.read_strange_image)(_data, _NAME)
-    except ImageError as error:
-        return str(error)
+def _decoded(digest: str, trusted: bool, data: Callable[[], bytes]) -> Image.Image:
+    """A picture, which is held as long as there is room."""
+    read = core.read_image if trusted else core.read_strange_image
+    return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
+
+
+def _refused(digest: str, trusted: bool, data: bytes) -> str:
+    """The sentence that refuses a file, empty for a picture; found out once."""
+
+    def make() -> str:
+        try:
+            _decoded(digest, trusted, lambda: data)
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    return results().get(("refused", digest, trusted), make)
+
+
+def _file(picture_id: str, name: str) -> bytes:
+    """The bytes of a picture of one's own."""
+    found = own_pictures().get(picture_id) or _saved_file(picture_id)
+    if found is None:
+        raise ImageError(f"The picture {name} is not held here any more; upload it again.")
+    return found[1]
 
 
 def own_picture(picture_id: str) -> Picture | None:
@@ -293,10 +295,15 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
         It comes from the operator, and needs no process of its own to be read.
     """
     digest = Picture.digest_of(data)
-    found = _decoded(digest, trusted, data)
-    if isinstance(found, str):
-        raise ImageError(found.replace(_NAME, name, 1))
-    return Picture(own_id(digest), name, found, digest)
+    if sentence := _refused(digest, trusted, data):
+        raise ImageError(sentence.replace(_NAME, name, 1))
+    picture_id = own_id(digest)
+    return Picture(
+        picture_id,
+        name,
+        lambda: _decoded(digest, trusted, lambda: _file(picture_id, name)),
+        digest,
+    )
 
 
 @st.cache_resource(show_spinner=False)
@@ -319,16 +326,14 @@ def store() -> Store:
 # -- passes and maps ----------------------------------------------------------------------------
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _view(key: SceneKey, _image: Image.Image) -> Any:
-    return core.shared_view((_model(key.vit), _model(key.cnn)), _image, key.framing)
-
-
 def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
-    """What both models of the pair see of a picture."""
+    """What both models of the pair see of a picture; shared by all, so not to be changed."""
     shown = picture or scene.picture
-    found: Image.Image = _view(scene.key(shown), shown.image)
-    return found
+    models = (_model(scene.vit.id), _model(scene.cnn.id))
+    return results().get(
+        ("view", scene.key(shown)),
+        lambda: core.shared_view(models, shown.image, scene.framing),
+    )
 
 
 def recording(
@@ -347,14 +352,30 @@ def recording(
     shown = picture or scene.picture
     view_shown, opened = view(scene, shown), _model(model_id)
     wanted = core.usual_needs(opened) | (needs or core.Needs())
-    # The instance belongs to the key: a model that was dropped and opened anew is another one.
-    found = _recordings().get(
-        (id(opened), scene.key(shown)),
+    found = results().get(
+        _recording_key(opened, scene, shown),
         lambda: core.record(opened, view_shown, Framing("given"), wanted),
     )
     if picture is None and found.logits is not None:
         gather.answer(model_id, found.predictions()[0])
     return found
+
+
+def _recording_key(opened: Model, scene: Scene, picture: Picture | None = None) -> Any:
+    """The instance belongs to it: a model that was dropped and opened anew is another one."""
+    return ("recording", id(opened), scene.key(picture))
+
+
+def settle(scene: Scene | None) -> None:
+    """At the end of a run: let go of graphs, and of what is beyond the budget."""
+    if scene is not None:
+        for spec in (scene.cnn, scene.vit):
+            opened = (_embedded() if spec.source == "embedded" else results()).peek(
+                ("model", spec.id)
+            )
+            if found := results().peek(_recording_key(opened, scene)):
+                found.release_if_idle()
+    results().settle()
 
 
 def features(model_id: str, scene: Scene, tap: str) -> npt.NDArray[np.float32]:
@@ -369,15 +390,10 @@ def attention(scene: Scene, picture: Picture | None = None) -> Attention:
     return core.attention(recorded.model, recorded)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _artifacts(key: SceneKey, _scene: Scene) -> Mask:
-    return attention(_scene).artifacts()
-
-
 def artifacts(scene: Scene) -> Mask:
     """Artifact patches of the scene's transformer, looked for in every layer's full attention."""
-    found: Mask = _artifacts(scene.key(), scene)
-    return found
+    key = key_of(scene.vit.id, scene, "artifacts")
+    return results().get(key, lambda: attention(scene).artifacts())
 
 
 _NO_VIEW = Image.new("RGB", (1, 1))
@@ -402,6 +418,31 @@ def _explain(
         return replace(found, view=_NO_VIEW)
 
     return results().get(key_of(model_id, scene, method, target, params), make)
+
+
+@contextmanager
+def told_to_wait() -> Iterator[None]:
+    """Say in a ``with`` block what is waited for; this is also where a run that waits can end."""
+    place = st.empty()
+    shown = False
+
+    def on_wait(before: int | None) -> None:
+        nonlocal shown
+        shown = True
+        if before is None:
+            text = "Somebody else's request makes just this; it will be here in a moment."
+        elif before:
+            text = f"{before} {'request is' if before == 1 else 'requests are'} before yours."
+        else:
+            text = "Your request is the next."
+        place.info(text, icon=":material/hourglass_top:")
+
+    try:
+        with core.watching(None, on_wait):
+            yield
+    finally:
+        if shown:
+            place.empty()
 
 
 @contextmanager
@@ -449,13 +490,13 @@ class Frame:
     prefix_mass: float
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
-def _frame(
-    model_id: str, key: SceneKey, method: str, target: int | None, params: Params, _scene: Scene
-) -> Frame:
-    recorded = recording(model_id, _scene)
-    found = core.explain(recorded.model, recorded, method, target, **dict(params))
-    return Frame(found.relevance, found.prefix_mass or 0.0)
+def _frame(scene: Scene, method: str, target: int | None, params: Params) -> Frame:
+    def make() -> Frame:
+        recorded = recording(scene.vit.id, scene)
+        found = core.explain(recorded.model, recorded, method, target, **dict(params))
+        return Frame(found.relevance, found.prefix_mass or 0.0)
+
+    return results().get(key_of(scene.vit.id, scene, "frame", method, target, params), make)
 
 
 def frames(
@@ -478,7 +519,7 @@ def frames(
     try:
         for params in each:
             chosen: Params = tuple(sorted(params.items()))
-            found.append(_frame(scene.vit.id, scene.key(), method, target, chosen, scene))
+            found.append(_frame(scene, method, target, chosen))
             report(len(found))
     finally:
         recording(scene.vit.id, scene).release()
@@ -500,9 +541,8 @@ class Summary:
     answers: tuple[tuple[str, float], ...]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _summary(key: SceneKey, fusion: str | None, _scene: Scene, _picture: Picture) -> Summary:
-    found = attention(_scene, _picture)
+def _summary(scene: Scene, picture: Picture, fusion: str | None) -> Summary:
+    found = attention(scene, picture)
     maps = found.joints(fusion) if fusion else found.mosaic().mean(axis=1)
     answer = found.prediction
     if answer is None:
@@ -513,8 +553,8 @@ def _summary(key: SceneKey, fusion: str | None, _scene: Scene, _picture: Picture
 
 def summary(scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
     """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
-    found: Summary = _summary(scene.key(picture), fusion, scene, picture)
-    return found
+    key = ("summary", id(_model(scene.vit.id)), scene.key(picture), fusion)
+    return results().get(key, lambda: _summary(scene, picture, fusion))
 
 
 # -- sweeps -------------------------------------------------------------------------------------
@@ -555,21 +595,15 @@ def answered(rows: Rows, question: str, *given: Any) -> Any:
     return _answered(question, rows.sweep.folder, rows.changed, given, rows)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _pictured(folder: Path, changed: int, indices: tuple[int, ...], _rows: Rows) -> Any:
-    columns = ["thumbnail"]
-    for key in _rows.shown_maps:
-        columns += [f"map__{key}", f"shape__{key}"]
-    return _rows.sweep.read(indices, columns)
-
-
 def pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:
     """Thumbnails and the shown maps of some pictures of a sweep."""
-    found: list[dict[str, Any]] = _pictured(rows.sweep.folder, rows.changed, indices, rows)
-    return found
+    columns = ["thumbnail"]
+    for key in rows.shown_maps:
+        columns += [f"map__{key}", f"shape__{key}"]
+    asked = ("pictured", rows.sweep.folder, rows.changed, indices)
+    return results().get(asked, lambda: rows.sweep.read(indices, columns))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
 def original(folder: Path, index: int, digest: str) -> bytes:
     """The file of a picture of a sweep, as long as it still is what was swept.
 
@@ -578,6 +612,11 @@ def original(folder: Path, index: int, digest: str) -> bytes:
     SweepError
         It is gone, or another one.
     """
+    asked = ("original", folder, index, digest)
+    return results().get(asked, lambda: _original(folder, index, digest))
+
+
+def _original(folder: Path, index: int, digest: str) -> bytes:
     data = sweep.open_sweep(folder).original(index)
     if core.digest(core.read_image(data)) != digest:
         raise core.SweepError(f"Picture {index} of this sweep has been changed since it was swept.")

@@ -110,24 +110,28 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         links = {other: st.empty() for other in pages}
         sharing_place = st.container(width="content")
     notices = st.container()
+    looked_at: Scene | None = None
     try:
         try:
             settings.apply()
             arriving.settle()
         finally:
             _link(links, pages)
-        if name != "review":
-            with sharing_place:
-                sharing.menu(shown)
-            with st.sidebar:
-                scene.enter(_scene())
-        page.run()
+        with cache.told_to_wait():
+            if name != "review":
+                with sharing_place:
+                    sharing.menu(shown)
+                with st.sidebar:
+                    looked_at = _scene()
+                    scene.enter(looked_at)
+            page.run()
         shown.complete = True
         with notices:
             sharing.told(shown)
     except ParallaxError as error:
         st.error(plain(str(error)), icon=":material/error:")
     finally:
+        cache.settle(looked_at)
         for sentence in screen.problems():
             notices.warning(plain(sentence), icon=":material/link_off:")
 
@@ -264,7 +268,7 @@ def _picture() -> Picture:
         for picture_id in own[-_OWN_SHOWN:]:
             mine = cache.own_picture(picture_id)
             if mine is not None:
-                thumbnail = cache.thumbnail_of(mine.digest, mine.image)
+                thumbnail = cache.thumbnail_of(mine)
                 _thumbnail(picture_id, plain(mine.name), plain(mine.name), thumbnail, picture)
     _upload()
     return picture

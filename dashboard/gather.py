@@ -142,7 +142,9 @@ def array(name: str, values: npt.ArrayLike, code: str) -> None:
         As in `Array`.
     """
     if (found := current()) is not None:
-        found.arrays[slug(name)] = Array(np.asarray(values), code)
+        kept = np.asarray(values)
+        # A session keeps what it shows until its next run: not all that it was cut from as well.
+        found.arrays[slug(name)] = Array(kept if kept.base is None else kept.copy(), code)
 
 
 def explanation(made: Explanation, params: Mapping[str, Any]) -> None:

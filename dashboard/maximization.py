@@ -197,10 +197,11 @@ class Run:
 
     def _work(self, tasks: list[Task]) -> None:
         try:
-            self._measure(tasks)
-            for task, result in zip(tasks, self.results, strict=True):
-                if not self._stopped:
-                    self._make(task, result)
+            with core.watching(None, lambda before: self._goes_on()):
+                self._measure(tasks)
+                for task, result in zip(tasks, self.results, strict=True):
+                    if not self._stopped:
+                        self._make(task, result)
         except Exception:
             _log.exception("a maximization failed")
             self.problems.append("The run ended by a fault of the program, which is in its log.")
@@ -224,6 +225,8 @@ class Run:
     def _make(self, task: Task, result: Result) -> None:
         try:
             self._steps(task, task.steps, result)
+        except core.Stopped:
+            return  # while it waited for its turn; what has been made stays
         except ParallaxError as error:
             self.problems.append(f"{task.title}: {error}")
 

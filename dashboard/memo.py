@@ -3,40 +3,135 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, fields, is_dataclass
 from threading import Condition
+from time import monotonic
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
-from cachetools import LRUCache, cached
+import numpy as np
+from PIL import Image
 
-from core import Model
+import core
+from core import Model, Recording
 
 Value = TypeVar("Value")
 
 
+def size_of(value: Any) -> int:
+    """Bytes of what a value holds: arrays, pictures, files, models; others count a little."""
+    if isinstance(value, np.ndarray | Recording):
+        return int(value.nbytes)
+    if isinstance(value, Model):
+        held = [*value.module.parameters(), *value.module.buffers()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+    if isinstance(value, Image.Image):
+        return value.width * value.height * len(value.getbands())
+    if isinstance(value, bytes | str):
+        return 50 + len(value)
+    if isinstance(value, list | tuple):
+        return 50 + sum(map(size_of, value))
+    if isinstance(value, dict):
+        return 50 + sum(map(size_of, value.values()))
+    if is_dataclass(value) and not isinstance(value, type):
+        return 500 + sum(size_of(getattr(value, field.name)) for field in fields(value))
+    return 50
+
+
+@dataclass(eq=False)
+class _Held:
+    """A value with its bytes, and when it was asked for last."""
+
+    value: Any
+    nbytes: int
+    used: float
+
+
 class Memo:
-    """Values by key, made once however many ask at the same time; the longest unused goes first.
+    """Values by key, made once however many ask at the same time.
+
+    When they take more than the budget, what has the largest product of its bytes and the time
+    since it was asked for goes first: recordings, pictures and models that nobody looks at, then
+    small things that are old. What is being used is never pulled away: whoever has it keeps it, and
+    who asks for a model that somebody still uses gets that very one.
 
     Parameters
     ----------
     budget
         Bytes of values that are held. One that is larger is held as the only one.
-    size_of
-        Bytes of a value.
     """
 
-    def __init__(self, budget: int, size_of: Callable[[Any], int]) -> None:
-        self._held: LRUCache[Hashable, Any] = LRUCache(
-            budget, getsizeof=lambda value: min(size_of(value), budget)
-        )
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._held: dict[Hashable, _Held] = {}
+        self._models: WeakValueDictionary[Hashable, Model] = WeakValueDictionary()
+        self._making: set[Hashable] = set()
         self._changed = Condition()
-        self._get = cached(self._held, key=lambda key, make: key, condition=self._changed)(
-            lambda key, make: make()
-        )
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of this key, made if it is not held; a failure is not remembered."""
-        found: Value = self._get(key, make)
-        return found
+        """The value of this key, made if it is not held; a failure is not remembered.
+
+        Waiting for somebody else who makes it can be left; see `core.watching`.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: key not in self._making, core.POLL)
+                if key not in self._making:
+                    if (held := self._held.get(key)) is not None:
+                        held.used = monotonic()
+                        return held.value  # type: ignore[no-any-return]
+                    self._making.add(key)
+                    break
+            core.waiting(None)
+        try:
+            value: Any = self._models.get(key)
+            if value is None:
+                value = make()
+            size = size_of(value)
+            with self._changed:
+                self._held[key] = _Held(value, size, monotonic())
+                if isinstance(value, Model):
+                    self._models[key] = value
+            self._shrink(key)
+        finally:
+            with self._changed:
+                self._making.discard(key)
+                self._changed.notify_all()
+        return value  # type: ignore[no-any-return]
+
+    def peek(self, key: Hashable) -> Any:
+        """The value of this key if it is held, which is not counted as a use."""
+        with self._changed:
+            held = self._held.get(key)
+            return None if held is None else held.value
+
+    def settle(self) -> None:
+        """Measure anew what grows after it was made, and keep within the budget."""
+        with self._changed:
+            growing = [held for held in self._held.values() if isinstance(held.value, Recording)]
+        for held in growing:  # outside of the lock: a recording that computes has to be waited for
+            held.nbytes = size_of(held.value)
+        self._shrink()
+
+    def _shrink(self, newest: Hashable = None) -> None:
+        """Let go of values until the rest fits; the newest stays."""
+        dropped: list[Any] = []  # what is freed is freed outside of the lock
+        with self._changed:
+            excess = self.nbytes - self.budget
+            if excess <= 0:
+                return
+            now = monotonic()
+            order = sorted(
+                (key for key in self._held if key != newest),
+                key=lambda key: (now - self._held[key].used) * self._held[key].nbytes,
+            )
+            while excess > 0 and order:
+                held = self._held.pop(order.pop())
+                excess -= held.nbytes
+                dropped.append(held.value)
+        models = [value for value in dropped if isinstance(value, Model)]
+        for model in models:
+            self.drop(model)
 
     def __contains__(self, key: Hashable) -> bool:
         with self._changed:
@@ -45,15 +140,20 @@ class Memo:
     def values(self) -> list[Any]:
         """All that is held now."""
         with self._changed:
-            return list(self._held.values())
+            return [held.value for held in self._held.values()]
 
     def drop(self, model: Model) -> None:
         """Let go of all values that hold a model, which are those with an attribute ``model``."""
         with self._changed:
-            for key in [k for k, v in self._held.items() if getattr(v, "model", None) is model]:
-                del self._held[key]
+            gone = [
+                self._held.pop(key)
+                for key, held in list(self._held.items())
+                if held.value is model or getattr(held.value, "model", None) is model
+            ]
+        del gone
 
     @property
     def nbytes(self) -> int:
         """Bytes that are held now."""
-        return int(self._held.currsize)
+        with self._changed:
+            return sum(held.nbytes for held in list(self._held.values()))

@@ -1,4 +1,4 @@
-"""Give freed memory back to the system.
+"""Keep little freed memory, and give it back to the system.
 
 Every rerun is a thread of its own, and the C library keeps for each thread what it freed; on a
 small host that is the difference between running and being stopped.
@@ -9,6 +9,13 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from typing import Any
+
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+"""Parameters of glibc's ``mallopt``."""
+
+ARENAS = 2
+LARGE = 2**20
+"""Bytes from which a block is asked of the system by itself, and goes back when it is freed."""
 
 
 @cache
@@ -25,3 +32,14 @@ def give_back() -> bool:
     """Return what nobody uses; false where the system offers no way to do so."""
     library = _library()
     return library is not None and bool(library.malloc_trim(0))
+
+
+def keep_little() -> bool:
+    """Have threads share a few heaps, and large blocks go back at once; false where it cannot.
+
+    To be called before there are many threads.
+    """
+    library = _library()
+    if library is None or not hasattr(library, "mallopt"):
+        return False
+    return bool(library.mallopt(_ARENA_MAX, ARENAS) and library.mallopt(_MMAP_THRESHOLD, LARGE))

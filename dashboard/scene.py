@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -21,15 +22,22 @@ class Picture:
     ----------
     id
         What the address calls it: a sample's id, or `own_id` of its digest.
+    load
+        Gives the decoded picture, which is large: no session holds it between two runs.
     classes
         Names of what it is known to show, the most telling first.
     """
 
     id: str
     name: str
-    image: Image.Image
+    load: Callable[[], Image.Image]
     digest: str
     classes: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture itself; shared by all, so not to be changed."""
+        return self.load()
 
     @staticmethod
     def digest_of(data: bytes) -> str:

@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dashboard import memory
+
 _log = logging.getLogger(__name__)
 _warm = threading.Event()
 
@@ -34,6 +36,7 @@ def _prepare() -> None:
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     """Prepare the first screen while the server already answers."""
+    memory.keep_little()
     threading.Thread(target=_prepare, name="warm start", daemon=True).start()
     yield
 

@@ -6,6 +6,7 @@ variable ``PARALLAX_…`` and stands in the README's table.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import platformdirs
@@ -32,9 +33,13 @@ class Settings(BaseSettings):
     passes: int = Field(2, ge=1, le=64, description="network passes at the same time")
     patience: int = Field(120, ge=1, le=3600, description="seconds a visitor waits for a place")
     memory: int = Field(2048, ge=64, description="MB that one pass may leave behind")
-    own_pictures: int = Field(
-        200, ge=20, description="MB of uploaded files held for all; the longest unused goes first"
+    budget: int = Field(
+        320,
+        ge=64,
+        description="MB held for all beside the embedded pair: recordings, maps, pictures, other "
+        "models, and in a quarter of it uploaded files",
     )
+    threads: int | None = Field(None, ge=1, le=256, description="threads of PyTorch in a pass")
     store: str | None = Field(None, description="where saved screens are kept: a SQLAlchemy URL")
     data: Path | None = Field(None, description="folder for what is saved on this machine")
     sweeps: Path | None = Field(None, description="folder of finished sweeps")
@@ -63,7 +68,9 @@ def current() -> Settings:
 def apply() -> None:
     """Tell `core` how much may run at once; may be called again; raises as `current`."""
     now = current()
-    core.configure(passes=now.passes, patience=now.patience, memory=now.memory * 2**20)
+    # Passes at once share the cores; with more threads than cores they only hinder each other.
+    threads = now.threads or max(1, (os.cpu_count() or 1) // now.passes)
+    core.configure(now.passes, now.patience, now.memory * 2**20, threads)
 
 
 def locked() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +19,35 @@ from core import capacity
 from core.errors import ParameterError, UnsupportedMethod
 from core.images import Framing
 from core.models import Model
+from core.progress import WatchedLock
 from core.recording.run import Needs, Pass, run
 
 REMEMBERED_GRADIENTS = 4
 """Sets of targets whose gradients one recording keeps, least recently used dropped first."""
+
+
+class _Graphs:
+    """The recordings that hold a gradient graph; beyond a few the oldest lets go of it.
+
+    It is made anew if it is asked for again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders: list[weakref.ref[Recording]] = []
+
+    def add(self, recording: Recording) -> None:
+        with self._lock:
+            alive = [(r, r()) for r in self._holders]
+            held = [(r, it) for r, it in alive if it is not None and it is not recording]
+            self._holders = [*(r for r, it in held if it._is_heavy), weakref.ref(recording)]
+            oldest = self._holders[: max(0, len(self._holders) - capacity.graphs())]
+        for reference in oldest:
+            if (found := reference()) is not None:
+                found.release_if_idle()
+
+
+_graphs = _Graphs()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +132,7 @@ class Recording:
         self.pixels = pixels
         self.is_batch = is_batch
         self.needs = needs.checked(model)
-        self._lock = threading.RLock()
+        self._lock = WatchedLock()
         self._remembered: OrderedDict[object, dict[str, Tensor]] = OrderedDict()
         self._graph: Pass | None = None
         self._recorded: dict[str, Tensor] = {}
@@ -123,6 +149,14 @@ class Recording:
             self.model.check_layout(self.model.read(self._recorded, tap), tap, self.size)
         if finished.needs.gradients:
             self._graph = finished
+            if self._is_heavy:
+                _graphs.add(self)
+
+    @property
+    def _is_heavy(self) -> bool:
+        """Whether there is a graph that is more than next to nothing."""
+        graph = self._graph
+        return graph is not None and not graph.needs.gradients <= self.model.cheap_gradients
 
     def __len__(self) -> int:
         return len(self.views)
@@ -134,12 +168,13 @@ class Recording:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tensors that are kept, without those of a graph."""
-        with self._lock:
-            remembered = [t for found in self._remembered.values() for t in found.values()]
-            tensors = [self.pixels, *self._recorded.values(), *remembered]
-            storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
-        return sum(storage.nbytes() for storage in storages.values())
+        """Bytes of the tensors that are kept, and of a graph as far as its model can tell."""
+        graph = len(self) * self.model.footprint(self.size, True) if self._is_heavy else 0
+        # Without the lock, which a thread that waits for its turn may hold for long.
+        remembered = [t for found in list(self._remembered.values()) for t in list(found.values())]
+        tensors = [self.pixels, *list(self._recorded.values()), *remembered]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
+        return graph + sum(storage.nbytes() for storage in storages.values())
 
     def of(self, model: Model) -> Self:
         """This recording, if it is of ``model``; `ParameterError` if not."""
@@ -215,7 +250,12 @@ class Recording:
                 graph = self._graph_of(taps)
                 # All that the graph can give at once: another method will not go back again.
                 every = [tap for tap in self.model.taps if tap in graph.needs.gradients]
-                with capacity.admitted(), torch.inference_mode(False), torch.enable_grad():
+                # A graph is large, so who has one goes ahead and is soon done with it.
+                with (
+                    capacity.admitted(ahead=True),
+                    torch.inference_mode(False),
+                    torch.enable_grad(),
+                ):
                     found.update(graph.gradients(self._picked(graph.output, targets), every))
             return {tap: found[tap] for tap in taps}
 
@@ -245,5 +285,16 @@ class Recording:
     def release(self) -> None:
         """Let go of the gradient graph, unless it is next to nothing; known gradients stay."""
         with self._lock:
-            if self._graph and not self._graph.needs.gradients <= self.model.cheap_gradients:
-                self._graph = None
+            self._drop_graph()
+
+    def release_if_idle(self) -> None:
+        """`release`, unless the recording is at work in another thread."""
+        if self._lock.take_if_free():
+            try:
+                self._drop_graph()
+            finally:
+                self._lock.release()
+
+    def _drop_graph(self) -> None:
+        if self._is_heavy:
+            self._graph = None

@@ -184,7 +184,11 @@ class TransformerRecording(Recording):
             found = self._remember(("layer scores", tuple(targets)))
             if not found:
                 graph = self._graph_of([*contexts, *outputs])
-                with capacity.admitted(), torch.inference_mode(False), torch.enable_grad():
+                with (
+                    capacity.admitted(ahead=True),
+                    torch.inference_mode(False),
+                    torch.enable_grad(),
+                ):
                     for context, output in zip(contexts, outputs, strict=True):
                         mean_token = graph.recorded[output].mean(dim=1)
                         scores = self.model.head_readout(mean_token)

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import application, dreams, evidence, memory, speed, sweeps, timing
+from tests.benchmarks import application, crowd, dreams, evidence, memory, speed, sweeps, timing
 from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -47,6 +47,7 @@ def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list
         "maximize": lambda: dreams.rows(rounds),
         "memory": lambda: memory.rows(threads),
         "application": application.rows,
+        "crowd": crowd.rows,
         "sweeps": sweeps.rows,
     }
     if half:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 
 import pytest
 from PIL import Image
@@ -37,3 +39,19 @@ def test_a_file_of_the_operator_needs_no_process(monkeypatch: pytest.MonkeyPatch
     buffer = io.BytesIO()
     Image.new("RGB", (5, 3)).save(buffer, "PNG")
     assert cache.from_bytes(buffer.getvalue(), "x", trusted=True).image.size == (5, 3)
+
+
+def test_a_decoded_picture_is_held_by_nobody_but_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((40, 30), 50).convert("RGB").save(buffer, "PNG")
+    picture = cache.from_bytes(buffer.getvalue(), "x", trusted=True)
+    cache.own_pictures().put("x", buffer.getvalue())
+    before, gone = picture.image.tobytes(), weakref.ref(picture.image)
+    monkeypatch.setattr(cache.results(), "budget", 0)
+    cache.results().settle()
+    monkeypatch.undo()
+    gc.collect()
+    assert gone() is None
+    assert picture.image.tobytes() == before, "it is decoded anew from its file"

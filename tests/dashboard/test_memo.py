@@ -21,7 +21,7 @@ def fresh() -> Model:
 
 
 def recordings(budget: int = 2**28) -> Memo:
-    return Memo(budget, lambda recording: recording.nbytes)
+    return Memo(budget)
 
 
 def recorded(model: Model) -> Recording:
@@ -96,3 +96,69 @@ def test_dropped_model_is_gone_with_its_recordings_and_gradients() -> None:
     assert there() is None
     assert store.nbytes > 0  # the other model's recording is still held
     assert store.get("b", lambda: pytest.fail("made again")).model is kept
+
+
+def test_of_things_as_old_the_largest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("dashboard.memo.monotonic", lambda: now[0])
+    store = Memo(1_000)
+    for name, size in (("small", 50), ("large", 500), ("medium", 200)):
+        store.get(name, lambda size=size: bytes(size))  # type: ignore[misc]
+    now[0] = 60
+    store.get("new", lambda: bytes(400))
+    assert "large" not in store
+    assert "small" in store
+    assert "new" in store
+
+
+def test_a_model_that_is_used_is_not_opened_twice_and_one_that_nobody_uses_is_gone() -> None:
+    opened: list[int] = []
+
+    def open_one() -> Model:
+        opened.append(1)
+        return fresh()
+
+    store = Memo(1_000)
+    used = store.get("model", open_one)
+    store.get("other", lambda: bytes(900))
+    assert "model" not in store, "it was to make place"
+    assert store.get("model", open_one) is used
+    gone = weakref.ref(used)
+    del used
+    store.get("other", lambda: bytes(900))
+    gc.collect()
+    assert gone() is None
+    assert isinstance(store.get("model", open_one), Model)
+    assert len(opened) == 2
+
+
+def test_what_grows_is_measured_again() -> None:
+    model = fresh()
+    one = recorded(model)
+    store = Memo(one.nbytes + 100)
+    store.get("small", lambda: bytes(10))
+    found = store.get("recording", lambda: one)
+    before = store.nbytes
+    core.explain(model, found, "gradient_rollout", target=1)
+    store.settle()
+    assert store.nbytes != before
+    assert store.nbytes <= one.nbytes + 100
+
+
+def test_who_waits_for_another_can_leave() -> None:
+    store = Memo(1_000)
+    begun, release = threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        begun.set()
+        release.wait(10)
+        return b"made"
+
+    thread = threading.Thread(target=lambda: store.get("one", slow))
+    thread.start()
+    begun.wait(10)
+    with pytest.raises(core.Stopped), core.watching(None, lambda before: before is not None):
+        store.get("one", lambda: b"never")
+    release.set()
+    thread.join()
+    assert store.get("one", lambda: b"never") == b"made"

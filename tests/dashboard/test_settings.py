@@ -45,7 +45,7 @@ def test_nothing_else_reads_such_a_variable() -> None:
         ("PASSES", "1.5", "a valid integer"),
         ("PATIENCE", "-3", "greater than or equal to 1"),
         ("MEMORY", "\x1b[31m", "a valid integer"),
-        ("OWN_PICTURES", "1", "greater than or equal to 20"),
+        ("BUDGET", "1", "greater than or equal to 64"),
         ("LOCKED", "perhaps", "a valid boolean"),
     ],
 )

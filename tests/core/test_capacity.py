@@ -1,0 +1,261 @@
+"""The gate: who asks first is let in first, long work takes turns, and waiting can be given up."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+import core
+from core import capacity, progress
+from core.errors import BusyError
+from tests.support.builders import GIVEN, as_model, picture, shake, timm_vit
+
+
+@pytest.fixture(autouse=True)
+def one_place() -> Iterator[None]:
+    """One place, and counters that begin at nothing."""
+    core.configure(passes=1, patience=20)
+    yield
+    core.configure(capacity.PASSES, capacity.PATIENCE, capacity.MEMORY)
+    assert core.load()["computing"] == core.load()["waiting"] == 0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is about to happen."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.002)
+
+
+def waiting(count: int) -> None:
+    until(lambda: core.load()["waiting"] == count)
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_first_come_first_served() -> None:
+    order: list[int] = []
+
+    def ask(number: int) -> None:
+        with core.admitted():
+            order.append(number)
+
+    with core.admitted():
+        threads = []
+        for number in range(8):
+            threads.append(in_thread(lambda number=number: ask(number)))  # type: ignore[misc]
+            waiting(number + 1)
+    for thread in threads:
+        thread.join()
+    assert order == list(range(8))
+    assert core.load() == {"computing": 0, "waiting": 0, "places": 1, "served": 9, "left": 0}
+
+
+def test_who_waits_is_told_the_place_and_moves_up() -> None:
+    told: list[int | None] = []
+
+    def ask() -> None:
+        with core.watching(None, told.append), core.admitted():
+            pass
+
+    release, first = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with core.admitted():
+            first.set()
+            release.wait(10)
+
+    with core.admitted():
+        before = in_thread(hold)
+        waiting(1)
+        asked = in_thread(ask)
+        until(lambda: bool(told))
+        assert set(told) == {1}
+    first.wait(10)
+    until(lambda: told[-1] == 0)
+    release.set()
+    before.join()
+    asked.join()
+
+
+@pytest.mark.parametrize("how", ["an exception", "false", "a signal of no exception's kind"])
+def test_who_leaves_the_line_is_gone_at_once(how: str) -> None:
+    class Leave(BaseException):
+        """Like what ends a run of a page."""
+
+    ended: list[str] = []
+    leave = threading.Event()
+
+    def on_wait(before: int | None) -> bool | None:
+        if not leave.is_set():
+            return None
+        if how == "false":
+            return False
+        raise RuntimeError if how == "an exception" else Leave
+
+    def ask() -> None:
+        try:
+            with core.watching(None, on_wait), core.admitted():
+                ended.append("let in")
+        except (core.Stopped, RuntimeError, Leave) as error:
+            ended.append(type(error).__name__)
+
+    with core.admitted():
+        thread = in_thread(ask)
+        waiting(1)
+        leave.set()
+        started = time.monotonic()
+        thread.join()
+        assert time.monotonic() - started < 2
+        assert core.load()["waiting"] == 0
+        assert core.load()["left"] == 1
+    assert len(ended) == 1
+    assert ended != ["let in"]
+    with core.admitted(patience=0):
+        pass
+
+
+def test_impatience_is_counted_and_takes_no_place() -> None:
+    def ask() -> None:
+        with pytest.raises(BusyError, match="taken for 0 s"), core.admitted(patience=0):
+            pass
+
+    with core.admitted():
+        contextvars.Context().run(ask)
+    assert core.load() == {"computing": 0, "waiting": 0, "places": 1, "served": 1, "left": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("rise", {"count": 16}),
+        ("occlusion", {}),
+        ("integrated_gradients", {"steps": 16}),
+        ("smooth_grad", {"count": 16}),
+    ],
+)
+def test_a_short_request_is_not_behind_the_whole_of_a_long_one(
+    method: str, given: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that comes in the middle has its turn after one more pass."""
+    from core.recording import batches
+
+    monkeypatch.setattr(batches, "BATCH", 1)
+    model = as_model(shake(timm_vit()))
+    recording = core.record(model, picture(4, 4), GIVEN)
+    done: list[int] = []
+    passed: list[int] = []
+
+    def ask() -> None:
+        with core.admitted():
+            passed.append(len(done))
+
+    threads: list[threading.Thread] = []
+
+    def on_step(step: int, total: int) -> None:
+        done.append(step)
+        if step == 1:
+            assert total >= 4
+            threads.append(in_thread(ask))
+            until(lambda: bool(passed or core.load()["waiting"]))
+
+    with core.watching(on_step):
+        core.explain(model, recording, method, 1, **given)
+    threads[0].join()
+    assert passed[0] <= 3
+    assert len(done) >= 4
+
+
+def test_maximization_lets_others_in_between_its_steps() -> None:
+    model = as_model(shake(timm_vit()))
+    passed: list[int] = []
+    done: list[int] = []
+    threads: list[threading.Thread] = []
+
+    def ask() -> None:
+        with core.admitted():
+            passed.append(len(done))
+
+    def on_step(step: int, loss: float, image: object) -> None:
+        done.append(step)
+        if step == 2:
+            threads.append(in_thread(ask))
+            until(lambda: bool(passed or core.load()["waiting"]))
+
+    core.maximize(model, core.class_logit(1), steps=6, size=56, on_step=on_step)
+    threads[0].join()
+    assert passed[0] <= 3
+    assert len(done) == 6
+
+
+def test_a_turn_given_away_comes_back() -> None:
+    order: list[str] = []
+
+    def ask() -> None:
+        with core.admitted():
+            order.append("the other")
+
+    capacity.next_turn()  # without a place there is nothing to give
+    with core.admitted():
+        capacity.next_turn()  # and nobody to give it to
+        thread = in_thread(ask)
+        waiting(1)
+        capacity.next_turn()
+        order.append("this one")
+        assert core.load()["computing"] == 1
+    thread.join()
+    assert order == ["the other", "this one"]
+
+
+def test_a_lock_that_others_hold_can_be_left() -> None:
+    lock, told = progress.WatchedLock(), []
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock, lock:
+            held.set()
+            release.wait(10)
+
+    thread = in_thread(hold)
+    held.wait(10)
+
+    def on_wait(before: int | None) -> bool:
+        told.append(before)
+        return False
+
+    with pytest.raises(core.Stopped), core.watching(None, on_wait), lock:
+        pass
+    assert told == [None]
+    release.set()
+    thread.join()
+    with lock:
+        pass
+
+
+def test_inner_watchers_leave_waiting_to_those_outside() -> None:
+    told: list[int | None] = []
+    with core.watching(None, told.append), core.watching(lambda done, total: None):
+        progress.waiting(3)
+    progress.waiting(4)
+    assert told == [3]
+
+
+def test_threads_of_a_pass_are_set() -> None:
+    before = torch.get_num_threads()
+    try:
+        core.configure(threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+        with pytest.raises(core.ParameterError, match="threads is 0"):
+            core.configure(threads=0)
+    finally:
+        torch.set_num_threads(before)

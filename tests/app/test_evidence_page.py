@@ -11,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import core
+from dashboard import measurements
 from dashboard.screen import Screen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +122,13 @@ def test_nothing_is_measured_before_it_is_asked_for() -> None:
     assert app.button(key="measure").label == "Measure"
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two random maps instead of five, which take long."""
+    monkeypatch.setattr(measurements, "SEEDS", range(2))
+
+
+@pytest.mark.usefixtures("few_draws")
 def test_curves_are_those_of_core_and_chance_is_beside_them() -> None:
     app = start(question="curves", measured="yes", vit_maps=["rollout"], fill="mean")
     cnn_curves, vit_curves = figures(app)[:2]
@@ -130,7 +138,7 @@ def test_curves_are_those_of_core_and_chance_is_beside_them() -> None:
     target = vit.labels.index("Egyptian cat")
     wanted = core.faithfulness(vit, view, rollout, target, framing=framing, fill="mean")
     lines = {t["name"]: t for t in vit_curves["data"] if t.get("name") and t.get("showlegend")}
-    assert set(lines) == {"random, mean of 5", "center", "edges", "Attention rollout"}
+    assert set(lines) == {"random, mean of 2", "center", "edges", "Attention rollout"}
     assert lines["Attention rollout"]["y"] == pytest.approx(wanted.deletion.tolist(), abs=1e-5)
     assert any(t.get("name") == "CAM" for t in cnn_curves["data"])
     areas = app.dataframe[1].value.set_index("map")
@@ -182,6 +190,7 @@ def test_models_without_classes_are_told_of() -> None:
     assert any("no such class" in w.value for w in app.warning)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_compare_says_whether_a_map_beats_chance_when_it_is_asked() -> None:
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=200).run()
     assert not any("chance" in c.value for c in app.caption)

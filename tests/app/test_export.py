@@ -235,7 +235,7 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
     made = archive.write([sharing.draft(shown, cache.own_pictures(), "Elsewhere", "Ada", "A note")])
 
     monkeypatch.setenv("PARALLAX_STORE", f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")
-    fresh = OwnPictures()
+    fresh = OwnPictures(2**20)
     monkeypatch.setattr(cache, "own_pictures", lambda: fresh)
     [screen_id] = [cache.store().save(draft) for draft in archive.read(made)]
     saved = cache.store().get(screen_id)

@@ -16,12 +16,16 @@ from streamlit.testing.v1 import AppTest
 import core
 from dashboard import cache
 from dashboard.titles import TITLES
+from tests.support.builders import FEW_PASSES
 from tests.support.hub import playing
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(TITLES)
 OF_MODELS = tuple(page for page in PAGES if page not in ("data_set", "review"))
 """Pages that ask models about a picture."""
+
+
+MODELS = {"cnn_map": "efficientnet-lite0", "vit_map": "dinov2-small"}
 
 
 def start(page: str = "compare", **query: str | list[str]) -> AppTest:
@@ -156,11 +160,16 @@ def test_parameters_start_from_the_models_own_and_stand_in_the_address() -> None
 
 @pytest.mark.parametrize("key", ["cnn_map", "vit_map"])
 def test_every_method_draws_on_compare(key: str) -> None:
-    app = start()
-    for name in app.selectbox(key=f"screen-{key}").options:
-        place = app.selectbox(key=f"screen-{key}").options.index(name)
-        app.selectbox(key=f"screen-{key}").select_index(place).run()
-        assert len(panels(healthy(app))) == 2
+    offered = start().selectbox(key=f"screen-{key}").options
+    methods = [m for m in core.methods(core.open_model(MODELS[key])) if m.title in offered]
+    blind = [m for m in core.methods(core.open_model(MODELS[key])) if not m.class_specific]
+    assert len(methods) + len(blind) == len(offered)
+    for method in [*methods, *blind]:
+        few = {f"{key}__{k}": str(v) for k, v in FEW_PASSES.get(method.name, {}).items()}
+        app = healthy(start(**{key: method.name}, **few))
+        assert app.selectbox(key=f"screen-{key}").value == method.name
+        assert not app.warning
+        assert len(panels(app)) == 2
 
 
 def test_display_choices_change_what_is_drawn() -> None:

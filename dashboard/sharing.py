@@ -165,14 +165,6 @@ def _exports(shown: Shown) -> None:
     # Files are made in a thread that knows no session, so what is asked of it is asked now.
     who, held = author(), cache.own_pictures()
 
-    def everything() -> bytes:
-        lines = code.script(shown)
-        extra = {
-            "arrays.py": lines.encode(),
-            "report.html": export.report(shown, lines).encode(),
-        }
-        return archive.write([draft(shown, held, _usual_title(shown), who)], extra)
-
     files: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
         "PNG": (
             "png",
@@ -208,7 +200,7 @@ def _exports(shown: Shown) -> None:
             "zip",
             "application/zip",
             "All of it with the pictures; can be imported on the Review page of any Parallax.",
-            everything,
+            lambda: everything(shown, held, who),
         ),
     }
     places = st.columns(3, gap="small") + st.columns(3, gap="small")
@@ -223,6 +215,13 @@ def _exports(shown: Shown) -> None:
             on_click="ignore",
             width="stretch",
         )
+
+
+def everything(shown: Shown, own: OwnPictures, name: str = "") -> bytes:
+    """All exports of a page in one ZIP file, pictures included; parameters as in `draft`."""
+    lines = code.script(shown)
+    extra = {"arrays.py": lines.encode(), "report.html": export.report(shown, lines).encode()}
+    return archive.write([draft(shown, own, _usual_title(shown), name)], extra)
 
 
 # -- to open again --------------------------------------------------------------------------------

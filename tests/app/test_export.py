@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,25 @@ def test_a_manifest_opens_to_the_same_arrays(every: dict[str, Shown], name: str)
     assert manifest.differences(then, export.described(again)) == []
 
 
+def run_lines(*folders: Path) -> None:
+    """Run the lines in each folder, in one fresh interpreter."""
+    runner = (
+        "import os, sys, torch; torch.set_num_threads(1)\n"
+        "for folder in sys.argv[1:]:\n"
+        "    os.chdir(folder); exec(open('arrays.py', encoding='utf-8').read(), {})\n"
+    )
+    command = [sys.executable, "-c", runner, *map(str, folders)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def same_arrays(shown: Shown, folder: Path) -> None:
+    """The lines that were run in a folder made all arrays of a screen, to the last bit."""
+    found = np.load(folder / "arrays.npz")
+    assert set(found.files) == set(shown.arrays)
+    for key, array in shown.arrays.items():
+        assert np.array_equal(found[key], array.values, equal_nan=True), f"{folder.name}: {key}"
+
+
 def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_path: Path) -> None:
     """All screens' lines run in one fresh interpreter that knows nothing but `core`."""
     scripts = {name: code.script(shown) for name, shown in every.items()}
@@ -80,19 +100,9 @@ def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_p
         folder = tmp_path / name
         folder.mkdir()
         (folder / "arrays.py").write_text(text, encoding="utf-8")
-    runner = (
-        "import os, sys, torch; torch.set_num_threads(1)\n"
-        "for folder in sys.argv[1:]:\n"
-        "    os.chdir(folder); exec(open('arrays.py', encoding='utf-8').read(), {})\n"
-    )
-    folders = [str(tmp_path / name) for name in scripts]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", runner, *folders], check=True, env=environment)
+    run_lines(*(tmp_path / name for name in scripts))
     for name, shown in every.items():
-        found = np.load(tmp_path / name / "arrays.npz")
-        assert set(found.files) == set(shown.arrays)
-        for key, array in shown.arrays.items():
-            assert np.array_equal(found[key], array.values), f"{name}: {key}"
+        same_arrays(shown, tmp_path / name)
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -235,7 +245,7 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
     made = archive.write([sharing.draft(shown, cache.own_pictures(), "Elsewhere", "Ada", "A note")])
 
     monkeypatch.setenv("PARALLAX_STORE", f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")
-    fresh = OwnPictures()
+    fresh = OwnPictures(2**20)
     monkeypatch.setattr(cache, "own_pictures", lambda: fresh)
     [screen_id] = [cache.store().save(draft) for draft in archive.read(made)]
     saved = cache.store().get(screen_id)
@@ -256,6 +266,21 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
         .replace("\\u003c", "<")
         .split("Plotly.newPlot")[0]
     )
+
+
+def test_the_lines_run_inside_an_unpacked_archive(tmp_path: Path) -> None:
+    """A picture of one's own is read from where the archive has it."""
+    from dashboard import cache
+
+    app = start(vit_map="rollout")
+    rng = np.random.default_rng(4).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    shown = shown_by(upload(app, "mine.png", png(Image.fromarray(rng))))
+    made = sharing.everything(shown, cache.own_pictures(), "Ada")
+    assert len(archive.read(made)) == 1, "and can still be imported"
+    with zipfile.ZipFile(io.BytesIO(made)) as opened:
+        opened.extractall(tmp_path)
+    run_lines(tmp_path)
+    same_arrays(shown, tmp_path)
 
 
 def test_the_names_of_arrays_are_fit_for_files() -> None:

@@ -25,9 +25,9 @@ def view(picture: Picture, scene: Scene) -> str:
 def script(shown: Shown) -> str:
     """The whole of it: pictures, models, one line for each array, and a file with them.
 
-    Expressions of `Shown.arrays` may use ``core``, ``np``, ``heatmaps``, ``models`` (by id),
-    ``view``, ``given`` (the framing of what has been fitted) and ``attention`` (of the
-    transformer).
+    Expressions of `Shown.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
+    id), ``view``, ``given`` (the framing of what has been fitted), ``attention`` (of the
+    transformer) and ``arrays``, as far as they were gathered before.
     """
     scene = shown.scene
     lines = [f'"""{_line(shown.title)}: the arrays of a screen, made again with core alone.']
@@ -40,8 +40,9 @@ def script(shown: Shown) -> str:
             "exported ZIP has them, each called by the SHA-256 of its file and without an ending:",
         ]
         lines += [f"    {p.digest}" for p in own]
-    lines += ['"""', "", "from pathlib import Path  # noqa: F401", "", "import numpy as np", ""]
-    lines += ["import core", "from core import heatmaps, representations  # noqa: F401", ""]
+    lines += ['"""', "", "from pathlib import Path  # noqa: F401", "", "import numpy as np"]
+    lines += ["from PIL import Image  # noqa: F401", "", "import core"]
+    lines += ["from core import heatmaps, representations  # noqa: F401", ""]
     if scene is not None:
         lines += [
             "models = {name: core.open_model(name) for name in "

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,17 @@ from streamlit.testing.v1 import AppTest
 import core
 from core import rendering
 from core.rendering import Bar
-from dashboard import archive, code, export, figures, gather, manifest, sharing, stills
+from dashboard import (
+    archive,
+    code,
+    export,
+    figures,
+    gather,
+    manifest,
+    measurements,
+    sharing,
+    stills,
+)
 from dashboard.cache import OwnPictures
 from dashboard.gather import Shown
 from dashboard.manifest import ManifestError
@@ -39,6 +50,15 @@ SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     "channels": ("attention", {"tab": "channels"}),
     "similarity": ("attention", {"tab": "similarity"}),
     "several": ("attention", {"tab": "several", "several": ["coffee", "camera"]}),
+    "taken away": ("evidence", {"fill": "noise", "seed": "3"}),
+    "patches": ("evidence", {"change": "patches", "removed": "16x16-" + "00ff" * 16}),
+    "shuffled": ("evidence", {"change": "shuffle", "strength": "4", "seed": "2"}),
+    "curves": ("evidence", {"question": "curves", "measured": "yes", "vit_maps": ["rollout"]}),
+    "randomized": (
+        "evidence",
+        {"question": "randomization", "measured": "yes", "vit_map": "rollout"},
+    ),
+    "four in one": ("evidence", {"question": "pointing", "vit_map": "legrad"}),
 }
 """By name, a page and an address."""
 
@@ -52,9 +72,12 @@ def shown_by(app: AppTest) -> Shown:
 
 
 @pytest.fixture(scope="module")
-def every() -> dict[str, Shown]:
-    """All screens, each drawn once."""
-    return {name: shown_by(start(page, **query)) for name, (page, query) in SCREENS.items()}
+def every() -> Iterator[dict[str, Shown]]:
+    """All screens, each drawn once, with few passes for a curve."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "STEPS", 4)
+        patch.setattr(measurements, "SEEDS", range(2))
+        yield {name: shown_by(start(page, **query)) for name, (page, query) in SCREENS.items()}
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -68,7 +91,7 @@ def test_a_manifest_opens_to_the_same_arrays(every: dict[str, Shown], name: str)
     again = shown_by(start(then.page, **query))
     assert again.arrays.keys() == shown.arrays.keys()
     for key, array in shown.arrays.items():
-        assert np.array_equal(array.values, again.arrays[key].values), key
+        assert np.array_equal(array.values, again.arrays[key].values, equal_nan=True), key
     assert manifest.differences(then, export.described(again)) == []
 
 
@@ -161,6 +184,25 @@ def test_notes_name_method_parameters_and_caveats(
     for said in ("My title", "Attention rollout", "Fusion max, discard 0", "336 px", "espresso"):
         assert said in text
     assert caveat.split(".")[0] in text
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("taken away", {"taken-away", "what-if-efficientnet-lite0", "what-if-dinov2-small"}),
+        ("shuffled", {"changed-picture", "shuffle-dinov2-small", "what-if-dinov2-small"}),
+        ("curves", {"curves-rollout-dinov2-small", "curves-random-efficientnet-lite0"}),
+        (
+            "randomized",
+            {"randomized-rollout-dinov2-small", "rank-correlation-cam-efficientnet-lite0"},
+        ),
+        ("four in one", {"four-in-one-dinov2-small", "quarter-4-cam-efficientnet-lite0"}),
+    ],
+)
+def test_what_is_measured_is_among_the_arrays(
+    every: dict[str, Shown], name: str, wanted: set[str]
+) -> None:
+    assert wanted <= every[name].arrays.keys()
 
 
 # -- what differs ---------------------------------------------------------------------------------

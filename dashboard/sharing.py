@@ -51,7 +51,9 @@ def _save(shown: Shown) -> None:
         st.text_input("Your name", value=author(), max_chars=manifest.AUTHOR, key="save-author")
         st.text_area("Note", max_chars=manifest.NOTE, height=68, key="save-note")
         st.caption(_who_sees_it())
-        st.form_submit_button("Save", icon=":material/save:", type="primary", on_click=_keep)
+        st.form_submit_button(
+            "Save", icon=":material/save:", type="primary", on_click=screen.guarded(_keep)
+        )
 
 
 def _usual_title(shown: Shown) -> str:
@@ -100,11 +102,7 @@ def _keep() -> None:
     _ask_both(shown)
     title = " ".join(screen.held("save-title").split()) or _usual_title(shown)
     note = screen.held("save-note").strip()
-    try:
-        cache.store().save(draft(shown, cache.own_pictures(), title, name, note))
-    except ParallaxError as error:
-        screen.say(str(error))
-        return
+    cache.store().save(draft(shown, cache.own_pictures(), title, name, note))
     screen.keep(_SAVED, title)
 
 

@@ -157,7 +157,7 @@ def test_the_log_quotes_nobody(browser: Browser, tmp_path: Path) -> None:
         page.get_by_text("Your own picture").click()
         chosen = page.locator('input[type="file"]').first
         chosen.set_input_files({"name": f"{marker}.png", "mimeType": "image/png", "buffer": b"no"})
-        seen(page.get_by_text("cannot be read").first)
+        seen(page.get_by_text("is not a picture this page can read").first)
         chosen.set_input_files(
             {"name": f"{marker}.png", "mimeType": "image/png", "buffer": png.getvalue()}
         )

@@ -68,6 +68,7 @@ _STYLE = """
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 @media (max-width: 900px) {
   [data-testid="stMainBlockContainer"] { padding: 1rem 1rem 1rem; }
+  .st-key-links { padding-right: 2rem; }
   [data-testid="stSidebar"] { min-width: 0 !important; width: 190px !important; }
   [data-testid="stSidebar"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stSidebar"] [data-testid="stColumn"] { flex: 1 1 100%; min-width: 100%; }

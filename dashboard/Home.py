@@ -48,4 +48,9 @@ if __name__ == "__main__":  # a run of the script
 else:  # the server, which imports this file once
     from dashboard import server
 
-    app = st.App(__file__, lifespan=server.lifespan, routes=server.ROUTES)
+    app = st.App(
+        __file__,
+        lifespan=server.lifespan,
+        routes=server.ROUTES,
+        on_script_error=server.failed,
+    )

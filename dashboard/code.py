@@ -6,20 +6,13 @@ from core import samples
 from dashboard.gather import Shown
 from dashboard.scene import Picture, Scene
 
-_ENDINGS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"RI": "webp", b"GI": "gif", b"BM": "bmp"}
-
-
-def file_name(digest: str, data: bytes = b"") -> str:
-    """What a picture's file is called in an archive: nothing of it was typed by anybody."""
-    return f"{digest[:20]}.{_ENDINGS.get(data[:2], 'tif' if data else 'picture')}"
-
 
 def source(picture: Picture) -> str:
     """The expression that reads a picture."""
     for sample in samples():
         if sample.id == picture.id:
             return f"core.read_image({{s.id: s for s in core.samples()}}[{sample.id!r}].path)"
-    return f"core.read_image(next(Path('pictures').glob({picture.digest[:20] + '.*'!r})))"
+    return f"core.read_image(Path('pictures', {picture.digest!r}))"
 
 
 def view(picture: Picture, scene: Scene) -> str:
@@ -32,23 +25,24 @@ def view(picture: Picture, scene: Scene) -> str:
 def script(shown: Shown) -> str:
     """The whole of it: pictures, models, one line for each array, and a file with them.
 
-    Expressions of `Shown.arrays` may use ``core``, ``np``, ``heatmaps``, ``models`` (by id),
-    ``view``, ``given`` (the framing of what has been fitted) and ``attention`` (of the
-    transformer).
+    Expressions of `Shown.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
+    id), ``view``, ``given`` (the framing of what has been fitted), ``attention`` (of the
+    transformer) and ``arrays``, as far as they were gathered before.
     """
     scene = shown.scene
     lines = [f'"""{_line(shown.title)}: the arrays of a screen, made again with core alone.']
-    lines += ["", "Run it in the project's folder."]
+    lines += ["", "Run it in the project's folder, or with that folder in PYTHONPATH."]
     own = [p for p in shown.pictures.values() if not any(s.id == p.id for s in samples())]
     if own:
         lines += [
             "",
-            "Pictures that did not come with the application lie in pictures/, named by the",
+            "Pictures that did not come with the application are read from pictures/, where an",
+            "exported ZIP has them, each called by the SHA-256 of its file and without an ending:",
         ]
-        lines += ["first 20 digits of their file's SHA-256:"]
         lines += [f"    {p.digest}" for p in own]
-    lines += ['"""', "", "from pathlib import Path  # noqa: F401", "", "import numpy as np", ""]
-    lines += ["import core", "from core import heatmaps, representations  # noqa: F401", ""]
+    lines += ['"""', "", "from pathlib import Path  # noqa: F401", "", "import numpy as np"]
+    lines += ["from PIL import Image  # noqa: F401", "", "import core"]
+    lines += ["from core import heatmaps, representations  # noqa: F401", ""]
     if scene is not None:
         lines += [
             "models = {name: core.open_model(name) for name in "

@@ -279,7 +279,7 @@ def method_picker(
         help="\n\n".join(f"**{served[name].title}.** {served[name].meaning}" for name in names),
         filter_mode="contains",
         key=key,
-        on_change=choose,
+        on_change=screen.guarded(choose),
     )
     return served[picked]
 
@@ -527,7 +527,7 @@ def top_classes(
         rows,
         key=key,
         hide_index=True,
-        on_select=pick if selectable else "ignore",
+        on_select=screen.guarded(pick) if selectable else "ignore",
         selection_mode="single-row",
         row_height=28,
         column_config={

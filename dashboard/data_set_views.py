@@ -320,7 +320,7 @@ def scatter(rows: Rows, chosen: Filters) -> None:
         drawn(points, title(x), title(y)),
         key,
         f"{title(x)} against {title(y)}, one point a picture",
-        on_select=select,
+        on_select=screen.guarded(select),
         selection_mode=("box", "points"),
         theme="streamlit",
     )
@@ -357,7 +357,7 @@ def classes(rows: Rows, chosen: Filters) -> None:
         hide_index=True,
         height=400,
         row_height=28,
-        on_select=select,
+        on_select=screen.guarded(select),
         selection_mode="single-row",
         column_config={
             "name": st.column_config.TextColumn("Class"),

@@ -12,7 +12,16 @@ from PIL import Image
 
 import core
 from core import CHANGES, Model, Prediction, heatmaps
-from dashboard import cache, controls, evidence_figures, figures, measurements, panels, screen
+from dashboard import (
+    cache,
+    controls,
+    evidence_figures,
+    figures,
+    gather,
+    measurements,
+    panels,
+    screen,
+)
 from dashboard.evidence_parts import Asked, unknown
 from dashboard.scene import Scene
 from dashboard.text import plain
@@ -54,9 +63,7 @@ def removal(asked: Asked) -> None:
             strength = _strength(change, cache.view(scene))
             if change in ("shuffle", "drop"):
                 seed = controls.number("seed", "Seed", 0, 9999)
-            shown = core.changed(
-                cache.view(scene), change, strength, seed, measurements.grid_of(scene)
-            )
+            shown = measurements.changed_picture(scene, change, strength, seed)
             st.image(shown, width="stretch", alt="The changed picture, as both models get it")
     with right, st.container(key="before-and-after"):
         answers = []
@@ -96,13 +103,15 @@ def _removed(asked: Asked, change: str) -> Mask | None:
     grid = measurements.grid_of(asked.scene)
     if change == "patches":
         mask = screen.current().mask
-        if mask is None or mask.shape == grid:
-            return np.zeros(grid, bool) if mask is None else mask
-        screen.problem(
-            f"removed is for {mask.shape[0]} × {mask.shape[1]} patches, but this picture has "
-            f"{grid[0]} × {grid[1]}; nothing is taken away."
-        )
-        return np.zeros(grid, bool)
+        if mask is not None and mask.shape != grid:
+            screen.problem(
+                f"removed is for {mask.shape[0]} × {mask.shape[1]} patches, but this picture has "
+                f"{grid[0]} × {grid[1]}; nothing is taken away."
+            )
+            mask = None
+        mask = np.zeros(grid, bool) if mask is None else mask
+        measurements.removed(mask)
+        return mask
     share = float(
         controls.slider(
             "top",
@@ -118,9 +127,11 @@ def _removed(asked: Asked, change: str) -> Mask | None:
     if isinstance(found, str):
         st.info(plain(found), icon=":material/visibility_off:")
         return None
-    values = heatmaps.resize(found.relevance, grid)
     st.caption(f"{found.title} of {found.label or 'no class'}, {choice.model.spec.title}.")
-    return heatmaps.top_area(values, share)
+    mask = heatmaps.top_area(heatmaps.resize(found.relevance, grid), share)
+    resized = f"heatmaps.resize({gather.relevance(found, choice.values)}, {grid!r})"
+    measurements.removed(mask, f"heatmaps.top_area({resized}, {share!r})")
+    return mask
 
 
 def _patches(scene: Scene, shown: Image.Image, removed: Mask) -> None:
@@ -145,7 +156,7 @@ def _patches(scene: Scene, shown: Image.Image, removed: Mask) -> None:
         "patches",
         f"The picture without {int(removed.sum())} of its {removed.size} patches",
         f"(100cqi - 2rem) * {0.4 * shown.height / shown.width:.4f} + 8px",
-        on_select=pick,
+        on_select=screen.guarded(pick),
         selection_mode=("points", "box"),
     )
     st.caption(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ import streamlit as st
 import core
 from core import (
     FITS,
+    BusyError,
     Fit,
     Framing,
     ImageError,
@@ -27,6 +29,13 @@ from dashboard import arriving, cache, controls, gather, scene, screen, settings
 from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
+
+FAILED = (
+    "This page could not be drawn, and what happened is in the log; choose something else, or load "
+    "the page again."
+)
+
+_log = logging.getLogger(__name__)
 
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 SIZES = ("own", "224", "336", "448", "480", "518", "672")
@@ -59,6 +68,7 @@ _STYLE = """
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 @media (max-width: 900px) {
   [data-testid="stMainBlockContainer"] { padding: 1rem 1rem 1rem; }
+  .st-key-links { padding-right: 2rem; }
   [data-testid="stSidebar"] { min-width: 0 !important; width: 190px !important; }
   [data-testid="stSidebar"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [data-testid="stSidebar"] [data-testid="stColumn"] { flex: 1 1 100%; min-width: 100%; }
@@ -128,12 +138,24 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         shown.complete = True
         with notices:
             sharing.told(shown)
+    except BusyError as error:
+        st.info(plain(str(error)), icon=":material/hourglass_top:")
+        st.button("Try again", key="try-again", icon=":material/refresh:")
     except ParallaxError as error:
         st.error(plain(str(error)), icon=":material/error:")
+    except Exception as error:
+        failed(error)
     finally:
         cache.settle(looked_at)
         for sentence in screen.problems():
             notices.warning(plain(sentence), icon=":material/link_off:")
+
+
+def failed(error: Exception) -> bool:
+    """Say in a sentence what nobody can act on; what happened goes into the log."""
+    _log.error("a page failed", exc_info=error)
+    st.error(FAILED, icon=":material/error:")
+    return True
 
 
 def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:

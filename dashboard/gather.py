@@ -133,18 +133,34 @@ def figure(key: str, made: Any, alt: str, height: str = "") -> None:
         found.figures[key] = Figure(made, alt, height)
 
 
-def array(name: str, values: npt.ArrayLike, code: str) -> None:
+def array(
+    name: str, values: npt.ArrayLike, code: str, explanation: Explanation | None = None
+) -> None:
     """Keep raw values under a name that is made fit for a file.
 
     Parameters
     ----------
-    code
+    code, explanation
         As in `Array`.
     """
     if (found := current()) is not None:
         kept = np.asarray(values)
         # A session keeps what it shows until its next run: not all that it was cut from as well.
-        found.arrays[slug(name)] = Array(kept if kept.base is None else kept.copy(), code)
+        kept = kept if kept.base is None else kept.copy()
+        found.arrays[slug(name)] = Array(kept, code, explanation)
+
+
+def options(params: Mapping[str, Any]) -> str:
+    """Parameters of a method as the end of a call."""
+    return "".join(f", {name}={value!r}" for name, value in sorted(params.items()))
+
+
+def relevance(made: Explanation, params: Mapping[str, Any], view: str = "view") -> str:
+    """The expression that makes a map of a view; ``params`` are those its method was given."""
+    return (
+        f"core.explain(models[{made.model_id!r}], {view}, {made.method!r}, {made.target!r}, "
+        f"framing=given{options(params)}).relevance"
+    )
 
 
 def explanation(made: Explanation, params: Mapping[str, Any]) -> None:
@@ -153,11 +169,7 @@ def explanation(made: Explanation, params: Mapping[str, Any]) -> None:
     if found is None:
         return
     words = [made.method, made.label or "no class", made.model_id]
-    options = "".join(f", {name}={value!r}" for name, value in sorted(params.items()))
-    code = (
-        f"core.explain(models[{made.model_id!r}], view, {made.method!r}, {made.target!r}, "
-        f"framing=given{options}).relevance"
-    )
+    code = relevance(made, params)
     name, number = slug(" ".join(words)), 1
     while name in found.arrays and found.arrays[name].code != code:
         number += 1

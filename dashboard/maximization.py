@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ STILL = Transforms(0.0, 0.0, 0.0, 0.0)
 
 _log = logging.getLogger(__name__)
 _paces: dict[tuple[str, int], float] = {}
+_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,7 @@ class Run:
 
     def start(self) -> Run:
         """Begin; returns itself."""
+        _runs.add(self)
         self._thread.start()
         return self
 
@@ -192,6 +195,12 @@ class Run:
         """The picture that grows at the moment."""
         growing = [r for r in self.results if len(r.history) < r.planned]
         return growing[0] if growing else self.results[-1]
+
+    @staticmethod
+    def stop_all() -> None:
+        """Stop all runs of this process."""
+        for run in list(_runs):
+            run.stop()
 
     # -- in the thread ----------------------------------------------------------------------
 

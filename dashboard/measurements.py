@@ -1,4 +1,7 @@
-"""What the Evidence page asks of the models, each answer computed once and held with the maps."""
+"""What the Evidence page asks of the models, each answer computed once and held with the maps.
+
+Whatever is asked is gathered for exports, with the lines that make it again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from core import (
     VisionTransformer,
     heatmaps,
 )
-from dashboard import cache, controls
+from dashboard import cache, code, controls, gather
 from dashboard.cache import key_of, results
 from dashboard.controls import Choice
 from dashboard.scene import Picture, Scene
@@ -42,26 +45,61 @@ def grid_of(scene: Scene) -> tuple[int, int]:
     return vit.grid((view.height, view.width))
 
 
+REMOVED, CHANGED = "taken away", "changed picture"
+"""What the mask and the picture are called among the exported arrays."""
+
+
+def removed(mask: Mask, made: str = "") -> None:
+    """Gather which patches are taken away; ``made`` is the expression, if they are of a map."""
+    digits = np.packbits(mask).tobytes().hex()
+    bits = f"np.unpackbits(np.frombuffer(bytes.fromhex({digits!r}), np.uint8))"
+    typed = f"{bits}[:{mask.size}].reshape{mask.shape!r}.astype(bool)"
+    gather.array(REMOVED, mask, made or typed)
+
+
+def changed_picture(scene: Scene, kind: str, strength: float, seed: int) -> Image.Image:
+    """The picture changed as a whole, as both models get it."""
+    grid = grid_of(scene)
+    found = core.changed(cache.view(scene), kind, strength, seed, grid)
+    made = f"np.asarray(core.changed(view, {kind!r}, {strength!r}, {seed!r}, {grid!r}))"
+    gather.picture(CHANGED.capitalize(), found, made)
+    return found
+
+
 def taken_away(scene: Scene, model_id: str, removed: Mask, fill: str, seed: int) -> Prediction:
-    """A model's answer where some patches are replaced."""
+    """A model's answer where some patches are replaced; tell `removed` of them before."""
     key = key_of(model_id, scene, "what if", removed.shape, removed.tobytes(), fill, seed)
-    return results().get(
+    found = results().get(
         key,
         lambda: core.what_if(
             cache.model(model_id), cache.view(scene), removed, framing=GIVEN, fill=fill, seed=seed
         ),
     )
+    gather.array(
+        f"what if {model_id}",
+        found.probabilities,
+        f"core.what_if(models[{model_id!r}], view, arrays[{gather.slug(REMOVED)!r}], "
+        f"framing=given, fill={fill!r}, seed={seed!r}).probabilities",
+    )
+    return found
 
 
 def changed(scene: Scene, model_id: str, kind: str, strength: float, seed: int) -> Prediction:
     """A model's answer to the picture changed as a whole."""
+    picture = changed_picture(scene, kind, strength, seed)
 
     def make() -> Prediction:
-        picture = core.changed(cache.view(scene), kind, strength, seed, grid_of(scene))
         found: Prediction = core.predict(cache.model(model_id), picture, framing=GIVEN)
         return found
 
-    return results().get(key_of(model_id, scene, "changed", kind, strength, seed), make)
+    found = results().get(key_of(model_id, scene, "changed", kind, strength, seed), make)
+    gather.array(
+        f"what if {model_id}",
+        found.probabilities,
+        f"core.predict(models[{model_id!r}], Image.fromarray(arrays[{gather.slug(CHANGED)!r}]), "
+        "framing=given).probabilities",
+    )
+    return found
 
 
 def robustness(scene: Scene, model_id: str, kind: str, target: int, seed: int) -> Robustness:
@@ -79,7 +117,14 @@ def robustness(scene: Scene, model_id: str, kind: str, target: int, seed: int) -
                 seed=seed,
             )
 
-    return results().get(key_of(model_id, scene, "robustness", kind, target, seed), make)
+    found = results().get(key_of(model_id, scene, "robustness", kind, target, seed), make)
+    gather.array(
+        f"{kind} {model_id}",
+        found.probabilities,
+        f"core.robustness(models[{model_id!r}], view, {kind!r}, target={target!r}, framing=given, "
+        f"grid={grid_of(scene)!r}, seed={seed!r}).probabilities",
+    )
+    return found
 
 
 def _curves(
@@ -122,7 +167,23 @@ def curves(
     except MethodError as error:
         return str(error)
     key = (method, tuple(sorted(params.items())))
-    return _curves(scene, model_id, found.relevance, target, fill, title, key)
+    one = _curves(scene, model_id, found.relevance, target, fill, title, key)
+    if not isinstance(one, str):
+        gather.array(
+            f"curves {method} {model_id}",
+            [one.deletion, one.insertion],
+            f"np.array({_pair(scene, one, gather.relevance(found, params))})",
+        )
+    return one
+
+
+def _pair(scene: Scene, one: Faithfulness, relevance: str) -> str:
+    """The expression that makes both curves of a map."""
+    return (
+        f"[(found := core.faithfulness(models[{one.model_id!r}], view, {relevance}, "
+        f"{one.target!r}, framing=given, fill={one.fill!r}, steps={one.steps}, "
+        f"grid={grid_of(scene)!r})).deletion, found.insertion]"
+    )
 
 
 def chance(scene: Scene, model_id: str, target: int, fill: str) -> dict[str, list[Faithfulness]]:
@@ -137,6 +198,15 @@ def chance(scene: Scene, model_id: str, target: int, fill: str) -> dict[str, lis
                 found.setdefault(name, [])
                 if not isinstance(one, str):  # edges of a picture without any have no order
                     found[name].append(one)
+    for name, ones in found.items():
+        if ones:
+            seeds = SEEDS if name == "random" else SEEDS[:1]
+            maps = f"core.baseline_maps(view, {grid_of(scene)!r}, seed)[{name!r}]"
+            gather.array(
+                f"curves {name} {model_id}",
+                [[one.deletion, one.insertion] for one in ones],
+                f"np.array([{_pair(scene, ones[0], maps)} for seed in {seeds!r}])",
+            )
     return found
 
 
@@ -162,9 +232,29 @@ def learned(scene: Scene, choice: Choice, target: str, seed: int = 0) -> Randomi
     params = tuple(sorted(choice.values.items()))
     key = key_of(model.spec.id, scene, "randomization", method.name, target, params, seed)
     try:
-        return results().get(key, make)
+        found = results().get(key, make)
     except MethodError as error:
         return str(error)
+    _gather_randomization(found, choice.values)
+    return found
+
+
+def _gather_randomization(found: Randomization, params: dict[str, Any]) -> None:
+    one = found.original
+    gather.explanation(one, params)
+    maps, model_id = f"randomized {one.method} {one.model_id}", one.model_id
+    gather.array(
+        maps,
+        found.relevance,
+        f"core.randomization(models[{model_id!r}], view, {one.method!r}, {one.target!r}, "
+        f"seed={found.seed!r}, framing=given{gather.options(params)}).relevance",
+    )
+    gather.array(
+        f"rank correlation {one.method} {model_id}",
+        found.rank_correlation,
+        f"np.array([heatmaps.rank_correlation(one, intact) for intact in "
+        f"[{gather.relevance(one, params)}] for one in arrays[{gather.slug(maps)!r}]])",
+    )
 
 
 def in_a_grid(
@@ -194,12 +284,39 @@ def in_a_grid(
 
     params = tuple(sorted(choice.values.items()))
     digests = tuple(picture.digest for picture in pictures)
+    key = key_of(model.spec.id, scene, "pointing", digests, method.name, params)
     try:
-        return results().get(
-            key_of(model.spec.id, scene, "pointing", digests, method.name, params), make
-        )
+        found = results().get(key, make)
     except MethodError as error:
         return str(error)
+    _gather_grid(scene, model.spec.id, pictures, found, choice.values)
+    return found
+
+
+def _gather_grid(
+    scene: Scene,
+    model_id: str,
+    pictures: Sequence[Picture],
+    found: tuple[Image.Image, list[tuple[Explanation, float]]],
+    params: dict[str, Any],
+) -> None:
+    together, maps = found
+    for picture in pictures:
+        gather.also(picture)
+    views = ", ".join(code.view(picture, scene) for picture in pictures)
+    name = f"four in one {model_id}"
+    made = f"np.asarray(core.pointing_grid(models[{model_id!r}], [{views}], given))"
+    gather.array(name, together, made)
+    grid = f"Image.fromarray(arrays[{gather.slug(name)!r}])"
+    names = [f"quarter {place} {one.method} {model_id}" for place, (one, _) in enumerate(maps, 1)]
+    for name, (one, _) in zip(names, maps, strict=True):
+        gather.array(name, one.relevance, gather.relevance(one, params, grid), one)
+    gather.array(
+        f"pointing {maps[0][0].method} {model_id}",
+        [share for _, share in maps],
+        "np.array([heatmaps.quarter_shares(arrays[name])[place] for place, name in "
+        f"enumerate({[gather.slug(name) for name in names]!r})])",
+    )
 
 
 def verdict(scene: Scene, choice: Choice, target: str) -> str:

@@ -233,7 +233,7 @@ def clicked(
         if points:
             act(points[0]["customdata"])
 
-    options: dict[str, Any] = {"on_select": call, "selection_mode": "points"}
+    options: dict[str, Any] = {"on_select": screen.guarded(call), "selection_mode": "points"}
     if height:
         sized(figure, key, alt, height, width, **options)
     else:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from core import ParallaxError
 from dashboard import archive, cache, gather, manifest, screen, sharing
 from dashboard.manifest import Manifest, ManifestError
 from dashboard.screen import PAGES
@@ -121,8 +118,9 @@ def detail(saved: Saved, *, alone: bool) -> None:
             key=f"archive-{saved.id}",
             icon=":material/unarchive:" if saved.archived else ":material/archive:",
             help=None if saved.archived else "Puts it away; nothing is deleted.",
-            on_click=_tried,
-            args=(lambda: cache.store().archive(saved.id, not saved.archived, saved.version),),
+            on_click=screen.guarded(
+                lambda: cache.store().archive(saved.id, not saved.archived, saved.version)
+            ),
         )
     left, right = st.columns([3, 2], gap="medium") if alone else (st.container(), st.container())
     with left, st.container(key=f"still-{saved.id}"):
@@ -164,14 +162,14 @@ def _rename(saved: Saved) -> None:
     def write() -> None:
         title = " ".join(screen.held(f"title-{saved.id}").split())
         if title:
-            _tried(lambda: cache.store().rename(saved.id, title, saved.version))
+            cache.store().rename(saved.id, title, saved.version)
 
     with (
         st.popover("Rename", icon=":material/edit:"),
         st.form(f"rename-{saved.id}", border=False),
     ):
         st.text_input("Title", value=saved.title, max_chars=manifest.TITLE, key=f"title-{saved.id}")
-        st.form_submit_button("Rename", on_click=write)
+        st.form_submit_button("Rename", on_click=screen.guarded(write))
 
 
 def _notes(saved: Saved) -> None:
@@ -186,7 +184,7 @@ def _notes(saved: Saved) -> None:
         name = " ".join(screen.held(f"by-{saved.id}").split())
         sharing.remember_author(name)
         if text:
-            _tried(lambda: cache.store().add_note(saved.id, name, text))
+            cache.store().add_note(saved.id, name, text)
 
     with st.form(f"notes-{saved.id}", border=False, clear_on_submit=True):
         st.text_area("Add a note", max_chars=manifest.NOTE, height=80, key=f"note-{saved.id}")
@@ -196,15 +194,7 @@ def _notes(saved: Saved) -> None:
             max_chars=manifest.AUTHOR,
             key=f"by-{saved.id}",
         )
-        st.form_submit_button("Add", icon=":material/add_comment:", on_click=write)
-
-
-def _tried(act: Callable[[], Any]) -> None:
-    """Do it; a refusal is said in the run that follows."""
-    try:
-        act()
-    except ParallaxError as error:
-        screen.say(str(error))
+        st.form_submit_button("Add", icon=":material/add_comment:", on_click=screen.guarded(write))
 
 
 def _download(saved: Saved) -> None:

@@ -7,6 +7,7 @@ put in. Fields that have their default are left out of the address.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args
 from uuid import uuid4
@@ -16,7 +17,9 @@ import numpy.typing as npt
 import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core import embedded_pair
+from core import ParallaxError, embedded_pair
+
+_log = logging.getLogger(__name__)
 
 Page = Literal[
     "compare",
@@ -360,7 +363,25 @@ def tied(
     key = f"screen-{name}"
     if seed:
         st.session_state[key] = value
-    return {"key": key, "on_change": lambda: write(st.session_state[key])}
+    return {"key": key, "on_change": guarded(lambda: write(st.session_state[key]))}
+
+
+def guarded(act: Callable[..., None]) -> Callable[..., None]:
+    """A callback that ends in a sentence whatever a browser says that a widget holds.
+
+    What a widget holds comes from outside, like an address, and need not have been offered.
+    """
+
+    def tried(*given: Any) -> None:
+        try:
+            act(*given)
+        except ParallaxError as error:
+            say(str(error))
+        except Exception:
+            _log.warning("a choice could not be used", exc_info=True)
+            say("What was chosen is not offered here, so nothing was changed; choose again.")
+
+    return tried
 
 
 # -- pictures of one's own, and what is said once ------------------------------------------------

@@ -1,21 +1,30 @@
-"""What the server does beside running pages: a warm start, and a word on how it is.
+"""What the server does beside running pages: a warm start, a word on how it is, a quiet end.
 
 Everything heavy is imported in a thread, so that the server answers at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dashboard import memory
+from dashboard import logs, memory
+
+PATIENCE = 10.0
+"""Seconds that the end of the process waits for what is being computed."""
+
+GRACE = 2.0
+"""Seconds that threads have to get out of what they did after their pass."""
 
 _log = logging.getLogger(__name__)
 _warm = threading.Event()
@@ -33,12 +42,56 @@ def _prepare() -> None:
         _warm.set()
 
 
+def rest() -> None:
+    """Let no network compute when the interpreter ends: it would end the process with a crash.
+
+    Threads of pages and runs are daemons, which go on until they are cut off. So runs are stopped,
+    all places for passes are taken for good, and the threads have a moment to get out.
+    """
+    if "core" not in sys.modules or not _warm.wait(PATIENCE):
+        return
+    import core
+    from dashboard.maximization import Run
+
+    Run.stop_all()
+    running = threading.enumerate()
+    places = core.load()["places"]
+    taken = threading.Semaphore(0)
+    for _ in range(places):
+        threading.Thread(target=_occupy, args=(taken,), name="end", daemon=True).start()
+    until = time.monotonic() + PATIENCE
+    if not all(taken.acquire(timeout=max(0.0, until - time.monotonic())) for _ in range(places)):
+        _log.warning("a pass did not end in time")
+    until = time.monotonic() + GRACE
+    for thread in running:
+        if thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def _occupy(taken: threading.Semaphore) -> None:
+    """Take a place and keep it."""
+    import core
+
+    with suppress(core.BusyError), core.admitted(PATIENCE):
+        taken.release()
+        threading.Event().wait()
+
+
+def failed(error: Exception) -> bool:
+    """What Streamlit could not even begin to run becomes a sentence as well."""
+    from dashboard import frame
+
+    return frame.failed(error)
+
+
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     """Prepare the first screen while the server already answers."""
+    logs.set_up()
     memory.keep_little()
     threading.Thread(target=_prepare, name="warm start", daemon=True).start()
     yield
+    await asyncio.to_thread(rest)
 
 
 async def health(request: Request) -> Response:

@@ -51,7 +51,9 @@ def _save(shown: Shown) -> None:
         st.text_input("Your name", value=author(), max_chars=manifest.AUTHOR, key="save-author")
         st.text_area("Note", max_chars=manifest.NOTE, height=68, key="save-note")
         st.caption(_who_sees_it())
-        st.form_submit_button("Save", icon=":material/save:", type="primary", on_click=_keep)
+        st.form_submit_button(
+            "Save", icon=":material/save:", type="primary", on_click=screen.guarded(_keep)
+        )
 
 
 def _usual_title(shown: Shown) -> str:
@@ -100,11 +102,7 @@ def _keep() -> None:
     _ask_both(shown)
     title = " ".join(screen.held("save-title").split()) or _usual_title(shown)
     note = screen.held("save-note").strip()
-    try:
-        cache.store().save(draft(shown, cache.own_pictures(), title, name, note))
-    except ParallaxError as error:
-        screen.say(str(error))
-        return
+    cache.store().save(draft(shown, cache.own_pictures(), title, name, note))
     screen.keep(_SAVED, title)
 
 
@@ -165,14 +163,6 @@ def _exports(shown: Shown) -> None:
     # Files are made in a thread that knows no session, so what is asked of it is asked now.
     who, held = author(), cache.own_pictures()
 
-    def everything() -> bytes:
-        lines = code.script(shown)
-        extra = {
-            "arrays.py": lines.encode(),
-            "report.html": export.report(shown, lines).encode(),
-        }
-        return archive.write([draft(shown, held, _usual_title(shown), who)], extra)
-
     files: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
         "PNG": (
             "png",
@@ -208,7 +198,7 @@ def _exports(shown: Shown) -> None:
             "zip",
             "application/zip",
             "All of it with the pictures; can be imported on the Review page of any Parallax.",
-            everything,
+            lambda: everything(shown, held, who),
         ),
     }
     places = st.columns(3, gap="small") + st.columns(3, gap="small")
@@ -223,6 +213,13 @@ def _exports(shown: Shown) -> None:
             on_click="ignore",
             width="stretch",
         )
+
+
+def everything(shown: Shown, own: OwnPictures, name: str = "") -> bytes:
+    """All exports of a page in one ZIP file, pictures included; parameters as in `draft`."""
+    lines = code.script(shown)
+    extra = {"arrays.py": lines.encode(), "report.html": export.report(shown, lines).encode()}
+    return archive.write([draft(shown, own, _usual_title(shown), name)], extra)
 
 
 # -- to open again --------------------------------------------------------------------------------

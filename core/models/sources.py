@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from core.errors import ModelError, WeightsError
 from core.labels import read_labels
 from core.models import storage
 from core.models.base import Preprocessing
+from core.models.building import check_values, filled, timm_module
 from core.models.downloads import ensure
 from core.models.spec import ModelSpec
 from core.paths import WEIGHTS
@@ -69,41 +69,6 @@ def load(spec: ModelSpec) -> Loaded:
         raise WeightsError(_why_not(spec, error)) from error
 
 
-def _check_values(spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not numbers: maps of them would be none, or would not look so."""
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise WeightsError(
-                f"The weights of {spec.title} hold values that are not numbers (NaN or infinite, "
-                f"in {name!r}); restore the file or export it again."
-            )
-
-
-def _check_fit(spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not this network's, in our words: the library lists them all."""
-    wanted = module.state_dict()
-    differences = [
-        *(f"{name!r} is missing" for name in wanted.keys() - state.keys()),
-        *(f"{name!r} is not part of it" for name in state.keys() - wanted.keys()),
-        *(
-            f"{name!r} is {_shape(state[name])} where {_shape(wanted[name])} is expected"
-            for name in wanted.keys() & state.keys()
-            if state[name].shape != wanted[name].shape
-        ),
-    ]
-    if differences:
-        more = f", and {len(differences) - 1} more" if len(differences) > 1 else ""
-        raise WeightsError(
-            f"The weights of {spec.title} do not fit the architecture {spec.architecture!r} "
-            f"({min(differences)[:160]}{more}); check the entry's architecture, labels and "
-            "checkpoint."
-        )
-
-
-def _shape(tensor: Tensor) -> str:
-    return " × ".join(map(str, tensor.shape)) or "one number"
-
-
 def _why_not(spec: ModelSpec, error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{spec.title} needs a package that is not installed ({error}); install it first."
@@ -141,130 +106,6 @@ def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
     )
 
 
-def timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
-    """A network of timm; ``options`` go to its ``create_model``."""
-    import timm
-
-    module: nn.Module
-    if spec.family == "vit":
-        try:
-            # Any size that is a multiple of the patch; the position embedding is interpolated.
-            module = timm.create_model(spec.architecture, dynamic_img_size=True, **options)
-            return module
-        except TypeError:
-            pass  # takes its own size only, or is no plain transformer: its family will tell
-    module = timm.create_model(spec.architecture, **options)
-    return module
-
-
-_FILLING = frozenset(
-    {
-        "add_",
-        "clamp_",
-        "constant_",
-        "copy_",
-        "div_",
-        "erfinv_",
-        "fill_",
-        "kaiming_normal_",
-        "kaiming_uniform_",
-        "mul_",
-        "normal_",
-        "ones_",
-        "trunc_normal_",
-        "uniform_",
-        "xavier_normal_",
-        "xavier_uniform_",
-        "zero_",
-        "zeros_",
-    }
-)
-"""Names of functions that fill a tensor in place."""
-
-
-class _WithoutMemory(TorchFunctionMode):
-    """New, empty tensors get no memory, and what would fill them does nothing."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        options = dict(kwargs or {})
-        if func is torch.empty and options.get("device") is None:
-            options["device"] = "meta"
-        elif getattr(func, "__name__", "") in _FILLING:
-            target = args[0] if args else options.get("tensor")
-            if isinstance(target, Tensor) and target.is_meta:
-                return target
-        return func(*args, **options)
-
-
-def _filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A network of timm with these weights, as float32.
-
-    Built without memory first: timm draws random numbers for every weight, which takes longer than
-    reading the file.
-    """
-    # Copied, as a file that is mapped into memory may be overwritten while the network is in use.
-    sums: list[Tensor] = []
-    state = {name: _copied(tensor, sums) for name, tensor in tensors.items()}
-    # A sum of a piece that was just copied costs next to nothing; large values may add up to more.
-    if sums and not torch.stack(sums).isfinite().all():
-        _check_values(spec, state)
-    module = _without_memory(spec, classes)
-    if module is not None:
-        _check_fit(spec, module, state)
-        module.load_state_dict(state, assign=True)
-        if not _lacks_memory(module):
-            return module
-    # Some buffers are computed and not stored, so they have to be built.
-    module = timm_module(spec, num_classes=classes)
-    _check_fit(spec, module, state)
-    module.load_state_dict(state)
-    return module
-
-
-PIECE = 30 * 1024
-"""Numbers that PyTorch copies without a second thread."""
-
-
-def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
-    """The same values in memory of their own, as float32 if they are no integers.
-
-    In pieces so small that PyTorch takes no second thread: it would wait for the one that computes
-    the checksum. The sums of the pieces are added to ``sums``.
-    """
-    copied = torch.empty(
-        tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype
-    )
-    sources = torch.split(tensor.reshape(-1), PIECE)
-    for source, target in zip(sources, torch.split(copied.view(-1), PIECE), strict=True):
-        target.copy_(source)
-        if copied.is_floating_point():
-            sums.append(target.sum())
-    return copied
-
-
-def _without_memory(spec: ModelSpec, classes: int) -> nn.Module | None:
-    """The network with weights on the meta device; ``None`` if its constructor needs values."""
-    try:
-        with _WithoutMemory():
-            return timm_module(spec, num_classes=classes)
-    except (RuntimeError, NotImplementedError):
-        logger.debug("%s cannot be built without memory", spec.architecture, exc_info=True)
-        return None
-
-
-def _lacks_memory(module: nn.Module) -> bool:
-    """Whether a parameter, a buffer or a tensor kept as a plain attribute has no values."""
-    kept = (value for part in module.modules() for value in vars(part).values())
-    tensors = (*module.parameters(), *module.buffers(), *kept)
-    return any(isinstance(tensor, Tensor) and tensor.is_meta for tensor in tensors)
-
-
 def _embedded(spec: ModelSpec) -> Loaded:
     path = WEIGHTS / spec.weights
     if not path.is_file():
@@ -277,7 +118,7 @@ def _embedded(spec: ModelSpec) -> Loaded:
             storage.sha256_of, path
         )  # takes as long as all the rest, and needs no lock
         try:
-            module = _filled(spec, len(labels), _read_checkpoint(path))
+            module = filled(spec, len(labels), _read_checkpoint(path))
         finally:  # before anything that a damaged file may have led to
             digest = summed.result()
             if digest != checksums().get(spec.weights):
@@ -295,7 +136,7 @@ def _local(spec: ModelSpec) -> Loaded:
     labels = read_labels(spec.labels) if spec.labels else ()
     with ThreadPoolExecutor(1) as pool:
         summed = pool.submit(storage.sha256_of, path)
-        module = _filled(spec, len(labels), _read_checkpoint(path))
+        module = filled(spec, len(labels), _read_checkpoint(path))
     return Loaded(module, labels, timm_preprocessing(module, spec), summed.result())
 
 
@@ -348,7 +189,7 @@ def _timm(spec: ModelSpec) -> Loaded:
         raise _damaged(spec, path)
     # By way of timm's own table, as it renames what some of its files hold.
     state = dict(_read_checkpoint(path))
-    _check_values(spec, state)
+    check_values(spec, state)
     given = {"state_dict": state}
     module = timm_module(spec, pretrained=True, pretrained_cfg_overlay=given)
     del module.pretrained_cfg["state_dict"]  # type: ignore[operator, union-attr]
@@ -371,7 +212,7 @@ def from_torchvision(spec: ModelSpec, state: Mapping[str, Tensor], digest: str =
 
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
     module = torchvision.models.get_model(spec.architecture)
-    _check_values(spec, state)
+    check_values(spec, state)
     module.load_state_dict(state)
     evaluation = weights.transforms()
     size = int(evaluation.crop_size[0])
@@ -400,7 +241,7 @@ def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     safely = {"local_files_only": True, "trust_remote_code": False}
     module = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True, **safely)
-    _check_values(spec, module.state_dict())
+    check_values(spec, module.state_dict())
     processor = AutoImageProcessor.from_pretrained(folder, **safely)
     # Our own spelling of the names, so that a class can be found again in the other model.
     labels = read_labels(spec.labels) if spec.labels else _hub_labels(module)

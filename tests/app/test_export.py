@@ -6,6 +6,8 @@ import io
 import os
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,17 @@ from streamlit.testing.v1 import AppTest
 import core
 from core import rendering
 from core.rendering import Bar
-from dashboard import archive, code, export, figures, gather, manifest, sharing, stills
+from dashboard import (
+    archive,
+    code,
+    export,
+    figures,
+    gather,
+    manifest,
+    measurements,
+    sharing,
+    stills,
+)
 from dashboard.cache import OwnPictures
 from dashboard.gather import Shown
 from dashboard.manifest import ManifestError
@@ -38,6 +50,15 @@ SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     "channels": ("attention", {"tab": "channels"}),
     "similarity": ("attention", {"tab": "similarity"}),
     "several": ("attention", {"tab": "several", "several": ["coffee", "camera"]}),
+    "taken away": ("evidence", {"fill": "noise", "seed": "3"}),
+    "patches": ("evidence", {"change": "patches", "removed": "16x16-" + "00ff" * 16}),
+    "shuffled": ("evidence", {"change": "shuffle", "strength": "4", "seed": "2"}),
+    "curves": ("evidence", {"question": "curves", "measured": "yes", "vit_maps": ["rollout"]}),
+    "randomized": (
+        "evidence",
+        {"question": "randomization", "measured": "yes", "vit_map": "rollout"},
+    ),
+    "four in one": ("evidence", {"question": "pointing", "vit_map": "legrad"}),
 }
 """By name, a page and an address."""
 
@@ -51,9 +72,12 @@ def shown_by(app: AppTest) -> Shown:
 
 
 @pytest.fixture(scope="module")
-def every() -> dict[str, Shown]:
-    """All screens, each drawn once."""
-    return {name: shown_by(start(page, **query)) for name, (page, query) in SCREENS.items()}
+def every() -> Iterator[dict[str, Shown]]:
+    """All screens, each drawn once, with few passes for a curve."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "STEPS", 4)
+        patch.setattr(measurements, "SEEDS", range(2))
+        yield {name: shown_by(start(page, **query)) for name, (page, query) in SCREENS.items()}
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -67,8 +91,27 @@ def test_a_manifest_opens_to_the_same_arrays(every: dict[str, Shown], name: str)
     again = shown_by(start(then.page, **query))
     assert again.arrays.keys() == shown.arrays.keys()
     for key, array in shown.arrays.items():
-        assert np.array_equal(array.values, again.arrays[key].values), key
+        assert np.array_equal(array.values, again.arrays[key].values, equal_nan=True), key
     assert manifest.differences(then, export.described(again)) == []
+
+
+def run_lines(*folders: Path) -> None:
+    """Run the lines in each folder, in one fresh interpreter."""
+    runner = (
+        "import os, sys, torch; torch.set_num_threads(1)\n"
+        "for folder in sys.argv[1:]:\n"
+        "    os.chdir(folder); exec(open('arrays.py', encoding='utf-8').read(), {})\n"
+    )
+    command = [sys.executable, "-c", runner, *map(str, folders)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def same_arrays(shown: Shown, folder: Path) -> None:
+    """The lines that were run in a folder made all arrays of a screen, to the last bit."""
+    found = np.load(folder / "arrays.npz")
+    assert set(found.files) == set(shown.arrays)
+    for key, array in shown.arrays.items():
+        assert np.array_equal(found[key], array.values, equal_nan=True), f"{folder.name}: {key}"
 
 
 def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_path: Path) -> None:
@@ -80,19 +123,9 @@ def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_p
         folder = tmp_path / name
         folder.mkdir()
         (folder / "arrays.py").write_text(text, encoding="utf-8")
-    runner = (
-        "import os, sys, torch; torch.set_num_threads(1)\n"
-        "for folder in sys.argv[1:]:\n"
-        "    os.chdir(folder); exec(open('arrays.py', encoding='utf-8').read(), {})\n"
-    )
-    folders = [str(tmp_path / name) for name in scripts]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", runner, *folders], check=True, env=environment)
+    run_lines(*(tmp_path / name for name in scripts))
     for name, shown in every.items():
-        found = np.load(tmp_path / name / "arrays.npz")
-        assert set(found.files) == set(shown.arrays)
-        for key, array in shown.arrays.items():
-            assert np.array_equal(found[key], array.values), f"{name}: {key}"
+        same_arrays(shown, tmp_path / name)
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -151,6 +184,25 @@ def test_notes_name_method_parameters_and_caveats(
     for said in ("My title", "Attention rollout", "Fusion max, discard 0", "336 px", "espresso"):
         assert said in text
     assert caveat.split(".")[0] in text
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("taken away", {"taken-away", "what-if-efficientnet-lite0", "what-if-dinov2-small"}),
+        ("shuffled", {"changed-picture", "shuffle-dinov2-small", "what-if-dinov2-small"}),
+        ("curves", {"curves-rollout-dinov2-small", "curves-random-efficientnet-lite0"}),
+        (
+            "randomized",
+            {"randomized-rollout-dinov2-small", "rank-correlation-cam-efficientnet-lite0"},
+        ),
+        ("four in one", {"four-in-one-dinov2-small", "quarter-4-cam-efficientnet-lite0"}),
+    ],
+)
+def test_what_is_measured_is_among_the_arrays(
+    every: dict[str, Shown], name: str, wanted: set[str]
+) -> None:
+    assert wanted <= every[name].arrays.keys()
 
 
 # -- what differs ---------------------------------------------------------------------------------
@@ -256,6 +308,21 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
         .replace("\\u003c", "<")
         .split("Plotly.newPlot")[0]
     )
+
+
+def test_the_lines_run_inside_an_unpacked_archive(tmp_path: Path) -> None:
+    """A picture of one's own is read from where the archive has it."""
+    from dashboard import cache
+
+    app = start(vit_map="rollout")
+    rng = np.random.default_rng(4).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    shown = shown_by(upload(app, "mine.png", png(Image.fromarray(rng))))
+    made = sharing.everything(shown, cache.own_pictures(), "Ada")
+    assert len(archive.read(made)) == 1, "and can still be imported"
+    with zipfile.ZipFile(io.BytesIO(made)) as opened:
+        opened.extractall(tmp_path)
+    run_lines(tmp_path)
+    same_arrays(shown, tmp_path)
 
 
 def test_the_names_of_arrays_are_fit_for_files() -> None:

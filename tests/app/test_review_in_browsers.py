@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dashboard import archive
@@ -169,3 +170,35 @@ def test_a_report_needs_no_network(browser: Browser, tmp_path: Path) -> None:
     seen(report.locator(".hoverlayer .hovertext").first)
     assert asked <= {"file", "data", "blob"}
     assert not complaints
+
+
+def test_the_log_quotes_nobody(browser: Browser, tmp_path: Path) -> None:
+    """Names of files, titles, notes and addresses stay out of it, also where much fails."""
+    marker = "Grandma"
+    png = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(png, "PNG")
+    with running(tmp_path / "server.log", data=tmp_path) as (address, _):
+        page = visit(browser, f"{address}/?classes={marker}&image={marker}&{marker}={marker}")
+        page.get_by_text("Your own picture").click()
+        chosen = page.locator('input[type="file"]').first
+        chosen.set_input_files({"name": f"{marker}.png", "mimeType": "image/png", "buffer": b"no"})
+        seen(page.get_by_text("is not a picture this page can read").first)
+        chosen.set_input_files(
+            {"name": f"{marker}.png", "mimeType": "image/png", "buffer": png.getvalue()}
+        )
+        seen(page.get_by_text(f"Picture: {marker}.png"))
+        settle(page)
+        menu(page)
+        page.get_by_label("Title").fill(marker)
+        page.get_by_label("Your name").fill(marker)
+        page.get_by_label("Note").fill(marker)
+        page.get_by_role("button", name="Save", exact=True).click()
+        seen(page.get_by_text("It is on the Review page"))
+        grace = visit(browser, f"{address}/review?search={marker}")
+        view(grace, marker)
+        (tmp_path / "parallax" / "reviews.sqlite").write_bytes(b"no data base")
+        grace.reload()
+        settle(grace)
+    log = (tmp_path / "server.log").read_text("utf-8")
+    assert marker.lower() not in log.lower()
+    assert "GET /" not in log, "requests carry addresses"

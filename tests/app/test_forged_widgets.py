@@ -1,0 +1,100 @@
+"""Widgets that say they hold what was never offered: a sentence, never an error page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.local_script_runner import LocalScriptRunner
+
+from dashboard import server
+from dashboard.frame import FAILED as SENTENCE
+from tests.app.test_pages import address, start
+
+ROOM = 10**9
+SELECTIONS = (
+    {"points": [{"customdata": ["<b>no</b>", None], "point_index": ROOM}], "box": [{"x": 1}]},
+    {"points": [{}], "rows": [ROOM], "columns": ["no"], "cells": [[-ROOM, "no"]]},
+    {"points": [{"customdata": [ROOM, -ROOM, ROOM]}], "rows": [-ROOM], "box": [{"x": [], "y": []}]},
+)
+FORGED: dict[str, list[Any]] = {
+    "string_value": ["![x](http://evil.example/x)", "9" * 10_000],
+    "string_array_value": [["no such option"] * 50, [""]],
+    "double_array_value": [[float("nan")] * 2, [1e300]],
+    "int_array_value": [[ROOM], [0] * 99],
+    "double_value": [float("nan"), 1e300],
+    "int_value": [2**62, -1],
+    "bool_value": [True],
+    "selection": [json.dumps({"selection": one}) for one in SELECTIONS],
+}
+"""By the kind of value that a widget holds, what it is made to hold."""
+
+SCREENS: dict[str, dict[str, str]] = {
+    "compare": {},
+    "attention": {"tab": "similarity"},
+    "gradient_rollout": {},
+    "activation_maximization": {},
+    "evidence": {"change": "patches"},
+    "data_set": {},
+    "review": {},
+}
+
+
+def states(app: AppTest) -> dict[str, tuple[str, WidgetState]]:
+    """What all widgets hold now, charts and tables included, with its kind."""
+    found = {}
+    for state in app._tree.get_widget_states().widgets:
+        found[state.id] = (state.WhichOneof("value") or "", state)
+    for element in [*app.get("plotly_chart"), *app.get("arrow_data_frame")]:
+        if widget := getattr(element.proto, "id", ""):
+            found[widget] = ("selection", WidgetState(id=widget, string_value='{"selection": {}}'))
+    return found
+
+
+def forged(state: WidgetState, kind: str, value: Any) -> WidgetState:
+    """A widget's state with another value."""
+    made = WidgetState(id=state.id)
+    if isinstance(value, list):
+        getattr(made, kind).data.extend(value)
+        getattr(made, kind).SetInParent()
+    else:
+        setattr(made, "string_value" if kind == "selection" else kind, value)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server does with errors before a page, which `AppTest` leaves out."""
+    build = LocalScriptRunner.__init__
+
+    def with_handler(self: LocalScriptRunner, *given: Any, **options: Any) -> None:
+        build(self, *given, **options)
+        self._on_script_error = server.failed
+
+    monkeypatch.setattr(LocalScriptRunner, "__init__", with_handler)
+
+
+@pytest.mark.parametrize("page", SCREENS)
+def test_a_forged_value_is_at_most_a_sentence(page: str) -> None:
+    app = start(page, **SCREENS[page])  # type: ignore[arg-type]
+    query = address(app)
+    held = states(app)
+    seen = 0
+    for widget, (kind, state) in held.items():
+        for value in FORGED.get(kind, []):
+            sent = {one: states[1] for one, states in held.items()}
+            sent[widget] = forged(state, kind, value)
+            app._run(WidgetStates(widgets=sent.values()))
+            what = f"{widget[-60:]}: {kind} {str(value)[:60]}"
+            assert not app.exception, (what, app.exception)
+            seen += 1
+            if app.error:  # what cannot even be read ends in a sentence as well
+                assert [e.value for e in app.error] == [SENTENCE], what
+                app = start(page, **SCREENS[page])  # type: ignore[arg-type]
+            app.query_params.clear()  # back to where it began
+            for name, values in query.items():
+                app.query_params[name] = values
+    assert seen > 5

@@ -256,7 +256,7 @@ def _ticks(axis: Any) -> list[tuple[float, str]]:
 
 def _lines(traces: Sequence[Any], figure: go.Figure) -> Image.Image | None:
     """Lines in a frame, with the ends of their range and their names."""
-    drawn = [t for t in traces if t.mode == "lines" and t.y is not None and len(t.y) > 1]
+    drawn = [t for t in traces if "lines" in (t.mode or "") and t.y is not None and len(t.y) > 1]
     if not drawn:
         return None
     width, height, left, top = 1100, 420, 90, 34

@@ -44,9 +44,9 @@ SOURCES = {
         "Apache-2.0",
     ),
     "weights/dinov2-small.card.json": ("measured by `recipes/distill_head.py`", LICENSE),
+    "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
     "reliability.svg": ("drawn by `recipes/distill_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),
-    "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
     "labels/imagenet1k.txt": (
         "`categories` of torchvision's ImageNet weights, six names made unique",
         "BSD-3-Clause, © Soumith Chintala 2016, text in `licenses/`",

@@ -204,7 +204,9 @@ def as_markdown(result: dict[str, Any]) -> str:
         cells = []
         for column in ("blur", "mean", "pointing", "last", "all"):
             found = row.get(column)
-            cells.append(f"{found['value']:.2f} ± {found['error']:.2f}" if found else "")
+            # One grid of four has no spread.
+            spread = f" ± {found['error']:.2f}" if found and found["error"] else ""
+            cells.append(f"{found['value']:.2f}{spread}" if found else "")
         pictures = row["blur"]["n"] if row["blur"] else 0
         lines.append(f"| {title}, {row['model']} | {pictures} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -33,6 +33,9 @@ _warm = threading.Event()
 def _prepare() -> None:
     """Import what pages need, open the embedded pair and explain the first screen."""
     try:
+        # Plotly looks for it among what is imported, and must not find it half imported by others.
+        import pandas  # noqa: F401
+
         from dashboard import cache
 
         cache.warm()

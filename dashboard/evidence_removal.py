@@ -165,7 +165,7 @@ def _patches(scene: Scene, shown: Image.Image, removed: Mask) -> None:
     )
     row, col = screen.current().patch or (rows // 2, cols // 2)
     row, col = min(row, rows - 1), min(col, cols - 1)
-    boxes = st.columns([1, 1, 2], gap="small", vertical_alignment="bottom")
+    boxes = st.columns([1, 1, 1], gap="small", vertical_alignment="bottom")
     boxes[0].number_input(
         "Row",
         0,

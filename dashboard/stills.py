@@ -260,7 +260,8 @@ def _lines(traces: Sequence[Any], figure: go.Figure) -> Image.Image | None:
     if not drawn:
         return None
     width, height, left, top = 1100, 420, 90, 34
-    xs = [float(v) for trace in drawn for v in trace.x]
+    places = [_places(trace.x) for trace in drawn]
+    xs = [x for found in places for x in found]
     ys = [float(v) for trace in drawn for v in trace.y]
     spans = max(max(xs) - min(xs), 1e-12), max(max(ys) - min(ys), 1e-12)
     image = Image.new("RGB", (width, height), rendering.PAPER)
@@ -269,19 +270,28 @@ def _lines(traces: Sequence[Any], figure: go.Figure) -> Image.Image | None:
     draw.rectangle(box, outline=(200, 200, 200))
     for value, y in ((max(ys), box[1]), (min(ys), box[3])):
         rendering.write(draw, (left - 8, y), f"{value:.3g}", 15, rendering.PALE, anchor="rm")
-    for value, x in ((min(xs), box[0]), (max(xs), box[2])):
-        rendering.write(draw, (x, box[3] + 6), f"{value:.3g}", 15, rendering.PALE, anchor="ma")
+    first, last = f"{min(xs):.3g}", f"{max(xs):.3g}"
+    if isinstance(drawn[0].x[0], str):  # categories, which are counted
+        first, last = drawn[0].x[0], drawn[0].x[-1]
+    for text, x in ((first, box[0]), (last, box[2])):
+        rendering.write(draw, (x, box[3] + 6), text, 15, rendering.PALE, anchor="ma")
     place = float(left)
-    for trace, color in zip(drawn, _LINES * (len(drawn) // len(_LINES) + 1), strict=False):
+    colors = _LINES * (len(drawn) // len(_LINES) + 1)
+    for trace, found, color in zip(drawn, places, colors, strict=False):
         points = [
             (
-                box[0] + (float(x) - min(xs)) / spans[0] * (box[2] - box[0]),
+                box[0] + (x - min(xs)) / spans[0] * (box[2] - box[0]),
                 box[3] - (float(y) - min(ys)) / spans[1] * (box[3] - box[1]),
             )
-            for x, y in zip(trace.x, trace.y, strict=True)
+            for x, y in zip(found, trace.y, strict=True)
         ]
         draw.line(points, fill=color, width=3)
         name = text_of(str(trace.name or ""))
         rendering.write(draw, (place, 6), name, 15, color)
         place += rendering.font(15).getlength(name) + 24
     return image
+
+
+def _places(given: Sequence[Any]) -> list[float]:
+    """Where the points of a line lie; those of categories are counted."""
+    return [number if isinstance(x, str) else float(x) for number, x in enumerate(given)]

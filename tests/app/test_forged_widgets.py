@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ FORGED: dict[str, list[Any]] = {
     "selection": [json.dumps({"selection": one}) for one in SELECTIONS],
 }
 """By the kind of value that a widget holds, what it is made to hold."""
+
+ALIKE = 3
+"""Widgets of one kind that are tried on a page; all are read by the same few lines."""
 
 SCREENS: dict[str, dict[str, str]] = {
     "compare": {},
@@ -82,8 +86,11 @@ def test_a_forged_value_is_at_most_a_sentence(page: str) -> None:
     app = start(page, **SCREENS[page])  # type: ignore[arg-type]
     query = address(app)
     held = states(app)
-    seen = 0
+    seen, tried = 0, Counter[str]()
     for widget, (kind, state) in held.items():
+        tried[kind] += 1
+        if tried[kind] > ALIKE:
+            continue
         for value in FORGED.get(kind, []):
             sent = {one: states[1] for one, states in held.items()}
             sent[widget] = forged(state, kind, value)

@@ -83,7 +83,8 @@ def pictures_of_the_readme(browser: Browser, address: str) -> None:
         page = visit(browser, f"{address}/{query}")
         menu(page)
         if query.startswith("?"):
-            (Path(WANTED) / "export.png").write_bytes(download(page, "PNG"))
+            with Image.open(io.BytesIO(download(page, "PNG"))) as still:
+                still.convert("RGB").save(Path(WANTED) / "export.jpg", quality=85)
         page.get_by_label("Title").fill(title)
         page.get_by_label("Your name").fill("Grace")
         page.get_by_role("button", name="Save", exact=True).click()

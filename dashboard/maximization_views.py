@@ -281,8 +281,9 @@ def _watch(run: Run) -> None:
             if result.image is None:
                 st.caption("Waits for its turn.")
                 continue
-            jpeg = figures.jpeg(result.image, quality=65)  # a run sends dozens of them
-            st.image(jpeg, width="stretch", alt=f"Grows: {_named(result)}")
+            # In the message itself: a file would be gone when the next picture is there.
+            preview = figures.data_uri(result.image, quality=65)
+            st.image(preview, width="stretch", alt=f"Grows: {_named(result)}")
             st.caption(f"Step {len(result.history)} of {result.planned}")
 
 

@@ -120,3 +120,8 @@ def settle(page: Page, patience: float = 120) -> None:
         assert time.monotonic() < deadline, "the page never came to rest"
         quiet = 0 if busy.count() else quiet + 1
         page.wait_for_timeout(250)
+    # A browser that knows nothing yet fetches what draws charts after everything else.
+    page.wait_for_function(
+        "[...document.querySelectorAll('.stPlotlyChart')].every(e => e.querySelector('.main-svg'))",
+        timeout=patience * 1000,
+    )

@@ -131,11 +131,8 @@ def channels(scene: Scene, display: Display) -> None:
         name = f"{found.model.spec.id} {found.tap.name} channel {channel}"
         gather.array(name, values, f"{found.code}[{channel}]")
         signed = bool(values.min() < 0)
-        low, high = display.limits(values, [m for m in maps if (m.min() < 0) == signed])
-        if signed:
-            rivals = maps if display.shared else [values]
-            high = max(float(np.percentile(np.abs(m), display.percentile)) for m in rivals) or 1.0
-            low = -high
+        rivals = maps if signed else [m for m in maps if m.min() >= 0]
+        low, high = display.limits(values, rivals, signed)
         rows, cols = found.grid
         shown.append(
             figures.Panel(

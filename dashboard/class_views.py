@@ -215,12 +215,8 @@ def _panel(
     display: Display,
     wide: bool,
 ) -> figures.Panel:
-    low, high = display.limits(relevance, rivals)
     signed = bool(explanation.signed and relevance.min() < 0)
-    if signed:
-        others = rivals if display.shared else [relevance]
-        high = max(float(np.percentile(np.abs(v), display.percentile)) for v in others) or 1.0
-        low = -high
+    low, high = display.limits(relevance, rivals, signed)
     unit = display.unit("relevance") if wide else ""
     return figures.Panel(title, subtitle, relevance, low, high, unit, signed)
 

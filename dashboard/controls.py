@@ -427,12 +427,23 @@ class Display:
     blend: str = "overlay"
 
     def limits(
-        self, relevance: npt.NDArray[np.float32], others: Sequence[npt.NDArray[np.float32]] = ()
+        self,
+        relevance: npt.NDArray[np.float32],
+        others: Sequence[npt.NDArray[np.float32]] = (),
+        signed: bool = False,
     ) -> tuple[float, float]:
-        """Ends of the color scale of a map, shared with the others if the reader wants that."""
-        if not self.shared or not others:
-            return heatmaps.limits(relevance, self.percentile)
-        ends = [heatmaps.limits(values, self.percentile) for values in others]
+        """Ends of the color scale of a map, shared with the others if the reader wants that.
+
+        Parameters
+        ----------
+        signed
+            Zero belongs into the middle.
+        """
+        rivals = others if self.shared and others else [relevance]
+        if signed:
+            high = max(float(np.percentile(np.abs(v), self.percentile)) for v in rivals) or 1.0
+            return -high, high
+        ends = [heatmaps.limits(values, self.percentile) for values in rivals]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def replaces_spikes(self, explanation: Explanation) -> bool:

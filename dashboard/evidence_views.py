@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
 import core
 from core import Explanation, Faithfulness, Model
 from dashboard import cache, controls, evidence_figures, figures, measurements, panels, screen
+from dashboard.attention_parts import ends_text, shared_limits
 from dashboard.collections import offered_pictures
 from dashboard.controls import Choice, Display
 from dashboard.evidence_parts import Asked, measure_button, unknown
 from dashboard.scene import Picture
 from dashboard.text import plain
+
+CORNERS = ("upper left", "upper right", "lower left", "lower right")
+"""Where the four pictures of a grid stand, row by row."""
 
 FAINT = 0.01
 """Probability in the intact picture below which shares of it mean little."""
@@ -233,6 +241,7 @@ def randomization(asked: Asked, display: Display) -> None:
         maps = np.concatenate([one.original.relevance[None], one.relevance])
         names = ["intact", *one.depths]
         shape = (1, len(maps), *maps.shape[1:])
+        limits = shared_limits(maps, display)
         figure = figures.mosaic(
             maps.reshape(shape),
             [""],
@@ -240,14 +249,17 @@ def randomization(asked: Asked, display: Display) -> None:
             colors=display.colors,
             names=names,
             percentile=display.percentile,
+            limits=limits,
             under=[cache.view(asked.scene)] * len(maps),
             opacity=display.opacity,
         )
         height = figures.mosaic_height(shape, "100cqi", named=True)
         panels.sized(figure, f"depths-{model.spec.family}", ", ".join(names), height)
+        ends = ends_text(limits, display)
+        st.caption(" ".join([f"{ends[:1].upper()}{ends[1:]}.", *map(plain, one.original.notes)]))
     st.caption(
-        "Each map has its own scale. A map that is zero everywhere: the class no longer depends on "
-        "what the map reads."
+        "A map that is zero everywhere: the class no longer depends on what the map reads. What is "
+        "said of a map holds for the intact model."
     )
 
 
@@ -267,13 +279,20 @@ def pointing(asked: Asked, display: Display) -> None:
             st.info(plain(f"{choice.model.spec.title}: {found}"), icon=":material/visibility_off:")
             continue
         together, maps = found
-        mean = float(np.nanmean([share for _, share in maps]))
+        shares = [share for _, share in maps if not math.isnan(share)]
+        mean = panels.number(float(np.mean(shares)) if shares else math.nan, "{:.0%}")
         st.markdown(
-            f"**{choice.model.spec.title}, {maps[0][0].title}** · {mean:.0%} in the right quarter "
+            f"**{choice.model.spec.title}, {maps[0][0].title}** · {mean} in the right quarter "
             "on average; chance is 25 %"
         )
-        shown = [_quarter(one, share, place, display) for place, (one, share) in enumerate(maps)]
+        rivals = [one.relevance for one, _ in maps]
+        shown = [
+            _quarter(one, share, place, rivals, display) for place, (one, share) in enumerate(maps)
+        ]
         panels.row(together, shown, display, f"pointing-{choice.model.spec.family}")
+        for corner, (one, _) in zip(CORNERS, maps, strict=True):
+            if one.notes:
+                st.caption(f"**{corner.capitalize()}.** {plain(' '.join(one.notes))}")
     st.caption(
         "The share of a map's positive relevance in the quarter of the picture whose class it was "
         "asked for. The class is what the picture is known to show, else the model's first answer "
@@ -281,13 +300,16 @@ def pointing(asked: Asked, display: Display) -> None:
     )
 
 
-def _quarter(one: Explanation, share: float, place: int, display: Display) -> figures.Panel:
-    corner = ("upper left", "upper right", "lower left", "lower right")[place]
-    low, high = display.limits(one.relevance)
+def _quarter(
+    one: Explanation,
+    share: float,
+    place: int,
+    rivals: Sequence[npt.NDArray[np.float32]],
+    display: Display,
+) -> figures.Panel:
+    corner = CORNERS[place]
     signed = bool(one.signed and one.relevance.min() < 0)
-    if signed:
-        high = float(np.percentile(np.abs(one.relevance), display.percentile)) or 1.0
-        low = -high
+    low, high = display.limits(one.relevance, rivals, signed)
     return figures.Panel(
         one.label or "no class",
         f"{corner}: {panels.number(share, '{:.0%}')} of the map",

@@ -93,10 +93,7 @@ def side_by_side(
             continue
         relevance = relevances[id(found)]
         signed = bool(found.signed and relevance.min() < 0)
-        low, high = display.limits(relevance, list(relevances.values()))
-        if signed:
-            high = float(np.percentile(np.abs(relevance), display.percentile)) or 1.0
-            low = -high
+        low, high = display.limits(relevance, list(relevances.values()), signed)
         unit = display.unit("times the mean" if mixed else "relevance")
         what = f"{found.title} · {found.label or 'no class'}"
         panels.append(figures.Panel(name, what, relevance, low, high, unit, signed))

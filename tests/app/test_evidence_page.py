@@ -180,6 +180,20 @@ def test_four_pictures_show_the_share_of_each_quarter() -> None:
     ] == [True] * 4
 
 
+def test_what_no_map_shows_is_said_of_each_quarter_and_of_the_intact_map() -> None:
+    app = start(question="pointing", four=["chelsea", "coffee", "camera", "rocket"])
+    said = [c.value for c in app.caption if "of the mass falls on prefix tokens" in c.value]
+    assert [text.split(".")[0] for text in said] == [
+        "**Upper left",
+        "**Upper right",
+        "**Lower left",
+        "**Lower right",
+    ]
+    app = start(question="randomization", measured="yes")
+    assert sum("of the mass falls on prefix tokens" in c.value for c in app.caption) == 1
+    assert sum("from its minimum to its 99th percentile" in c.value for c in app.caption) == 2
+
+
 def test_three_pictures_are_not_enough() -> None:
     app = start(question="pointing", four=["chelsea", "coffee", "camera"])
     assert any("Choose four" in i.value for i in app.info)

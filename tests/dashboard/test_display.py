@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import core
@@ -27,3 +28,23 @@ def test_single_bright_patches_are_replaced_where_they_outshine_the_rest(
     )
     display = Display(0.6, "Inferno", False, 99.0, True, spikes)
     assert display.replaces_spikes(found) is replaced
+
+
+FIRST, SECOND = np.array([[-1.0, 3.0]], np.float32), np.array([[-8.0, 2.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shared", "signed", "ends"),
+    [
+        (False, False, (-1.0, 3.0)),
+        (True, False, (-8.0, 3.0)),
+        (False, True, (-3.0, 3.0)),
+        (True, True, (-8.0, 8.0)),
+    ],
+)
+def test_ends_of_a_scale_are_shared_and_have_zero_in_the_middle_where_that_is_wanted(
+    shared: bool, signed: bool, ends: tuple[float, float]
+) -> None:
+    display = Display(0.6, "Inferno", shared, 100.0, True)
+    assert display.limits(FIRST, [FIRST, SECOND], signed) == ends
+    assert display.limits(0 * FIRST, [], True) == (-1.0, 1.0)

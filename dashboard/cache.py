@@ -29,6 +29,7 @@ from core import (
     Framing,
     ImageError,
     Model,
+    ModelSpec,
     ParallaxError,
     Recording,
     Sample,
@@ -88,8 +89,11 @@ def refuse(model_id: str, reason: str) -> None:
 
 
 def _model(model_id: str) -> Model:
-    memo = _embedded() if find_spec(model_id).source == "embedded" else results()
-    return memo.get(("model", model_id), lambda: core.open_model(model_id))
+    return _memo_of(find_spec(model_id)).get(("model", model_id), lambda: core.open_model(model_id))
+
+
+def _memo_of(spec: ModelSpec) -> Memo:
+    return _embedded() if spec.source == "embedded" else results()
 
 
 def model(model_id: str) -> Model:
@@ -362,7 +366,7 @@ def recording(
 
 
 def _recording_key(opened: Model, scene: Scene, picture: Picture | None = None) -> Any:
-    """The instance belongs to it: a model that was dropped and opened anew is another one."""
+    """The instance belongs to it, which a recording holds: opened anew it is another one."""
     return ("recording", id(opened), scene.key(picture))
 
 
@@ -370,9 +374,7 @@ def settle(scene: Scene | None) -> None:
     """At the end of a run: let go of graphs, and of what is beyond the budget."""
     if scene is not None:
         for spec in (scene.cnn, scene.vit):
-            opened = (_embedded() if spec.source == "embedded" else results()).peek(
-                ("model", spec.id)
-            )
+            opened = _memo_of(spec).peek(("model", spec.id))
             if found := results().peek(_recording_key(opened, scene)):
                 found.release_if_idle()
     results().settle()
@@ -400,9 +402,14 @@ _NO_VIEW = Image.new("RGB", (1, 1))
 """Stands in for the view in a cached explanation: one copy of it is kept, in `view`'s cache."""
 
 
-def key_of(model_id: str, scene: Scene, *what: Any) -> tuple[Any, ...]:
-    """Key of a result; a model that was dropped and opened anew is another one."""
-    return (id(_model(model_id)), scene.key(), *what)
+def key_of(
+    model_id: str, scene: Scene, *what: Any, picture: Picture | None = None
+) -> tuple[Any, ...]:
+    """Key of a result that holds no model, so it may outlive the one that made it.
+
+    Hence the weights belong to it and not the instance, whose `id` may be given to another.
+    """
+    return (model_id, _model(model_id).weights_digest, scene.key(picture), *what)
 
 
 def _explain(
@@ -553,7 +560,7 @@ def _summary(scene: Scene, picture: Picture, fusion: str | None) -> Summary:
 
 def summary(scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
     """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
-    key = ("summary", id(_model(scene.vit.id)), scene.key(picture), fusion)
+    key = key_of(scene.vit.id, scene, "summary", fusion, picture=picture)
     return results().get(key, lambda: _summary(scene, picture, fusion))
 
 

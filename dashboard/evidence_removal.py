@@ -74,7 +74,7 @@ def removal(asked: Asked) -> None:
                 if change in TAKEN:
                     after = measurements.taken_away(scene, model_id, removed, asked.fill, seed)
                 else:
-                    after = measurements.changed(scene, model_id, change, strength, seed)
+                    after = measurements.changed(scene, model_id, shown, change, strength, seed)
                 answers.append((model, before, after))
         for column, (model, before, after) in zip(
             st.columns(2, gap="medium"), answers, strict=False

@@ -84,9 +84,10 @@ def taken_away(scene: Scene, model_id: str, removed: Mask, fill: str, seed: int)
     return found
 
 
-def changed(scene: Scene, model_id: str, kind: str, strength: float, seed: int) -> Prediction:
-    """A model's answer to the picture changed as a whole."""
-    picture = changed_picture(scene, kind, strength, seed)
+def changed(
+    scene: Scene, model_id: str, picture: Image.Image, kind: str, strength: float, seed: int
+) -> Prediction:
+    """A model's answer to ``picture``, which `changed_picture` made of the rest."""
 
     def make() -> Prediction:
         found: Prediction = core.predict(cache.model(model_id), picture, framing=GIVEN)
@@ -186,18 +187,30 @@ def _pair(scene: Scene, one: Faithfulness, relevance: str) -> str:
     )
 
 
+def _baselines(scene: Scene) -> dict[tuple[str, int], npt.NDArray[np.float32]]:
+    """Maps by name and seed: a random one for each of `SEEDS`, and one of each other kind."""
+
+    def make() -> dict[tuple[str, int], npt.NDArray[np.float32]]:
+        view, grid = cache.view(scene), grid_of(scene)
+        return {
+            (name, seed): relevance
+            for seed in SEEDS
+            for name, relevance in core.baseline_maps(view, grid, seed).items()
+            if name == "random" or not seed
+        }
+
+    return results().get(("baselines", scene.key(), SEEDS), make)
+
+
 def chance(scene: Scene, model_id: str, target: int, fill: str) -> dict[str, list[Faithfulness]]:
     """The same of maps that know nothing of the model: several random ones, center, edges."""
-    view, title = cache.view(scene), cache.model(model_id).spec.title
-    found: dict[str, list[Faithfulness]] = {}
-    for seed in SEEDS:
-        for name, relevance in core.baseline_maps(view, grid_of(scene), seed).items():
-            if name == "random" or not seed:
-                what = f"{title}, {name}" + (f" {seed + 1}" if name == "random" else "")
-                one = _curves(scene, model_id, relevance, target, fill, what, (name, seed))
-                found.setdefault(name, [])
-                if not isinstance(one, str):  # edges of a picture without any have no order
-                    found[name].append(one)
+    title, found = cache.model(model_id).spec.title, dict[str, list[Faithfulness]]()
+    for (name, seed), relevance in _baselines(scene).items():
+        what = f"{title}, {name}" + (f" {seed + 1}" if name == "random" else "")
+        one = _curves(scene, model_id, relevance, target, fill, what, (name, seed))
+        found.setdefault(name, [])
+        if not isinstance(one, str):  # edges of a picture without any have no order
+            found[name].append(one)
     for name, ones in found.items():
         if ones:
             seeds = SEEDS if name == "random" else SEEDS[:1]
@@ -278,7 +291,8 @@ def in_a_grid(
                 target = model.labels.index(known[0])
             else:
                 target = core.predict(model, view, 1, GIVEN).top
-            one = core.explain(model, recording, method.name, target, **choice.values)
+            with cache.watched(f"{model.spec.title}, picture {place + 1} of 4"):
+                one = core.explain(model, recording, method.name, target, **choice.values)
             found.append((one, float(heatmaps.quarter_shares(one.relevance)[place])))
         return together, found
 
@@ -330,15 +344,12 @@ def verdict(scene: Scene, choice: Choice, target: str) -> str:
     found = curves(scene, model.spec.id, choice.method.name, index, choice.values, "blur")
     if isinstance(found, str):
         return found
-    random = [one.difference for one in chance(scene, model.spec.id, index, "blur")["random"]]
-    mean, spread = float(np.mean(random)), float(np.std(random, ddof=1))
+    random = chance(scene, model.spec.id, index, "blur")["random"]
+    differences = [one.difference for one in random]
+    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
     above = (found.difference - mean) / spread if spread else 0.0
     word = "better than" if above > 2 else "worse than" if above < -2 else "no better than"
-    deletion = float(
-        np.mean(
-            [one.deletion_share for one in chance(scene, model.spec.id, index, "blur")["random"]]
-        )
-    )
+    deletion = float(np.mean([one.deletion_share for one in random]))
     return (
         f"deletion {found.deletion_share:.2f}, random {deletion:.2f}; insertion minus deletion "
         f"{found.difference:.2f}, random {mean:.2f} ± {spread:.2f}: {word} chance"

@@ -12,6 +12,7 @@ from PIL import Image
 import core
 from core import ImageError
 from dashboard import cache
+from dashboard.scene import Scene
 
 
 def test_a_refused_file_is_decoded_once_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,3 +56,23 @@ def test_a_decoded_picture_is_held_by_nobody_but_the_budget(
     gc.collect()
     assert gone() is None
     assert picture.image.tobytes() == before, "it is decoded anew from its file"
+
+
+def test_a_result_never_passes_to_another_model_that_has_the_same_place_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
+    picture = cache.from_sample(core.samples()[0])
+    scene = Scene(picture, cnn, vit, core.Framing("crop"))
+    monkeypatch.setattr(cache, "id", lambda _: 7, raising=False)
+    keys = [cache.key_of(spec.id, scene, "grad_cam", 285, ()) for spec in (cnn, vit)]
+    assert keys[0] != keys[1]
+    assert keys[0] == cache.key_of(cnn.id, scene, "grad_cam", 285, ())
+
+
+def test_a_result_does_not_outlive_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
+    scene = Scene(cache.from_sample(core.samples()[0]), cnn, vit, core.Framing("crop"))
+    before = cache.key_of(cnn.id, scene, "cam")
+    monkeypatch.setattr(cache.model(cnn.id), "weights_digest", "other weights")
+    assert cache.key_of(cnn.id, scene, "cam") != before

@@ -7,9 +7,7 @@ What a finished run leaves holds numbers, pictures and titles, and no model.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +15,7 @@ from PIL import Image
 
 import core
 from core import Model, Objective, ParallaxError, Regularization, Transforms
+from dashboard.background import Job
 
 PATIENCE = 300.0
 """Seconds after which a run that nobody looks at stops."""
@@ -29,7 +28,6 @@ STILL = Transforms(0.0, 0.0, 0.0, 0.0)
 
 _log = logging.getLogger(__name__)
 _paces: dict[tuple[str, int], float] = {}
-_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +119,7 @@ def expected(tasks: Sequence[Task]) -> float | None:
     return sum(seconds * task.steps for seconds, task in zip(known, tasks, strict=True))
 
 
-class Run:
+class Run(Job):
     """Pictures that are made one after the other.
 
     Attributes
@@ -138,37 +136,8 @@ class Run:
         self.results = [Result.of(task) for task in tasks]
         self.problems: list[str] = []
         self._keys = [task.key for task in tasks]
-        self._stopped = False
-        self._ended = threading.Event()
         self._watched = time.monotonic()
-        # The thread lets go of its arguments when it ends, and with them of the models.
-        self._thread = threading.Thread(
-            target=self._work, args=(list(tasks),), name="maximization", daemon=True
-        )
-
-    def start(self) -> Run:
-        """Begin; returns itself."""
-        _runs.add(self)
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """End after the step that is under way; what has been made stays."""
-        self._stopped = True
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was told to stop."""
-        return self._stopped
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is going to change any more."""
-        return self._ended.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; whether it has."""
-        return self._ended.wait(seconds)
+        super().__init__(self._work, list(tasks), name="maximization")
 
     def watch(self) -> None:
         """Say that somebody still looks."""
@@ -196,12 +165,6 @@ class Run:
         growing = [r for r in self.results if len(r.history) < r.planned]
         return growing[0] if growing else self.results[-1]
 
-    @staticmethod
-    def stop_all() -> None:
-        """Stop all runs of this process."""
-        for run in list(_runs):
-            run.stop()
-
     # -- in the thread ----------------------------------------------------------------------
 
     def _work(self, tasks: list[Task]) -> None:
@@ -209,18 +172,16 @@ class Run:
             with core.watching(None, lambda before: self._goes_on()):
                 self._measure(tasks)
                 for task, result in zip(tasks, self.results, strict=True):
-                    if not self._stopped:
+                    if not self.stopped:
                         self._make(task, result)
         except Exception:
             _log.exception("a maximization failed")
             self.problems.append("The run ended by a fault of the program, which is in its log.")
-        finally:
-            self._ended.set()
 
     def _goes_on(self) -> bool:
         if time.monotonic() - self._watched > PATIENCE:
-            self._stopped = True
-        return not self._stopped
+            self.stop()
+        return not self.stopped
 
     def _measure(self, tasks: Sequence[Task]) -> None:
         """Make a few steps of what was never timed, so that the whole can be estimated."""

@@ -54,9 +54,9 @@ def rest() -> None:
     if "core" not in sys.modules or not _warm.wait(PATIENCE):
         return
     import core
-    from dashboard.maximization import Run
+    from dashboard import background
 
-    Run.stop_all()
+    background.stop_all()
     running = threading.enumerate()
     places = core.load()["places"]
     taken = threading.Semaphore(0)

@@ -22,6 +22,7 @@ from PIL import Image
 
 import core
 from core import Model, ParallaxError, fit_image, samples, sweep
+from dashboard.background import Job
 
 SAMPLES = "samples"
 """What the address calls the sweep of the samples."""
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
 
 
-class Run:
+class Run(Job):
     """A sweep that is being made.
 
     Attributes
@@ -72,38 +73,12 @@ class Run:
         self.name, self.title, self.folder = name, title, folder
         self.done, self.total, self.problem = 0, total, ""
         self._plan = plan
-        self._stopped = False
-        self._ended = threading.Event()
-        # The thread lets go of its arguments when it ends, and with them of the models.
-        self._thread = threading.Thread(target=self._work, args=(models,), daemon=True)
-
-    def start(self) -> Run:
-        """Begin; returns itself."""
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """End after the pictures that are under way; their rows stay."""
-        self._stopped = True
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was told to stop."""
-        return self._stopped
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is going to change any more."""
-        return self._ended.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; whether it has."""
-        return self._ended.wait(seconds)
+        super().__init__(self._work, models, name="sweep")
 
     def _work(self, models: tuple[Model, Model]) -> None:
         try:
             with _one_at_a_time:
-                if not self._stopped:
+                if not self.stopped:
                     sweep.run(
                         self._plan,
                         self.folder,
@@ -117,12 +92,10 @@ class Run:
         except Exception:
             _log.exception("a sweep failed")
             self.problem = "The sweep ended by a fault of the program, which is in its log."
-        finally:
-            self._ended.set()
 
     def _tell(self, done: int, total: int) -> bool:
         self.done, self.total = done, total
-        return not self._stopped
+        return not self.stopped
 
 
 class Made:

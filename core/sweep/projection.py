@@ -143,12 +143,15 @@ def _umap(parts: Sequence[Path], family: str) -> _Double | None:
 
     It keeps neighborhoods and no distances; both axes are without meaning.
     """
-    if find_spec("umap") is None:
+    from pyarrow import parquet
+
+    rows = sum(parquet.read_metadata(part).num_rows for part in parts)
+    if find_spec("umap") is None or rows > MOST_FOR_UMAP:
         return None
     found = [_embeddings(part, family) for part in parts]
     valid = np.concatenate([rows for rows, _ in found])
     values = [some for _, some in found if len(some)]
-    if not 4 <= valid.sum() <= MOST_FOR_UMAP:
+    if valid.sum() < 4:
         return None
     import umap
 

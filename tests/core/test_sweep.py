@@ -26,6 +26,7 @@ from pyarrow import parquet
 
 import core
 from core import sweep
+from core.sweep import projection
 from core.sweep.classes import class_of
 from core.sweep.command import main
 from core.sweep.pictures import Source, list_pictures, read
@@ -227,6 +228,7 @@ def test_evidence_is_what_core_measures_of_each_picture(
 KILLED = """
 import sys
 from core import sweep
+from core.sweep import projection
 sweep.run(sweep.Plan(sys.argv[1], "tiny-cnn", "tiny-vit"), sys.argv[2], chunk=2)
 """
 
@@ -533,6 +535,11 @@ def test_umap_stands_beside_them_where_it_is_installed(
     vectors = np.array([row["embedding__cnn"] for row in rows], np.float64)
     for number in (1, 2):
         close(np.array(table[f"cnn_umap_{number}"].to_pylist()), vectors[:, number - 1], 1e-3)
+    monkeypatch.setattr(projection, "MOST_FOR_UMAP", 39)
+    projection.write_rows([found.part(i) for i in range(3)], tmp_path / "rows.parquet", 100)
+    names = parquet.read_schema(tmp_path / "rows.parquet").names
+    assert "cnn_pca_1" in names
+    assert "cnn_umap_1" not in names
 
 
 @pytest.fixture

@@ -52,11 +52,6 @@ def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:
     return st.plotly_chart(figure, key=key, config=CHART, alt=alt, **options)
 
 
-def height_for(view: Image.Image, width: int = 400, extra: int = 48) -> int:
-    """Height in pixels of a chart that shows a view of this shape about ``width`` wide."""
-    return int(min(520, width * view.height / view.width)) + extra
-
-
 def side_by_side(
     view: Image.Image,
     maps: Sequence[tuple[str, Explanation | str]],

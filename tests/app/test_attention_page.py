@@ -13,6 +13,8 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
 from core.representations import component_colors, cosine_map, principal_components
+from tests.support import application
+from tests.support.application import healthy
 
 ROOT = Path(__file__).resolve().parents[2]
 TABS = ("grid", "layer", "joint", "channels", "similarity", "several")
@@ -20,17 +22,7 @@ TABS = ("grid", "layer", "joint", "channels", "similarity", "several")
 
 def start(**query: str | list[str]) -> AppTest:
     """The page with an address, after its first run."""
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
-    app.run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page("../pages/attention.py").run()
-
-
-def healthy(app: AppTest) -> AppTest:
-    assert not app.exception, app.exception
-    assert not app.error, [e.value for e in app.error]
-    return app
+    return application.start("attention", **query)
 
 
 def figure(app: AppTest, key: str) -> dict:

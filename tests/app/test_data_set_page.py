@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 import core
 from core import sweep
-from tests.app.test_pages import address, healthy, start, texts
+from tests.support.application import address, healthy, start, texts
 from tests.support.rows import synthetic
 
 COUNT = 128

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,15 @@ from streamlit.testing.v1 import AppTest
 import core
 from dashboard import measurements
 from dashboard.screen import Screen
+from tests.support import application
+from tests.support.application import figures, healthy
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(**query: Any) -> AppTest:
-    """The page, after its first run."""
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=200)
-    app.run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("../pages/evidence.py").run()
-    return healthy(app)
-
-
-def healthy(app: AppTest) -> AppTest:
-    """Fail on a traceback or an error box."""
-    assert not app.exception, app.exception
-    assert not app.error, [e.value for e in app.error]
-    return app
-
-
-def figures(app: AppTest) -> list[dict[str, Any]]:
-    """All Plotly figures, decoded."""
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    """The page with an address, after its first run."""
+    return healthy(application.start("evidence", **query))
 
 
 def given(vit: core.Model) -> tuple[Any, core.Framing]:

@@ -32,7 +32,7 @@ from dashboard import (
 from dashboard.cache import OwnPictures
 from dashboard.gather import Shown
 from dashboard.manifest import ManifestError
-from tests.app.test_pages import healthy, png, start, upload
+from tests.support.application import healthy, png, start, upload
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from streamlit.testing.v1.local_script_runner import LocalScriptRunner
 
 from dashboard import server
 from dashboard.frame import FAILED as SENTENCE
-from tests.app.test_pages import address, start
+from tests.support.application import address, start
 
 ROOM = 10**9
 SELECTIONS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,15 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dashboard import animations, cache, class_views
+from tests.support import application
+from tests.support.application import figures, healthy
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(**query: Any) -> AppTest:
-    """The page, after its first run."""
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=200)
-    app.run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("../pages/gradient_rollout.py").run()
-    return healthy(app)
-
-
-def healthy(app: AppTest) -> AppTest:
-    """Fail on a traceback or an error box."""
-    assert not app.exception, app.exception
-    assert not app.error, [e.value for e in app.error]
-    return app
-
-
-def figures(app: AppTest) -> list[dict]:
-    """All Plotly figures, decoded."""
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    """The page with an address, after its first run."""
+    return healthy(application.start("gradient_rollout", **query))
 
 
 def titles(figure: dict) -> list[str]:

@@ -18,26 +18,16 @@ from streamlit.testing.v1.element_tree import Block
 import core
 from dashboard import maximization
 from dashboard.maximization import STILL, Run, Task
+from tests.support import application
+from tests.support.application import healthy
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"steps": "16", "side": "112"}
 
 
 def start(**query: Any) -> AppTest:
-    """The page, after its first run."""
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
-    app.run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("../pages/activation_maximization.py").run()
-    return healthy(app)
-
-
-def healthy(app: AppTest) -> AppTest:
-    """Fail on a traceback or an error box."""
-    assert not app.exception, app.exception
-    assert not app.error, [e.value for e in app.error]
-    return app
+    """The page with an address, after its first run."""
+    return healthy(application.start("activation_maximization", **query))
 
 
 def leaves(block: Block) -> Iterator[Any]:

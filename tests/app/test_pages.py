@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 import core
 from dashboard import cache
 from dashboard.titles import TITLES
+from tests.support.application import address, healthy, png, start, texts, upload
 from tests.support.builders import FEW_PASSES
 from tests.support.hub import playing
 
@@ -28,41 +28,11 @@ OF_MODELS = tuple(page for page in PAGES if page not in ("data_set", "review"))
 MODELS = {"cnn_map": "efficientnet-lite0", "vit_map": "dinov2-small"}
 
 
-def start(page: str = "compare", **query: str | list[str]) -> AppTest:
-    """The application on one page, with an address."""
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
-    if page != "compare":
-        app.run()
-    for name, value in query.items():
-        app.query_params[name.replace("__", ".")] = value
-    return app.switch_page(f"../pages/{page}.py").run() if page != "compare" else app.run()
-
-
-def healthy(app: AppTest) -> AppTest:
-    """Fail on a traceback or an error box."""
-    assert not app.exception, app.exception
-    assert not app.error, [e.value for e in app.error]
-    return app
-
-
 def panels(app: AppTest) -> list[dict[str, Any]]:
     """The visible heat maps of the first figure, from left to right."""
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
     traces = [trace for trace in figure["data"] if trace["type"] == "heatmap"]
     return [trace for trace in traces if trace.get("hoverinfo") == "skip"]
-
-
-def texts(app: AppTest) -> str:
-    """Everything that is said in small print and in warnings."""
-    return "\n".join([e.value for e in (*app.caption, *app.warning, *app.info)])
-
-
-def address(app: AppTest) -> dict[str, list[str]]:
-    """The address after a run."""
-    return {
-        key: value if isinstance(value, list) else [value]
-        for key, value in dict(app.query_params).items()
-    }
 
 
 @pytest.mark.parametrize("page", OF_MODELS)
@@ -271,16 +241,6 @@ def test_a_download_is_shown_and_can_be_canceled(
         app.button(key="cancel-vit").click().run()
         assert not healthy(app).warning
         assert "cancel-vit" not in [button.key for button in app.button]
-
-
-def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def upload(app: AppTest, name: str, data: bytes) -> AppTest:
-    return app.file_uploader(key="screen-upload").set_value((name, data, "image/png")).run()
 
 
 def test_pictures_of_ones_own_are_kept_and_a_bad_file_costs_nothing() -> None:

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard import archive, cache, export, sharing
 from dashboard.store import Saved, StoreError
 from tests.app.test_export import shown_by
-from tests.app.test_pages import address, healthy, png, start, texts, upload
 from tests.dashboard.test_archive import HOSTILE, draft
+from tests.support.application import address, healthy, png, start, texts, upload
 
 HOSTILE_TEXT = (
     "<img src=x onerror=alert(1)> ![x](http://evil.example/y) [a](javascript:b) **b** $x$"

@@ -1,0 +1,58 @@
+"""The application without a browser, by AppTest, as the tests of its pages play it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
+
+
+def start(page: str = "compare", **query: str | list[str]) -> AppTest:
+    """The application on one page, with an address."""
+    app = AppTest.from_file(str(HOME), default_timeout=200)
+    if page != "compare":
+        app.run()
+    for name, value in query.items():
+        app.query_params[name.replace("__", ".")] = value
+    return app.switch_page(f"../pages/{page}.py").run() if page != "compare" else app.run()
+
+
+def healthy(app: AppTest) -> AppTest:
+    """Fail on a traceback or an error box."""
+    assert not app.exception, app.exception
+    assert not app.error, [e.value for e in app.error]
+    return app
+
+
+def figures(app: AppTest) -> list[dict[str, Any]]:
+    """All Plotly figures, decoded."""
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def texts(app: AppTest) -> str:
+    """Everything that is said in small print and in warnings."""
+    return "\n".join([e.value for e in (*app.caption, *app.warning, *app.info)])
+
+
+def address(app: AppTest) -> dict[str, list[str]]:
+    """The address after a run."""
+    return {
+        key: value if isinstance(value, list) else [value]
+        for key, value in dict(app.query_params).items()
+    }
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def upload(app: AppTest, name: str, data: bytes) -> AppTest:
+    return app.file_uploader(key="screen-upload").set_value((name, data, "image/png")).run()

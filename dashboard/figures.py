@@ -94,6 +94,51 @@ def picture(view: Image.Image) -> go.Figure:
     return figure
 
 
+def overlay(
+    view: Image.Image,
+    relevance: npt.NDArray[np.float32],
+    *,
+    low: float,
+    high: float,
+    unit: str,
+    opacity: float = 0.6,
+    colors: str = "Inferno",
+    smooth: bool = True,
+) -> go.Figure:
+    """A map over the view it explains; hovering tells the raw value.
+
+    Parameters
+    ----------
+    view
+        What the model saw.
+    relevance : (rows, cols)
+        Raw values.
+    low, high
+        Values at the ends of the color scale.
+    unit
+        Title of the color bar: what the values are and how they are scaled.
+    opacity
+        Of the map over the picture, in [0, 1].
+    """
+    figure = _canvas(view, bottom=44)
+    rows, cols = relevance.shape
+    figure.add_trace(
+        go.Heatmap(
+            z=np.round(relevance, 7).tolist() if rows * cols < 4096 else relevance,
+            x=_centers(view.width, cols),
+            y=_centers(view.height, rows),
+            zmin=low,
+            zmax=high if high > low else low + 1e-9,
+            zsmooth="best" if smooth else False,
+            opacity=opacity,
+            colorscale=scale(colors),
+            colorbar=_bar(unit),
+            hovertemplate="%{z:.4g}<extra></extra>",
+        )
+    )
+    return figure
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """One place of `linked`: the picture, with or without a map.

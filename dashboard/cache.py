@@ -419,7 +419,9 @@ def _explain(
         recorded = recording(model_id, scene)
         try:
             with watched(core.find_method(method).title):
-                found = core.explain(recorded.model, recorded, method, target, **dict(params))
+                found: Explanation = core.explain(
+                    recorded.model, recorded, method, target, **dict(params)
+                )
         finally:
             recorded.release()
         return replace(found, view=_NO_VIEW)

@@ -72,7 +72,7 @@ def segments(
 ) -> str:
     """A row of buttons, one of which is chosen."""
     value = chosen(field, options, default or options[0])
-    picked = st.segmented_control(
+    picked: str | None = st.segmented_control(
         label,
         options,
         required=True,
@@ -170,7 +170,7 @@ def block_picker(
     In the field is the tap's name, such as ``block.7.key``; see `stage_picker`.
     """
     offered = [tap for tap in model.taps if tap.rpartition(".")[2] in PARTS]
-    value = chosen(field, offered, default)
+    value: str = chosen(field, offered, default)
     block, _, part = value.rpartition(".")
     parts = [p for p in PARTS if f"{block}.{p}" in offered]
     last = model.depth - 1

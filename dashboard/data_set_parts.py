@@ -13,10 +13,10 @@ from PIL import Image
 
 from core import ImageError, SweepError
 from dashboard import animations, cache, controls, figures, screen
-from dashboard.frame import ICONS
 from dashboard.screen import PAGES, Screen
 from dashboard.sweeps import Rows, map_title, title
 from dashboard.text import plain
+from dashboard.titles import ICONS
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAF = 12

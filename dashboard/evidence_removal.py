@@ -54,9 +54,10 @@ def removal(asked: Asked) -> None:
         )
         seed = screen.current().seed
         if change in TAKEN:
-            removed = _removed(asked, change)
-            if removed is None:
+            taken = _removed(asked, change)
+            if taken is None:
                 return
+            removed = taken
             shown = core.without(cache.view(scene), removed, asked.fill, seed)
             _patches(scene, shown, removed)
         else:

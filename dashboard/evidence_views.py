@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +83,7 @@ def curves(asked: Asked) -> None:
                 figure,
                 f"curves-{model.spec.family}",
                 f"Deletion and insertion curves of {model.spec.title}",
-                lambda data, family=model.spec.family: screen.change(
-                    of=f"{family}.{data[0]}", curve=data[1], step=data[2]
-                ),
+                partial(_step_of, model.spec.family),
             )
             _areas(model, found.get(model_id, {}), chance[model_id])
     if marked:
@@ -183,6 +183,11 @@ def _marked(
             f"of is {now.of!r}, which is not measured here; shown instead: {next(iter(known))}."
         )
     return *known.get(now.of or "", next(iter(known.values()))), now.curve, now.step
+
+
+def _step_of(family: str, data: list[Any]) -> None:
+    """Show the picture at the step of a curve that was clicked."""
+    screen.change(of=f"{family}.{data[0]}", curve=data[1], step=data[2])
 
 
 def _at_a_step(

@@ -84,7 +84,8 @@ def _canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
 
 
 def _centers(length: int, count: int) -> list[float]:
-    return ((np.arange(count) + 0.5) * length / count).tolist()
+    centers: list[float] = ((np.arange(count) + 0.5) * length / count).tolist()
+    return centers
 
 
 def picture(view: Image.Image) -> go.Figure:
@@ -758,7 +759,7 @@ def matrix(
     return figure
 
 
-def curves(series: dict[str, npt.ArrayLike], y_title: str) -> go.Figure:
+def curves(series: Mapping[str, Sequence[float]], y_title: str) -> go.Figure:
     """Lines over steps, one per name."""
     figure = go.Figure()
     for name, values in series.items():

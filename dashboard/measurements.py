@@ -320,7 +320,7 @@ def _gather_grid(
     views = ", ".join(code.view(picture, scene) for picture in pictures)
     name = f"four in one {model_id}"
     made = f"np.asarray(core.pointing_grid(models[{model_id!r}], [{views}], given))"
-    gather.array(name, together, made)
+    gather.array(name, np.asarray(together), made)
     grid = f"Image.fromarray(arrays[{gather.slug(name)!r}])"
     names = [f"quarter {place} {one.method} {model_id}" for place, (one, _) in enumerate(maps, 1)]
     for name, (one, _) in zip(names, maps, strict=True):

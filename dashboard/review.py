@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
@@ -103,7 +104,7 @@ def filters() -> Wanted:
         place.selectbox(
             label,
             ["", *known],
-            format_func=lambda name, kind=kind: _named(name, kind) if name else "any",
+            format_func=partial(_offered, kind),
             filter_mode="contains",
             **screen.tied(field, chosen or "", _writer(field)),
         )
@@ -116,8 +117,14 @@ def _writer(field: str) -> Callable[[str], None]:
     return lambda held: screen.change(**{field: held or None, "saved_leaf": 0})
 
 
-def _named(name: str, kind: str) -> str:
-    return name.replace("_", " ").capitalize() if kind == "page" else name
+def _offered(kind: str, name: str) -> str:
+    if not name:
+        return "any"
+    return _page(name) if kind == "page" else name
+
+
+def _page(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def gallery(wanted: Wanted) -> None:
@@ -218,7 +225,7 @@ def _bring_in() -> None:
     try:
         if data[:2] != b"PK":
             about = manifest.read(data)
-            title = about.title or _named(about.page, "page")
+            title = about.title or _page(about.page)
             pictures = ", ".join(picture.name for picture in about.pictures)
             st.markdown(f"**{plain(title)}**  \n:small[{plain(pictures)}]")
             review_detail.open_link(about)

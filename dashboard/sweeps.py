@@ -284,7 +284,8 @@ class Rows:
         where += f' AND "{x}" IS NOT NULL AND "{y}" IS NOT NULL'
         asked = self._ask(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()
         total = asked[0] if asked else 0
-        group, groups = COLORS[color], AGREEMENTS if color == "agreement" else OUTCOMES
+        group = COLORS[color]
+        groups: tuple[str, ...] = AGREEMENTS if color == "agreement" else OUTCOMES
         if color == "label":
             known = self._labels(where, values)
             group, groups = "label", (*known, OTHER)

@@ -347,7 +347,7 @@ def _short(error: Exception) -> str:
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:160].rstrip(".")
 
 
-def _part(wanted: Select[tuple[ScreenRow]], most: int | None, skip: int) -> Any:
+def _part(wanted: Select[Any], most: int | None, skip: int) -> Any:
     return wanted.offset(skip).limit(most) if most is not None else wanted
 
 

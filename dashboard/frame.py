@@ -25,7 +25,7 @@ from core import (
     catalog_problem,
     samples,
 )
-from dashboard import arriving, cache, controls, gather, scene, screen, settings, sharing
+from dashboard import arriving, cache, controls, gather, scene, screen, settings, sharing, waiting
 from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
@@ -127,7 +127,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             arriving.settle()
         finally:
             _link(links, pages)
-        with cache.told_to_wait():
+        with waiting.told_to_wait():
             if name != "review":
                 with sharing_place:
                     sharing.menu(shown)

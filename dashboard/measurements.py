@@ -24,7 +24,7 @@ from core import (
     VisionTransformer,
     heatmaps,
 )
-from dashboard import cache, code, controls, gather
+from dashboard import cache, code, controls, gather, waiting
 from dashboard.cache import key_of, results
 from dashboard.controls import Choice
 from dashboard.scene import Picture, Scene
@@ -107,7 +107,7 @@ def robustness(scene: Scene, model_id: str, kind: str, target: int, seed: int) -
     """A model's answers as the picture is changed more and more."""
 
     def make() -> Robustness:
-        with cache.watched(cache.model(model_id).spec.title):
+        with waiting.watched(cache.model(model_id).spec.title):
             return core.robustness(
                 cache.model(model_id),
                 cache.view(scene),
@@ -138,7 +138,7 @@ def _curves(
     key: Sequence[Any],
 ) -> Faithfulness | str:
     def make() -> Faithfulness:
-        with cache.watched(what):
+        with waiting.watched(what):
             return core.faithfulness(
                 cache.model(model_id),
                 cache.view(scene),
@@ -231,7 +231,7 @@ def learned(scene: Scene, choice: Choice, target: str, seed: int = 0) -> Randomi
 
     def make() -> Randomization:
         index = controls.index_of(model, target) if method.class_specific else None
-        with cache.watched(f"{model.spec.title}, randomized"):
+        with waiting.watched(f"{model.spec.title}, randomized"):
             return core.randomization(
                 model,
                 cache.view(scene),
@@ -291,7 +291,7 @@ def in_a_grid(
                 target = model.labels.index(known[0])
             else:
                 target = core.predict(model, view, 1, GIVEN).top
-            with cache.watched(f"{model.spec.title}, picture {place + 1} of 4"):
+            with waiting.watched(f"{model.spec.title}, picture {place + 1} of 4"):
                 one = core.explain(model, recording, method.name, target, **choice.values)
             found.append((one, float(heatmaps.quarter_shares(one.relevance)[place])))
         return together, found

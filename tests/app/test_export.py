@@ -29,10 +29,9 @@ from dashboard import (
     sharing,
     stills,
 )
-from dashboard.cache import OwnPictures
 from dashboard.gather import Shown
 from dashboard.manifest import ManifestError
-from tests.support.application import healthy, png, start, upload
+from tests.support.application import healthy, hold_no_own_pictures, png, start, upload
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -287,8 +286,7 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
     made = archive.write([sharing.draft(shown, cache.own_pictures(), "Elsewhere", "Ada", "A note")])
 
     monkeypatch.setenv("PARALLAX_STORE", f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")
-    fresh = OwnPictures(2**20)
-    monkeypatch.setattr(cache, "own_pictures", lambda: fresh)
+    hold_no_own_pictures(monkeypatch)
     [screen_id] = [cache.store().save(draft) for draft in archive.read(made)]
     saved = cache.store().get(screen_id)
     assert saved is not None

@@ -11,7 +11,15 @@ from dashboard import archive, cache, export, sharing
 from dashboard.store import Saved, StoreError
 from tests.app.test_export import shown_by
 from tests.dashboard.test_archive import HOSTILE, draft
-from tests.support.application import address, healthy, png, start, texts, upload
+from tests.support.application import (
+    address,
+    healthy,
+    hold_no_own_pictures,
+    png,
+    start,
+    texts,
+    upload,
+)
 
 HOSTILE_TEXT = (
     "<img src=x onerror=alert(1)> ![x](http://evil.example/y) [a](javascript:b) **b** $x$"
@@ -88,14 +96,12 @@ def _image() -> Any:
 
 def test_an_own_picture_stays_if_it_is_saved_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     for saved in (False, True):
-        fresh = cache.OwnPictures(2**20)
-        monkeypatch.setattr(cache, "own_pictures", lambda held=fresh: held)
+        hold_no_own_pictures(monkeypatch)
         app = upload(start(), "mine.png", png(_image()))
         [mine] = address(app)["image"]
         if saved:
             save(app, "Mine")
-        gone = cache.OwnPictures(2**20)
-        monkeypatch.setattr(cache, "own_pictures", lambda held=gone: held)
+        hold_no_own_pictures(monkeypatch)
         again = healthy(start(image=mine))
         assert ("Picture: mine.png" in texts(again)) is saved
         assert bool(again.warning) is not saved

@@ -12,6 +12,7 @@ from PIL import Image
 import core
 from core import ImageError
 from dashboard import cache
+from dashboard.cache import passes
 from dashboard.scene import Scene
 
 
@@ -64,7 +65,7 @@ def test_a_result_never_passes_to_another_model_that_has_the_same_place_in_memor
     cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
     picture = cache.from_sample(core.samples()[0])
     scene = Scene(picture, cnn, vit, core.Framing("crop"))
-    monkeypatch.setattr(cache, "id", lambda _: 7, raising=False)
+    monkeypatch.setattr(passes, "id", lambda _: 7, raising=False)
     keys = [cache.key_of(spec.id, scene, "grad_cam", 285, ()) for spec in (cnn, vit)]
     assert keys[0] != keys[1]
     assert keys[0] == cache.key_of(cnn.id, scene, "grad_cam", 285, ())

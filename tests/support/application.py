@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+
+from dashboard import cache
 
 HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
 
@@ -21,6 +25,11 @@ def start(page: str = "compare", **query: str | list[str]) -> AppTest:
     for name, value in query.items():
         app.query_params[name.replace("__", ".")] = value
     return app.switch_page(f"../pages/{page}.py").run() if page != "compare" else app.run()
+
+
+def hold_no_own_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restart: what was uploaded and not saved is gone."""
+    monkeypatch.setattr(cache.own_pictures(), "_files", OrderedDict())
 
 
 def healthy(app: AppTest) -> AppTest:

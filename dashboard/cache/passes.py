@@ -1,0 +1,238 @@
+"""Views, recordings, and the maps that are read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+import core
+from core import (
+    Attention,
+    Explanation,
+    Framing,
+    Model,
+    Recording,
+    find_spec,
+)
+from dashboard import gather
+from dashboard.cache.held import results
+from dashboard.cache.models import _memo_of, opened_model
+from dashboard.cache.pictures import from_sample
+from dashboard.scene import Picture, Scene
+from dashboard.screen import Screen
+from dashboard.waiting import watched
+
+Mask = npt.NDArray[np.bool_]
+
+Params = tuple[tuple[str, Any], ...]
+
+
+def warm() -> None:
+    """Open the embedded pair, both side by side, and make what the first screen shows."""
+    first = Screen()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(opened_model, (first.cnn, first.vit)))
+    start = next(sample for sample in core.samples() if sample.id == first.image)
+    opened = Scene(
+        from_sample(start), find_spec(first.cnn), find_spec(first.vit), Framing(first.fit, None)
+    )
+    view(opened)
+    artifacts(opened)
+
+
+def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
+    """What both models of the pair see of a picture; shared by all, so not to be changed."""
+    shown = picture or scene.picture
+    models = (opened_model(scene.vit.id), opened_model(scene.cnn.id))
+    return results().get(
+        ("view", scene.key(shown)),
+        lambda: core.shared_view(models, shown.image, scene.framing),
+    )
+
+
+def recording(
+    model_id: str,
+    scene: Scene,
+    picture: Picture | None = None,
+    needs: core.Needs | None = None,
+) -> Recording:
+    """One forward pass of a model over a picture; serves every slider afterwards.
+
+    Parameters
+    ----------
+    needs
+        What is going to be asked beyond the usual, so that the first pass serves it as well.
+    """
+    shown = picture or scene.picture
+    view_shown, opened = view(scene, shown), opened_model(model_id)
+    wanted = core.usual_needs(opened) | (needs or core.Needs())
+    found = results().get(
+        _recording_key(opened, scene, shown),
+        lambda: core.record(opened, view_shown, Framing("given"), wanted),
+    )
+    if picture is None and found.logits is not None:
+        gather.answer(model_id, found.predictions()[0])
+    return found
+
+
+def _recording_key(opened: Model, scene: Scene, picture: Picture | None = None) -> Any:
+    """The instance belongs to it, which a recording holds: opened anew it is another one."""
+    return ("recording", id(opened), scene.key(picture))
+
+
+def settle(scene: Scene | None) -> None:
+    """At the end of a run: let go of graphs, and of what is beyond the budget."""
+    if scene is not None:
+        for spec in (scene.cnn, scene.vit):
+            opened = _memo_of(spec).peek(("model", spec.id))
+            if found := results().peek(_recording_key(opened, scene)):
+                found.release_if_idle()
+    results().settle()
+
+
+def features(model_id: str, scene: Scene, tap: str) -> npt.NDArray[np.float32]:
+    """All channels of a tap over the scene's picture: (channels, rows, cols)."""
+    recorded = recording(model_id, scene, needs=core.Needs([tap]))
+    return core.features(recorded.model, recorded, tap)
+
+
+def attention(scene: Scene, picture: Picture | None = None) -> Attention:
+    """Attention maps of the scene's transformer."""
+    recorded = recording(scene.vit.id, scene, picture)
+    return core.attention(recorded.model, recorded)
+
+
+def artifacts(scene: Scene) -> Mask:
+    """Artifact patches of the scene's transformer, looked for in every layer's full attention."""
+    key = key_of(scene.vit.id, scene, "artifacts")
+    return results().get(key, lambda: attention(scene).artifacts())
+
+
+_NO_VIEW = Image.new("RGB", (1, 1))
+"""Stands in for the view in a cached explanation: one copy of it is kept, in `view`'s cache."""
+
+
+def key_of(
+    model_id: str, scene: Scene, *what: Any, picture: Picture | None = None
+) -> tuple[Any, ...]:
+    """Key of a result that holds no model, so it may outlive the one that made it.
+
+    Hence the weights belong to it and not the instance, whose `id` may be given to another.
+    """
+    return (model_id, opened_model(model_id).weights_digest, scene.key(picture), *what)
+
+
+def _explain(
+    model_id: str, scene: Scene, method: str, target: int | None, params: Params
+) -> Explanation:
+    def make() -> Explanation:
+        recorded = recording(model_id, scene)
+        try:
+            with watched(core.find_method(method).title):
+                found: Explanation = core.explain(
+                    recorded.model, recorded, method, target, **dict(params)
+                )
+        finally:
+            recorded.release()
+        return replace(found, view=_NO_VIEW)
+
+    return results().get(key_of(model_id, scene, method, target, params), make)
+
+
+def explain(
+    model_id: str,
+    scene: Scene,
+    method: str,
+    targets: tuple[int | None, ...] = (None,),
+    params: dict[str, Any] | None = None,
+) -> list[Explanation]:
+    """Explanations of the scene's picture, one per target class."""
+    chosen: Params = tuple(sorted((params or {}).items()))
+    shown = view(scene)
+    found = [
+        replace(_explain(model_id, scene, method, target, chosen), view=shown) for target in targets
+    ]
+    for explanation in found:
+        gather.explanation(explanation, params or {})
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One map of an animation: (rows, cols), and the share of the mass on prefix tokens."""
+
+    relevance: npt.NDArray[np.float32]
+    prefix_mass: float
+
+
+def _frame(scene: Scene, method: str, target: int | None, params: Params) -> Frame:
+    def make() -> Frame:
+        recorded = recording(scene.vit.id, scene)
+        found = core.explain(recorded.model, recorded, method, target, **dict(params))
+        return Frame(found.relevance, found.prefix_mass or 0.0)
+
+    return results().get(key_of(scene.vit.id, scene, "frame", method, target, params), make)
+
+
+def frames(
+    scene: Scene,
+    method: str,
+    target: int | None,
+    each: Sequence[dict[str, Any]],
+    report: Callable[[int], None],
+) -> list[Frame]:
+    """Maps of the scene's transformer for many settings of a method, read off one recording.
+
+    Parameters
+    ----------
+    each
+        Parameters of each frame.
+    report
+        Called with the number of frames done, after each.
+    """
+    found = []
+    try:
+        for params in each:
+            chosen: Params = tuple(sorted(params.items()))
+            found.append(_frame(scene, method, target, chosen))
+            report(len(found))
+    finally:
+        recording(scene.vit.id, scene).release()
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What several pictures are compared by: one map per layer, and the answer.
+
+    Attributes
+    ----------
+    maps : (layers, rows, cols)
+    answers
+        The most probable classes with their probabilities; empty without classes.
+    """
+
+    maps: npt.NDArray[np.float32]
+    answers: tuple[tuple[str, float], ...]
+
+
+def _summary(scene: Scene, picture: Picture, fusion: str | None) -> Summary:
+    found = attention(scene, picture)
+    maps = found.joints(fusion) if fusion else found.mosaic().mean(axis=1)
+    answer = found.prediction
+    if answer is None:
+        return Summary(maps, ())
+    probabilities = (float(p) for p in answer.probabilities)
+    return Summary(maps, tuple(zip(answer.labels, probabilities, strict=True)))
+
+
+def summary(scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
+    """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
+    key = key_of(scene.vit.id, scene, "summary", fusion, picture=picture)
+    return results().get(key, lambda: _summary(scene, picture, fusion))

@@ -1,0 +1,79 @@
+"""Rows of sweeps, and the originals of their pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import core
+from core import (
+    sweep,
+)
+from dashboard.cache.held import results
+from dashboard.sweeping import Made
+from dashboard.sweeps import Rows
+
+
+@st.cache_resource(show_spinner=False)
+def made_sweeps() -> Made:
+    """The sweeps that the application makes itself."""
+    return Made()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _rows(folder: Path, changed: int) -> Rows:
+    return Rows(sweep.open_sweep(folder))
+
+
+def rows(folder: Path) -> Rows:
+    """The rows of a sweep, brought up to the parts that are there.
+
+    Raises
+    ------
+    SweepError
+        There is none, or it has no rows yet.
+    """
+    collected = sweep.open_sweep(folder).collect()
+    return _rows(folder, collected.stat().st_mtime_ns)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _answered(
+    question: str, folder: Path, changed: int, given: tuple[Any, ...], _rows: Rows
+) -> Any:
+    return getattr(_rows, question)(*given)
+
+
+def answered(rows: Rows, question: str, *given: Any) -> Any:
+    """What a method of `Rows` answers; an answer is kept as long as the rows stay as they are."""
+    return _answered(question, rows.sweep.folder, rows.changed, given, rows)
+
+
+def pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Thumbnails and the shown maps of some pictures of a sweep."""
+    columns = ["thumbnail"]
+    for key in rows.shown_maps:
+        columns += [f"map__{key}", f"shape__{key}"]
+    asked = ("pictured", rows.sweep.folder, rows.changed, indices)
+    return results().get(asked, lambda: rows.sweep.read(indices, columns))
+
+
+def original(folder: Path, index: int, digest: str) -> bytes:
+    """The file of a picture of a sweep, as long as it still is what was swept.
+
+    Raises
+    ------
+    SweepError
+        It is gone, or another one.
+    """
+    asked = ("original", folder, index, digest)
+    return results().get(asked, lambda: _original(folder, index, digest))
+
+
+def _original(folder: Path, index: int, digest: str) -> bytes:
+    data = sweep.open_sweep(folder).original(index)
+    if core.digest(core.read_image(data)) != digest:
+        raise core.SweepError(f"Picture {index} of this sweep has been changed since it was swept.")
+    return data

@@ -1,0 +1,60 @@
+"""Results to Plotly figures, and pictures to pictures. Knows no Streamlit.
+
+Positions are in pixels of the view, so that every map lies exactly on what the model saw.
+"""
+
+from dashboard.figures.base import (
+    SEQUENTIAL,
+    overlay,
+    picture,
+    scale,
+)
+from dashboard.figures.charts import (
+    attention_matrix,
+    curves,
+    matrix,
+)
+from dashboard.figures.linking import (
+    LINKED_BOTTOM,
+    LINKED_TOP,
+    Panel,
+    linked,
+)
+from dashboard.figures.mosaics import (
+    mosaic,
+    mosaic_height,
+    openable,
+)
+from dashboard.figures.patches import (
+    clickable,
+    mark_patch,
+)
+from dashboard.figures.pictures import (
+    cut_out,
+    data_uri,
+    from_colors,
+    jpeg,
+)
+
+__all__ = [
+    "LINKED_BOTTOM",
+    "LINKED_TOP",
+    "Panel",
+    "SEQUENTIAL",
+    "attention_matrix",
+    "clickable",
+    "curves",
+    "cut_out",
+    "data_uri",
+    "from_colors",
+    "jpeg",
+    "linked",
+    "mark_patch",
+    "matrix",
+    "mosaic",
+    "mosaic_height",
+    "openable",
+    "overlay",
+    "picture",
+    "scale",
+]

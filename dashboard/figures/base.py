@@ -1,0 +1,132 @@
+"""What all figures stand on: the view in its own pixels, color scales and bars."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.colors import get_colorscale, hex_to_rgb
+
+from dashboard.figures.pictures import data_uri
+
+SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
+
+CLEAR = "rgba(0,0,0,0)"
+
+
+@cache
+def scale(name: str) -> list[list[Any]]:
+    """A named color scale, spelled out.
+
+    Streamlit takes some dark hexadecimal colors for placeholders of its theme and would repaint
+    the low end of a scale, so every color is written as rgb().
+    """
+    steps = get_colorscale(name)
+    return [
+        [place, f"rgb{hex_to_rgb(color)}" if color.startswith("#") else color]
+        for place, color in steps
+    ]
+
+
+def canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
+    """An empty figure in the coordinates of a view, with the view as its background."""
+    figure = go.Figure()
+    figure.add_layout_image(
+        source=data_uri(view),
+        xref="x",
+        yref="y",
+        x=0,
+        y=0,
+        sizex=view.width,
+        sizey=view.height,
+        sizing="stretch",
+        layer="below",
+    )
+    figure.update_xaxes(range=[0, view.width], visible=False, constrain="domain")
+    figure.update_yaxes(range=[view.height, 0], visible=False, scaleanchor="x", constrain="domain")
+    figure.update_layout(
+        margin={"l": 0, "r": 0, "t": top, "b": bottom},
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        dragmode=False,
+        xaxis_fixedrange=True,
+        yaxis_fixedrange=True,
+        showlegend=False,
+        hoverlabel={"font_size": 13},
+    )
+    return figure
+
+
+def centers(length: int, count: int) -> list[float]:
+    centers: list[float] = ((np.arange(count) + 0.5) * length / count).tolist()
+    return centers
+
+
+def picture(view: Image.Image) -> go.Figure:
+    """The view alone, at the scale of the overlays beside it."""
+    figure = canvas(view, bottom=44)
+    figure.add_trace(go.Scatter(x=[0], y=[0], mode="markers", opacity=0, hoverinfo="skip"))
+    return figure
+
+
+def overlay(
+    view: Image.Image,
+    relevance: npt.NDArray[np.float32],
+    *,
+    low: float,
+    high: float,
+    unit: str,
+    opacity: float = 0.6,
+    colors: str = "Inferno",
+    smooth: bool = True,
+) -> go.Figure:
+    """A map over the view it explains; hovering tells the raw value.
+
+    Parameters
+    ----------
+    view
+        What the model saw.
+    relevance : (rows, cols)
+        Raw values.
+    low, high
+        Values at the ends of the color scale.
+    unit
+        Title of the color bar: what the values are and how they are scaled.
+    opacity
+        Of the map over the picture, in [0, 1].
+    """
+    figure = canvas(view, bottom=44)
+    rows, cols = relevance.shape
+    figure.add_trace(
+        go.Heatmap(
+            z=np.round(relevance, 7).tolist() if rows * cols < 4096 else relevance,
+            x=centers(view.width, cols),
+            y=centers(view.height, rows),
+            zmin=low,
+            zmax=high if high > low else low + 1e-9,
+            zsmooth="best" if smooth else False,
+            opacity=opacity,
+            colorscale=scale(colors),
+            colorbar=bar(unit),
+            hovertemplate="%{z:.4g}<extra></extra>",
+        )
+    )
+    return figure
+
+
+def bar(title: str) -> dict[str, Any]:
+    return {
+        "orientation": "h",
+        "y": 0,
+        "yanchor": "top",
+        "ypad": 4,
+        "thickness": 8,
+        "outlinewidth": 0,
+        "nticks": 4,
+        "tickfont": {"size": 10},
+        "title": {"text": title, "side": "bottom", "font": {"size": 11}},
+    }

@@ -1,0 +1,235 @@
+"""Maps side by side that are read, zoomed and moved together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+from PIL import Image
+
+from core import heatmaps
+from dashboard.figures.base import CLEAR, bar, centers, scale
+from dashboard.figures.pictures import data_uri
+from dashboard.text import in_figure
+
+LINKED_TOP, LINKED_BOTTOM = 44, 52
+"""Pixels above and below the panels of `linked`: titles and color bars."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One place of `linked`: the picture, with or without a map.
+
+    Attributes
+    ----------
+    title, subtitle
+        Above the panel.
+    relevance : (rows, cols) or None
+        Raw values; ``None`` shows the picture alone.
+    low, high
+        Values at the ends of the color scale.
+    unit
+        Title of the color bar.
+    signed
+        Whether zero belongs into the middle of the scale.
+    image
+        What is shown in place of the view.
+    absolute
+        Whether a reading gives the value itself, not its share of the largest.
+    """
+
+    title: str
+    subtitle: str
+    relevance: npt.NDArray[np.float32] | None = None
+    low: float = 0.0
+    high: float = 1.0
+    unit: str = ""
+    signed: bool = False
+    image: Image.Image | None = None
+    absolute: bool = False
+
+
+def linked(
+    view: Image.Image,
+    panels: Sequence[Panel],
+    *,
+    opacity: float = 0.6,
+    colors: str = "Inferno",
+    smooth: bool = True,
+    brightness: bool = False,
+    corners: Sequence[str] = (),
+) -> go.Figure:
+    """Panels of one view side by side: pointing at a place reads it in all, zoom moves all.
+
+    Parameters
+    ----------
+    brightness
+        Show the picture as bright as the map instead of a map in colors.
+    corners
+        What a click on the corner of each panel does, in a few words; its custom data is the
+        number of the panel.
+    """
+    count, gap = len(panels), 0.012
+    span = (1 - gap * (count - 1)) / count
+    rows = max([p.relevance.shape[0] for p in panels if p.relevance is not None], default=1)
+    cols = max([p.relevance.shape[1] for p in panels if p.relevance is not None], default=1)
+    text = _readings(panels, rows, cols)
+    figure = go.Figure()
+    plain = data_uri(view)
+    for i, panel in enumerate(panels):
+        suffix = "" if i == 0 else str(i + 1)
+        left = i * (span + gap)
+        axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+        lit = brightness and panel.relevance is not None
+        figure.add_layout_image(
+            source=(
+                data_uri(panel.image)
+                if panel.image is not None
+                else data_uri(brightened(view, panel))
+                if lit
+                else plain
+            ),
+            xref=axes["xaxis"],
+            yref=axes["yaxis"],
+            x=0,
+            y=0,
+            sizex=view.width,
+            sizey=view.height,
+            sizing="stretch",
+            layer="below",
+        )
+        figure.update_layout(
+            {
+                f"xaxis{suffix}": {
+                    "domain": [left, left + span],
+                    "range": [0, view.width],
+                    "visible": False,
+                    "constrain": "domain",
+                    "anchor": axes["yaxis"],
+                    **({"matches": "x"} if i else {}),
+                },
+                f"yaxis{suffix}": {
+                    "range": [view.height, 0],
+                    "visible": False,
+                    "scaleanchor": axes["xaxis"],
+                    "constrain": "domain",
+                    "constraintoward": "top",
+                    "anchor": axes["xaxis"],
+                    **({"matches": "y"} if i else {}),
+                },
+            }
+        )
+        if panel.relevance is not None:
+            high, tall = panel.relevance.shape[1], panel.relevance.shape[0]
+            figure.add_trace(
+                go.Heatmap(
+                    z=panel.relevance.astype(float).tolist(),
+                    x=centers(view.width, high),
+                    y=centers(view.height, tall),
+                    zmin=panel.low,
+                    zmax=panel.high if panel.high > panel.low else panel.low + 1e-9,
+                    zsmooth="best" if smooth else False,
+                    opacity=0.0 if lit else opacity,
+                    colorscale=scale("RdBu_r" if panel.signed else colors),
+                    colorbar=bar(panel.unit)
+                    | {"x": left + span / 2, "xanchor": "center", "len": span * 0.96},
+                    showscale=not lit,
+                    hoverinfo="skip",
+                    **axes,
+                )
+            )
+        figure.add_trace(
+            go.Heatmap(
+                z=np.zeros((rows, cols)).tolist(),
+                x=centers(view.width, cols),
+                y=centers(view.height, rows),
+                text=text,
+                hovertemplate="%{text}<extra></extra>",
+                opacity=0.0,
+                showscale=False,
+                **axes,
+            )
+        )
+        if corners:
+            figure.add_trace(_corner(view, corners[i], i) | axes)
+        figure.add_annotation(
+            text=f"<b>{in_figure(panel.title)}</b><br><span style='font-size:12px'>"
+            f"{in_figure(panel.subtitle)}</span>",
+            x=left,
+            xref="paper",
+            xanchor="left",
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            yshift=4,
+            align="left",
+            showarrow=False,
+            font={"size": 14},
+        )
+    figure.update_layout(
+        margin={"l": 0, "r": 0, "t": LINKED_TOP, "b": LINKED_BOTTOM},
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        dragmode="zoom",
+        showlegend=False,
+        hoverlabel={"font_size": 13, "align": "left"},
+    )
+    return figure
+
+
+def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:
+    """A mark in the upper right corner that can be clicked; Streamlit tells of clicks on points."""
+    inset = 0.05 * max(view.size)
+    return {
+        "type": "scatter",
+        "x": [view.width - inset],
+        "y": [inset],
+        "mode": "markers+text",
+        "text": ["⤢"],
+        "customdata": [[number]],
+        "marker": {"size": 22, "symbol": "square", "color": "rgba(0,0,0,.45)"},
+        "selected": {"marker": {"opacity": 1}},
+        "unselected": {"marker": {"opacity": 1}},
+        "textfont": {"color": "white", "size": 15},
+        "hovertemplate": f"{in_figure(text)}<extra></extra>",
+        "cliponaxis": False,
+    }
+
+
+def _readings(panels: Sequence[Panel], rows: int, cols: int) -> list[list[str]]:
+    """What every panel has at each place of the finest grid, mostly as shares of its largest."""
+    lines = []
+    for panel in panels:
+        if panel.relevance is None:
+            continue
+        peak = float(np.abs(panel.relevance).max()) or 1.0
+        tall, wide = panel.relevance.shape
+        places = np.ix_(np.arange(rows) * tall // rows, np.arange(cols) * wide // cols)
+        values = panel.relevance[places]
+        form = "{:.2f}" if panel.absolute else "{:.0%} of its largest"
+        lines.append((panel.title, values if panel.absolute else values / peak, form))
+    return [
+        [
+            f"row {row}, column {col}"
+            + "".join(
+                f"<br>{in_figure(title)}: {form.format(values[row, col])}"
+                for title, values, form in lines
+            )
+            for col in range(cols)
+        ]
+        for row in range(rows)
+    ]
+
+
+def brightened(view: Image.Image, panel: Panel) -> Image.Image:
+    """The view, as bright at every place as the panel's map."""
+    assert panel.relevance is not None
+    low = 0.0 if panel.signed else panel.low
+    size = (view.height, view.width)
+    heat = heatmaps.normalize(heatmaps.resize(panel.relevance, size), low, panel.high)
+    pixels = np.asarray(view.convert("RGB"), dtype=np.float32) * heat[..., None]
+    return Image.fromarray(pixels.round().astype(np.uint8))

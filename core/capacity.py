@@ -42,31 +42,36 @@ class _Gate:
     def enter(self, patience: float, ahead: bool = False) -> bool:
         """Take a place when it is one's turn; false if that was not in time.
 
-        What `core.progress.waiting` raises ends the waiting.
+        What `core.progress.waiting` raises ends the waiting, also when the turn has come: who has
+        gone meanwhile does not begin.
         """
-        ticket, deadline = object(), time.monotonic() + patience
         with self.changed:
+            if not self.line and self.inside < self.passes:
+                self.inside += 1
+                self.served += 1
+                return True
+            ticket = object()
             (self.line.appendleft if ahead else self.line.append)(ticket)
-        admitted = False
+        admitted, deadline = False, time.monotonic() + patience
         try:
             while True:
                 with self.changed:
-                    self.changed.wait_for(
+                    turn = self.changed.wait_for(
                         lambda: self._turn(ticket),
                         max(0.0, min(progress.POLL, deadline - time.monotonic())),
                     )
-                    if self._turn(ticket):
-                        admitted = True
-                        self.inside += 1
-                        self.served += 1
-                        return True
-                    before = self.line.index(ticket)
-                if time.monotonic() >= deadline:
+                    before = 0 if turn else self.line.index(ticket) + self.inside
+                if not turn and time.monotonic() >= deadline:
                     return False
                 progress.waiting(before)  # outside of the lock: a listener may be slow, or raise
+                if turn:
+                    admitted = True
+                    return True
         finally:
             with self.changed:
                 self.line.remove(ticket)
+                self.inside += admitted
+                self.served += admitted
                 self.left += not admitted
                 self.changed.notify_all()
 

@@ -32,9 +32,10 @@ def watching(on_step: OnStep | None, on_wait: OnWait | None = None) -> Iterator[
         returning ``False`` stops. ``None`` watches nothing, whoever watches outside.
     on_wait
         Called several times a second while something inside waits: with the number of requests
-        that come before, or with ``None`` while somebody else makes the very same thing. Returning
-        ``False`` ends the waiting, and so does an exception. ``None`` leaves it to whoever watches
-        outside.
+        that come before, those that compute included, and with 0 when the turn has come; or with
+        ``None`` while somebody else makes the very same thing. Returning ``False`` ends the
+        waiting before anything is computed, and so does an exception. ``None`` leaves it to whoever
+        watches outside.
 
     Raises
     ------

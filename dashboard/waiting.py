@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 import core
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
@@ -22,13 +18,15 @@ def told_to_wait() -> Iterator[None]:
 
     def on_wait(before: int | None) -> None:
         nonlocal shown
+        if before == 0:
+            place.empty()  # any word to the browser is where the run of a reader who left ends
+            shown = False
+            return
         shown = True
         if before is None:
             text = "Somebody else's request makes just this; it will be here in a moment."
-        elif before:
-            text = f"{before} {'request is' if before == 1 else 'requests are'} before yours."
         else:
-            text = "Your request is the next."
+            text = f"{before} {'request is' if before == 1 else 'requests are'} before yours."
         place.info(text, icon=":material/hourglass_top:")
 
     try:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from core import progress
 from core.models import Model
-from core.recording.batches import BATCH
-from core.recording.run import Needs, fitting_batch, run
+from core.recording.batches import portion
+from core.recording.run import Needs, run
 
 Numbers = npt.NDArray[np.float64]
 
@@ -35,8 +35,8 @@ class Variants(Protocol):
 def answers(model: Model, jobs: Sequence[Variants]) -> Iterator[tuple[int, Numbers]]:
     """Logits of all variants of all jobs; variants of equally large views share passes.
 
-    At most `BATCH` variants exist at the same time, however many there are, and fewer where the
-    memory budget asks for it.
+    No more variants exist at the same time than share a pass, however many there are; see
+    `core.recording.batches.portion`.
 
     Yields
     ------
@@ -66,7 +66,7 @@ def _batches(model: Model, jobs: Sequence[Variants]) -> list[list[tuple[int, sli
         groups.setdefault((job.view.height, job.view.width), []).append(place)
     batches: list[list[tuple[int, slice]]] = []
     for size, places in groups.items():
-        most, room = fitting_batch(model, size, False, BATCH), 0
+        most, room = portion(model, size), 0
         for place in places:
             start = 0
             while start < len(jobs[place]):

@@ -20,10 +20,15 @@ from core.recording.recording import Recording, View
 from core.recording.run import Needs, fitting_batch
 from core.recording.transformer import TransformerRecording
 
-BATCH = 16
-"""Most pictures in one pass."""
+ON_CPU, ELSEWHERE = 4, 16
+"""Most inputs in one pass, by where it runs.
 
-WINDOW = 4 * BATCH
+More than fill the cores of a processor only push each other out of its caches; a picture of the
+embedded convolutional network takes twice as long among 16 as among 4. And a short pass lets others
+have their turn sooner.
+"""
+
+WINDOW = 4 * ELSEWHERE
 """Pictures of a stream that are fitted ahead, so that equally large ones can share a pass."""
 
 
@@ -95,7 +100,7 @@ def record_stream(
     images: Iterable[Image.Image],
     framing: Framing | None = None,
     needs: Needs | None = None,
-    most: int = BATCH,
+    most: int | None = None,
 ) -> Iterator[Batch]:
     """Record a stream of pictures of any length in bounded memory.
 
@@ -105,8 +110,9 @@ def record_stream(
     Parameters
     ----------
     most
-        Most pictures in one pass; fewer where the memory budget asks for it.
+        Most pictures in one pass, by default `most_of`; fewer where the memory budget asks for it.
     """
+    most = most or most_of(model)
     wanted = usual_needs(model) if needs is None else needs
     stream = enumerate(images)
     while window := list(islice(stream, max(WINDOW, most))):
@@ -123,9 +129,14 @@ def record_stream(
                 yield Batch(tuple(p for p, _ in part), _record(model, views, wanted, True))
 
 
+def most_of(model: Model) -> int:
+    """Most inputs that share a pass where this model runs, if memory allows."""
+    return ON_CPU if model.device.type == "cpu" else ELSEWHERE
+
+
 def portion(model: Model, size: tuple[int, int], gradients: bool = False) -> int:
     """How many inputs of (height, width) pixels share a pass at most."""
-    return fitting_batch(model, size, gradients, BATCH)
+    return fitting_batch(model, size, gradients, most_of(model))
 
 
 def portions(

@@ -10,7 +10,7 @@ import torch
 
 import core
 from core.models import Model
-from core.recording.batches import BATCH
+from core.recording.batches import ON_CPU
 from tests.benchmarks.speed import GIVEN, TARGET, pair, ratio, view_of
 from tests.benchmarks.timing import Row
 
@@ -18,13 +18,13 @@ STEPS = 16
 
 
 def passes(model: Model, view: Any, count: int) -> Callable[[], object]:
-    """So many bare passes over one picture, `BATCH` at a time."""
+    """So many bare passes over one picture, `ON_CPU` at a time."""
     pixels = torch.cat([model.normalize(view)] * count)
     pixels = pixels.contiguous(memory_format=torch.channels_last)  # as ours are; a third faster
 
     def call() -> object:
         with torch.inference_mode():
-            return [model.module(part) for part in pixels.split(BATCH)]
+            return [model.module(part) for part in pixels.split(ON_CPU)]
 
     return call
 
@@ -46,7 +46,7 @@ def rows(rounds: int) -> list[Row]:
         found.append(
             ratio(
                 f"deletion and insertion, {STEPS} steps, one image, {model.spec.title}",
-                f"the {needed} bare passes that they need, {BATCH} at a time",
+                f"the {needed} bare passes that they need, {ON_CPU} at a time",
                 1.15,
                 lambda model=model, view=view: curves(model, view),
                 passes(model, view, needed),
@@ -59,7 +59,7 @@ def rows(rounds: int) -> list[Row]:
         found.append(
             ratio(
                 f"occlusion, {needed - 1} windows, one image, {model.spec.title}",
-                f"the {needed} bare passes that it needs, {BATCH} at a time",
+                f"the {needed} bare passes that it needs, {ON_CPU} at a time",
                 1.15,
                 lambda model=model, view=view: core.explain(
                     model, view, "occlusion", TARGET, framing=GIVEN, window=2, stride=1

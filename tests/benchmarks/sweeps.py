@@ -24,6 +24,7 @@ from PIL import Image
 import core
 from core import sweep
 from core.images import fit_image
+from core.recording.batches import ON_CPU
 from dashboard.sweeps import ORDERS, Rows
 from tests.benchmarks.memory import MIB, resident
 from tests.benchmarks.timing import Row
@@ -85,10 +86,10 @@ def swept(pictures: Path, maps: tuple[str, ...], **options: Any) -> tuple[float,
 def bare(pictures: list[Image.Image], pair: tuple[core.Model, core.Model]) -> float:
     """Seconds a picture of plain batched passes over decoded pictures."""
     started = time.perf_counter()
-    for start in range(0, len(pictures), 16):
+    for start in range(0, len(pictures), ON_CPU):
         for model in pair:
             views = [
-                model.view(image, core.Framing("crop", 224)) for image in pictures[start:][:16]
+                model.view(image, core.Framing("crop", 224)) for image in pictures[start:][:ON_CPU]
             ]
             batch = torch.cat([model.normalize(view) for view in views])
             with torch.inference_mode():

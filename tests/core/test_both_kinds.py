@@ -20,7 +20,7 @@ from core.errors import ParameterError, Stopped
 from core.fills import filled, on_pixels
 from core.models import Model
 from core.recording import batches
-from core.recording.batches import BATCH
+from core.recording.batches import ON_CPU
 from tests.support import pixel_oracles
 from tests.support.builders import (
     BRIEF,
@@ -146,7 +146,7 @@ def test_size_of_batches_changes_nothing(
     wanted = core.explain(model, images, method, [1, 2], framing=GIVEN, **brief)
     recording = core.record(model, images, GIVEN)
     for size in (1, 3, 64):
-        monkeypatch.setattr(batches, "BATCH", size)
+        monkeypatch.setattr(batches, "ON_CPU", size)
         seen = passes(model, monkeypatch)
         for one, other in zip(
             core.explain(model, recording, method, [1, 2], **brief), wanted, strict=True
@@ -159,8 +159,8 @@ def test_size_of_batches_changes_nothing(
 def test_no_pass_is_larger_than_a_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(name).model
     seen = passes(model, monkeypatch)
-    core.explain(model, picture(4, 6), "rise", framing=GIVEN, patch=PATCH, count=5 * BATCH + 1)
-    assert [len(pixels) for pixels in seen] == [1, *[BATCH] * 5, 1]
+    core.explain(model, picture(4, 6), "rise", framing=GIVEN, patch=PATCH, count=5 * ON_CPU + 1)
+    assert [len(pixels) for pixels in seen] == [1, *[ON_CPU] * 5, 1]
 
 
 @pytest.mark.parametrize("baseline", ["blur", "mean", "black"])

@@ -80,12 +80,31 @@ def test_who_waits_is_told_the_place_and_moves_up() -> None:
         waiting(1)
         asked = in_thread(ask)
         until(lambda: bool(told))
-        assert set(told) == {1}
+        assert set(told) == {2}, "one computes, one is before it in the line"
     first.wait(10)
-    until(lambda: told[-1] == 0)
+    until(lambda: told[-1] == 1)
     release.set()
     before.join()
     asked.join()
+    assert told[-1] == 0, "its turn has come"
+
+
+def test_who_has_left_does_not_begin_when_the_turn_comes() -> None:
+    ended: list[str] = []
+
+    def ask() -> None:
+        try:
+            with core.watching(None, lambda before: before != 0), core.admitted():
+                ended.append("began")
+        except core.Stopped:
+            ended.append("left")
+
+    with core.admitted():
+        thread = in_thread(ask)
+        waiting(1)
+    thread.join()
+    assert ended == ["left"]
+    assert core.load() == {"computing": 0, "waiting": 0, "places": 1, "served": 1, "left": 1}
 
 
 @pytest.mark.parametrize("how", ["an exception", "false", "a signal of no exception's kind"])
@@ -150,7 +169,7 @@ def test_a_short_request_is_not_behind_the_whole_of_a_long_one(
     """A request that comes in the middle has its turn after one more pass."""
     from core.recording import batches
 
-    monkeypatch.setattr(batches, "BATCH", 1)
+    monkeypatch.setattr(batches, "ON_CPU", 1)
     model = as_model(shake(timm_vit()))
     recording = core.record(model, picture(4, 4), GIVEN)
     done: list[int] = []

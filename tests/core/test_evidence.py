@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import core
 from core import heatmaps, probes
 from core.models.base import Preprocessing
-from core.recording.batches import BATCH
+from core.recording.batches import ON_CPU
 from tests.core.test_probes import assert_untouched, state
 from tests.support.builders import (
     CLASSES,
@@ -304,8 +304,8 @@ def test_peak_does_not_grow_with_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         view = picture(16, 16)
         core.faithfulness(model, view, [noise((16, 16))] * maps, framing=GIVEN, steps=steps)
         assert sum(passes) == 2 * steps * maps
-        assert max(passes) == BATCH
-        assert sum(size < BATCH for size in passes) <= 1
+        assert max(passes) == ON_CPU
+        assert sum(size < ON_CPU for size in passes) <= 1
 
 
 def test_a_stream_is_read_as_it_is_needed() -> None:
@@ -328,8 +328,8 @@ def test_progress_and_stop() -> None:
     with core.watching(lambda done, total: told.append((done, total))):
         core.faithfulness(model, view, [noise((2, 3))] * 3, framing=GIVEN, steps=16)
         core.randomization(model, view, "grad_cam", framing=GIVEN)
-    depths = len(core.depths_of(model))
-    assert told == [(i, 6) for i in range(7)] + [(i, depths) for i in range(depths + 1)]
+    depths, curves = len(core.depths_of(model)), 3 * 32 // ON_CPU
+    assert told == [(i, curves) for i in range(curves + 1)] + [(i, depths) for i in range(depths + 1)]
     for call in (
         lambda: core.faithfulness(model, view, [noise((2, 3))] * 3, framing=GIVEN, steps=16),
         lambda: core.randomization(model, view, "rollout", framing=GIVEN),

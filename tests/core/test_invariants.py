@@ -11,7 +11,7 @@ import torch
 
 import core
 from core.methods.registry import all_methods
-from core.recording.batches import BATCH
+from core.recording.batches import ON_CPU
 from tests.support.builders import (
     CLASSES,
     CNNS,
@@ -179,7 +179,7 @@ def test_a_list_of_several_shapes_keeps_its_order() -> None:
 
 @pytest.mark.parametrize("name", ["timm", "plain"])
 def test_more_pictures_than_one_batch_holds(name: str) -> None:
-    model, images = built(name).model, pictures(name, BATCH + 3)
+    model, images = built(name).model, pictures(name, ON_CPU + 3)
     method = "rollout" if name == "timm" else "cam"
     for image, one in zip(images, core.explain(model, images, method, framing=GIVEN), strict=True):
         close(one.relevance, core.explain(model, image, method, framing=GIVEN).relevance)

@@ -21,7 +21,7 @@ from core.errors import ImageError, ParameterError, UnsupportedMethod, Unsupport
 from core.models import Model
 from core.models.base import VisionTransformer
 from core.models.taps import HEAD_INPUT, MAP
-from core.recording.batches import BATCH, WINDOW
+from core.recording.batches import ON_CPU, WINDOW
 from core.recording.recording import Recording
 from tests.support.builders import (
     CNNS,
@@ -537,7 +537,7 @@ def test_stream_gives_every_place_once(count: int) -> None:
     model = built("timm").model
     places: list[int] = []
     for batch in core.record_stream(model, stream(count, []), GIVEN, core.Needs()):
-        assert 1 <= len(batch.places) == len(batch.recording) <= BATCH
+        assert 1 <= len(batch.places) == len(batch.recording) <= ON_CPU
         assert batch.recording.is_batch
         for place, view in zip(batch.places, batch.recording.views, strict=True):
             assert view.digest == core.digest(picture(*SHAPES[place % 7 % 3], seed=place))
@@ -550,7 +550,7 @@ def test_pictures_of_one_size_share_passes(monkeypatch: pytest.MonkeyPatch) -> N
     passes = count_passes(model, monkeypatch)
     batches = list(core.record_stream(model, stream(WINDOW, []), GIVEN, core.Needs()))
     of_a_shape = [sum(place % 7 % 3 == kind for place in range(WINDOW)) for kind in range(3)]
-    assert len(batches) == len(passes) == sum(-(-count // BATCH) for count in of_a_shape)
+    assert len(batches) == len(passes) == sum(-(-count // ON_CPU) for count in of_a_shape)
     passes.clear()
     for batch in core.record_stream(model, pictures("timm", 7), GIVEN, core.Needs(), most=3):
         assert len(batch.places) <= 3
@@ -562,7 +562,7 @@ def test_stream_is_read_no_further_than_a_window() -> None:
     batches = core.record_stream(built("timm").model, stream(None, read), GIVEN, core.Needs())
     assert not read
     given = 0
-    for _ in range(40):
+    for _ in range(640 // ON_CPU):
         given += len(next(batches).places)
         assert len(read) <= given + WINDOW
     assert given > 3 * WINDOW

@@ -329,7 +329,7 @@ def test_progress_and_stop() -> None:
         core.faithfulness(model, view, [noise((2, 3))] * 3, framing=GIVEN, steps=16)
         core.randomization(model, view, "grad_cam", framing=GIVEN)
     depths, curves = len(core.depths_of(model)), 3 * 32 // ON_CPU
-    assert told == [(i, curves) for i in range(curves + 1)] + [(i, depths) for i in range(depths + 1)]
+    assert told == [(i, total) for total in (curves, depths) for i in range(total + 1)]
     for call in (
         lambda: core.faithfulness(model, view, [noise((2, 3))] * 3, framing=GIVEN, steps=16),
         lambda: core.randomization(model, view, "rollout", framing=GIVEN),

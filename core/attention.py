@@ -135,6 +135,7 @@ class Attention:
         products travel together from the last layer to the first.
         """
         recording = self._recording
+        recording.keep_attention()
         start = recording.readout_row()
         rows = start[:, :0]
         protect = recording.model.reads_class_token

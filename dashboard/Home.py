@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# `streamlit run` puts only this file's folder on the path; the variable lets the file watcher
-# reload edited modules as well.
+# `streamlit run` puts only this file's folder on the path; the variable lets Streamlit's file watcher,
+# where a developer turns it on, reload edited modules as well.
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))
@@ -16,6 +16,7 @@ import streamlit as st  # noqa: E402
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
+    from dashboard import opening
     from dashboard.titles import TITLES
 
     pages = {
@@ -35,7 +36,7 @@ def draw() -> None:
         layout="wide",
         initial_sidebar_state="auto",
     )
-    with st.skeleton(height=480):  # seen only while a server that was just started imports PyTorch
+    with opening.shown(name, pages):
         from dashboard import frame, memory
     try:
         frame.run(name, page, pages)

@@ -25,7 +25,18 @@ from core import (
     catalog_problem,
     samples,
 )
-from dashboard import arriving, cache, controls, gather, scene, screen, settings, sharing, waiting
+from dashboard import (
+    arriving,
+    cache,
+    controls,
+    gather,
+    scene,
+    screen,
+    settings,
+    sharing,
+    style,
+    waiting,
+)
 from dashboard.scene import OWN, Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
@@ -41,65 +52,6 @@ FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 SIZES = ("own", "224", "336", "448", "480", "518", "672")
 
 _OWN_SHOWN = 6
-_STYLE = """
-<style>
-[class*="st-key-picture-"] { position: relative; width: 46px; gap: 0; }
-[data-testid="stLayoutWrapper"]:has(> [class*="st-key-picture-"]) { width: 46px; flex: 0 0 46px; }
-[class*="st-key-picture-"] img { border-radius: .5rem; display: block; width: 46px; height: 46px; }
-[class*="st-key-picture-"] .stElementContainer:has(.stButton) { position: absolute; inset: 0; }
-[class*="st-key-picture-"] button {
-  width: 46px; height: 46px; min-height: 0; padding: 0; background: transparent !important;
-  border: 3px solid transparent; border-radius: .5rem; overflow: hidden;
-}
-[class*="st-key-picture-"] button:hover { border-color: #14b8a688; }
-[class*="st-key-picture-"] button:focus-visible { outline: 2px solid #14b8a6; }
-[class*="st-key-picture-"] button p { font-size: 0; }
-[class*="st-key-picture-"][class*="-chosen"] button { border-color: #14b8a6; }
-[data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
-[data-testid="stMain"] h1 { font-size: 1.5rem; padding: 0; }
-[data-testid="stMainBlockContainer"] { padding: 1rem 2rem 2rem; container-type: inline-size; }
-[data-testid="stHeader"] { background: transparent; height: 2.5rem; pointer-events: none; }
-[data-testid="stHeader"] div { pointer-events: none; }
-[data-testid="stHeader"] button { pointer-events: auto; }
-[data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
-[data-testid="stSidebarContent"] { padding: 0; }
-[data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
-.st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
-[data-testid="stMetricValue"] { font-size: 1.4rem; }
-@media (max-width: 900px) {
-  [data-testid="stMainBlockContainer"] { padding: 1rem 1rem 1rem; }
-  .st-key-links { padding-right: 2rem; }
-  [data-testid="stSidebar"] { min-width: 0 !important; width: 190px !important; }
-  [data-testid="stSidebar"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-  [data-testid="stSidebar"] [data-testid="stColumn"] { flex: 1 1 100%; min-width: 100%; }
-  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] [class*="st-key-query-"]) {
-    flex-wrap: nowrap;
-  }
-  [data-testid="stColumn"]:has([class*="st-key-query-"] .stPlotlyChart) { min-width: 152px; }
-  [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
-    > [data-testid="stColumn"] [data-testid="stPopoverButton"]
-  ) { flex-wrap: wrap; row-gap: .5rem; }
-  [data-testid="stMain"] [data-testid="stHorizontalBlock"]:has(
-    > [data-testid="stColumn"] [data-testid="stPopoverButton"]
-  ) > [data-testid="stColumn"] { flex: 1 1 150px; min-width: 150px; }
-  .st-key-before-and-after [data-testid="stColumn"], .st-key-curves [data-testid="stColumn"] {
-    flex: 1 1 100%; min-width: 100%;
-  }
-  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] .st-key-measure) {
-    flex-wrap: wrap;
-  }
-  [data-testid="stColumn"]:has(.st-key-measure) { flex: 1 1 100%; }
-  .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) { flex-wrap: wrap; }
-  .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) > :first-child {
-    flex: 1 1 100%; min-width: 100%;
-  }
-}
-</style>
-"""
-
-
-_IN_TEXT_COLOR = '[data-testid="stSliderThumbValue"] p, button[aria-checked="true"] p'
-"""What the client writes in the accent color, which is too dark for text on a dark ground."""
 
 
 def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
@@ -112,8 +64,8 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     pages
         All pages by name, for the links.
     """
-    st.html(_STYLE)
-    st.html(f"<style>{_IN_TEXT_COLOR} {{ color: {text_color()} !important; }}</style>")
+    st.html(style.STYLE)
+    st.html(f"<style>{style.IN_TEXT_COLOR} {{ color: {text_color()} !important; }}</style>")
     screen.enter(name)
     shown = gather.begin(page.title, _address())
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="links"):
@@ -121,9 +73,11 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         sharing_place = st.container(width="content")
     notices = st.container()
     looked_at: Scene | None = None
+    usable = False
     try:
         try:
             settings.apply()
+            usable = True
             arriving.settle()
         finally:
             _link(links, pages)
@@ -146,7 +100,8 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     except Exception as error:
         failed(error)
     finally:
-        cache.settle(looked_at)
+        if usable:  # else there is no budget to keep to
+            cache.settle(looked_at)
         for sentence in screen.problems():
             notices.warning(plain(sentence), icon=":material/link_off:")
 

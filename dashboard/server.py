@@ -26,6 +26,10 @@ PATIENCE = 10.0
 GRACE = 2.0
 """Seconds that threads have to get out of what they did after their pass."""
 
+SWITCH = 5e-4
+"""Seconds that a thread may keep the interpreter while others want it, a tenth of Python's own: who
+is sent a file or a figure waits for the threads that compute at every small piece of it."""
+
 _log = logging.getLogger(__name__)
 _warm = threading.Event()
 
@@ -90,6 +94,7 @@ def failed(error: Exception) -> bool:
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     """Prepare the first screen while the server already answers."""
+    sys.setswitchinterval(SWITCH)
     logs.set_up()
     memory.keep_little()
     threading.Thread(target=_prepare, name="warm start", daemon=True).start()

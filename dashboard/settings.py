@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 import core
 
 PREFIX = "PARALLAX_"
+CORES = 4
+"""That one pass makes good use of."""
 
 
 class Settings(BaseSettings):
@@ -30,7 +32,9 @@ class Settings(BaseSettings):
         "of torchvision's Caltech101",
     )
     locked: bool = Field(False, description="offer the embedded pair only: no download, no models")
-    passes: int = Field(2, ge=1, le=64, description="network passes at the same time")
+    passes: int | None = Field(
+        None, ge=1, le=64, description="network passes at the same time; with few cores one is best"
+    )
     patience: int = Field(120, ge=1, le=3600, description="seconds a visitor waits for a place")
     memory: int = Field(2048, ge=64, description="MB that one pass may leave behind")
     budget: int = Field(
@@ -68,9 +72,10 @@ def current() -> Settings:
 def apply() -> None:
     """Tell `core` how much may run at once; may be called again; raises as `current`."""
     now = current()
-    # Passes at once share the cores; with more threads than cores they only hinder each other.
-    threads = now.threads or max(1, (os.cpu_count() or 1) // now.passes)
-    core.configure(now.passes, now.patience, now.memory * 2**20, threads)
+    # One reader alone has all cores then, and more threads than cores only hinder each other.
+    cores = os.cpu_count() or 1
+    passes = now.passes or max(1, cores // CORES)
+    core.configure(passes, now.patience, now.memory * 2**20, now.threads or max(1, cores // passes))
 
 
 def locked() -> bool:

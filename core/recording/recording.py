@@ -103,6 +103,9 @@ class Recording:
     It serves every picture that needs no gradient without running the network again; gradients are
     computed on demand and remembered per target. Safe to share between threads.
 
+    Whoever has its lock may wait for a place (`core.capacity`), so nobody may wait for the lock who
+    has a place: state the needs with `extend` first.
+
     Attributes
     ----------
     model : Model
@@ -196,10 +199,9 @@ class Recording:
 
     def tensor(self, tap: str) -> Tensor:
         """A tap's tensor, with the axes of the table of taps and without graph."""
-        with self._lock:
-            if tap not in self.needs.keep:
-                self.extend(Needs(keep=[tap]))
-            return self.model.read(self._recorded, tap)
+        if tap not in self.needs.keep:  # what is kept is read without the lock, and stays
+            self.extend(Needs(keep=[tap]))
+        return self.model.read(self._recorded, tap)
 
     def on_grid(self, tap: str) -> Tensor:
         """A tap as maps: (batch, features, rows, columns), prefix tokens left out."""

@@ -85,6 +85,11 @@ class TransformerRecording(Recording):
 
     # -- attention ---------------------------------------------------------------------------
 
+    def keep_attention(self) -> None:
+        """Make sure that the attention of all layers can be read without one more pass."""
+        layers = range(self.model.depth)
+        self.extend(Needs(block_tap(layer, kind) for layer in layers for kind in ("query", "key")))
+
     def attention_in_turn(self, layer: int, queries: slice = ALL) -> Iterator[Tensor]:
         """Attention of a layer after the softmax, some queries at a time.
 
@@ -141,6 +146,7 @@ class TransformerRecording(Recording):
         """
         self.tally()
         assert self._received is not None
+        self.keep_attention()
         with capacity.admitted(), torch.no_grad():
             for layer in range(self.model.depth):
                 if layer not in self._received:

@@ -24,7 +24,7 @@ from dashboard.figures import jpeg
 from dashboard.scene import OWN, Picture, own_id
 
 if TYPE_CHECKING:
-    from dashboard.store import Store
+    from dashboard.store.store import Store
 
 
 def sample(path: Path) -> Image.Image:
@@ -162,7 +162,7 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
 
 @st.cache_resource(show_spinner=False)
 def _store(address: str) -> Store:
-    from dashboard.store import Store
+    from dashboard.store.store import Store
 
     return Store(address)
 

@@ -1,8 +1,9 @@
 """Saved screens, their pictures and the notes on them, in any database that SQLAlchemy speaks to.
 
-Knows no Streamlit.
+Knows no Streamlit. `dashboard.store.store.Store` is imported where one is opened: what a page needs
+until then are the records.
 """
 
-from dashboard.store.store import Draft, File, Note, Saved, Store, StoreError
+from dashboard.store.records import Draft, File, Note, Saved, StoreError
 
-__all__ = ["Draft", "File", "Note", "Saved", "Store", "StoreError"]
+__all__ = ["Draft", "File", "Note", "Saved", "StoreError"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,102 +14,12 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, undefer
 from sqlalchemy.orm.exc import StaleDataError
 
-from core import ParallaxError
 from dashboard.store import engine as engines
+from dashboard.store.records import Draft, File, Note, Saved, StoreError
 from dashboard.store.tables import FactRow, NoteRow, PictureRow, ScreenRow, ShownRow
 
 ID = re.compile(r"[0-9a-f]{32}")
 _T = TypeVar("_T")
-
-
-class StoreError(ParallaxError):
-    """What was saved cannot be had, or what is to be saved not be kept."""
-
-
-@dataclass(frozen=True, eq=False)
-class File:
-    """A picture's file.
-
-    Attributes
-    ----------
-    name
-        As whoever brought it calls it.
-    """
-
-    name: str
-    data: bytes
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the bytes."""
-        return hashlib.sha256(self.data).hexdigest()
-
-
-@dataclass(frozen=True)
-class Note:
-    """What somebody wrote about a saved screen."""
-
-    id: str
-    author: str
-    text: str
-    created: datetime
-
-
-@dataclass(frozen=True, eq=False)
-class Draft:
-    """A screen to be saved.
-
-    Attributes
-    ----------
-    id
-        New by default; an archive brings its own, so that nothing is taken in twice.
-    facts
-        Pairs of a kind (``"picture"``, ``"model"``, ``"class"``) and a value to be found by.
-    manifest
-        Text of a `dashboard.manifest.Manifest`.
-    pictures
-        Files that it needs, the first of them first.
-    thumbnail, still
-        JPEG or PNG files.
-    arrays
-        An NPZ file.
-    """
-
-    title: str
-    author: str
-    page: str
-    manifest: str
-    pictures: Sequence[File]
-    thumbnail: bytes
-    still: bytes
-    arrays: bytes
-    facts: frozenset[tuple[str, str]] = frozenset()
-    notes: Sequence[Note] = ()
-    id: str = ""
-    created: datetime | None = None
-    archived: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Saved:
-    """A saved screen as it was when it was read.
-
-    Attributes
-    ----------
-    version
-        To be handed back with a change, which is refused if somebody else was faster.
-    """
-
-    id: str
-    title: str
-    author: str
-    created: datetime
-    page: str
-    archived: bool
-    version: int
-    manifest: str
-    thumbnail: bytes
-    notes: tuple[Note, ...]
 
 
 class Store:

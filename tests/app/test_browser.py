@@ -5,8 +5,10 @@ With ``PARALLAX_SCREENSHOTS`` set to a folder the pictures of the README are wri
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+import core
 from dashboard.titles import TITLES
 from tests.support.serving import chromium, serve, settle
 
@@ -159,6 +162,26 @@ def test_server_works_from_any_folder(browser: Browser, tmp_path: Path) -> None:
         page = visit(browser, url)
         assert page.locator('[data-testid="stException"]').count() == 0
         expect(page.get_by_role("heading", name="Compare")).to_be_visible()
+        expect(page.locator(".js-plotly-plot")).to_have_count(1)
+        page.close()
+    assert "Traceback" not in (tmp_path / "server.log").read_text(encoding="utf-8")
+
+
+def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with serve(tmp_path / "server.log") as url:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(url)
+        opening = page.locator(".opening img")
+        opening.first.wait_for()
+        with urllib.request.urlopen(f"{url}/healthz") as answer:
+            assert json.load(answer)["status"] == "starting"
+        assert opening.count() == len(core.samples())
+        expect(page.get_by_role("heading", name="Compare")).to_be_visible()
+        page.locator(".st-key-compare-figure .main-svg").first.wait_for(timeout=60_000)
+        settle(page)
+        assert opening.count() == 0
         expect(page.locator(".js-plotly-plot")).to_have_count(1)
         page.close()
     assert "Traceback" not in (tmp_path / "server.log").read_text(encoding="utf-8")

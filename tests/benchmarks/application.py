@@ -246,21 +246,21 @@ def changes(opened: Browser, address: str) -> dict[str, float]:
         found["a class"].append(
             timed(
                 lambda: page.keyboard.press("Enter"),
-                f"[...{figure}.layout.annotations].some(a => a.text.includes('{name}'))",
+                f"[...({figure}?.layout?.annotations ?? [])].some(a => a.text.includes('{name}'))",
             )
         )
         page.get_by_role("combobox", name="ViT map").first.fill("LeGrad")
         found["a method"].append(
             timed(
                 lambda: page.keyboard.press("Enter"),
-                f"[...{figure}.layout.annotations].some(a => a.text.includes('LeGrad'))",
+                f"[...({figure}?.layout?.annotations ?? [])].some(a => a.text.includes('LeGrad'))",
             )
         )
         before = page.evaluate(f"{figure}.layout.images[0].source")
         found["another sample"].append(
             timed(
                 lambda: page.locator(f".st-key-pick-{sample} button").first.click(),  # noqa: B023
-                f"{figure}.layout.images[0].source !== {before!r}",
+                f"({figure}?.layout?.images?.[0]?.source ?? {before!r}) !== {before!r}",
             )
         )
         page.goto(address)

@@ -13,6 +13,7 @@ import torch
 import core
 from core import capacity, progress
 from core.errors import BusyError
+from core.recording.transformer import TransformerRecording
 from tests.support.builders import GIVEN, as_model, picture, shake, timm_vit
 
 
@@ -215,6 +216,40 @@ def test_maximization_lets_others_in_between_its_steps() -> None:
     threads[0].join()
     assert passed[0] <= 3
     assert len(done) == 6
+
+
+@pytest.mark.parametrize("read", ["received", "joints"])
+def test_who_has_a_place_waits_for_no_recording(read: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the recording's lock may wait for that very place."""
+    model = as_model(shake(timm_vit()))
+    recording = core.record(model, picture(4, 4), GIVEN)
+    assert isinstance(recording, TransformerRecording)
+    inside, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    plain = TransformerRecording.attention_in_turn
+
+    def slow(self: TransformerRecording, layer: int) -> Iterator[torch.Tensor]:
+        inside.set()
+        go_on.wait(10)
+        yield from plain(self, layer)
+
+    monkeypatch.setattr(TransformerRecording, "attention_in_turn", slow)
+
+    def reads() -> None:
+        with core.watching(None, lambda before: done.wait(3)):
+            getattr(core.attention(model, recording), read)()
+        done.set()
+
+    first = in_thread(reads)
+    inside.wait(10)
+    monkeypatch.undo()
+    second = in_thread(lambda: recording.gradients(["block.1.context"], [1]))
+    waiting(1)
+    go_on.set()
+    first.join(20)
+    second.join(20)
+    assert done.is_set()
+    assert not first.is_alive()
+    assert not second.is_alive()
 
 
 def test_a_turn_given_away_comes_back() -> None:

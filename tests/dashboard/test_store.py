@@ -17,7 +17,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from dashboard.store import Draft, File, Store, StoreError
+from dashboard.store import Draft, File, StoreError
+from dashboard.store.store import Store
 from dashboard.store.tables import Base
 from tests.support.databases import postgresql, postgresql_programs
 

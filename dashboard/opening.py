@@ -1,0 +1,83 @@
+"""What is seen while a server that was just started imports PyTorch; asks for nothing heavy."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from PIL import Image, ImageOps
+
+from dashboard.style import STYLE
+from dashboard.titles import ICONS, TITLES
+
+SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
+SIDE = 128
+
+_STYLE = """
+<style>
+.opening { display: flex; flex-wrap: wrap; gap: .5rem; padding-top: 1.9rem; }
+.opening img { width: 46px; height: 46px; border-radius: .5rem; }
+.st-key-ahead { position: absolute; visibility: hidden; }
+</style>
+"""
+
+_NOTHING = {
+    "data": [{"type": "scatter"}],
+    "layout": {"height": 10, "xaxis": {"visible": False}, "yaxis": {"visible": False}},
+}
+
+
+@contextmanager
+def shown(name: str, pages: Mapping[str, Any]) -> Iterator[None]:
+    """The frame of a page and room for what it shows, until the ``with`` block has imported it."""
+    if hasattr(sys.modules.get("dashboard.frame"), "run"):
+        yield
+        return
+    main, side = st.empty(), st.sidebar.empty()
+    if name != "review":  # which has no side bar
+        with side.container():
+            st.html(_thumbnails())
+    with main.container():
+        _draw(name, pages)
+    try:
+        yield
+    finally:
+        main.empty()
+        side.empty()
+
+
+def _draw(name: str, pages: Mapping[str, Any]) -> None:
+    st.html(STYLE + _STYLE)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for other, page in pages.items():
+            st.page_link(page, icon=ICONS[other])
+    st.title(TITLES[name], anchor=False)
+    st.caption("The server was just started; the models are on their way.")
+    st.skeleton(height=420)
+    with st.container(key="ahead"):  # so the browser fetches already what is going to draw charts
+        import pandas  # noqa: F401  Plotly must not find it half imported by others
+
+        st.plotly_chart(_NOTHING, key="nothing")
+
+
+@cache
+def _thumbnails() -> str:
+    """All samples in their order, as one piece of HTML."""
+    found = []
+    for sample in tomllib.loads((SAMPLES / "samples.toml").read_text("utf-8"))["sample"]:
+        with Image.open(SAMPLES / sample["file"]) as image:
+            image.draft("RGB", (2 * SIDE, 2 * SIDE))
+            small = ImageOps.fit(image.convert("RGB"), (SIDE, SIDE))
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=80)
+        encoded = base64.b64encode(buffer.getvalue()).decode()
+        found.append(f'<img src="data:image/jpeg;base64,{encoded}" alt="">')
+    return f'<div class="opening">{"".join(found)}</div>'

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# `streamlit run` puts only this file's folder on the path; the variable lets Streamlit's file watcher,
-# where a developer turns it on, reload edited modules as well.
+# `streamlit run` puts only this file's folder on the path; the variable lets Streamlit's file
+# watcher, where a developer turns it on, reload edited modules as well.
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))

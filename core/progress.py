@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 OnStep = Callable[[int, int], bool | None]
 OnWait = Callable[[int | None], bool | None]
 
-POLL = 0.5
+POLL = 1.0
 """Seconds between two words to whoever watches a request that waits."""
 
 _watcher: ContextVar[OnStep | None] = ContextVar("watcher", default=None)
@@ -31,7 +31,7 @@ def watching(on_step: OnStep | None, on_wait: OnWait | None = None) -> Iterator[
         Called with the steps done and the steps in all, first with none done, last with all;
         returning ``False`` stops. ``None`` watches nothing, whoever watches outside.
     on_wait
-        Called several times a second while something inside waits: with the number of requests
+        Called every second while something inside waits: with the number of requests
         that come before, those that compute included, and with 0 when the turn has come; or with
         ``None`` while somebody else makes the very same thing. Returning ``False`` ends the
         waiting before anything is computed, and so does an exception. ``None`` leaves it to whoever

@@ -7,6 +7,7 @@ small host that is the difference between running and being stopped.
 from __future__ import annotations
 
 import ctypes
+import gc
 from functools import cache
 from typing import Any
 
@@ -32,6 +33,16 @@ def give_back() -> bool:
     """Return what nobody uses; false where the system offers no way to do so."""
     library = _library()
     return library is not None and bool(library.malloc_trim(0))
+
+
+def set_aside() -> None:
+    """Never look again at what lives now: the modules of PyTorch and the embedded pair.
+
+    After each run Streamlit has Python look for garbage in all that there is, which takes a third
+    of a second with them and keeps everybody waiting.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def keep_little() -> bool:

@@ -26,8 +26,8 @@ PATIENCE = 10.0
 GRACE = 2.0
 """Seconds that threads have to get out of what they did after their pass."""
 
-SWITCH = 5e-4
-"""Seconds that a thread may keep the interpreter while others want it, a tenth of Python's own: who
+SWITCH = 2e-3
+"""Seconds that a thread may keep the interpreter while others want it, less than Python's own: who
 is sent a file or a figure waits for the threads that compute at every small piece of it."""
 
 _log = logging.getLogger(__name__)
@@ -40,12 +40,13 @@ def _prepare() -> None:
         # Plotly looks for it among what is imported, and must not find it half imported by others.
         import pandas  # noqa: F401
 
-        from dashboard import cache
+        from dashboard import cache, frame  # noqa: F401  the frame of the first visitor
 
         cache.warm()
     except Exception:  # the first visitor is told, in a sentence
         _log.warning("the embedded pair could not be prepared", exc_info=True)
     finally:
+        memory.set_aside()
         _warm.set()
 
 

@@ -7,6 +7,7 @@ variable ``PARALLAX_…`` and stands in the README's table.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
@@ -58,7 +59,8 @@ def current() -> Settings:
         A variable holds what it cannot; one sentence that says what is expected.
     """
     try:
-        return Settings()
+        named = (item for item in os.environ.items() if item[0].upper().startswith(PREFIX))
+        return _read(tuple(sorted(named)))
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
@@ -67,6 +69,12 @@ def current() -> Settings:
             f"The setting {name} is {str(first['input'])[:60]!r}, expected {expected}; correct it "
             "and start the application again."
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _read(variables: tuple[tuple[str, str], ...]) -> Settings:
+    """Settings as long as these variables stay as they are; every run asks several times."""
+    return Settings()
 
 
 def apply() -> None:

@@ -163,6 +163,8 @@ class Visitor:
                 self.query = message.page_info_changed.query_string
             case "delta":
                 place = tuple(message.metadata.delta_path)
+                for within in [p for p in self.elements if p[: len(place)] == place]:
+                    del self.elements[within]  # what stood there, or inside of it
                 if message.delta.WhichOneof("type") == "new_element":
                     element = message.delta.new_element
                     self.elements[place] = element

@@ -59,6 +59,11 @@ def filling(recording: Recording, fill: str) -> Tensor:
     return torch.cat(fills)
 
 
+def laid_out(pixels: Tensor) -> Tensor:
+    """Model input (batch, 3, height, width), in memory as convolutions like it best."""
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
 def sums(values: Tensor, grid: tuple[int, int]) -> Tensor:
     """Sums of pixels (..., height, width) over each cell: (..., rows, cols)."""
     for axis, parts in zip((-2, -1), grid, strict=True):

@@ -89,7 +89,7 @@ def occlusion(
         picture, window = places // len(windows), places % len(windows)
         before = pixels[picture]
         without = torch.where(on_pixels(windows[window], size)[:, None], filling[picture], before)
-        answers = run(model, without, Needs()).output.float().log_softmax(-1)
+        answers = run(model, cells.laid_out(without), Needs()).output.float().log_softmax(-1)
         left = answers.gather(1, chosen[picture, None])[:, 0]
         # Batches of other sizes may differ in the last digit; where nothing changed, nothing fell.
         changed = (without != before).flatten(1).any(1)

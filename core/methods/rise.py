@@ -98,7 +98,7 @@ def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameter
     for places in portions(model, size, len(recording) * count):
         picture, kept = places // count, masks(places % count)
         mixed = filling[picture].lerp(pixels[picture], kept[:, None])
-        answers = run(model, mixed, Needs()).output.float().softmax(-1)
+        answers = run(model, cells.laid_out(mixed), Needs()).output.float().softmax(-1)
         scores = answers.gather(1, chosen[picture, None])[:, :, None]
         total.index_add_(0, picture, scores * cells.sums(kept, grid))
     area = cells.sums(torch.ones(size, device=pixels.device), grid)

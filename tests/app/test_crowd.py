@@ -45,8 +45,11 @@ def load(address: str) -> dict[str, int]:
     return found
 
 
-async def _leave(address: str, count: int) -> float:
-    """Ask for long work, wait until a place in the line is told, leave; seconds until all ended."""
+async def _leave(address: str, count: int) -> tuple[float, int]:
+    """Ask for long work, wait until a place in the line is told, leave.
+
+    Returns the seconds until all ended, and how often a place was taken meanwhile.
+    """
     async with contextlib.AsyncExitStack() as stack:
         people = [await stack.enter_async_context(crowd.visitor(address)) for _ in range(count)]
         for number, somebody in enumerate(people):
@@ -58,20 +61,21 @@ async def _leave(address: str, count: int) -> float:
             await asyncio.sleep(0.1)
         for one in following:
             one.cancel()
-    left = time.monotonic()
+    left, served = time.monotonic(), load(address)["served"]
     calm = 0
     while calm < 3:
         busy = await asyncio.to_thread(load, address)
         calm = calm + 1 if busy["computing"] == busy["waiting"] == 0 else 0
         assert time.monotonic() < left + 60, busy
         await asyncio.sleep(0.1)
-    return time.monotonic() - left
+    return time.monotonic() - left, load(address)["served"] - served
 
 
 def test_what_readers_left_behind_ends_and_who_waits_is_told_the_place(address: str) -> None:
     served = load(address)["served"]
-    taken = asyncio.run(_leave(address, 6))
-    assert taken < 5, "the step that is under way, on a slow machine"
+    taken, begun = asyncio.run(_leave(address, 6))
+    assert taken < 8, "the step that is under way, on a machine that runs other tests: 2 s alone"
+    assert begun <= 2, "who has left begins no other step"
     ended = load(address)
     assert ended["left"] > 0
     assert ended["served"] - served < 6 * 500 // 16, "the work was not done to its end"

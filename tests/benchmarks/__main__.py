@@ -33,6 +33,8 @@ TELLING = (
     "everything that the Attention page shows for one image",
 )
 """Rows that the README shows; all are in `EVERYTHING`."""
+TOLD_APART = ("crowd", "sweeps")
+"""Groups that the README shows whole, each where it tells of them."""
 PACKAGES = ("torch", "torchvision", "timm", "streamlit", "grad-cam", "torchcam", "captum", "Horama")
 
 
@@ -74,6 +76,19 @@ def telling(result: dict[str, Any]) -> str:
     return as_markdown(
         {**result, "rows": [row for row in result["rows"] if row["what"] in TELLING]}
     )
+
+
+def of_group(result: dict[str, Any], group: str) -> str:
+    """All rows of a group."""
+    return as_markdown({**result, "rows": [r for r in result["rows"] if r["group"] == group]})
+
+
+def write(result: dict[str, Any]) -> None:
+    """Put all tables where they are shown."""
+    put(EVERYTHING, "benchmarks", as_markdown(result))
+    put(README, "speed", telling(result))
+    for group in TOLD_APART:
+        put(README, group, of_group(result, group))
 
 
 def put(path: Path, mark: str, text: str) -> None:
@@ -161,8 +176,7 @@ def main() -> None:
         arguments.json.write_text(text, encoding="utf-8")
     print(as_markdown(result))
     if arguments.write:
-        put(EVERYTHING, "benchmarks", as_markdown(result))
-        put(README, "speed", telling(result))
+        write(result)
 
 
 if __name__ == "__main__":

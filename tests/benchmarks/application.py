@@ -24,6 +24,11 @@ from tests.support.serving import ROOT, chromium, running, settle
 
 PAGES = {"" if name == "compare" else name: title for name, title in TITLES.items()}
 MEGA = 1e6
+PICTURES = ".js-plotly-plot .main-svg"
+MAPS = f"document.querySelector('.st-key-compare-figure {PICTURES}')"
+"""True once the maps of the first page are drawn."""
+WITHOUT_CHARTS = ("activation_maximization", "review")
+"""Pages that show none before somebody does something."""
 
 
 def rows() -> list[Row]:
@@ -95,9 +100,7 @@ def first_page(opened: Browser) -> float:
         with running(Path(folder) / "server.log") as (address, _):
             page = opened.new_page()
             page.goto(address)
-            page.wait_for_function(
-                "document.querySelectorAll('.js-plotly-plot').length >= 3", timeout=120_000
-            )
+            page.wait_for_function(MAPS, timeout=120_000)
             taken = time.perf_counter() - started
             page.close()
     return taken
@@ -115,7 +118,7 @@ def visits() -> list[Row]:
                 page = opened.new_page(viewport={"width": 1440, "height": 900})
                 traffic = Traffic(page)
                 page.goto(f"{address}/{path}")
-                if path != "activation_maximization":
+                if path not in WITHOUT_CHARTS:
                     drawn(page)
                 settle(page)
                 own[name] = traffic.own / MEGA
@@ -157,7 +160,6 @@ def visits() -> list[Row]:
 
 
 TRIVIAL = Path(__file__).with_name("trivial_page.py")
-PICTURES = ".js-plotly-plot .main-svg"
 VISITS = 5
 
 
@@ -176,20 +178,19 @@ def visit(opened: Browser, address: str, script: str) -> float:
 def first_pictures() -> list[Row]:
     """The first pictures against those of a trivial page, and what a choice takes afterwards."""
     three = f"document.querySelectorAll('{PICTURES}').length >= 3"
-    maps = f"document.querySelector('.st-key-compare-figure {PICTURES}')"
     times: dict[str, list[float]] = {"trivial": [], "warm": [], "just started": []}
     with chromium() as opened, tempfile.TemporaryDirectory() as folder:
         logs = (Path(folder) / f"{number}.log" for number in range(100))
         for _ in range(3):
             with running(next(logs)) as (address, _):
-                times["just started"].append(visit(opened, address, maps))
+                times["just started"].append(visit(opened, address, MAPS))
         with (
             running(next(logs)) as (address, _),
             running(next(logs), script=TRIVIAL) as (trivial, _),
         ):
             for _ in range(VISITS + 1):  # in turn; the first of each warms its server
                 times["trivial"].append(visit(opened, trivial, three))
-                times["warm"].append(visit(opened, address, maps))
+                times["warm"].append(visit(opened, address, MAPS))
             choices = changes(opened, address)
     trivial_time = statistics.median(times["trivial"][1:])
     against = "a trivial page with three charts in a fresh browser"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import threading
 
@@ -33,3 +34,13 @@ def test_what_a_thread_freed_is_given_back() -> None:
 def test_a_system_without_the_function_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_library", lambda: None)
     assert memory.give_back() is False
+
+
+def test_what_is_set_aside_is_not_looked_at_again() -> None:
+    before = gc.get_freeze_count()
+    try:
+        memory.set_aside()
+        assert gc.get_freeze_count() > before + 10_000
+        assert len(gc.get_objects()) < 10_000
+    finally:
+        gc.unfreeze()

@@ -113,6 +113,9 @@ def chromium() -> Iterator[Browser]:
 def settle(page: Page, patience: float = 120) -> None:
     """Wait until the script has run to its end and the charts are drawn."""
     page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
+    # What tells a reader that the script runs comes late; this does not.
+    still = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+    page.wait_for_selector(still, timeout=patience * 1000)
     deadline, quiet = time.monotonic() + patience, 0
     working = ('[data-testid="stStatusWidget"]', '[data-testid="stSpinner"]', ".st-key-stop-sweep")
     busy = page.locator(", ".join(working))

@@ -52,25 +52,31 @@ class _Gate:
                 return True
             ticket = object()
             (self.line.appendleft if ahead else self.line.append)(ticket)
-        admitted, deadline = False, time.monotonic() + patience
+        taken, admitted, deadline = False, False, time.monotonic() + patience
         try:
             while True:
                 with self.changed:
-                    turn = self.changed.wait_for(
+                    taken = self.changed.wait_for(
                         lambda: self._turn(ticket),
                         max(0.0, min(progress.POLL, deadline - time.monotonic())),
                     )
-                    before = 0 if turn else self.line.index(ticket) + self.inside
-                if not turn and time.monotonic() >= deadline:
+                    if taken:
+                        self.line.remove(ticket)
+                        self.inside += 1
+                        self.changed.notify_all()
+                    before = 0 if taken else self.line.index(ticket) + self.inside
+                if not taken and time.monotonic() >= deadline:
                     return False
                 progress.waiting(before)  # outside of the lock: a listener may be slow, or raise
-                if turn:
+                if taken:
                     admitted = True
                     return True
         finally:
             with self.changed:
-                self.line.remove(ticket)
-                self.inside += admitted
+                if taken:
+                    self.inside -= not admitted
+                else:
+                    self.line.remove(ticket)
                 self.served += admitted
                 self.left += not admitted
                 self.changed.notify_all()
@@ -172,7 +178,9 @@ def memory_budget() -> int:
 def admitted(patience: float | None = None, *, ahead: bool = False) -> Iterator[None]:
     """Hold one of the places for the length of a ``with`` block; may be nested.
 
-    Who waits is told their place in the line by `core.watching`.
+    Who waits is told their place in the line by `core.watching`. Ask a shared recording inside for
+    nothing that it has yet to compute (see `Recording.extend`): who computes on it may wait for
+    this very place.
 
     Parameters
     ----------

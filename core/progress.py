@@ -79,8 +79,16 @@ class WatchedLock:
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:
+        told = False
         while not self._lock.acquire(timeout=POLL):
             waiting(None)
+            told = True
+        if told:
+            try:
+                waiting(0)
+            except BaseException:
+                self._lock.release()
+                raise
 
     def take_if_free(self) -> bool:
         """Take the lock if that needs no waiting; whether it was taken."""

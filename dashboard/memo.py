@@ -73,17 +73,25 @@ class Memo:
 
         Waiting for somebody else who makes it can be left; see `core.watching`.
         """
+        told = False
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: key not in self._making, core.POLL)
-                if key not in self._making:
-                    if (held := self._held.get(key)) is not None:
-                        held.used = monotonic()
-                        return held.value  # type: ignore[no-any-return]
+                free = key not in self._making
+                held = self._held.get(key) if free else None
+                if held is not None:
+                    held.used = monotonic()
+                elif free:
                     self._making.add(key)
-                    break
+            if free:
+                break
             core.waiting(None)
+            told = True
         try:
+            if told:
+                core.waiting(0)
+            if held is not None:
+                return held.value  # type: ignore[no-any-return]
             value: Any = self._models.get(key)
             if value is None:
                 value = make()
@@ -94,9 +102,10 @@ class Memo:
                     self._models[key] = value
             self._shrink(key)
         finally:
-            with self._changed:
-                self._making.discard(key)
-                self._changed.notify_all()
+            if held is None:
+                with self._changed:
+                    self._making.discard(key)
+                    self._changed.notify_all()
         return value  # type: ignore[no-any-return]
 
     def peek(self, key: Hashable) -> Any:
@@ -109,7 +118,7 @@ class Memo:
         """Measure anew what grows after it was made, and keep within the budget."""
         with self._changed:
             growing = [held for held in self._held.values() if isinstance(held.value, Recording)]
-        for held in growing:  # outside of the lock: a recording that computes has to be waited for
+        for held in growing:
             held.nbytes = size_of(held.value)
         self._shrink()
 

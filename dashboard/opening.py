@@ -38,11 +38,12 @@ _NOTHING = {
 @contextmanager
 def shown(name: str, pages: Mapping[str, Any]) -> Iterator[None]:
     """The frame of a page and room for what it shows, until the ``with`` block has imported it."""
+    main = st.empty()  # in every run, so that what follows keeps its place in the page
+    side = st.empty() if name == "review" else st.sidebar.empty()  # review has no side bar
     if hasattr(sys.modules.get("dashboard.frame"), "run"):
         yield
         return
-    main, side = st.empty(), st.sidebar.empty()
-    if name != "review":  # which has no side bar
+    if name != "review":
         with side.container():
             st.html(_thumbnails())
     with main.container():

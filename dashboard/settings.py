@@ -19,6 +19,10 @@ import core
 PREFIX = "PARALLAX_"
 CORES = 4
 """That one pass makes good use of."""
+MOST_PASSES = 4
+"""At once by default: each may leave much behind."""
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""What a container may use: microseconds of processor in so many microseconds."""
 
 
 class Settings(BaseSettings):
@@ -71,6 +75,16 @@ def current() -> Settings:
         ) from error
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        allowed, period = (int(word) for word in QUOTA.read_text("ascii").split())
+    except (OSError, ValueError):  # no such file, or "max"
+        return cores or 1
+    return max(1, min(cores or 1, allowed // period))
+
+
 @lru_cache(maxsize=1)
 def _read(variables: tuple[tuple[str, str], ...]) -> Settings:
     """Settings as long as these variables stay as they are; every run asks several times."""
@@ -81,8 +95,8 @@ def apply() -> None:
     """Tell `core` how much may run at once; may be called again; raises as `current`."""
     now = current()
     # One reader alone has all cores then, and more threads than cores only hinder each other.
-    cores = os.cpu_count() or 1
-    passes = now.passes or max(1, cores // CORES)
+    cores = usable_cores()
+    passes = now.passes or min(MOST_PASSES, max(1, cores // CORES))
     core.configure(passes, now.patience, now.memory * 2**20, now.threads or max(1, cores // passes))
 
 

@@ -112,7 +112,7 @@ def record_stream(
     most
         Most pictures in one pass, by default `most_of`; fewer where the memory budget asks for it.
     """
-    most = most or most_of(model)
+    most = most_of(model) if most is None else most
     wanted = usual_needs(model) if needs is None else needs
     stream = enumerate(images)
     while window := list(islice(stream, max(WINDOW, most))):

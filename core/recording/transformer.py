@@ -137,7 +137,7 @@ class TransformerRecording(Recording):
 
         To be called before maps are made, where `received` is going to be asked for.
         """
-        self._received = {} if self._received is None else self._received
+        self.__dict__.setdefault("_received", {})  # at once, also where two threads come together
 
     def received(self) -> Tensor:
         """Attention each patch receives from the patches: (batch, rows, cols), not negative.

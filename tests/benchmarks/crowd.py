@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from dashboard import settings
 from tests.benchmarks.timing import Row
 from tests.support import crowd
 from tests.support.serving import running
@@ -229,7 +230,7 @@ def uploads() -> Row:
         "absolute",
         1000 * (after - rest),
         "MB",
-        reach=320,
+        reach=settings.current().budget,
         details={"before GB": round(rest, 2), "after GB": round(after, 2)},
         note="the budget bounds what is held: 256 MB by default",
         reason="Streamlit keeps a session for two minutes in case it comes back",

@@ -218,6 +218,36 @@ def test_maximization_lets_others_in_between_its_steps() -> None:
     assert len(done) == 6
 
 
+def test_a_slow_listener_shares_its_place_with_nobody() -> None:
+    """Not even with who goes ahead of the line."""
+    told, go_on, most = threading.Event(), threading.Event(), []
+
+    def slow(before: int | None) -> None:
+        if before == 0:
+            told.set()
+            go_on.wait(10)
+
+    def ask() -> None:
+        with core.watching(None, slow), core.admitted():
+            most.append(core.load()["computing"])
+
+    def go_ahead() -> None:
+        with core.admitted(ahead=True):
+            most.append(core.load()["computing"])
+
+    with core.admitted():
+        first = in_thread(ask)
+        waiting(1)
+    told.wait(10)
+    second = in_thread(go_ahead)
+    waiting(1)
+    time.sleep(0.05)
+    go_on.set()
+    first.join()
+    second.join()
+    assert most == [1, 1]
+
+
 @pytest.mark.parametrize("read", ["received", "joints"])
 def test_who_has_a_place_waits_for_no_recording(read: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has the recording's lock may wait for that very place."""

@@ -159,6 +159,14 @@ def test_who_waits_for_another_can_leave() -> None:
     begun.wait(10)
     with pytest.raises(core.Stopped), core.watching(None, lambda before: before is not None):
         store.get("one", lambda: b"never")
-    release.set()
+    told: list[int | None] = []
+
+    def on_wait(before: int | None) -> None:
+        told.append(before)
+        release.set()
+
+    with core.watching(None, on_wait):
+        assert store.get("one", lambda: b"never") == b"made"
     thread.join()
-    assert store.get("one", lambda: b"never") == b"made"
+    assert told[0] is None
+    assert told[-1] == 0, "what was said of waiting is taken back"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import core
 from core import ParameterError
 from dashboard import settings
 from dashboard.settings import PREFIX, Settings
@@ -82,3 +84,32 @@ def test_a_locked_instance_offers_the_embedded_pair_only(monkeypatch: pytest.Mon
         assert len(app.selectbox(key=f"screen-{family}").options) == 1
     assert "deit" in app.warning[0].value
     assert "Use a matched pair" not in [button.label for button in app.button]
+
+
+@pytest.mark.parametrize(
+    ("cores", "quota", "passes", "threads"),
+    [
+        (2, None, 1, 2),
+        (8, None, 2, 4),
+        (64, None, 4, 16),
+        (64, "200000 100000", 1, 2),
+        (64, "max 100000", 4, 16),
+        (4, "50000 100000", 1, 1),
+    ],
+)
+def test_passes_and_threads_by_the_cores_that_may_be_used(
+    cores: int,
+    quota: str | None,
+    passes: int,
+    threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(settings, "QUOTA", tmp_path / "cpu.max")
+    if quota:
+        (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(core, "configure", lambda p, _, __, t: told.extend([p, t]))
+    settings.apply()
+    assert told == [passes, threads]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ class Store:
             self._engine = engines.opened(address)
             engines.bring_up_to_date(self._engine)
         self._writing = engines.writing(self._engine)
+        weakref.finalize(self, self._engine.dispose)  # not left to whoever collects garbage
 
     def close(self) -> None:
         """Give back all connections."""

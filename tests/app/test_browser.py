@@ -5,10 +5,8 @@ With ``PARALLAX_SCREENSHOTS`` set to a folder the pictures of the README are wri
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,11 +172,13 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(url)
         opening = page.locator(".opening img")
-        opening.first.wait_for()
-        with urllib.request.urlopen(f"{url}/healthz") as answer:
-            assert json.load(answer)["status"] == "starting"
-        assert opening.count() == len(core.samples())
-        expect(page.get_by_role("heading", name="Compare")).to_be_visible()
+        page.wait_for_function(
+            """count => document.querySelectorAll('.opening img').length === count
+                && document.querySelector('h1').innerText === 'Compare'
+                && !document.querySelector('.st-key-compare-figure')""",
+            arg=len(core.samples()),
+            timeout=60_000,
+        )
         page.locator(".st-key-compare-figure .main-svg").first.wait_for(timeout=60_000)
         settle(page)
         assert opening.count() == 0

@@ -106,6 +106,7 @@ def test_passes_and_threads_by_the_cores_that_may_be_used(
     tmp_path: Path,
 ) -> None:
     told: list[int] = []
+    monkeypatch.delenv("PARALLAX_THREADS")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.setattr(settings, "QUOTA", tmp_path / "cpu.max")
     if quota:

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     patience: int = Field(120, ge=1, le=3600, description="seconds a visitor waits for a place")
     memory: int = Field(2048, ge=64, description="MB that one pass may leave behind")
     budget: int = Field(
-        256,
+        320,
         ge=64,
         description="MB held for all beside the embedded pair: recordings, maps, pictures, other "
         "models, and in a quarter of it uploaded files",

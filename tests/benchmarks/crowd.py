@@ -232,6 +232,6 @@ def uploads() -> Row:
         "MB",
         reach=settings.current().budget,
         details={"before GB": round(rest, 2), "after GB": round(after, 2)},
-        note="the budget bounds what is held: 256 MB by default",
+        note="the budget bounds what is held: 320 MB by default",
         reason="Streamlit keeps a session for two minutes in case it comes back",
     )

@@ -85,7 +85,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             if name != "review":
                 with sharing_place:
                     sharing.menu(shown)
-                with st.sidebar:
+                with st.skeleton(height=420), st.sidebar:  # seen while models are opened
                     looked_at = _scene()
                     scene.enter(looked_at)
             page.run()

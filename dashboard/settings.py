@@ -77,12 +77,13 @@ def current() -> Settings:
 
 def usable_cores() -> int:
     """Cores that this process may use, which in a container are fewer than the machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     try:
         allowed, period = (int(word) for word in QUOTA.read_text("ascii").split())
     except (OSError, ValueError):  # no such file, or "max"
-        return cores or 1
-    return max(1, min(cores or 1, allowed // period))
+        return cores
+    return max(1, min(cores, allowed // period))
 
 
 @lru_cache(maxsize=1)

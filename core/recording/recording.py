@@ -187,6 +187,8 @@ class Recording:
 
     def extend(self, needs: Needs) -> None:
         """Make sure that ``needs`` are met; one more pass if they were not stated before."""
+        if needs.keep <= self.needs.keep and not needs.gradients:
+            return  # what is kept stays, and is read without the lock
         with self._lock:
             at_hand = self._graph.needs.gradients if self._graph else frozenset()
             wanted = frozenset() if needs.gradients <= at_hand else needs.gradients | at_hand
@@ -199,8 +201,7 @@ class Recording:
 
     def tensor(self, tap: str) -> Tensor:
         """A tap's tensor, with the axes of the table of taps and without graph."""
-        if tap not in self.needs.keep:  # what is kept is read without the lock, and stays
-            self.extend(Needs(keep=[tap]))
+        self.extend(Needs(keep=[tap]))
         return self.model.read(self._recorded, tap)
 
     def on_grid(self, tap: str) -> Tensor:

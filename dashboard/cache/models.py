@@ -42,10 +42,11 @@ def refuse(model_id: str, reason: str) -> None:
 
 def opened_model(model_id: str) -> Model:
     """The one shared, frozen copy of a model, without a word; see `model`."""
-    return _memo_of(find_spec(model_id)).get(("model", model_id), lambda: core.open_model(model_id))
+    return memo_of(find_spec(model_id)).get(("model", model_id), lambda: core.open_model(model_id))
 
 
-def _memo_of(spec: ModelSpec) -> Memo:
+def memo_of(spec: ModelSpec) -> Memo:
+    """What holds a model, once it is open."""
     return _embedded() if spec.source == "embedded" else results()
 
 

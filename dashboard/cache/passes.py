@@ -22,7 +22,7 @@ from core import (
 )
 from dashboard import gather
 from dashboard.cache.held import results
-from dashboard.cache.models import _memo_of, opened_model
+from dashboard.cache.models import memo_of, opened_model
 from dashboard.cache.pictures import from_sample
 from dashboard.scene import Picture, Scene
 from dashboard.screen import Screen
@@ -90,7 +90,7 @@ def settle(scene: Scene | None) -> None:
     """At the end of a run: let go of graphs, and of what is beyond the budget."""
     if scene is not None:
         for spec in (scene.cnn, scene.vit):
-            opened = _memo_of(spec).peek(("model", spec.id))
+            opened = memo_of(spec).peek(("model", spec.id))
             if found := results().peek(_recording_key(opened, scene)):
                 found.release_if_idle()
     results().settle()

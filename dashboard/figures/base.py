@@ -35,17 +35,7 @@ def scale(name: str) -> list[list[Any]]:
 def canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
     """An empty figure in the coordinates of a view, with the view as its background."""
     figure = go.Figure()
-    figure.add_layout_image(
-        source=data_uri(view),
-        xref="x",
-        yref="y",
-        x=0,
-        y=0,
-        sizex=view.width,
-        sizey=view.height,
-        sizing="stretch",
-        layer="below",
-    )
+    lay_under(figure, data_uri(view), 0, 0, view.width, view.height)
     figure.update_xaxes(range=[0, view.width], visible=False, constrain="domain")
     figure.update_yaxes(range=[view.height, 0], visible=False, scaleanchor="x", constrain="domain")
     figure.update_layout(
@@ -59,6 +49,37 @@ def canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
         hoverlabel={"font_size": 13},
     )
     return figure
+
+
+def lay_under(
+    figure: go.Figure,
+    source: str,
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    axes: str = "",
+) -> None:
+    """Put a picture below the traces of a figure, stretched over part of its axes.
+
+    Parameters
+    ----------
+    source
+        A data URI.
+    axes
+        What their names end with: nothing for the first, then "2", "3" and so on.
+    """
+    figure.add_layout_image(
+        source=source,
+        xref=f"x{axes}",
+        yref=f"y{axes}",
+        x=left,
+        y=top,
+        sizex=width,
+        sizey=height,
+        sizing="stretch",
+        layer="below",
+    )
 
 
 def centers(length: int, count: int) -> list[float]:

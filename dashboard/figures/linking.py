@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from core import heatmaps
-from dashboard.figures.base import CLEAR, bar, centers, scale
+from dashboard.figures.base import CLEAR, bar, centers, lay_under, scale
 from dashboard.figures.pictures import data_uri
 from dashboard.text import in_figure
 
@@ -85,23 +85,14 @@ def linked(
         left = i * (span + gap)
         axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         lit = brightness and panel.relevance is not None
-        figure.add_layout_image(
-            source=(
-                data_uri(panel.image)
-                if panel.image is not None
-                else data_uri(brightened(view, panel))
-                if lit
-                else plain
-            ),
-            xref=axes["xaxis"],
-            yref=axes["yaxis"],
-            x=0,
-            y=0,
-            sizex=view.width,
-            sizey=view.height,
-            sizing="stretch",
-            layer="below",
+        source = (
+            data_uri(panel.image)
+            if panel.image is not None
+            else data_uri(brightened(view, panel))
+            if lit
+            else plain
         )
+        lay_under(figure, source, 0, 0, view.width, view.height, suffix)
         figure.update_layout(
             {
                 f"xaxis{suffix}": {

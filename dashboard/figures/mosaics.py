@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from core import heatmaps
-from dashboard.figures.base import CLEAR, scale
+from dashboard.figures.base import CLEAR, lay_under, scale
 from dashboard.figures.pictures import data_uri, thumbnail
 
 
@@ -105,17 +105,8 @@ def mosaic(
     )
     for (i, j), image in zip(np.ndindex(lines, columns), under, strict=False):
         if image is not None:
-            figure.add_layout_image(
-                source=data_uri(thumbnail(image)),
-                xref="x",
-                yref="y",
-                x=j * (cols + gap) - 0.5,
-                y=i * (rows + gap) - 0.5,
-                sizex=cols,
-                sizey=rows,
-                sizing="stretch",
-                layer="below",
-            )
+            left, top = j * (cols + gap) - 0.5, i * (rows + gap) - 0.5
+            lay_under(figure, data_uri(thumbnail(image)), left, top, cols, rows)
     tall = 18 * max([name.count("<br>") for name in column_names], default=0)
     figure.update_layout(
         margin={"l": 0, "r": 0, "t": 22 if names else 30 + tall, "b": 4},

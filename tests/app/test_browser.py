@@ -174,7 +174,7 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
         opening = page.locator(".opening img")
         page.wait_for_function(
             """count => document.querySelectorAll('.opening img').length === count
-                && document.querySelector('h1').innerText === 'Compare'
+                && document.querySelector('h1')?.innerText === 'Compare'
                 && !document.querySelector('.st-key-compare-figure')""",
             arg=len(core.samples()),
             timeout=60_000,

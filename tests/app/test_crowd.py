@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.recording.batches import ON_CPU
 from tests.support import crowd
 from tests.support.serving import serve
 
@@ -75,11 +74,11 @@ async def _leave(address: str, count: int) -> tuple[float, int]:
 def test_what_readers_left_behind_ends_and_who_waits_is_told_the_place(address: str) -> None:
     served = load(address)["served"]
     taken, begun = asyncio.run(_leave(address, 6))
-    assert taken < 8, "the step that is under way, on a machine that runs other tests: 2 s alone"
+    assert taken < 5, "the step that is under way, on a slow machine"
     assert begun <= 2, "who has left begins no other step"
     ended = load(address)
     assert ended["left"] > 0
-    assert ended["served"] - served < 6 * 500 // ON_CPU, "the work was not done to its end"
+    assert ended["served"] - served < 6 * 500 // 16, "the work was not done to its end"
 
 
 def test_other_numbers_would_be_seen() -> None:

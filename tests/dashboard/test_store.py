@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
 import random
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from dashboard.store import Draft, File, StoreError
 from dashboard.store.store import Store
@@ -301,6 +302,15 @@ def killed_writer(address: str, start: int, seconds: float) -> list[tuple[str, i
         return promised
     finally:
         heard.close()
+
+
+def test_a_store_that_goes_closes_its_connections(tmp_path: Path) -> None:
+    closed: list[object] = []
+    store = Store(f"sqlite:///{tmp_path / 'one.sqlite'}")
+    event.listen(store._engine, "engine_disposed", closed.append)
+    del store
+    gc.collect()
+    assert len(closed) == 1
 
 
 def test_kill_9_loses_nothing_and_leaves_nothing_half_written(address: str) -> None:

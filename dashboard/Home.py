@@ -36,7 +36,7 @@ def draw() -> None:
         layout="wide",
         initial_sidebar_state="auto",
     )
-    with opening.shown(name, pages):
+    with opening.shown(name, pages), opening.importing:
         from dashboard import frame, memory
     try:
         frame.run(name, page, pages)

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dashboard import logs, memory
+from dashboard import logs, memory, opening
 
 PATIENCE = 10.0
 """Seconds that the end of the process waits for what is being computed."""
@@ -37,11 +37,9 @@ _warm = threading.Event()
 def _prepare() -> None:
     """Import what pages need, open the embedded pair and explain the first screen."""
     try:
-        # Plotly looks for it among what is imported, and must not find it half imported by others.
-        import pandas  # noqa: F401
-
-        from dashboard import cache, frame  # noqa: F401  the frame of the first visitor
-
+        opening.import_charts()
+        with opening.importing:
+            from dashboard import cache, frame  # noqa: F401  the frame of the first visitor
         cache.warm()
     except Exception:  # the first visitor is told, in a sentence
         _log.warning("the embedded pair could not be prepared", exc_info=True)

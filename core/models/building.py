@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from core.errors import WeightsError
+from core.models.libraries import ensure_imported
 from core.models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def _shape(tensor: Tensor) -> str:
 
 def timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
     """A network of timm; ``options`` go to its ``create_model``."""
+    ensure_imported("timm")
     import timm
 
     module: nn.Module
@@ -160,6 +162,7 @@ def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
 
 def _without_memory(spec: ModelSpec, classes: int) -> nn.Module | None:
     """The network with weights on the meta device; ``None`` if its constructor needs values."""
+    ensure_imported("timm")  # before the mode, which is for the network's own tensors
     try:
         with _WithoutMemory():
             return timm_module(spec, num_classes=classes)

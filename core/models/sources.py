@@ -23,6 +23,7 @@ from core.models import storage
 from core.models.base import Preprocessing
 from core.models.building import check_values, filled, timm_module
 from core.models.downloads import ensure
+from core.models.libraries import ensure_imported
 from core.models.spec import ModelSpec
 from core.paths import WEIGHTS
 
@@ -93,6 +94,7 @@ def checksums() -> Mapping[str, str]:
 
 def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
     """How a network of timm was evaluated, from its own configuration."""
+    ensure_imported("timm")
     from timm.data import resolve_data_config
 
     config = resolve_data_config(model=module)
@@ -208,6 +210,7 @@ def _torchvision(spec: ModelSpec) -> Loaded:
 
 def from_torchvision(spec: ModelSpec, state: Mapping[str, Tensor], digest: str = "") -> Loaded:
     """A network of torchvision with some weights, evaluated as its entry's weights say."""
+    ensure_imported("torchvision")
     import torchvision
 
     weights = torchvision.models.get_model_weights(spec.architecture)[spec.weights]
@@ -236,6 +239,7 @@ def _hub(spec: ModelSpec) -> Loaded:
 
 def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
     """A classifier of transformers from a folder as the hub holds it."""
+    ensure_imported("transformers")
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

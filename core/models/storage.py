@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 from urllib.parse import quote
 
 from core.errors import WeightsError
+from core.models.libraries import ensure_imported
 from core.paths import WEIGHTS
 
 Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
@@ -190,6 +191,7 @@ def place(source: Source, architecture: str, weights: str, revision: str = "main
 
 def torchvision_file(architecture: str, weights: str) -> TorchvisionFile:
     """Where torchvision keeps some weights."""
+    ensure_imported("torchvision")
     import torchvision
 
     return TorchvisionFile(torchvision.models.get_model_weights(architecture)[weights].url)

@@ -33,7 +33,6 @@ def address(hub: Hub, tmp_path: Path) -> Iterator[str]:
     variables = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
     with serve(tmp_path / "server.log", **variables) as found:
         yield found
-    assert "Traceback" not in (tmp_path / "server.log").read_text(encoding="utf-8")
 
 
 def visit(browser: Browser, address: str) -> Page:

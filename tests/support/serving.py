@@ -54,7 +54,8 @@ def running(
     """Like `serve`; yields the address and the process id.
 
     Nothing of the test process leaks in: no ``PYTHONPATH``, no working directory but ``cwd``, no
-    folder for the user's data but ``data`` (by default that of the log).
+    folder for the user's data but ``data`` (by default that of the log). Nothing may have failed
+    in it at the end.
     """
     port = free_port()
     kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
@@ -85,6 +86,8 @@ def running(
         finally:
             process.terminate()
             process.wait(timeout=20)
+    written = log.read_text(encoding="utf-8")
+    assert 'File "' not in written, written  # as every traceback has it, also in our own log
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

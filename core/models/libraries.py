@@ -1,0 +1,23 @@
+"""The libraries of networks, imported when first needed and by one thread at a time."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+
+_one_at_a_time = threading.Lock()
+_loaded: set[str] = set()
+
+
+def ensure_imported(library: str) -> None:
+    """Import timm, torchvision or transformers; to be called before parts of it are imported.
+
+    Where one thread imports a package and another a part of it, Python ends the deadlock by handing
+    out what is half imported. timm and transformers import parts of torchvision, so it comes first.
+    """
+    if library in _loaded:
+        return
+    with _one_at_a_time:
+        for name in ("torchvision", library):
+            importlib.import_module(name)
+            _loaded.add(name)

@@ -182,6 +182,7 @@ def row(
     rivals = [entry[0] for entry in shown if entry is not None]
     drawn, notes = [first], []
     wide = len(columns) + 1 <= WIDE
+    unit = display.unit("relevance") if wide else ""
     for column, entry in zip(columns, shown, strict=True):
         if column.explanation is None or entry is None:
             drawn.append(figures.Panel(column.name, "no map: see below"))
@@ -189,14 +190,14 @@ def row(
             continue
         chance = "" if column.probability is None else f"{column.probability:.1%}"
         drawn.append(
-            _panel(
-                column.name,
-                " · ".join(filter(None, [title if wide else "", chance])),
+            panels.panel_of(
                 column.explanation,
                 entry[0],
                 rivals,
                 display,
-                wide,
+                column.name,
+                " · ".join(filter(None, [title if wide else "", chance])),
+                unit,
             )
         )
         said = [plain(note) for note in column.explanation.notes]
@@ -206,27 +207,15 @@ def row(
     return notes
 
 
-def _panel(
-    title: str,
-    subtitle: str,
-    explanation: Explanation,
-    relevance: Any,
-    rivals: Sequence[Any],
-    display: Display,
-    wide: bool,
-) -> figures.Panel:
-    signed = bool(explanation.signed and relevance.min() < 0)
-    low, high = display.limits(relevance, rivals, signed)
-    unit = display.unit("relevance") if wide else ""
-    return figures.Panel(title, subtitle, relevance, low, high, unit, signed)
-
-
 def rollout_panel(
     plain_map: Explanation, display: Display, artifacts: Mask | None, wide: bool
 ) -> tuple[figures.Panel, str]:
     """Plain rollout as the first panel of a row, and what must be known to read it."""
     relevance, note = panels.replaced(plain_map, display, artifacts)
-    panel = _panel("Plain rollout", "no class", plain_map, relevance, [relevance], display, wide)
+    unit = display.unit("relevance") if wide else ""
+    panel = panels.panel_of(
+        plain_map, relevance, [relevance], display, "Plain rollout", "no class", unit
+    )
     said = [panels.settings(plain_map), *map(plain, plain_map.notes), note]
     return panel, f"**Plain rollout.** {' '.join(filter(None, said))}"
 

@@ -312,18 +312,9 @@ def _quarter(
     rivals: Sequence[npt.NDArray[np.float32]],
     display: Display,
 ) -> figures.Panel:
-    corner = CORNERS[place]
-    signed = bool(one.signed and one.relevance.min() < 0)
-    low, high = display.limits(one.relevance, rivals, signed)
-    return figures.Panel(
-        one.label or "no class",
-        f"{corner}: {panels.number(share, '{:.0%}')} of the map",
-        one.relevance,
-        low,
-        high,
-        display.unit("relevance"),
-        signed,
-    )
+    subtitle = f"{CORNERS[place]}: {panels.number(share, '{:.0%}')} of the map"
+    unit, title = display.unit("relevance"), one.label or "no class"
+    return panels.panel_of(one, one.relevance, rivals, display, title, subtitle, unit)
 
 
 def _four() -> list[Picture]:

@@ -86,15 +86,28 @@ def side_by_side(
             panels.append(figures.Panel(name, "no map: see below"))
             notes.append(plain(found))
             continue
-        relevance = relevances[id(found)]
-        signed = bool(found.signed and relevance.min() < 0)
-        low, high = display.limits(relevance, list(relevances.values()), signed)
-        unit = display.unit("times the mean" if mixed else "relevance")
         what = f"{found.title} · {found.label or 'no class'}"
-        panels.append(figures.Panel(name, what, relevance, low, high, unit, signed))
+        unit = display.unit("times the mean" if mixed else "relevance")
+        rivals = list(relevances.values())
+        panels.append(panel_of(found, relevances[id(found)], rivals, display, name, what, unit))
         notes.append(" ".join(filter(None, [*found.notes, settings(found), shown[id(found)][1]])))
     row(view, panels, display, key)
     return notes
+
+
+def panel_of(
+    found: Explanation,
+    relevance: npt.NDArray[np.float32],
+    rivals: Sequence[npt.NDArray[np.float32]],
+    display: Display,
+    title: str,
+    subtitle: str,
+    unit: str,
+) -> figures.Panel:
+    """A map as one panel of a figure; ``rivals`` share its scale if the reader wants that."""
+    signed = bool(found.signed and relevance.min() < 0)
+    low, high = display.limits(relevance, rivals, signed)
+    return figures.Panel(title, subtitle, relevance, low, high, unit, signed)
 
 
 def made(choice: Choice, scene: Scene, target: str) -> Explanation | str:

@@ -26,6 +26,11 @@ NAMES = {
     "transformer_attribution": "Transformer attribution",
     "legrad": "LeGrad",
     "rollout": "Plain rollout, which knows no class",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
+    "integrated_gradients": "Integrated gradients",
+    "input_x_gradient": "Input × gradient",
+    "smooth_grad": "SmoothGrad",
 }
 SOURCES = {
     "weights/efficientnet-lite0.safetensors": (
@@ -185,21 +190,25 @@ def head_table() -> str:
 def maps_table() -> str:
     """Return how much of each class-specific map lies on the right one of two objects."""
     measured = read_details()["composites"]
-    known = measured["pictures_known"]
     lines = [
-        f"| map | share on the right object, {measured['pictures']} pictures of "
-        f"{measured['objects']} kinds of objects | both classes right | share where each object's "
-        f"class is among the ViT's first five for it alone, {known} pictures | both right |",
-        "|---|---|---|---|---|",
+        f"{measured['pictures']} pictures of {measured['objects']} kinds of objects; in "
+        f"{measured['pictures_known']} of them each object's class is among the ViT's first five "
+        "for it alone: the columns on the right are of these.",
+        "",
+        "| map | pictures | share on the right object | both classes right | pictures | share | "
+        "both right |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in measured["methods"]:
         name = NAMES[row["method"]]
         if row["parameters"]:
-            name += f" ({', '.join(map(str, row['parameters'].values()))})"
+            said = (v if isinstance(v, str) else f"{k} {v}" for k, v in row["parameters"].items())
+            name += f" ({', '.join(said)})"
         cells = []
         for part in ("all", "known"):
             values = row[part]
             cells += [
+                str(values["pictures"]),
                 f"{values['share']:.2f} ± {values['error']:.2f}",
                 f"{values['both_right']:.0%}",
             ]

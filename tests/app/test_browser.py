@@ -215,7 +215,7 @@ def test_activation_maximization_grows_and_can_be_stopped(browser: Browser, addr
     page.get_by_role("button", name="Start").click()
     stop = page.get_by_test_id("stMain").get_by_role("button", name="Stop")
     expect(stop).to_be_visible(timeout=60_000)
-    expect(page.get_by_text(re.compile(r"\d+ s left")).first).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(re.compile(r"\d+ (s|min) left")).first).to_be_visible(timeout=120_000)
     stop.click()
     expect(page.get_by_text("stopped").first).to_be_visible(timeout=60_000)
     check(page)

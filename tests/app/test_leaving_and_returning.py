@@ -50,8 +50,8 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     fresh.close()
 
 
-def numbers(page: Page) -> str:
-    """Digest of all arrays in the figures, and of what the settings show."""
+def numbers(page: Page) -> dict[str, object]:
+    """Digests of all arrays in the figures, and what the settings show."""
     settle(page)
     arrays = page.evaluate(
         """() => [...document.querySelectorAll('.js-plotly-plot')].map(plot =>
@@ -62,7 +62,12 @@ def numbers(page: Page) -> str:
             '[data-testid=stMain] input, [data-testid=stMain] [data-baseweb=select]')]
             .map(e => e.value || e.innerText)"""
     )
-    return hashlib.sha256(json.dumps([arrays, settings]).encode()).hexdigest()
+    found: dict[str, object] = {"settings": settings}
+    for figure, traces in enumerate(arrays):
+        for trace, values in enumerate(traces):
+            digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
+            found[f"figure {figure}, trace {trace}"] = digest
+    return found
 
 
 def go(page: Page, title: str) -> None:

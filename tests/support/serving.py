@@ -116,17 +116,21 @@ def chromium() -> Iterator[Browser]:
 def settle(page: Page, patience: float = 120) -> None:
     """Wait until the script has run to its end and the charts are drawn."""
     page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
-    # What tells a reader that the script runs comes late; this does not.
-    still = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-    page.wait_for_selector(still, timeout=patience * 1000)
-    deadline, quiet = time.monotonic() + patience, 0
-    working = ('[data-testid="stStatusWidget"]', '[data-testid="stSpinner"]', ".st-key-stop-sweep")
+    working = (
+        # What tells a reader that the script runs comes late; this does not.
+        '[data-testid="stApp"]:not([data-test-script-state="notRunning"])',
+        '[data-testid="stStatusWidget"]',
+        '[data-testid="stSpinner"]',
+        # What a new browser shows while it fetches what draws charts and widgets.
+        '[data-testid="stSkeleton"]',
+        ".st-key-stop-sweep",
+    )
     busy = page.locator(", ".join(working))
+    deadline, quiet = time.monotonic() + patience, 0
     while quiet < 4:
         assert time.monotonic() < deadline, "the page never came to rest"
         quiet = 0 if busy.count() else quiet + 1
         page.wait_for_timeout(250)
-    # A browser that knows nothing yet fetches what draws charts after everything else.
     page.wait_for_function(
         "[...document.querySelectorAll('.stPlotlyChart')].every(e => e.querySelector('.main-svg'))",
         timeout=patience * 1000,

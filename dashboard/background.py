@@ -50,7 +50,8 @@ class Job:
 
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended, at most so long; whether it has."""
-        return self._ended.wait(seconds)
+        self._thread.join(seconds)
+        return self.ended
 
     def _run(self, work: Callable[..., None], *arguments: Any) -> None:
         try:

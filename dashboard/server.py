@@ -54,12 +54,13 @@ def rest() -> None:
     Threads of pages and runs are daemons, which go on until they are cut off. So runs are stopped,
     all places for passes are taken for good, and the threads have a moment to get out.
     """
-    if "core" not in sys.modules or not _warm.wait(PATIENCE):
-        return
-    import core
     from dashboard import background
 
     background.stop_all()
+    if "core" not in sys.modules or not _warm.wait(PATIENCE):
+        return
+    import core
+
     running = threading.enumerate()
     places = core.load()["places"]
     taken = threading.Semaphore(0)

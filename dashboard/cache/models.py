@@ -66,7 +66,7 @@ def model(model_id: str) -> Model:
         raise
 
 
-_GONE = 5.0
+_GONE = 20.0
 """Seconds after which a session that does not ask any more has lost its interest."""
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from safetensors.torch import save
 
 from tests.support.hub import Hub, playing, until
-from tests.support.serving import chromium, serve, settle
+from tests.support.serving import chromium, patient, serve, settle
 
 WANTED = "timm/deit_tiny_patch16_224.fb_in1k"
 TITLE, SHOWN = "DeiT-Ti/16", "DINOv2 ViT-S/14"
@@ -36,7 +36,7 @@ def address(hub: Hub, tmp_path: Path) -> Iterator[str]:
 
 
 def visit(browser: Browser, address: str) -> Page:
-    page = browser.new_page()
+    page = patient(browser.new_page())
     page.goto(address)
     settle(page)
     return page
@@ -51,7 +51,7 @@ def test_a_silent_hub_is_told_while_the_page_goes_on(
     page = visit(browser, address)
     page.goto(f"{address}/?vit={WANTED}")
     until(lambda: hub.asked, 20)
-    expect(page.get_by_text(f"{TITLE} cannot be downloaded")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(f"{TITLE} cannot be downloaded")).to_be_visible()
     assert "vit=" not in page.url
     assert SHOWN in page.get_by_test_id("stSidebar").inner_html()
 
@@ -63,17 +63,18 @@ def test_a_model_arrives_while_others_work_and_give_up(
 
     module = timm.create_model("deit_tiny_patch16_224")
     content = hub.files[f"{WANTED}/model.safetensors"] = save(module.state_dict())
-    hub.pause = 1.5
-    page, other = visit(browser, address), browser.new_page()
+    hub.pause, hub.pieces = 1.5, 200
+    page, other = visit(browser, address), patient(browser.new_page())
     page.goto(f"{address}/?vit={WANTED}")
-    expect(page.get_by_text(f"of {len(content) / 1e6:.0f} MB")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(f"of {len(content) / 1e6:.0f} MB")).to_be_visible()
     assert "vit=" not in page.url
     other.goto(f"{address}/attention?vit={WANTED}")
     # Drawn anew every second, so a click that waits for it to rest would never come.
-    other.get_by_role("button", name="Cancel").dispatch_event("click", timeout=60_000)
+    other.get_by_role("button", name="Cancel").dispatch_event("click")
+    expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
     settle(other)
-    assert other.get_by_role("button", name="Cancel").count() == 0
-    page.wait_for_url("**vit=timm*", timeout=120_000)
+    hub.pause = 0
+    page.wait_for_url("**vit=timm*")
     settle(page)
     until(lambda: TITLE in page.get_by_test_id("stMain").inner_text(), 30)
     assert page.get_by_role("button", name="Cancel").count() == 0

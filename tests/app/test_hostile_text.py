@@ -81,7 +81,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(page: str, **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
     app.query_params["cnn"], app.query_params["vit"] = "evil-cnn", "evil-vit"
     for name, value in query.items():
         app.query_params[name] = value
@@ -106,7 +106,7 @@ def test_every_tab_of_attention(tab: str) -> None:
 def test_names_of_files() -> None:
     buffer = io.BytesIO()
     Image.linear_gradient("L").save(buffer, "PNG")
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120).run()
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
     app.file_uploader(key="screen-upload").set_value(
         (HOSTILE + ".png", buffer.getvalue(), "image/png")
     ).run()
@@ -125,7 +125,7 @@ def test_names_of_files() -> None:
     "key", ["image", "vit", "query", "several", "classes", "vit_map", "evil@x"]
 )
 def test_the_address(key: str) -> None:
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
     app.query_params[key] = HOSTILE
     check(app.run())
 

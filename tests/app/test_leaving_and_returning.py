@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from dashboard.titles import TITLES
-from tests.support.serving import chromium, serve, settle
+from tests.support.serving import chromium, patient, running_again, serve, settle
 
 CHANGED = {
     "": "image=coffee&size=336&classes=espresso&vit_map=rollout&vit_map.fusion=max&clip=95",
@@ -45,7 +45,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser of somebody new."""
-    fresh = browser.new_context(viewport={"width": 1440, "height": 900})
+    fresh = patient(browser.new_context(viewport={"width": 1440, "height": 900}))
     yield fresh
     fresh.close()
 
@@ -71,8 +71,8 @@ def numbers(page: Page) -> dict[str, object]:
 
 
 def go(page: Page, title: str) -> None:
-    page.get_by_test_id("stPageLink").filter(has_text=title).first.click()
-    settle(page)
+    with running_again(page):
+        page.get_by_test_id("stPageLink").filter(has_text=title).first.click()
 
 
 @pytest.mark.parametrize("path", CHANGED)
@@ -92,11 +92,12 @@ def test_a_screen_survives_everything(
     go(page, other)
     go(page, TITLES[path or "compare"])
     assert numbers(page) == first, "leaving and returning"
-    page.go_back()
-    settle(page)
-    page.go_forward()
+    with running_again(page):
+        page.go_back()
+    with running_again(page):
+        page.go_forward()
     assert numbers(page) == first, "Back and Forward"
-    somebody = browser.new_context(viewport={"width": 1440, "height": 900})
+    somebody = patient(browser.new_context(viewport={"width": 1440, "height": 900}))
     try:
         elsewhere = somebody.new_page()
         elsewhere.goto(link)
@@ -109,14 +110,16 @@ def test_a_click_is_undone_by_back(context: BrowserContext, address: str) -> Non
     page = context.new_page()
     page.goto(f"{address}/")
     first = numbers(page)
-    page.get_by_role("button", name="A cup of espresso", exact=True).first.click()
-    settle(page)
+    with running_again(page):
+        page.get_by_role("button", name="A cup of espresso", exact=True).first.click()
     second = numbers(page)
     assert second != first
     assert "image=coffee" in page.url
-    page.go_back()
+    with running_again(page):
+        page.go_back()
     assert numbers(page) == first
-    page.go_forward()
+    with running_again(page):
+        page.go_forward()
     assert numbers(page) == second
 
 
@@ -158,7 +161,7 @@ def test_an_own_picture_has_an_address(
     page.locator('[data-testid="stFileUploader"] input[type=file]').set_input_files(file)
     page.wait_for_url("**image=own-**")
     first, link = numbers(page), page.url
-    somebody = browser.new_context()
+    somebody = patient(browser.new_context())
     try:
         elsewhere = somebody.new_page()
         elsewhere.goto(link)

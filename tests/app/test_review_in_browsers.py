@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dashboard import archive
-from tests.support.serving import chromium, running, settle
+from tests.support.serving import chromium, patient, running, settle
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
 
@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 
 def visit(browser: Browser, address: str) -> Page:
     """The application in a browser of somebody new."""
-    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page = patient(browser.new_context(viewport={"width": 1440, "height": 900})).new_page()
     page.goto(address)
     settle(page)
     return page
@@ -37,7 +37,7 @@ def visit(browser: Browser, address: str) -> Page:
 
 def seen(thing: Locator) -> None:
     """Wait for it, also on a busy machine."""
-    expect(thing).to_be_visible(timeout=60_000)
+    expect(thing).to_be_visible()
 
 
 def menu(page: Page) -> None:
@@ -138,7 +138,7 @@ def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_
         settle(new)
         new.get_by_role("button", name="Open or import").click()
         box.set_input_files(tmp_path / "screen.json")
-        new.get_by_role("link", name="Open page").click(timeout=60_000)
+        new.get_by_role("link", name="Open page").click()
         seen(new.get_by_text("to the last bit"))
         menu(new)
         again = archive.read_npz(download(new, "NPZ"))
@@ -153,7 +153,7 @@ def test_a_report_needs_no_network(browser: Browser, tmp_path: Path) -> None:
         menu(page)
         (tmp_path / "report.html").write_bytes(download(page, "HTML"))
         figures = page.locator(".js-plotly-plot").count()
-    report = browser.new_context(offline=True).new_page()
+    report = patient(browser.new_context(offline=True)).new_page()
     complaints: list[str] = []
     report.on("pageerror", lambda error: complaints.append(str(error)))
     report.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)

@@ -28,7 +28,7 @@ def one_place() -> Iterator[None]:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that is about to happen."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.002)
@@ -74,7 +74,7 @@ def test_who_waits_is_told_the_place_and_moves_up() -> None:
     def hold() -> None:
         with core.admitted():
             first.set()
-            release.wait(10)
+            release.wait(60)
 
     with core.admitted():
         before = in_thread(hold)
@@ -82,7 +82,7 @@ def test_who_waits_is_told_the_place_and_moves_up() -> None:
         asked = in_thread(ask)
         until(lambda: bool(told))
         assert set(told) == {2}, "one computes, one is before it in the line"
-    first.wait(10)
+    first.wait(60)
     until(lambda: told[-1] == 1)
     release.set()
     before.join()
@@ -136,7 +136,7 @@ def test_who_leaves_the_line_is_gone_at_once(how: str) -> None:
         leave.set()
         started = time.monotonic()
         thread.join()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert core.load()["waiting"] == 0
         assert core.load()["left"] == 1
     assert len(ended) == 1
@@ -225,7 +225,7 @@ def test_a_slow_listener_shares_its_place_with_nobody() -> None:
     def slow(before: int | None) -> None:
         if before == 0:
             told.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     def ask() -> None:
         with core.watching(None, slow), core.admitted():
@@ -238,7 +238,7 @@ def test_a_slow_listener_shares_its_place_with_nobody() -> None:
     with core.admitted():
         first = in_thread(ask)
         waiting(1)
-    told.wait(10)
+    told.wait(60)
     second = in_thread(go_ahead)
     waiting(1)
     time.sleep(0.05)
@@ -259,7 +259,7 @@ def test_who_has_a_place_waits_for_no_recording(read: str, monkeypatch: pytest.M
 
     def slow(self: TransformerRecording, layer: int) -> Iterator[torch.Tensor]:
         inside.set()
-        go_on.wait(10)
+        go_on.wait(60)
         yield from plain(self, layer)
 
     monkeypatch.setattr(TransformerRecording, "attention_in_turn", slow)
@@ -270,7 +270,7 @@ def test_who_has_a_place_waits_for_no_recording(read: str, monkeypatch: pytest.M
         done.set()
 
     first = in_thread(reads)
-    inside.wait(10)
+    inside.wait(60)
     monkeypatch.undo()
     second = in_thread(lambda: recording.gradients(["block.1.context"], [1]))
     waiting(1)
@@ -308,10 +308,10 @@ def test_a_lock_that_others_hold_can_be_left() -> None:
     def hold() -> None:
         with lock, lock:
             held.set()
-            release.wait(10)
+            release.wait(60)
 
     thread = in_thread(hold)
-    held.wait(10)
+    held.wait(60)
 
     def on_wait(before: int | None) -> bool:
         told.append(before)

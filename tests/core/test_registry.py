@@ -268,7 +268,7 @@ def titles_of(options: list[str]) -> list[str]:
 @pytest.mark.usefixtures("new_file")
 def test_new_method_is_offered_and_drawn_on_the_pages() -> None:
     title = find_method("brightness").title
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120).run()
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
     for page, keys in PICKERS.items():
         if page != "compare":
             app.switch_page(f"../pages/{page}.py").run()
@@ -284,7 +284,7 @@ def test_new_method_is_offered_and_drawn_on_the_pages() -> None:
 
 
 def test_pages_offer_every_method_there_is() -> None:
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120).run()
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
     for key, kind in (("cnn_map", "cnn"), ("vit_map", "vit")):
         titles = [m.title for m in all_methods().values() if kind in m.serves]
         options = app.selectbox(key=f"screen-{key}").options

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -260,7 +261,7 @@ def test_killed_twice_it_ends_as_if_undisturbed(
     for _ in range(2):
         process = subprocess.Popen(command, cwd=ROOT)
         until = random.randint(last, total - 4)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while len(list(parts.glob("[0-9]*"))) < until or not parts.is_dir():
             assert process.poll() is None, "it was to be killed before its end"
             assert time.monotonic() < deadline
@@ -288,10 +289,11 @@ def test_a_killed_worker_of_ray_costs_no_row(
 
     def kill_one(done: int, total: int) -> None:
         for process in psutil.Process().children(recursive=True) if done > 0 and not killed else ():
-            if "_Worker" in " ".join(process.cmdline()) or "MapWorker" in process.name():
-                killed.append(process.pid)
-                process.kill()
-                return
+            with suppress(psutil.NoSuchProcess):  # it may end while it is asked
+                if "_Worker" in " ".join(process.cmdline()) or "MapWorker" in process.name():
+                    process.kill()
+                    killed.append(process.pid)
+                    return
 
     found = sweep.run(plan, tmp_path / "killed", engine="ray", chunk=2, on_progress=kill_one)
     assert killed, "no worker was found"

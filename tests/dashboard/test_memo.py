@@ -151,12 +151,12 @@ def test_who_waits_for_another_can_leave() -> None:
 
     def slow() -> bytes:
         begun.set()
-        release.wait(10)
+        release.wait(60)
         return b"made"
 
     thread = threading.Thread(target=lambda: store.get("one", slow))
     thread.start()
-    begun.wait(10)
+    begun.wait(60)
     with pytest.raises(core.Stopped), core.watching(None, lambda before: before is not None):
         store.get("one", lambda: b"never")
     told: list[int | None] = []

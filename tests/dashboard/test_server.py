@@ -30,6 +30,8 @@ from dashboard.maximization import STILL, Run, Task
 
 async def live():
     async with server.lifespan(None):
+        while b"ready" not in (await server.health(None)).body:
+            await asyncio.sleep(0.1)
         model = core.open_model("efficientnet-lite0")
         task = Task("x", model, core.class_logit(3), core.Regularization(), 400, 96, 0, 14, STILL)
         run = Run([task]).start()
@@ -57,7 +59,7 @@ def test_who_was_refused_a_place_tries_again_by_a_button(monkeypatch: pytest.Mon
     def refuse(*given: Any, **options: Any) -> None:
         raise BusyError("All 2 places for computing were taken for 120 s; try again in a moment.")
 
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
     app.query_params["image"] = "camera"
     app.query_params["fit"] = "stretch"
     with monkeypatch.context() as busy:

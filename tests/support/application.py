@@ -19,7 +19,7 @@ HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
 
 def start(page: str = "compare", **query: str | list[str]) -> AppTest:
     """The application on one page, with an address."""
-    app = AppTest.from_file(str(HOME), default_timeout=200)
+    app = AppTest.from_file(str(HOME), default_timeout=600)
     if page != "compare":
         app.run()
     for name, value in query.items():

@@ -29,6 +29,8 @@ class Hub:
         ``"well"``, or how it misbehaves when asked for the weights; see `Handler`.
     pause
         Seconds between the pieces it sends.
+    pieces
+        How many they are.
     asked
         Paths that were asked for.
     """
@@ -37,6 +39,7 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     manner: str = "well"
     pause: float = 0.0
+    pieces: int = 20
     commit: str = COMMIT
     asked: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -144,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
             while not self.hub.ended.is_set():
                 self.wfile.write(content)
         else:
-            step = max(1, len(content) // 20) if self.hub.pause else len(content)
+            step = max(1, len(content) // self.hub.pieces) if self.hub.pause else len(content)
             for start in range(0, len(content), step):
                 self.wfile.write(content[start : start + step])
                 self.hub.ended.wait(self.hub.pause)

@@ -11,8 +11,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -24,6 +25,12 @@ FLAGS = [
     "--no-first-run",
 ]
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 240.0
+"""Seconds that a page may take on a busy machine."""
+
+Patient = TypeVar("Patient", Page, BrowserContext)
+
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 def free_port() -> int:
@@ -85,7 +92,7 @@ def running(
             yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=120)
     written = log.read_text(encoding="utf-8")
     assert 'File "' not in written, written  # as every traceback has it, also in our own log
 
@@ -113,7 +120,32 @@ def chromium() -> Iterator[Browser]:
         opened.close()
 
 
-def settle(page: Page, patience: float = 120) -> None:
+def patient(thing: Patient) -> Patient:
+    """A page, or all pages of a context, that wait longer: the machine may be busy."""
+    thing.set_default_timeout(PATIENCE * 1000)
+    return thing
+
+
+@contextmanager
+def running_again(page: Page) -> Iterator[None]:
+    """What is done in this ``with`` block, without a new load, makes the script run; then rest.
+
+    Until the server answers, the page looks as if nothing had been asked.
+    """
+    page.evaluate(
+        """() => {
+            window.ranAgain = false;
+            const app = document.querySelector('[data-testid="stApp"]');
+            const look = () => window.ranAgain ||= app.dataset.testScriptState === "running";
+            new MutationObserver(look).observe(app, {attributes: true});
+        }"""
+    )
+    yield
+    page.wait_for_function("window.ranAgain", timeout=PATIENCE * 1000)
+    settle(page)
+
+
+def settle(page: Page, patience: float = PATIENCE) -> None:
     """Wait until the script has run to its end and the charts are drawn."""
     page.wait_for_selector('[data-testid="stHeading"]', timeout=patience * 1000)
     working = (

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from core.models.cards import read_card
 from core.paths import LABELS, SAMPLES, WEIGHTS
 from data.recipes import describe_files, head_card
+from data.recipes.measure_evidence import MANY_PASSES
+from data.recipes.measure_maps import FEWER
 from data.recipes.verify_weights import observed
 
 CATS = {281, 282, 283, 284, 285}
@@ -228,9 +230,10 @@ def test_card_states_where_class_specific_maps_fall() -> None:
     measured = head_card.read_details()["composites"]
     assert measured["pictures"] >= 200
     assert 0 < measured["pictures_known"] <= measured["pictures"]
-    found = {(row["method"], *row["parameters"].values()): row for row in measured["methods"]}
-    wanted = {
-        "cam",
+    of_vit = [row for row in measured["methods"] if row["model"] == "vit"]
+    found = {(row["method"], *row["parameters"].values()): row for row in of_vit}
+    both = {*MANY_PASSES, "input_x_gradient"}
+    wanted = both | {
         "gradient_rollout",
         "grad_cam",
         "transformer_attribution",
@@ -238,9 +241,15 @@ def test_card_states_where_class_specific_maps_fall() -> None:
         "rollout",
     }
     assert {method for method, *_ in found} == wanted
+    of_cnn = {row["method"]: row for row in measured["methods"] if row["model"] == "cnn"}
+    assert of_cnn.keys() == both | {"cam"}
+    for row in measured["methods"]:
+        few = row["method"] in MANY_PASSES
+        assert row["all"]["pictures"] == (FEWER if few else measured["pictures"])
+        assert row["known"]["pictures"] <= measured["pictures_known"]
     blind = found["rollout", "min"]["all"]
     assert (blind["share"], blind["both_right"]) == (0.5, 0.0)
-    assert found["cam",]["all"]["share"] > 0.7
+    assert of_cnn["cam"]["all"]["share"] > 0.7
     for method in ("gradient_rollout", "transformer_attribution"):
         row = found[method,]["all"]
         assert row["share"] - 4 * row["error"] > blind["share"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import core
+from tests.support.alone import alone
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("core", "dashboard", "pages", "data")
@@ -234,9 +233,7 @@ def test_figures_know_no_streamlit() -> None:
 def imported_by(first: str) -> set[str]:
     """Which of the heavy packages a fresh interpreter holds after running a line."""
     line = f"{first}; import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", line], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    done = alone(line)
     return set(ast.literal_eval(done.stdout.strip().splitlines()[-1]))
 
 

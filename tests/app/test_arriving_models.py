@@ -73,6 +73,7 @@ def test_a_model_arrives_while_others_work_and_give_up(
     other.get_by_role("button", name="Cancel").dispatch_event("click")
     expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
     settle(other)
+    assert other.get_by_role("button", name="Cancel").count() == 0
     hub.pause = 0
     page.wait_for_url("**vit=timm*")
     settle(page)

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 import core
 from dashboard.titles import TITLES
+from tests.support.crowd import health
 from tests.support.serving import chromium, patient, serve, settle
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
@@ -193,6 +194,7 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
                 && !document.querySelector('.st-key-compare-figure')""",
             arg=len(core.samples()),
         )
+        assert health(url)["status"] == "starting"
         seen.touch()
         page.locator(".st-key-compare-figure .main-svg").first.wait_for()
         settle(page)

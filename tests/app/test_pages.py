@@ -193,7 +193,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def told(app: AppTest, count: int = 1) -> list[str]:
     """Run again until so many sentences tell of failed downloads."""
-    deadline, sentences = time.monotonic() + 200, []
+    deadline, sentences = time.monotonic() + 10, []
     while len(sentences) < count:
         assert time.monotonic() < deadline
         sentences += [w.value for w in app.warning if "cannot be downloaded" in w.value]

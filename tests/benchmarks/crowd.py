@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
 import re
 import tempfile
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,16 +42,9 @@ def server() -> Iterator[tuple[str, int]]:
         log = Path(folder) / "server.log"
         threads = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))
         with running(log, OMP_NUM_THREADS=threads) as (address, process):
-            while health(address)["status"] != "ready":
+            while crowd.health(address)["status"] != "ready":
                 time.sleep(0.2)
             yield address, process
-
-
-def health(address: str) -> dict[str, object]:
-    """What the server says of itself."""
-    with urllib.request.urlopen(f"{address}/healthz", timeout=60) as answer:
-        found: dict[str, object] = json.load(answer)
-    return found
 
 
 def peak(process: int) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from core.models.cards import Card, Measurement, read_card
 from core.models.spec import ModelSpec, catalog, read_catalog
 from core.models.storage import is_stored
 from core.paths import ROOT, WEIGHTS
+from tests.support.alone import alone
 
 FULL = {
     "class_origin": "Its classes are ours.",
@@ -133,7 +132,5 @@ def test_no_model_library_is_imported_before_the_question_is_asked() -> None:
         "next(s for s in specs if s.source == 'torchvision').available;"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", line], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    done = alone(line)
     assert done.stdout.split("\n")[:2] == ["[]", "['torchvision']"]

@@ -19,6 +19,7 @@ import core
 from core import guarded
 from core.errors import BusyError, ImageError
 from core.images import MAX_SIDE, MEMORY
+from tests.support.alone import alone
 from tests.support.hostile import HOSTILE, encoded, many_scans
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,8 +169,7 @@ def test_the_decoder_limits_its_memory_and_time() -> None:
         "try: bytearray(2**28)\n"
         "except MemoryError: print('refused')"
     )
-    done = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, check=True)
-    assert done.stdout.decode().split() == ["True", "refused"]
+    assert alone(line).stdout.split() == ["True", "refused"]
 
 
 def test_pictures_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:

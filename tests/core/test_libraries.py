@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.alone import alone
 
 TWO_AT_ONCE = """
 import sys, threading, time
@@ -39,11 +34,4 @@ assert found in ([True], [False]), found
 
 def test_two_threads_that_need_them_first_are_handed_whole_modules() -> None:
     """Python hands out half a package where one thread imports it and another a part of it."""
-    ended = subprocess.run(
-        [sys.executable, "-c", TWO_AT_ONCE],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert ended.returncode == 0, ended.stderr
+    alone(TWO_AT_ONCE)

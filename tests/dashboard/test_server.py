@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 import core
 from core import BusyError
 from dashboard import logs
+from tests.support.alone import alone
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKER = "Grandma at the hospital"
@@ -44,14 +42,7 @@ asyncio.run(live())
 
 def test_a_server_that_is_stopped_during_a_maximization_ends_without_a_crash() -> None:
     """A thread that is cut off inside a network would abort the process."""
-    ended = subprocess.run(
-        [sys.executable, "-c", ENDING],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert ended.returncode == 0, ended.stderr
+    ended = alone(ENDING)
     assert "terminate called" not in ended.stderr
 
 

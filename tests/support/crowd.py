@@ -34,6 +34,13 @@ PATIENCE = 600.0
 """Seconds that a run may take."""
 
 
+def health(address: str) -> dict[str, Any]:
+    """What the server says of itself."""
+    with urllib.request.urlopen(f"{address}/healthz", timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
 @dataclass(frozen=True)
 class Screen:
     """A page with what its address says."""

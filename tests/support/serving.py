@@ -92,7 +92,7 @@ def running(
             yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.terminate()
-            process.wait(timeout=120)
+            process.wait(timeout=20)
     written = log.read_text(encoding="utf-8")
     assert 'File "' not in written, written  # as every traceback has it, also in our own log
 

@@ -49,6 +49,10 @@ SOURCES = {
         "Apache-2.0",
     ),
     "weights/dinov2-small.card.json": ("measured by `recipes/distill_head.py`", LICENSE),
+    "spectrum.npz": (
+        "mean over 1,000 photographs, one of each ImageNet class, by `recipes/mean_spectrum.py`",
+        LICENSE,
+    ),
     "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
     "reliability.svg": ("drawn by `recipes/distill_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),

@@ -6,10 +6,11 @@ RUN useradd --create-home --uid 1000 parallax \
 WORKDIR /app
 
 # Builds of PyTorch without CUDA, which are smaller by gigabytes.
-COPY requirements.txt .
-RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu \
+COPY requirements.txt constraints.txt .
+RUN pip install --no-cache-dir -c constraints.txt \
+        --index-url https://download.pytorch.org/whl/cpu \
         "torch>=2.6,<3" "torchvision>=0.21,<1" \
-    && pip install --no-cache-dir -r requirements.txt
+    && pip install --no-cache-dir -c constraints.txt -r requirements.txt
 
 COPY .streamlit .streamlit
 COPY core core

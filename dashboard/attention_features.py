@@ -46,7 +46,7 @@ class Features:
 
     @property
     def code(self) -> str:
-        """The expression that makes them; see `dashboard.code`."""
+        """The expression that makes them; see `dashboard.python_lines`."""
         return f"core.features(models[{self.model.spec.id!r}], view, {self.tap.name!r}, given)"
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from core import VisionTransformer
-from dashboard import cache, code, collections, controls, figures, gather, panels
+from dashboard import cache, controls, figures, gather, panels, python_lines, several_pictures
 from dashboard.attention_parts import (
     beside,
     ends_text,
@@ -35,7 +35,7 @@ def several(scene: Scene, display: Display) -> None:
     if scene.framing.fit == "whole":
         scene = replace(scene, framing=replace(scene.framing, fit="crop"))
         st.caption("Several pictures share one shape, so they are cropped here.")
-    pictures = collections.choose()
+    pictures = several_pictures.choose()
     if not pictures:
         st.info("None of these pictures can be read.", icon=":material/collections:")
         return
@@ -67,7 +67,8 @@ def several(scene: Scene, display: Display) -> None:
     )
     for picture, summary in zip(pictures, found, strict=True):
         gather.also(picture)
-        attention = f"core.attention(models[{vit.spec.id!r}], {code.view(picture, scene)}, given)"
+        view = python_lines.view(picture, scene)
+        attention = f"core.attention(models[{vit.spec.id!r}], {view}, given)"
         ending = f".joints({fusion!r})" if fusion else ".mosaic().mean(axis=1)"
         gather.array(f"{picture.id} {kind}", summary.maps, attention + ending)
     _figure(scene, pictures, found, rows, display)

@@ -16,10 +16,10 @@ import core
 from core import Explanation, Faithfulness, Model
 from dashboard import cache, controls, evidence_figures, figures, measurements, panels, screen
 from dashboard.attention_parts import ends_text, shared_limits
-from dashboard.collections import offered_pictures
 from dashboard.controls import Choice, Display
 from dashboard.evidence_parts import Asked, measure_button, unknown
 from dashboard.scene import Picture
+from dashboard.several_pictures import offered_pictures
 from dashboard.text import plain
 
 CORNERS = ("upper left", "upper right", "lower left", "lower right")

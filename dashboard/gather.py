@@ -48,7 +48,8 @@ class Array:
     Attributes
     ----------
     code
-        An expression of Python that makes them; see `dashboard.code` for the names it may use.
+        An expression of Python that makes them; `dashboard.python_lines` says which names it may
+        use.
     explanation
         Where they are one's relevance.
     """

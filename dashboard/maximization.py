@@ -59,7 +59,7 @@ class Task:
 
     @property
     def code(self) -> str:
-        """The expression that makes the picture; see `dashboard.code`."""
+        """The expression that makes the picture; see `dashboard.python_lines`."""
         regularization = f"core.{self.regularization!r}"
         return (
             f"np.asarray(core.maximize(models[{self.model.spec.id!r}], {self.objective!r}, "

@@ -24,7 +24,7 @@ from core import (
     VisionTransformer,
     heatmaps,
 )
-from dashboard import cache, code, controls, gather, waiting
+from dashboard import cache, controls, gather, python_lines, waiting
 from dashboard.cache import key_of, results
 from dashboard.controls import Choice
 from dashboard.scene import Picture, Scene
@@ -317,7 +317,7 @@ def _gather_grid(
     together, maps = found
     for picture in pictures:
         gather.also(picture)
-    views = ", ".join(code.view(picture, scene) for picture in pictures)
+    views = ", ".join(python_lines.view(picture, scene) for picture in pictures)
     name = f"four in one {model_id}"
     made = f"np.asarray(core.pointing_grid(models[{model_id!r}], [{views}], given))"
     gather.array(name, np.asarray(together), made)

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from core import ParallaxError, samples
-from dashboard import archive, cache, code, export, gather, manifest, screen
+from dashboard import archive, cache, export, gather, manifest, python_lines, screen
 from dashboard.cache import OwnPictures
 from dashboard.figures import jpeg
 from dashboard.gather import Shown
@@ -174,7 +174,7 @@ def _exports(shown: Shown) -> None:
             "html",
             "text/html",
             "A report of this page in one file that needs no network; its figures stay alive.",
-            lambda: export.report(shown, code.script(shown)),
+            lambda: export.report(shown, python_lines.script(shown)),
         ),
         "NPZ": (
             "npz",
@@ -186,7 +186,7 @@ def _exports(shown: Shown) -> None:
             "py",
             "text/x-python",
             "The lines of core that make the same arrays.",
-            lambda: code.script(shown),
+            lambda: python_lines.script(shown),
         ),
         "JSON": (
             "json",
@@ -217,7 +217,7 @@ def _exports(shown: Shown) -> None:
 
 def everything(shown: Shown, own: OwnPictures, name: str = "") -> bytes:
     """All exports of a page in one ZIP file, pictures included; parameters as in `draft`."""
-    lines = code.script(shown)
+    lines = python_lines.script(shown)
     extra = {"arrays.py": lines.encode(), "report.html": export.report(shown, lines).encode()}
     return archive.write([draft(shown, own, _usual_title(shown), name)], extra)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -243,6 +245,38 @@ def test_core_needs_no_user_interface_and_loads_no_model_library() -> None:
 
 def test_the_test_above_can_fail() -> None:
     assert imported_by("import core, timm, streamlit") >= {"timm", "streamlit"}
+
+
+# A script's folder comes first on the path (`streamlit run dashboard/Home.py` puts dashboard/
+# there), so what lies in it is found before a module of the standard library or of a package.
+ON_THE_PATH = (".", "dashboard", "core", "core/sweep", "pages", "data", "data/recipes", "tests")
+
+
+def importable(folder: Path) -> set[str]:
+    """Names of the modules and packages that a folder adds when it is on the path."""
+    files = {path.stem for path in folder.glob("*.py")}
+    return files | {path.name for path in folder.iterdir() if path.is_dir()}
+
+
+@pytest.mark.parametrize("folder", ON_THE_PATH)
+def test_no_module_hides_one_of_python(folder: str) -> None:
+    names = importable(ROOT / folder)
+    assert names & set(sys.stdlib_module_names) == set()
+
+
+@pytest.mark.parametrize("folder", ON_THE_PATH)
+def test_no_module_hides_a_package(folder: str) -> None:
+    """Some packages bring a folder ``tests`` by mistake; nothing imports theirs."""
+    names = importable(ROOT / folder) - {"tests"}
+    assert names & set(packages_distributions()) == set()
+
+
+def test_a_hidden_module_would_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "code.py").touch()
+    (tmp_path / "numpy").mkdir()
+    assert importable(tmp_path) == {"code", "numpy"}
+    assert "code" in sys.stdlib_module_names
+    assert "numpy" in packages_distributions()
 
 
 # -- the public interface -------------------------------------------------------------------------

@@ -20,12 +20,12 @@ from core import rendering
 from core.rendering import Bar
 from dashboard import (
     archive,
-    code,
     export,
     figures,
     gather,
     manifest,
     measurements,
+    python_lines,
     sharing,
     stills,
 )
@@ -115,7 +115,7 @@ def same_arrays(shown: Shown, folder: Path) -> None:
 
 def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_path: Path) -> None:
     """All screens' lines run in one fresh interpreter that knows nothing but `core`."""
-    scripts = {name: code.script(shown) for name, shown in every.items()}
+    scripts = {name: python_lines.script(shown) for name, shown in every.items()}
     for name, text in scripts.items():
         assert "dashboard" not in text
         assert "streamlit" not in text
@@ -138,7 +138,7 @@ def test_every_page_has_a_still_a_report_and_its_arrays(every: dict[str, Shown],
     assert max(export.thumbnail(shown).size) <= max(export.THUMBNAIL)
     arrays = archive.read_npz(export.npz(export.arrays_of(shown)))
     assert arrays.keys() == shown.arrays.keys()
-    report = export.report(shown, code.script(shown))
+    report = export.report(shown, python_lines.script(shown))
     assert report.count('class="figure"') == len(shown.figures)
     library = report.index("</script>")
     assert "<script src" not in report[library:]
@@ -298,7 +298,7 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
     stored = archive.read_npz(cache.store().arrays(screen_id))
     for key, array in again.arrays.items():
         assert np.array_equal(array.values, stored[key])
-    report = export.report(again, code.script(again), "<script>alert(1)</script>")
+    report = export.report(again, python_lines.script(again), "<script>alert(1)</script>")
     assert "<script>alert(1)" not in report
     assert (
         "<b>mine"

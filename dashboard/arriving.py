@@ -63,7 +63,7 @@ def _progress() -> None:
             continue
         download = cache.wishes().ask(wanted, screen.session())
         if download.state == "done":
-            cache.ready.clear()
+            cache.look_again()
             screen.keep(f"wanted-{family}", None)
             screen.change(**{family: wanted})
             screen.again()

@@ -10,8 +10,9 @@ import streamlit as st
 
 from core import ImageError, draw, samples
 from dashboard import cache, controls, screen, settings
-from dashboard.scene import OWN, Picture
+from dashboard.scene import Picture
 from dashboard.text import plain
+from dashboard.uploads import OWN
 
 MOST = 8
 _FIRST = 4

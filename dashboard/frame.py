@@ -37,9 +37,10 @@ from dashboard import (
     style,
     waiting,
 )
-from dashboard.scene import OWN, Picture, Scene
+from dashboard.scene import Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
+from dashboard.uploads import OWN
 
 FAILED = (
     "This page could not be drawn, and what happened is in the log; choose something else, or load "

@@ -100,6 +100,10 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     threading.Thread(target=_prepare, name="warm start", daemon=True).start()
     yield
     await asyncio.to_thread(rest)
+    if "dashboard.application" in sys.modules:  # else nothing was ever shared
+        from dashboard import application
+
+        await asyncio.to_thread(application.end)
 
 
 async def health(request: Request) -> Response:

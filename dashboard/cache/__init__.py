@@ -1,15 +1,17 @@
-"""The only place with Streamlit caches: wraps core, keys every picture by its digest.
+"""How pages ask for what sessions share: wraps core, keys every picture by its digest.
 
-All that is large is shared by all sessions and held by one `Memo`, within what the operator allows:
-recordings, maps, measurements, pictures, views, and models beside the embedded pair. Streamlit's
-own caches hold what is small; arguments that begin with an underscore are no part of their key.
+All of it is held by the `Application` of the process: recordings, maps, measurements, pictures,
+views, and models beside the embedded pair by one `Memo`, within what the operator allows.
+Streamlit's own cache hands the application out and owns nothing.
 """
 
+from dashboard.availability import Wishes
 from dashboard.cache.held import (
     results,
+    shared,
 )
 from dashboard.cache.models import (
-    Wishes,
+    look_again,
     model,
     ready,
     refusal,
@@ -34,7 +36,6 @@ from dashboard.cache.passes import (
     warm,
 )
 from dashboard.cache.pictures import (
-    OwnPictures,
     from_bytes,
     from_sample,
     own_picture,
@@ -51,6 +52,7 @@ from dashboard.cache.sweeps import (
     pictured,
     rows,
 )
+from dashboard.uploads import OwnPictures
 
 __all__ = [
     "Frame",
@@ -68,6 +70,7 @@ __all__ = [
     "from_bytes",
     "from_sample",
     "key_of",
+    "look_again",
     "made_sweeps",
     "model",
     "original",
@@ -82,6 +85,7 @@ __all__ = [
     "rows",
     "sample",
     "settle",
+    "shared",
     "store",
     "summary",
     "thumbnail",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import streamlit as st
 from PIL import Image
 
 import core
@@ -18,10 +15,10 @@ from core import (
     Sample,
     fit_image,
 )
-from dashboard import settings
-from dashboard.cache.held import FILES, budget, results
+from dashboard.cache.held import results, shared
 from dashboard.figures import jpeg
-from dashboard.scene import OWN, Picture, own_id
+from dashboard.scene import Picture
+from dashboard.uploads import OWN, OwnPictures, digest_of, own_id
 
 if TYPE_CHECKING:
     from dashboard.store.store import Store
@@ -32,15 +29,16 @@ def sample(path: Path) -> Image.Image:
     return results().get(("sample", path), lambda: core.read_image(path))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
 def _sample_digest(path: Path) -> str:
-    return Picture.digest_of(path.read_bytes())
+    return results().get(("digest", path), lambda: digest_of(path.read_bytes()))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def thumbnail(path: Path, side: int = 128) -> bytes:
     """A square JPEG thumbnail of a sample."""
-    return jpeg(fit_image(core.read_image(path), "crop", (side, side)))
+    return results().get(
+        ("thumbnail", path, side),
+        lambda: jpeg(fit_image(core.read_image(path), "crop", (side, side))),
+    )
 
 
 def thumbnail_of(picture: Picture, side: int = 128) -> bytes:
@@ -57,39 +55,9 @@ def from_sample(chosen: Sample) -> Picture:
     return Picture(chosen.id, chosen.title, lambda: sample(chosen.path), digest, chosen.classes)
 
 
-class OwnPictures:
-    """Files that were uploaded, by what the address calls them; shared by all sessions.
-
-    ``budget`` bytes are held for all together; the longest unused goes first.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self._lock = threading.Lock()
-        self._files: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
-
-    def put(self, name: str, data: bytes) -> str:
-        """Keep a file; returns what the address calls it."""
-        picture_id = own_id(Picture.digest_of(data))
-        with self._lock:
-            self._files[picture_id] = (name, data)
-            self._files.move_to_end(picture_id)
-            while sum(len(kept) for _, kept in self._files.values()) > self.budget:
-                self._files.popitem(last=False)
-        return picture_id
-
-    def get(self, picture_id: str) -> tuple[str, bytes] | None:
-        """Name and bytes of a file, if it is still held."""
-        with self._lock:
-            if picture_id in self._files:
-                self._files.move_to_end(picture_id)
-            return self._files.get(picture_id)
-
-
-@st.cache_resource(show_spinner=False)
 def own_pictures() -> OwnPictures:
     """The files of all sessions."""
-    return OwnPictures(int(FILES * budget()))
+    return shared().uploads
 
 
 _NAME = "\0"
@@ -148,7 +116,7 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
     trusted
         It comes from the operator, and needs no process of its own to be read.
     """
-    digest = Picture.digest_of(data)
+    digest = digest_of(data)
     if sentence := _refused(digest, trusted, data):
         raise ImageError(sentence.replace(_NAME, name, 1))
     picture_id = own_id(digest)
@@ -160,13 +128,6 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
     )
 
 
-@st.cache_resource(show_spinner=False)
-def _store(address: str) -> Store:
-    from dashboard.store.store import Store
-
-    return Store(address)
-
-
 def store() -> Store:
     """Saved screens; opened when they are first asked for.
 
@@ -174,4 +135,4 @@ def store() -> Store:
     ------
     StoreError
     """
-    return _store(settings.store_url())
+    return shared().store

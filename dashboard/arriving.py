@@ -70,7 +70,7 @@ def _progress() -> None:
         elif download.state in ("failed", "canceled"):
             screen.keep(f"wanted-{family}", None)
             if download.error:
-                cache.refuse(wanted, download.error)
+                cache.failed(download)
                 screen.say(_instead(family, download.error))
             screen.again()
         title = plain(core.find_spec(wanted).title)

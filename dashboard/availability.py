@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from weakref import WeakSet
 
 from cachetools import TTLCache
 
@@ -11,6 +13,9 @@ import core
 
 REFUSED = 180.0
 """Seconds for which a model that could not be had is not tried again."""
+
+MOST_REFUSED = 1024
+"""Refusals that are remembered at a time."""
 
 LOOKED = 60.0
 """Seconds after which is looked again which weights are on this machine."""
@@ -23,11 +28,17 @@ class Refusals:
     """Models that could not be had lately, so that not every rerun waits for the network.
 
     Each is tried again `REFUSED` seconds after it was refused, whatever happens to the others.
+
+    Parameters
+    ----------
+    clock
+        Gives the time in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._reasons: TTLCache[str, str] = TTLCache(1024, REFUSED)
+        self._reasons: TTLCache[str, str] = TTLCache(MOST_REFUSED, REFUSED, clock)
+        self._counted: WeakSet[core.Download] = WeakSet()
 
     def get(self, model_id: str) -> str:
         """Why a model could not be had lately; empty if nothing is known against it."""
@@ -38,6 +49,16 @@ class Refusals:
         """Remember that a model cannot be had."""
         with self._lock:
             self._reasons[model_id] = reason
+
+    def failed(self, download: core.Download) -> None:
+        """Remember why a download failed: once, however many sessions see it and whenever.
+
+        A session that looks again after a long rest must not take the model from the others anew.
+        """
+        with self._lock:
+            if download not in self._counted:
+                self._counted.add(download)
+                self._reasons[download.model_id] = download.error
 
 
 class Ready:

@@ -103,6 +103,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     finally:
         if usable:  # else there is no budget to keep to
             cache.settle(looked_at)
+        cache.forget_late()
         for sentence in screen.problems():
             notices.warning(plain(sentence), icon=":material/link_off:")
 

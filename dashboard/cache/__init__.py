@@ -11,11 +11,11 @@ from dashboard.cache.held import (
     shared,
 )
 from dashboard.cache.models import (
+    failed,
     look_again,
     model,
     ready,
     refusal,
-    refuse,
     wishes,
 )
 from dashboard.cache.passes import (
@@ -36,6 +36,7 @@ from dashboard.cache.passes import (
     warm,
 )
 from dashboard.cache.pictures import (
+    forget_late,
     from_bytes,
     from_sample,
     own_picture,
@@ -65,7 +66,9 @@ __all__ = [
     "artifacts",
     "attention",
     "explain",
+    "failed",
     "features",
+    "forget_late",
     "frames",
     "from_bytes",
     "from_sample",
@@ -80,7 +83,6 @@ __all__ = [
     "ready",
     "recording",
     "refusal",
-    "refuse",
     "results",
     "rows",
     "sample",

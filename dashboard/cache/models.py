@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+import core
 from core import (
     Model,
     ModelSpec,
@@ -22,6 +23,11 @@ def refusal(model_id: str) -> str:
 def refuse(model_id: str, reason: str) -> None:
     """Remember for three minutes that a model cannot be had."""
     shared().refusals.put(model_id, reason)
+
+
+def failed(download: core.Download) -> None:
+    """Remember for three minutes after it was first seen that a download has failed."""
+    shared().refusals.failed(download)
 
 
 def opened_model(model_id: str) -> Model:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,14 @@ from PIL import Image
 
 import core
 from core import (
+    BusyError,
     ImageError,
+    ImageTimeout,
     ParallaxError,
     Sample,
     fit_image,
 )
+from dashboard import screen
 from dashboard.cache.held import results, shared
 from dashboard.figures import jpeg
 from dashboard.scene import Picture
@@ -60,14 +64,51 @@ def own_pictures() -> OwnPictures:
     return shared().uploads
 
 
+_LATE = "late-pictures"
+"""What this run could not read in time: sentences by digest."""
+
 _NAME = "\0"
 """Stands for the name in a sentence that is kept for every name."""
 
 
 def _decoded(digest: str, trusted: bool, data: Callable[[], bytes]) -> Image.Image:
-    """A picture, which is held as long as there is room."""
+    """A picture, which is held as long as there is room.
+
+    What was not read in time says nothing of the file and is tried again, but not in the same run,
+    which asks for a picture several times.
+    """
+    here = screen.in_session()
+    late: dict[str, str] = (screen.kept(_LATE) if here else None) or {}
+    if digest in late:
+        raise ImageTimeout(late[digest])
     read = core.read_image if trusted else core.read_strange_image
-    return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
+    try:
+        return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
+    except ImageTimeout as error:
+        if here:
+            screen.keep(_LATE, late | {digest: str(error)})
+        raise
+
+
+def forget_late() -> None:
+    """At the end of a run: what was not read in time may be tried again."""
+    screen.forget(_LATE)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of a ``with`` block say the name of the picture."""
+    try:
+        yield
+    except (ImageError, BusyError) as error:
+        if _NAME not in str(error):
+            raise
+        raise type(error)(str(error).replace(_NAME, name, 1)) from error
+
+
+def _loaded(picture_id: str, name: str, digest: str, trusted: bool) -> Image.Image:
+    with _named(name):
+        return _decoded(digest, trusted, lambda: _file(picture_id, name))
 
 
 def _refused(digest: str, trusted: bool, data: bytes) -> str:
@@ -76,6 +117,8 @@ def _refused(digest: str, trusted: bool, data: bytes) -> str:
     def make() -> str:
         try:
             _decoded(digest, trusted, lambda: data)
+        except ImageTimeout:  # no property of the file, so not to be remembered
+            raise
         except ImageError as error:
             return str(error)
         return ""
@@ -117,15 +160,11 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
         It comes from the operator, and needs no process of its own to be read.
     """
     digest = digest_of(data)
-    if sentence := _refused(digest, trusted, data):
-        raise ImageError(sentence.replace(_NAME, name, 1))
+    with _named(name):
+        if sentence := _refused(digest, trusted, data):
+            raise ImageError(sentence)
     picture_id = own_id(digest)
-    return Picture(
-        picture_id,
-        name,
-        lambda: _decoded(digest, trusted, lambda: _file(picture_id, name)),
-        digest,
-    )
+    return Picture(picture_id, name, lambda: _loaded(picture_id, name, digest, trusted), digest)
 
 
 def store() -> Store:

@@ -4,6 +4,7 @@
 
     ParallaxError
     ├── ImageError         the picture cannot be read or cannot be fitted to the model
+    │   └── ImageTimeout       it was not read in time, perhaps as the machine is busy; try again
     ├── ModelError         the model cannot be had
     │   ├── UnknownModel       no such entry in the catalog
     │   ├── CatalogError       a model file (TOML) that does not say what it must
@@ -15,7 +16,7 @@
     │   ├── ParameterError     a parameter out of its range, an unknown parameter or class
     │   └── ZeroGradient       the chosen layer cannot influence the chosen class
     ├── SweepError         a sweep that cannot be begun, gone on with or opened
-    ├── BusyError          too many passes at once; try again
+    ├── BusyError          too many passes at once; try again (`ImageTimeout` is one as well)
     └── Stopped            the person stopped what was running
 
 Every message names what was given, what was expected and what to do next, in one sentence
@@ -79,6 +80,10 @@ class SweepError(ParallaxError):
 
 class BusyError(ParallaxError):
     """All places for network passes stayed taken for too long."""
+
+
+class ImageTimeout(ImageError, BusyError):
+    """The picture was not read in time, which says nothing about the picture; try again."""
 
 
 class Stopped(ParallaxError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.errors import BusyError, ImageError
+from core.errors import BusyError, ImageError, ImageTimeout
 from core.images import FORMATS
 
 DECODER = Path(__file__).with_name("decoder.py")
@@ -34,9 +34,11 @@ def read_strange_image(data: bytes, name: str) -> Image.Image:
     Raises
     ------
     ImageError
-        It is none, or takes more memory or time than a picture may.
+        It is none, or takes more memory or time of a processor than a picture may.
+    ImageTimeout
+        It was not read within `TIMEOUT` seconds of the clock, perhaps as the machine is busy.
     BusyError
-        Too many wait.
+        Too many wait, or the system starts no other process at the moment.
     """
     if not _one_at_a_time.acquire(timeout=PATIENCE):
         raise BusyError("Too many pictures are being read; try again in a minute.")
@@ -50,7 +52,10 @@ def read_strange_image(data: bytes, name: str) -> Image.Image:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ImageError(_stopped(name)) from error
+        raise ImageTimeout(f"{_stopped(name)} If the machine is busy, try again.") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BusyError(f"{name} cannot be read at the moment ({reason}); try again.") from error
     finally:
         _one_at_a_time.release()
     head, _, content = done.stdout.partition(b"\n")

@@ -53,5 +53,6 @@ else:  # the server, which imports this file once
         __file__,
         lifespan=server.lifespan,
         routes=server.ROUTES,
+        middleware=server.MIDDLEWARE,
         on_script_error=server.failed,
     )

@@ -63,14 +63,14 @@ def _progress() -> None:
             continue
         download = cache.wishes().ask(wanted, screen.session())
         if download.state == "done":
-            cache.ready.clear()
+            cache.look_again()
             screen.keep(f"wanted-{family}", None)
             screen.change(**{family: wanted})
             screen.again()
         elif download.state in ("failed", "canceled"):
             screen.keep(f"wanted-{family}", None)
             if download.error:
-                cache.refuse(wanted, download.error)
+                cache.failed(download)
                 screen.say(_instead(family, download.error))
             screen.again()
         title = plain(core.find_spec(wanted).title)

@@ -37,9 +37,10 @@ from dashboard import (
     style,
     waiting,
 )
-from dashboard.scene import OWN, Picture, Scene
+from dashboard.scene import Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
+from dashboard.uploads import OWN
 
 FAILED = (
     "This page could not be drawn, and what happened is in the log; choose something else, or load "
@@ -102,6 +103,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     finally:
         if usable:  # else there is no budget to keep to
             cache.settle(looked_at)
+        cache.forget_late()
         for sentence in screen.problems():
             notices.warning(plain(sentence), icon=":material/link_off:")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ class Picture:
     Attributes
     ----------
     id
-        What the address calls it: a sample's id, or `own_id` of its digest.
+        What the address calls it: a sample's id, or `dashboard.uploads.own_id` of its digest.
     load
         Gives the decoded picture, which is large: no session holds it between two runs.
     classes
@@ -38,19 +37,6 @@ class Picture:
     def image(self) -> Image.Image:
         """The picture itself; shared by all, so not to be changed."""
         return self.load()
-
-    @staticmethod
-    def digest_of(data: bytes) -> str:
-        """SHA-256 of a file's bytes, as hexadecimal text."""
-        return hashlib.sha256(data).hexdigest()
-
-
-OWN = "own-"
-
-
-def own_id(digest: str) -> str:
-    """What the address calls a picture of one's own."""
-    return OWN + digest[:20]
 
 
 @dataclass(frozen=True)

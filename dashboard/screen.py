@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core import ParallaxError, embedded_pair
 
@@ -424,6 +425,16 @@ def keep(name: str, value: Any) -> None:
 def kept(name: str) -> Any:
     """What `keep` holds under this name; ``None`` if there is nothing."""
     return st.session_state.get(f"_made-{name}")
+
+
+def forget(name: str) -> None:
+    """Hold nothing under this name any more."""
+    st.session_state.pop(f"_made-{name}", None)
+
+
+def in_session() -> bool:
+    """Whether this thread runs for a session; what others would keep belongs to nobody."""
+    return get_script_run_ctx(suppress_warning=True) is not None
 
 
 def session() -> str:

@@ -14,11 +14,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from streamlit import config
 
 from dashboard import logs, memory, opening
+from dashboard.messages import Messages
 
 PATIENCE = 10.0
 """Seconds that the end of the process waits for what is being computed."""
@@ -100,6 +104,10 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     threading.Thread(target=_prepare, name="warm start", daemon=True).start()
     yield
     await asyncio.to_thread(rest)
+    if "dashboard.application" in sys.modules:  # else nothing was ever shared
+        from dashboard import application
+
+        await asyncio.to_thread(application.end)
 
 
 async def health(request: Request) -> Response:
@@ -112,4 +120,16 @@ async def health(request: Request) -> Response:
     return JSONResponse({"status": "ready" if _warm.is_set() else "starting", **busy})
 
 
-ROUTES = [Route("/healthz", health)]
+async def health_below(request: Request) -> Response:
+    """The same below the path that the operator serves everything at (``server.baseUrlPath``).
+
+    Which that is is known when the server has started, and not yet when routes are made.
+    """
+    base = (config.get_option("server.baseUrlPath") or "").strip("/")
+    if request.path_params["base"].strip("/") != base:
+        raise HTTPException(404)
+    return await health(request)
+
+
+ROUTES = [Route("/healthz", health), Route("/{base:path}/healthz", health_below)]
+MIDDLEWARE = [Middleware(Messages)]

@@ -8,10 +8,11 @@ from typing import Any
 
 import streamlit as st
 
-from core import ImageError, draw, samples
+from core import ImageError, ImageTimeout, draw, samples
 from dashboard import cache, controls, screen, settings
-from dashboard.scene import OWN, Picture
+from dashboard.scene import Picture
 from dashboard.text import plain
+from dashboard.uploads import OWN
 
 MOST = 8
 _FIRST = 4
@@ -89,6 +90,9 @@ def _upload(chosen: list[str]) -> None:
             data = file.getvalue()
             try:
                 picture = cache.from_bytes(data, file.name)
+            except ImageTimeout as error:  # the others would be waited for as long
+                screen.say(str(error))
+                break
             except ImageError as error:
                 screen.say(str(error))
                 continue

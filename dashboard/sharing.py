@@ -15,10 +15,11 @@ from dashboard.cache import OwnPictures
 from dashboard.figures import jpeg
 from dashboard.gather import Shown
 from dashboard.manifest import Manifest
-from dashboard.scene import OWN, Picture
+from dashboard.scene import Picture
 from dashboard.screen import Screen
 from dashboard.store import Draft, File, Note
 from dashboard.text import plain
+from dashboard.uploads import OWN
 
 LARGEST = 2000
 """Longest side in pixels of the still picture that is saved with a screen."""

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +106,13 @@ class Made:
         self._folder = Path(tempfile.mkdtemp(prefix="parallax-"))
         self._runs: OrderedDict[str, Run] = OrderedDict()
         # Also at the end of the process: a network that computes on would end it with a crash.
-        weakref.finalize(self, _end, self._runs, self._folder)
+        self._end = weakref.finalize(self, _end, self._runs, self._folder, PATIENCE)
         self._lock = threading.Lock()
+
+    def close(self, patience: float = PATIENCE) -> None:
+        """Stop all sweeps, wait so many seconds until they have let go, and remove their folder."""
+        if self._end.detach():
+            _end(self._runs, self._folder, patience)
 
     def get(self, name: str) -> Run | None:
         """The sweep of this name, finished or not."""
@@ -173,12 +179,13 @@ class Made:
         return run
 
 
-def _end(runs: Mapping[str, Run], folder: Path) -> None:
+def _end(runs: Mapping[str, Run], folder: Path, patience: float) -> None:
     """Stop all sweeps, wait until they have let go, and take their folder away."""
     for run in runs.values():
         run.stop()
+    until = time.monotonic() + patience
     for run in runs.values():
-        run.wait(PATIENCE)
+        run.wait(max(0.0, until - time.monotonic()))
     shutil.rmtree(folder, ignore_errors=True)
 
 

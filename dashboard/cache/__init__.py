@@ -1,19 +1,21 @@
-"""The only place with Streamlit caches: wraps core, keys every picture by its digest.
+"""How pages ask for what sessions share: wraps core, keys every picture by its digest.
 
-All that is large is shared by all sessions and held by one `Memo`, within what the operator allows:
-recordings, maps, measurements, pictures, views, and models beside the embedded pair. Streamlit's
-own caches hold what is small; arguments that begin with an underscore are no part of their key.
+All of it is held by the `Application` of the process: recordings, maps, measurements, pictures,
+views, and models beside the embedded pair by one `Memo`, within what the operator allows.
+Streamlit's own cache hands the application out and owns nothing.
 """
 
+from dashboard.availability import Wishes
 from dashboard.cache.held import (
     results,
+    shared,
 )
 from dashboard.cache.models import (
-    Wishes,
+    failed,
+    look_again,
     model,
     ready,
     refusal,
-    refuse,
     wishes,
 )
 from dashboard.cache.passes import (
@@ -34,7 +36,7 @@ from dashboard.cache.passes import (
     warm,
 )
 from dashboard.cache.pictures import (
-    OwnPictures,
+    forget_late,
     from_bytes,
     from_sample,
     own_picture,
@@ -51,6 +53,7 @@ from dashboard.cache.sweeps import (
     pictured,
     rows,
 )
+from dashboard.uploads import OwnPictures
 
 __all__ = [
     "Frame",
@@ -63,11 +66,14 @@ __all__ = [
     "artifacts",
     "attention",
     "explain",
+    "failed",
     "features",
+    "forget_late",
     "frames",
     "from_bytes",
     "from_sample",
     "key_of",
+    "look_again",
     "made_sweeps",
     "model",
     "original",
@@ -77,11 +83,11 @@ __all__ = [
     "ready",
     "recording",
     "refusal",
-    "refuse",
     "results",
     "rows",
     "sample",
     "settle",
+    "shared",
     "store",
     "summary",
     "thumbnail",

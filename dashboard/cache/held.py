@@ -1,22 +1,24 @@
-"""What is held for all sessions, within the operator's budget."""
+"""How pages come to what all sessions share."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import settings
+from dashboard import application
+from dashboard.application import Application
 from dashboard.memo import Memo
 
-FILES = 0.25
-"""Share of the budget for uploaded files, which cannot be made again."""
+
+@st.cache_resource(show_spinner=False, validate=lambda held: held is application.current())
+def shared() -> Application:
+    """What all sessions share: models, results, uploads, sweeps, saved screens.
+
+    Streamlit hands it out and does not own it, as any browser may empty Streamlit's caches: the
+    next one who asks is given the same object.
+    """
+    return application.current()
 
 
-def budget() -> int:
-    """Bytes for all that is held beside the embedded pair."""
-    return settings.current().budget * 2**20
-
-
-@st.cache_resource(show_spinner=False)
 def results() -> Memo:
     """What all sessions share and can be made again."""
-    return Memo(int((1 - FILES) * budget()))
+    return shared().results

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import streamlit as st
 from PIL import Image
 
 import core
 from core import (
+    BusyError,
     ImageError,
+    ImageTimeout,
     ParallaxError,
     Sample,
     fit_image,
 )
-from dashboard import settings
-from dashboard.cache.held import FILES, budget, results
+from dashboard import screen
+from dashboard.cache.held import results, shared
 from dashboard.figures import jpeg
-from dashboard.scene import OWN, Picture, own_id
+from dashboard.scene import Picture
+from dashboard.uploads import OWN, OwnPictures, digest_of, own_id
 
 if TYPE_CHECKING:
     from dashboard.store.store import Store
@@ -32,15 +33,16 @@ def sample(path: Path) -> Image.Image:
     return results().get(("sample", path), lambda: core.read_image(path))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
 def _sample_digest(path: Path) -> str:
-    return Picture.digest_of(path.read_bytes())
+    return results().get(("digest", path), lambda: digest_of(path.read_bytes()))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def thumbnail(path: Path, side: int = 128) -> bytes:
     """A square JPEG thumbnail of a sample."""
-    return jpeg(fit_image(core.read_image(path), "crop", (side, side)))
+    return results().get(
+        ("thumbnail", path, side),
+        lambda: jpeg(fit_image(core.read_image(path), "crop", (side, side))),
+    )
 
 
 def thumbnail_of(picture: Picture, side: int = 128) -> bytes:
@@ -57,49 +59,56 @@ def from_sample(chosen: Sample) -> Picture:
     return Picture(chosen.id, chosen.title, lambda: sample(chosen.path), digest, chosen.classes)
 
 
-class OwnPictures:
-    """Files that were uploaded, by what the address calls them; shared by all sessions.
-
-    ``budget`` bytes are held for all together; the longest unused goes first.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self._lock = threading.Lock()
-        self._files: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
-
-    def put(self, name: str, data: bytes) -> str:
-        """Keep a file; returns what the address calls it."""
-        picture_id = own_id(Picture.digest_of(data))
-        with self._lock:
-            self._files[picture_id] = (name, data)
-            self._files.move_to_end(picture_id)
-            while sum(len(kept) for _, kept in self._files.values()) > self.budget:
-                self._files.popitem(last=False)
-        return picture_id
-
-    def get(self, picture_id: str) -> tuple[str, bytes] | None:
-        """Name and bytes of a file, if it is still held."""
-        with self._lock:
-            if picture_id in self._files:
-                self._files.move_to_end(picture_id)
-            return self._files.get(picture_id)
-
-
-@st.cache_resource(show_spinner=False)
 def own_pictures() -> OwnPictures:
     """The files of all sessions."""
-    return OwnPictures(int(FILES * budget()))
+    return shared().uploads
 
+
+_LATE = "late-pictures"
+"""What this run could not read in time: sentences by digest."""
 
 _NAME = "\0"
 """Stands for the name in a sentence that is kept for every name."""
 
 
 def _decoded(digest: str, trusted: bool, data: Callable[[], bytes]) -> Image.Image:
-    """A picture, which is held as long as there is room."""
+    """A picture, which is held as long as there is room.
+
+    What was not read in time says nothing of the file and is tried again, but not in the same run,
+    which asks for a picture several times.
+    """
+    here = screen.in_session()
+    late: dict[str, str] = (screen.kept(_LATE) if here else None) or {}
+    if digest in late:
+        raise ImageTimeout(late[digest])
     read = core.read_image if trusted else core.read_strange_image
-    return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
+    try:
+        return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
+    except ImageTimeout as error:
+        if here:
+            screen.keep(_LATE, late | {digest: str(error)})
+        raise
+
+
+def forget_late() -> None:
+    """At the end of a run: what was not read in time may be tried again."""
+    screen.forget(_LATE)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of a ``with`` block say the name of the picture."""
+    try:
+        yield
+    except (ImageError, BusyError) as error:
+        if _NAME not in str(error):
+            raise
+        raise type(error)(str(error).replace(_NAME, name, 1)) from error
+
+
+def _loaded(picture_id: str, name: str, digest: str, trusted: bool) -> Image.Image:
+    with _named(name):
+        return _decoded(digest, trusted, lambda: _file(picture_id, name))
 
 
 def _refused(digest: str, trusted: bool, data: bytes) -> str:
@@ -108,6 +117,8 @@ def _refused(digest: str, trusted: bool, data: bytes) -> str:
     def make() -> str:
         try:
             _decoded(digest, trusted, lambda: data)
+        except ImageTimeout:  # no property of the file, so not to be remembered
+            raise
         except ImageError as error:
             return str(error)
         return ""
@@ -148,23 +159,12 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
     trusted
         It comes from the operator, and needs no process of its own to be read.
     """
-    digest = Picture.digest_of(data)
-    if sentence := _refused(digest, trusted, data):
-        raise ImageError(sentence.replace(_NAME, name, 1))
+    digest = digest_of(data)
+    with _named(name):
+        if sentence := _refused(digest, trusted, data):
+            raise ImageError(sentence)
     picture_id = own_id(digest)
-    return Picture(
-        picture_id,
-        name,
-        lambda: _decoded(digest, trusted, lambda: _file(picture_id, name)),
-        digest,
-    )
-
-
-@st.cache_resource(show_spinner=False)
-def _store(address: str) -> Store:
-    from dashboard.store.store import Store
-
-    return Store(address)
+    return Picture(picture_id, name, lambda: _loaded(picture_id, name, digest, trusted), digest)
 
 
 def store() -> Store:
@@ -174,4 +174,4 @@ def store() -> Store:
     ------
     StoreError
     """
-    return _store(settings.store_url())
+    return shared().store

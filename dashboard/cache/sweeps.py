@@ -5,26 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
 import core
 from core import (
     sweep,
 )
-from dashboard.cache.held import results
+from dashboard.cache.held import results, shared
 from dashboard.sweeping import Made
 from dashboard.sweeps import Rows
 
 
-@st.cache_resource(show_spinner=False)
 def made_sweeps() -> Made:
     """The sweeps that the application makes itself."""
-    return Made()
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _rows(folder: Path, changed: int) -> Rows:
-    return Rows(sweep.open_sweep(folder))
+    return shared().sweeps
 
 
 def rows(folder: Path) -> Rows:
@@ -35,20 +27,17 @@ def rows(folder: Path) -> Rows:
     SweepError
         There is none, or it has no rows yet.
     """
-    collected = sweep.open_sweep(folder).collect()
-    return _rows(folder, collected.stat().st_mtime_ns)
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
-def _answered(
-    question: str, folder: Path, changed: int, given: tuple[Any, ...], _rows: Rows
-) -> Any:
-    return getattr(_rows, question)(*given)
+    found = sweep.open_sweep(folder)
+    return shared().rows(found, found.collect().stat().st_mtime_ns)
 
 
 def answered(rows: Rows, question: str, *given: Any) -> Any:
-    """What a method of `Rows` answers; an answer is kept as long as the rows stay as they are."""
-    return _answered(question, rows.sweep.folder, rows.changed, given, rows)
+    """What a method of `Rows` answers; kept as long as the rows stay as they are.
+
+    Shared by all sessions, so not to be changed.
+    """
+    key = ("answered", question, rows.sweep.folder, rows.changed, given)
+    return results().get(key, lambda: getattr(rows, question)(*given))
 
 
 def pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -161,6 +161,28 @@ def test_whatever_a_decoder_does_it_ends(
     assert time.monotonic() - begun < 5
 
 
+def test_what_the_clock_ended_may_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoder has two seconds of a processor; the clock runs out on a busy machine."""
+    decoder = tmp_path / "decoder.py"
+    decoder.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(guarded, "DECODER", decoder)
+    monkeypatch.setattr(guarded, "TIMEOUT", 0.5)
+    with pytest.raises(ImageError, match=r"^it takes too much time .* try again\.$") as caught:
+        core.read_strange_image(b"x", "it")
+    assert isinstance(caught.value, BusyError)
+
+
+def test_a_system_that_starts_no_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(BusyError, match=r"^it cannot be read .*unavailable\); try again\.$"):
+        core.read_strange_image(b"x", "it")
+
+
 @linux
 def test_the_decoder_limits_its_memory_and_time() -> None:
     line = (

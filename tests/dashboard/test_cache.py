@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import io
+import subprocess
 import weakref
 
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 import core
-from core import ImageError
-from dashboard import cache
+from core import ImageError, guarded
+from dashboard import availability, cache
 from dashboard.cache import passes
 from dashboard.scene import Scene
 
@@ -31,6 +33,82 @@ def test_a_refused_file_is_decoded_once_whatever_its_name(monkeypatch: pytest.Mo
     with pytest.raises(ImageError):
         cache.from_bytes(b"other bytes", "one.png")
     assert len(asked) == 2
+
+
+def test_what_was_not_read_in_time_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was busy once says nothing of the picture."""
+    asked = []
+
+    def read(data: bytes, name: str) -> Image.Image:
+        asked.append(name)
+        if len(asked) == 1:
+            raise subprocess.TimeoutExpired("decoder", guarded.TIMEOUT)
+        return Image.new("RGB", (5, 3))
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[bytes]:
+        read(b"", "x")
+        return subprocess.CompletedProcess("decoder", 0, b"5 3\n" + bytes(45))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(ImageError, match=r"^late\.png takes too much time .* try again\.$"):
+        cache.from_bytes(b"read too late", "late.png")
+    assert cache.from_bytes(b"read too late", "late.png").image.size == (5, 3)
+    assert len(asked) == 2
+
+
+def test_a_run_waits_once_for_what_is_not_read_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise subprocess.TimeoutExpired("decoder", guarded.TIMEOUT)
+
+    def script() -> None:
+        import contextlib
+
+        import core
+        from dashboard import cache
+
+        for name in ("one.png", "two.png", "one.png"):
+            with contextlib.suppress(core.ImageError):
+                cache.from_bytes(b"never read in time", name)
+        cache.forget_late()  # as at the end of every run
+
+    monkeypatch.setattr(subprocess, "run", run)
+    app = AppTest.from_function(script).run()
+    assert not app.exception
+    assert len(asked) == 1
+    app.run()
+    assert len(asked) == 2
+
+
+def test_every_refusal_of_a_model_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    refusals = availability.Refusals(lambda: now[0])
+    refusals.put("one", "no network")
+    now[0] += availability.REFUSED - 1
+    refusals.put("two", "no network either")
+    assert refusals.get("one") == "no network"
+    now[0] += 2
+    assert refusals.get("one") == ""
+    assert refusals.get("two") == "no network either"
+    now[0] += availability.REFUSED
+    assert refusals.get("two") == ""
+
+
+def test_a_failed_download_refuses_once_whoever_looks_at_it_later() -> None:
+    class Failed:
+        model_id, error = "some/model", "its host sends nothing"
+
+    now = [1000.0]
+    refusals, download = availability.Refusals(lambda: now[0]), Failed()
+    refusals.failed(download)  # type: ignore[arg-type]
+    now[0] += availability.REFUSED - 1
+    refusals.failed(download)  # type: ignore[arg-type]
+    now[0] += 2
+    assert refusals.get("some/model") == "", "another session has looked meanwhile"
+    refusals.failed(Failed())  # type: ignore[arg-type]
+    assert refusals.get("some/model"), "another download, which failed as well"
 
 
 def test_a_file_of_the_operator_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 import core
 from core import ParameterError
-from dashboard import cache, settings
+from dashboard import application, settings
 from dashboard.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_page_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARALLAX_PASSES", "abc")
-    cache.results.clear()  # as on a server that was just started
+    application.end()  # as on a server that was just started
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
     assert not app.exception
     assert "PASSES is 'abc'" in app.error[0].value.replace("\\", "")

@@ -123,6 +123,10 @@ class Visitor:
             await asyncio.to_thread(_send, self.address, gone.file_urls.delete_url)
         return await self.end()
 
+    async def tell(self, message: BackMsg) -> None:
+        """Send whatever a browser could send, and wait for nothing."""
+        await self.socket.send(message.SerializeToString())
+
     def widget(self, kind: str, key: str) -> str:
         """Full id of a widget of the last run."""
         ids = [getattr(e, kind).id for e in self.elements.values() if e.WhichOneof("type") == kind]

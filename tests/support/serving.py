@@ -56,13 +56,14 @@ def running(
     cwd: Path = ROOT,
     script: Path = ROOT / "dashboard" / "Home.py",
     data: Path | None = None,
+    base: str = "",
     **variables: str,
 ) -> Iterator[tuple[str, int]]:
     """Like `serve`; yields the address and the process id.
 
     Nothing of the test process leaks in: no ``PYTHONPATH``, no working directory but ``cwd``, no
     folder for the user's data but ``data`` (by default that of the log). Nothing may have failed
-    in it at the end.
+    in it at the end. ``base`` is the path that all of it is served below.
     """
     port = free_port()
     kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
@@ -81,6 +82,8 @@ def running(
                 "127.0.0.1",
                 "--server.port",
                 str(port),
+                "--server.baseUrlPath",
+                base,
             ],
             cwd=cwd,
             env=environment,
@@ -88,7 +91,7 @@ def running(
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait(f"http://127.0.0.1:{port}/_stcore/health", process, log)
+            _wait(f"http://127.0.0.1:{port}{base}/_stcore/health", process, log)
             yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.terminate()

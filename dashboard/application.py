@@ -1,0 +1,178 @@
+"""What all sessions of this process share, held by one object. Knows no Streamlit.
+
+Streamlit's caches are emptied by a message that any browser may send. What cannot be made again
+(uploads, downloads on their way) or only in a long time (models, results, sweeps) is held here.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+import core
+from core import Model, ModelSpec, sweep
+from dashboard import background, settings
+from dashboard.availability import Ready, Refusals, Wishes
+from dashboard.memo import Memo
+from dashboard.uploads import OwnPictures
+
+if TYPE_CHECKING:
+    from dashboard.store.store import Store
+    from dashboard.sweeping import Made
+    from dashboard.sweeps import Rows
+
+FILES = 0.25
+"""Share of the budget for uploaded files, which cannot be made again."""
+
+OPEN_SWEEPS = 4
+"""Sweeps whose rows are open at a time."""
+
+UNLIMITED = 2**62
+
+
+class Application:
+    """What all sessions share; every part is made when it is first asked for.
+
+    Where the settings are wrong, the part that needs them raises `core.ParameterError`.
+    """
+
+    def __init__(self) -> None:
+        self._parts = Memo(UNLIMITED)
+        self._rows: LRUCache[tuple[Path, int], Rows] = LRUCache(OPEN_SWEEPS)
+        self._rows_lock = threading.Lock()
+        self._stores: list[Store] = []
+
+    # -- what can be made again -------------------------------------------------------------------
+
+    @property
+    def results(self) -> Memo:
+        """Recordings, maps, pictures and models beside the embedded pair, within the budget."""
+        return self._parts.get("results", lambda: Memo(int((1 - FILES) * _budget())))
+
+    @property
+    def embedded(self) -> Memo:
+        """The embedded pair, which is no part of the budget and always held."""
+        return self._parts.get("embedded", lambda: Memo(UNLIMITED))
+
+    def model(self, model_id: str) -> Model:
+        """The one shared, frozen copy of a model; opened if it is not held.
+
+        Raises
+        ------
+        UnknownModel
+            No such id.
+        WeightsError
+            It cannot be had.
+        """
+        holder = self.holder(core.find_spec(model_id))
+        return holder.get(("model", model_id), lambda: core.open_model(model_id))
+
+    def holder(self, spec: ModelSpec) -> Memo:
+        """What holds a model, once it is open."""
+        return self.embedded if spec.source == "embedded" else self.results
+
+    # -- what can be had --------------------------------------------------------------------------
+
+    @property
+    def refusals(self) -> Refusals:
+        """Models that could not be had lately."""
+        return self._parts.get("refusals", Refusals)
+
+    @property
+    def ready(self) -> Ready:
+        """Which weights are on this machine."""
+        return self._parts.get("ready", Ready)
+
+    @property
+    def wishes(self) -> Wishes:
+        """Who waits for which download."""
+        return self._parts.get("wishes", Wishes)
+
+    # -- what visitors brought and made -----------------------------------------------------------
+
+    @property
+    def uploads(self) -> OwnPictures:
+        """The files of all sessions."""
+        return self._parts.get("uploads", lambda: OwnPictures(int(FILES * _budget())))
+
+    @property
+    def store(self) -> Store:
+        """Saved screens; raises `StoreError` if they cannot be opened."""
+        address = settings.store_url()
+        return self._parts.get(("store", address), lambda: self._opened(address))
+
+    def _opened(self, address: str) -> Store:
+        from dashboard.store.store import Store
+
+        found = Store(address)
+        self._stores.append(found)
+        return found
+
+    @property
+    def sweeps(self) -> Made:
+        """The sweeps that the application makes itself."""
+        from dashboard.sweeping import Made
+
+        return self._parts.get("sweeps", Made)
+
+    def rows(self, of: sweep.Sweep, changed: int) -> Rows:
+        """The rows of a sweep, opened once as long as their file stays as it is.
+
+        Parameters
+        ----------
+        changed
+            When the file of rows was written last, in nanoseconds.
+        """
+        from dashboard.sweeps import Rows
+
+        with self._rows_lock:
+            key = (of.folder, changed)
+            if key not in self._rows:
+                self._rows[key] = Rows(of)
+            return self._rows[key]
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def close(self, patience: float = 0.0) -> None:
+        """Stop all jobs, remove what visitors left on the disk, give back connections.
+
+        Parameters
+        ----------
+        patience
+            Seconds to wait for sweeps that are under way.
+        """
+        background.stop_all()
+        if "sweeps" in self._parts:
+            self.sweeps.close(patience)
+        for store in self._stores:
+            store.close()
+
+
+def _budget() -> int:
+    """Bytes for all that is held beside the embedded pair."""
+    return settings.current().budget * 2**20
+
+
+_lock = threading.Lock()
+_current: Application | None = None
+
+
+def current() -> Application:
+    """The application of this process, made when it is first asked for."""
+    global _current
+    with _lock:
+        if _current is None:
+            _current = Application()
+        return _current
+
+
+def end(patience: float = 0.0) -> None:
+    """Close the application, if there is one; who asks afterwards gets a new one."""
+    global _current
+    with _lock:
+        ended, _current = _current, None
+    if ended is not None:
+        ended.close(patience)

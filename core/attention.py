@@ -12,12 +12,14 @@ from torch import Tensor
 
 from core import capacity
 from core.errors import ParameterError, UnsupportedMethod
+from core.frozen import read_only
 from core.heatmaps import mass_mask, spikes
 from core.images import Framing
 from core.methods import attention_flow as flow
 from core.models import Model, VisionTransformer
 from core.models.base import softmax_attention
 from core.models.taps import Projection
+from core.numerics import own_state
 from core.recording.batches import record
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
@@ -139,7 +141,7 @@ class Attention:
         start = recording.readout_row()
         rows = start[:, :0]
         protect = recording.model.reads_class_token
-        with capacity.admitted(), torch.no_grad():
+        with capacity.admitted(), own_state():
             for layer in reversed(range(self.layers)):
                 fused = flow.discard(
                     flow.fuse(recording.attention_in_turn(layer), fusion), discard, protect
@@ -165,6 +167,7 @@ class Attention:
             raise ParameterError(f"The mass is {mass}, expected above 0 and at most 1.")
         return mass_mask(self.maps(layer), mass)
 
+    @own_state()
     def projection(self, kind: Projection, layer: int, head: int, channel: int) -> Float:
         """One channel of the queries, keys or values at each patch, through a sigmoid.
 
@@ -202,7 +205,8 @@ class Attention:
 
 
 def _numpy(tensor: Tensor) -> Float:
-    values: Float = tensor.detach().float().cpu().numpy()
+    # Without a copy this is the memory of a recording that others read as well.
+    values: Float = read_only(tensor.detach().float().cpu().numpy())
     return values
 
 

@@ -17,10 +17,12 @@ from PIL import Image
 
 from core import heatmaps
 from core.errors import ImageError, ParameterError
+from core.frozen import Frozen, ReadOnly, read_only
 from core.images import Framing
 from core.methods.parameters import Parameters, parse
 from core.methods.registry import Method, supported
 from core.models import Model, VisionTransformer
+from core.numerics import own_state
 from core.recording.batches import record_stream
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
@@ -33,7 +35,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Frozen):
     """A finished explanation of one picture; holds no tensor and no graph.
 
     Attributes
@@ -114,7 +116,8 @@ class Explanation:
     @cached_property
     def spikes(self) -> npt.NDArray[np.bool_]:
         """Single places of this very map far above their neighbors: (rows, cols)."""
-        return heatmaps.spikes(self.relevance)
+        found: npt.NDArray[np.bool_] = read_only(heatmaps.spikes(self.relevance))
+        return found
 
     def manifest(self) -> dict[str, Any]:
         """All that is needed to make this map again from the same picture, as plain data."""
@@ -144,7 +147,7 @@ def versions() -> Mapping[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return ReadOnly(found)
 
 
 def predict(
@@ -277,7 +280,7 @@ def explain(
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Answer(Frozen):
     """What a model has to say of one picture of a stream.
 
     Attributes
@@ -355,6 +358,7 @@ def _predictions(recording: Recording) -> Sequence[Prediction | None]:
     return [None] * len(recording) if recording.logits is None else recording.predictions()
 
 
+@own_state()
 def _explain(
     recording: Recording,
     method: Method,

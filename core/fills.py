@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFilter
-from torch import Tensor, tensor
+from torch import Tensor, int64, tensor
 
 from core.errors import ParameterError
 
@@ -97,5 +97,6 @@ def on_pixels(cells: Tensor, size: tuple[int, int]) -> Tensor:
     for axis, length in zip((-2, -1), size, strict=True):
         edges = borders(length, cells.shape[axis])
         lengths = [end - start for start, end in pairwise(edges)]
-        cells = cells.repeat_interleave(tensor(lengths, device=cells.device), dim=axis)
+        repeats = tensor(lengths, device=cells.device, dtype=int64)
+        cells = cells.repeat_interleave(repeats, dim=axis)
     return cells

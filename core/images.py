@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -272,6 +273,8 @@ def fit_image(
     multiple: int = 1,
     crop_fraction: float = 1.0,
     resample: Image.Resampling = Image.Resampling.BICUBIC,
+    squash: bool = False,
+    crop_rounds_down: bool = False,
 ) -> Image.Image:
     """Fit a picture into what a model sees.
 
@@ -290,6 +293,10 @@ def fit_image(
         ``"native"``: the crop is this share of the resized short side.
     resample
         Filter of the resize.
+    squash
+        ``"native"``: the whole picture is squeezed into a square, of which the crop is taken.
+    crop_rounds_down
+        ``"native"``: a crop that cannot lie in the exact middle lies above and left of it.
 
     Returns
     -------
@@ -318,9 +325,12 @@ def fit_image(
     short = max(int(min(size) / crop_fraction + 1e-6), *size)
     long = short * max(image.size) // min(image.size)
     shape = (short, long) if image.width <= image.height else (long, short)
+    if squash:
+        shape = (short, short)
     resized = image.resize(_bounded(image, shape, MAX_PIXELS), resample)
-    left = round((resized.width - width) / 2)
-    top = round((resized.height - height) / 2)
+    rounded: Callable[[float], int] = math.floor if crop_rounds_down else round
+    left = rounded((resized.width - width) / 2)
+    top = rounded((resized.height - height) / 2)
     return resized.crop((left, top, left + width, top + height))
 
 

@@ -16,6 +16,8 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
+from core.numerics import own_state
+
 COPIED_FROM = 4 * 2**20
 """Bytes of a tensor from which on a copy of its wanted channels is worth its time."""
 
@@ -106,6 +108,7 @@ def probe_input(module: nn.Module, name: str) -> None:
     module.register_forward_pre_hook(hook)
 
 
+@own_state(gradients=None)
 def copied(module: nn.Module) -> nn.Module:
     """A deep copy of a network with no probe attached; hooks of its own stay."""
     result = copy.deepcopy(module)

@@ -75,15 +75,16 @@ def columns_of(
 ) -> list[Column]:
     """The maps of one model, one for each class; what cannot be made says why."""
     found = []
-    for name in classes:
-        try:
-            index = controls.index_of(model, name)
-            [explanation] = cache.explain(model.spec.id, scene, method, (index,), parameters)
-        except Refused as error:
-            found.append(Column(name, refusal=str(error)))
-            continue
-        probability = None if prediction is None else prediction.probability(index)
-        found.append(Column(name, explanation, probability=probability))
+    with cache.keeping_graph(model.spec.id, scene):
+        for name in classes:
+            try:
+                index = controls.index_of(model, name)
+                [explanation] = cache.explain(model.spec.id, scene, method, (index,), parameters)
+            except Refused as error:
+                found.append(Column(name, refusal=str(error)))
+                continue
+            probability = None if prediction is None else prediction.probability(index)
+            found.append(Column(name, explanation, probability=probability))
     return found
 
 

@@ -38,6 +38,21 @@ def size_of(value: Any) -> int:
     return 50
 
 
+def seal(value: Any) -> None:
+    """Forbid writing into the arrays that a value holds: all sessions are given the same ones."""
+    if isinstance(value, np.ndarray):
+        value.setflags(write=False)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            seal(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            seal(part)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            seal(getattr(value, field.name))
+
+
 @dataclass(eq=False)
 class _Held:
     """A value with its bytes, and when it was asked for last."""
@@ -95,6 +110,7 @@ class Memo:
             value: Any = self._models.get(key)
             if value is None:
                 value = make()
+                seal(value)
             size = size_of(value)
             with self._changed:
                 self._held[key] = _Held(value, size, monotonic())

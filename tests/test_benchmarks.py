@@ -55,7 +55,7 @@ def test_the_telling_rows_are_there() -> None:
 def test_the_results_are_of_every_group() -> None:
     result = json.loads(RESULTS.read_text(encoding="utf-8"))
     found = {row["group"] for row in result["rows"]}
-    assert found >= set(groups(1, 1, half=False))
+    assert found >= set(groups(1, 1))
     for row in result["rows"]:
         assert row["value"] > 0 or row["reach"] == 0
         if row["reach"] is not None and not row["met"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core import progress
 from core.models import Model
+from core.numerics import own_state
 from core.recording.batches import portion
 from core.recording.run import Needs, run
 
@@ -49,9 +50,10 @@ def answers(model: Model, jobs: Sequence[Variants]) -> Iterator[tuple[int, Numbe
     """
     found: dict[int, list[Numbers]] = {}
     for batch in progress.steps(_batches(model, jobs)):
-        pixels = torch.cat([jobs[place].inputs(model, part) for place, part in batch])
-        logits = run(model, pixels, Needs()).output.double().cpu().numpy()
-        del pixels
+        with own_state():
+            pixels = torch.cat([jobs[place].inputs(model, part) for place, part in batch])
+            logits = run(model, pixels, Needs()).output.double().cpu().numpy()
+            del pixels
         for place, part in batch:
             found.setdefault(place, []).append(logits[: part.stop - part.start])
             logits = logits[part.stop - part.start :]

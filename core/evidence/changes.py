@@ -19,6 +19,7 @@ from torch import Tensor
 from core.errors import ImageError, ParameterError
 from core.evidence.answers import Numbers, answers, probabilities
 from core.evidence.removal import cells, removal_grid, without
+from core.frozen import Frozen
 from core.images import Framing
 from core.models import Model
 
@@ -156,7 +157,7 @@ def _checked(kind: str, strengths: Sequence[float], view: Image.Image) -> Change
 
 
 @dataclass(frozen=True, eq=False)
-class Robustness:
+class Robustness(Frozen):
     """How long a model's answer stays while a picture is changed more and more.
 
     Attributes

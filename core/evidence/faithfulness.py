@@ -16,6 +16,7 @@ from core.errors import ImageError, ParameterError
 from core.evidence.answers import Numbers, answers, probabilities
 from core.evidence.removal import Mask, Removals, removal_grid, without
 from core.fills import FILLS
+from core.frozen import Frozen
 from core.images import Framing, digest
 from core.models import Model
 
@@ -27,7 +28,7 @@ Case = tuple[Image.Image, npt.ArrayLike] | tuple[Image.Image, npt.ArrayLike, int
 
 
 @dataclass(frozen=True, eq=False)
-class Faithfulness:
+class Faithfulness(Frozen):
     """Deletion and insertion curve of one map (Petsiuk et al. 2018, arXiv 1806.07421).
 
     Attributes

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from core import heatmaps, probes, progress
 from core.errors import ImageError, ParameterError, ZeroGradient
 from core.explain import Explanation, explain
+from core.frozen import Frozen
 from core.images import Framing
 from core.models import Model
+from core.numerics import own_state
 
 CLASSIFIER = "classifier"
 """Name of all that comes after the last layer: norms, pooling, the layers that give the logits."""
@@ -26,7 +28,7 @@ STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True, eq=False)
-class Randomization:
+class Randomization(Frozen):
     """Maps of a network that forgets layer by layer (Adebayo et al. 2018, arXiv 1810.03292).
 
     Attributes
@@ -184,15 +186,17 @@ def _groups(model: Model) -> dict[str, list[str]]:
 
 def _redraw(module: nn.Module, names: Sequence[str], generator: torch.Generator) -> None:
     """Replace tensors of a network of one's own by random ones of the same scale."""
-    with torch.no_grad():
+    with own_state():
         for name in names:
             path, _, last = name.rpartition(".")
             tensor: Tensor = getattr(module.get_submodule(path), last)
             if last in STATISTICS:  # a variance that is drawn could be negative
-                order = torch.randperm(tensor.numel(), generator=generator)
+                order = torch.randperm(tensor.numel(), generator=generator, dtype=torch.int64)
                 tensor.copy_(tensor.flatten()[order.to(tensor.device)].view_as(tensor))
             else:
-                noise = torch.randn(tensor.shape, generator=generator).to(tensor)
+                noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(
+                    tensor
+                )
                 tensor.copy_(tensor.mean() + tensor.std(correction=0) * noise)
 
 

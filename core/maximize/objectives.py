@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
+import numpy as np
 from torch import Tensor
 
 from core.errors import ParameterError, UnsupportedMethod
@@ -41,9 +43,14 @@ class Objective(ABC):
         """Name it for people."""
 
     def __add__(self, other: Objective) -> Objective:
-        return _Sum(self, other)
+        return _Sum(self, checked_objective(other))
 
     def __mul__(self, factor: float) -> Objective:
+        is_number = isinstance(factor, int | float | np.number) and not isinstance(factor, bool)
+        if not is_number or not math.isfinite(factor):
+            raise ParameterError(
+                f"An objective was multiplied by {factor!r}, expected a finite number."
+            )
         return _Scaled(self, float(factor))
 
     __rmul__ = __mul__
@@ -52,7 +59,24 @@ class Objective(ABC):
         return self * -1.0
 
     def __sub__(self, other: Objective) -> Objective:
-        return self + -other
+        return self + -checked_objective(other)
+
+
+def checked_objective(value: Any) -> Objective:
+    """The value itself, if it is an objective; `ParameterError` if not."""
+    if not isinstance(value, Objective):
+        raise ParameterError(
+            f"{value!r} is no objective; make one with class_logit, conv_channel, block_channel, "
+            "mlp_channel or head_channel."
+        )
+    return value
+
+
+def checked_whole(value: Any, what: str) -> int:
+    """A whole number as an ``int``; `ParameterError` if it is anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ParameterError(f"{what} is {value!r}, expected a whole number.")
+    return int(value)
 
 
 @dataclass(frozen=True)
@@ -167,8 +191,14 @@ class _BlockChannel(_Channel):
 
 
 def class_logit(index: int) -> Objective:
-    """The logit of a class, before the softmax."""
-    return _ClassLogit(index)
+    """The logit of a class, before the softmax.
+
+    Raises
+    ------
+    ParameterError
+        ``index`` is no whole number.
+    """
+    return _ClassLogit(checked_whole(index, "The class"))
 
 
 def conv_channel(layer: str, channel: int) -> Objective:
@@ -178,17 +208,41 @@ def conv_channel(layer: str, channel: int) -> Objective:
     ----------
     layer
         One of the model's taps: a stage, or ``"head.input"``.
+    channel
+        Counted from 0.
+
+    Raises
+    ------
+    ParameterError
+        ``layer`` is no name, or ``channel`` no whole number.
     """
-    return _StageChannel(layer, channel)
+    if not isinstance(layer, str):
+        raise ParameterError(
+            f"The layer is {layer!r}, expected the name of a stage, such as 'stage.4', or "
+            "'head.input'."
+        )
+    return _StageChannel(layer, checked_whole(channel, "The channel"))
 
 
 def block_channel(layer: int, channel: int) -> Objective:
-    """Mean over patches (no prefix tokens) of a channel of a transformer block's output."""
+    """Mean over patches (no prefix tokens) of a channel of a transformer block's output.
+
+    Raises
+    ------
+    ParameterError
+        ``layer`` or ``channel`` is no whole number.
+    """
     return _of_block(layer, "output", channel)
 
 
 def mlp_channel(layer: int, channel: int) -> Objective:
-    """Mean over patches of a channel of a block's MLP: its hidden layer after the activation."""
+    """Mean over patches of a channel of a block's MLP: its hidden layer after the activation.
+
+    Raises
+    ------
+    ParameterError
+        ``layer`` or ``channel`` is no whole number.
+    """
     return _of_block(layer, "hidden", channel)
 
 
@@ -198,7 +252,7 @@ def head_channel(layer: int, head: int, channel: int, kind: Projection = "key") 
     Raises
     ------
     ParameterError
-        ``kind`` is none of the three.
+        ``kind`` is none of the three; ``layer``, ``head`` or ``channel`` no whole number.
     """
     if kind not in get_args(Projection):
         raise ParameterError(
@@ -208,7 +262,11 @@ def head_channel(layer: int, head: int, channel: int, kind: Projection = "key") 
 
 
 def _of_block(layer: int, part: Part, channel: int, head: int = 0) -> Objective:
-    return _BlockChannel(block_tap(layer, part), channel, head)
+    return _BlockChannel(
+        block_tap(checked_whole(layer, "The layer"), part),
+        checked_whole(channel, "The channel"),
+        checked_whole(head, "The head"),
+    )
 
 
 def _check(index: int, count: int, what: str, where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from core.capacity import admitted
 from core.errors import ParameterError, ZeroGradient
-from core.maximize.objectives import Objective
+from core.frozen import Frozen
+from core.maximize.objectives import Objective, checked_objective, checked_whole
 from core.maximize.parameterize import FourierImage, to_image
 from core.maximize.regularize import Regularization, seam_energy_of
 from core.maximize.transforms import Transforms
 from core.models import Model, VisionTransformer
+from core.numerics import own_state
 from core.recording.run import Needs, run
 
 RATE = 0.05
@@ -28,10 +31,11 @@ OTHER_PATCH = 16
 """Patch in pixels at which the seam energy of a network without patches is measured."""
 
 OnStep = Callable[[int, float, Image.Image], bool | None]
+Kind = TypeVar("Kind", Regularization, Transforms)
 
 
 @dataclass(frozen=True, eq=False)
-class Maximization:
+class Maximization(Frozen):
     """A finished (or stopped) maximization.
 
     Attributes
@@ -109,22 +113,26 @@ def maximize(
     BusyError
         All places for computing stayed taken.
     """
-    regularization = regularization or Regularization()
-    transforms = transforms or Transforms()
+    regularization = _of_kind(regularization, Regularization, "regularization")
+    transforms = _of_kind(transforms, Transforms, "transforms")
     shape = _checked_size(model, size)
-    if steps < 1:
+    if checked_whole(steps, "The number of steps") < 1:
         raise ParameterError(f"{steps} steps were asked for, expected at least 1.")
-    needs = objective.needs(model)
+    if not 0 <= checked_whole(seed, "The seed") < 2**63:
+        raise ParameterError(f"The seed is {seed}, expected 0 to 2^63 - 1.")
+    if on_step is not None and not callable(on_step):
+        raise ParameterError(f"on_step is {on_step!r}, expected a function or nothing.")
+    needs = checked_objective(objective).needs(model)
     grid = _checked_patch(model, patch)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False), torch.enable_grad():
+    with own_state(gradients=True):
         picture = FourierImage(shape, generator, model.device)
         adam = torch.optim.Adam([picture.coefficients], lr=RATE)
         unit = picture.unit()
     history: list[float] = []
     for step in range(1, steps + 1):
-        with admitted(), torch.inference_mode(False), torch.enable_grad():
+        with admitted(), own_state(gradients=True):
             seen = unit.detach().requires_grad_()
             value = _look(model, objective, transforms(seen, generator), needs)
             (pull,) = torch.autograd.grad(value, seen)
@@ -175,13 +183,25 @@ def _push(regularization: Regularization, seen: Tensor, patch: int) -> Tensor:
 def _checked_patch(model: Model, patch: int | None) -> int:
     if patch is None:
         return model.patch if isinstance(model, VisionTransformer) else OTHER_PATCH
-    if patch < 2:
+    if checked_whole(patch, "patch") < 2:
         raise ParameterError(f"patch is {patch!r}, expected at least 2 pixels.")
-    return patch
+    return int(patch)
+
+
+def _of_kind(value: Kind | None, kind: type[Kind], name: str) -> Kind:
+    """A setting, by default that of its kind."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ParameterError(f"{name} is {value!r}, expected a {kind.__name__} or nothing.")
+    return value
 
 
 def _checked_size(model: Model, size: int | tuple[int, int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
+    pair = size if isinstance(size, tuple | list) else (size, size)
+    if len(pair) != 2:
+        raise ParameterError(f"The size is {size!r}, expected a side or (height, width) in pixels.")
+    height, width = (checked_whole(side, "A side of the picture") for side in pair)
     for side in (height, width):
         if side < 16 or side > 1024 or side % model.multiple:
             raise ParameterError(

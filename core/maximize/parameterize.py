@@ -50,10 +50,11 @@ class FourierImage:
         self, size: tuple[int, int], generator: torch.Generator, device: torch.device
     ) -> None:
         height, width = self.size = size
-        start = torch.randn(1, 3, height, width // 2 + 1, 2, generator=generator) * DEVIATION
+        shape = (1, 3, height, width // 2 + 1, 2)
+        start = torch.randn(shape, generator=generator, dtype=torch.float32) * DEVIATION
         self.coefficients = start.to(device).requires_grad_()
         self._scale = (CONTRAST * amplitudes(size)).unsqueeze(-1).to(device)
-        colors = torch.tensor(COLORS)
+        colors = torch.tensor(COLORS, dtype=torch.float32)
         self._colors = (colors / colors.norm(dim=0).max()).to(device)
 
     def unit(self) -> Tensor:
@@ -68,8 +69,8 @@ def amplitudes(size: tuple[int, int]) -> Tensor:
 
     Frequencies are in cycles per pixel; the constant term counts as one cycle per longer side.
     """
-    rows = torch.fft.fftfreq(size[0]).unsqueeze(1)
-    cols = torch.fft.rfftfreq(size[1]).unsqueeze(0)
+    rows = torch.fft.fftfreq(size[0], dtype=torch.float32).unsqueeze(1)
+    cols = torch.fft.rfftfreq(size[1], dtype=torch.float32).unsqueeze(0)
     return torch.hypot(rows, cols).clamp(min=1 / max(size)).reciprocal()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def seam_energy(unit: Tensor, patch: int) -> Tensor:
     """
     across, inside, borders, others = unit.new_zeros(4)
     for steps in (unit.diff(dim=-1).square(), unit.transpose(-1, -2).diff(dim=-1).square()):
-        places = torch.arange(1, steps.shape[-1] + 1, device=unit.device)
+        places = torch.arange(1, steps.shape[-1] + 1, device=unit.device, dtype=torch.int64)
         border = (places % patch == 0).to(steps)
         across = across + (steps * border).sum()
         inside = inside + (steps * (1 - border)).sum()
@@ -98,7 +99,8 @@ class Regularization:
     def __post_init__(self) -> None:
         for entry in fields(self):
             weight = getattr(self, entry.name)
-            if not 0 <= weight < math.inf:
+            is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+            if not is_number or not 0 <= weight < math.inf:
                 raise ParameterError(f"{entry.name} is {weight!r}, expected a number from 0 up.")
 
     def penalty(self, unit: Tensor, patch: int) -> Tensor:

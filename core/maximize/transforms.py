@@ -6,11 +6,14 @@ Padding, jitter, scale and rotation are one affine map, hence one resampling, wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from core.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,24 @@ class Transforms:
     scale: float = 0.1
     rotation: float = 6.0
 
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            bound = getattr(self, entry.name)
+            is_number = isinstance(bound, Real) and not isinstance(bound, bool)
+            most = 1.0 if entry.name == "scale" else math.inf  # at 1 the picture would vanish
+            if not is_number or not 0 <= bound < most:
+                expected = "from 0 to below 1" if entry.name == "scale" else "from 0 up"
+                raise ParameterError(f"{entry.name} is {bound!r}, expected a number {expected}.")
+
     def matrix(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Draw one map from what the network sees to the picture: (2, 3).
 
         Coordinates run from -1 to 1 along each side, x first. Angles are kept for any shape.
         """
         height, width = size
-        along, down, scale, angle = (2 * torch.rand(4, generator=generator) - 1).tolist()
+        along, down, scale, angle = (
+            2 * torch.rand(4, generator=generator, dtype=torch.float32) - 1
+        ).tolist()
         zoom = (1 + 2 * self.padding) / (1 + self.scale * scale)
         turn = math.radians(self.rotation * angle)
         cos, sin = zoom * math.cos(turn), zoom * math.sin(turn)
@@ -51,7 +65,8 @@ class Transforms:
             [
                 [cos, -sin * height / width, 2 * self.jitter * along],
                 [sin * width / height, cos, 2 * self.jitter * down],
-            ]
+            ],
+            dtype=torch.float32,
         )
 
     def __call__(self, unit: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from core.methods.attention_flow import on_patches
 from core.methods.parameters import heads_of, index, layers_of
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
+from core.numerics import own_state
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording, attention_needs
 
@@ -49,7 +48,7 @@ def attention(
     recording: TransformerRecording, targets: Sequence[int], parameters: AttentionParameters
 ) -> Relevance:
     """``A_l[class, patches]`` of one head or the mean over heads."""
-    with torch.no_grad():
+    with own_state():
         heads = recording.readout_attention(_layer(recording.model, parameters))
     row = heads.mean(dim=1) if parameters.head is None else heads[:, parameters.head]
     return on_patches(recording, row, if_zero="")

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from core.errors import ParameterError, ZeroGradient
 from core.methods.registry import Relevance
+from core.numerics import own_state
 from core.recording.transformer import ALL, TransformerRecording
 
 Normalization = Literal["rows", "columns", "vit-explain", "none"]
@@ -153,7 +154,7 @@ def roll(
         queries = slice(0, len(readout.prefix))
     else:
         queries = ALL
-    with torch.no_grad():
+    with own_state():
         for layer in chosen_layers(recording, layers):
             fused = discard(matrix(layer, queries), ratio, protect_first)
             rows = propagate(rows[..., queries], fused, normalization)

@@ -18,6 +18,7 @@ from core.methods.parameters import choice
 from core.methods.registry import Kind, Relevance, method
 from core.models import Model
 from core.models.taps import MAP
+from core.numerics import own_state
 from core.recording.recording import Recording
 from core.recording.run import Needs
 
@@ -96,7 +97,7 @@ def _family(
                     "is zero everywhere), so its map would be blank; choose another layer or class."
                 )
             activations = recording.on_grid(parameters.layer)
-            with torch.no_grad():
+            with own_state():
                 maps, remarks = formula(activations, gradients), remark(activations, gradients)
             return Relevance(maps, if_zero=_IF_ZERO, remarks=remarks)
 

@@ -12,6 +12,7 @@ from core.methods.parameters import layers_of, span
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
 from core.models.taps import block_tap
+from core.numerics import own_state
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording
 
@@ -57,7 +58,7 @@ def legrad(
     """
     gradients = flow.refuse_all_zero(recording.layer_score_gradients(targets))
     received = []
-    with torch.no_grad():
+    with own_state():
         for layer in flow.chosen_layers(recording, parameters.layers):
             positive = map(torch.relu_, flow.attention_gradient(recording, layer, gradients))
             received.append(flow.fuse(positive, "mean").mean(dim=1))

@@ -81,7 +81,7 @@ def occlusion(
     grid = cells.grid_of(recording, parameters.patch)
     windows = _windows(grid, parameters.window, parameters.stride).to(pixels.device)
     filling = cells.filling(recording, parameters.fill)
-    chosen = torch.tensor(list(targets), device=pixels.device)
+    chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     assert recording.logits is not None  # else the method was not offered
     intact = recording.logits.float().log_softmax(-1)
     drops = pixels.new_zeros(len(recording) * len(windows))

@@ -17,6 +17,7 @@ from core import capacity, progress
 from core.methods import cells
 from core.methods.parameters import number
 from core.methods.registry import Relevance, method
+from core.numerics import own_state
 from core.recording.batches import portion, portions
 from core.recording.recording import Recording
 from core.recording.run import Needs, run
@@ -73,16 +74,17 @@ def _mean_gradients(
 ) -> Tensor:
     """``∂y_c/∂x`` (batch, 3, height, width), the mean over copies with a share of noise."""
     model, pixels = recording.model, recording.pixels
-    chosen = torch.tensor(list(targets), device=pixels.device)
+    chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn((count, *pixels.shape[1:]), generator=generator).to(pixels.device)
+    shape = (count, *pixels.shape[1:])
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float32).to(pixels.device)
     spread = noise * (pixels.amax((1, 2, 3), True) - pixels.amin((1, 2, 3), True))
     total = torch.zeros_like(pixels)
     for places in portions(model, recording.size, len(recording) * count, gradients=True):
         picture, copy = places // count, places % count
         noisy = pixels[picture] + spread[picture] * drawn[copy]
-        with capacity.admitted(), torch.inference_mode(False), torch.enable_grad():
-            leaf = noisy.clone().requires_grad_()  # a caller's inference mode may have made it
+        with capacity.admitted(), own_state(gradients=True):
+            leaf = noisy.requires_grad_()
             score = run(model, leaf, Needs()).output.gather(1, chosen[picture, None]).sum()
             (gradients,) = torch.autograd.grad(score, leaf)
         total.index_add_(0, picture, gradients / count)
@@ -132,10 +134,10 @@ def integrated_gradients(
     integrate = IntegratedGradients(answer)
     found = []
     for one, baseline, target in zip(recording.pixels, baselines, targets, strict=True):
-        with capacity.admitted(), torch.inference_mode(False):
+        with capacity.admitted(), own_state(gradients=True):
             attributed = integrate.attribute(
-                one[None].clone(),  # a caller's inference mode may have made the pixels
-                baseline[None].clone(),
+                one[None],
+                baseline[None],
                 target=target,
                 n_steps=parameters.steps,
                 method="riemann_middle",
@@ -145,8 +147,8 @@ def integrated_gradients(
     next(told, None)
     maps = _on_grid(recording, torch.cat(found), parameters.patch)
     assert recording.logits is not None  # else the method was not offered
-    places = (torch.arange(len(recording)), torch.tensor(list(targets)))
-    changes = (recording.logits.float()[places] - before.float()[places]).tolist()
+    chosen = torch.tensor(list(targets), device=before.device, dtype=torch.int64)[:, None]
+    changes = (recording.logits.float() - before.float()).gather(1, chosen)[:, 0].tolist()
     totals = maps.sum(dim=(1, 2)).tolist()
     remarks = tuple(_completeness(*pair) for pair in zip(totals, changes, strict=True))
     return Relevance(maps, if_zero=_IF_ZERO, remarks=remarks)

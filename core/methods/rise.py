@@ -45,9 +45,15 @@ class _Masks:
         self.size = size
         self.cell = [math.ceil(side / across) for side in size]
         shape = (count, 1, across, across)
-        self.coarse = (torch.rand(shape, generator=generator) < parameters.keep).float()
+        self.coarse = (
+            torch.rand(shape, generator=generator, dtype=torch.float32) < parameters.keep
+        ).float()
         self.shifts = torch.stack(
-            [torch.randint(side, (count,), generator=generator) for side in self.cell], dim=1
+            [
+                torch.randint(side, (count,), generator=generator, dtype=torch.int64)
+                for side in self.cell
+            ],
+            dim=1,
         )
 
     def __call__(self, places: Tensor) -> Tensor:
@@ -92,7 +98,7 @@ def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameter
     model, pixels, size = recording.model, recording.pixels, recording.size
     grid = cells.grid_of(recording, parameters.patch)
     filling = cells.filling(recording, parameters.fill)
-    chosen = torch.tensor(list(targets), device=pixels.device)
+    chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     masks, count = _Masks(size, parameters), parameters.count
     total = pixels.new_zeros(len(recording), *grid)
     for places in portions(model, size, len(recording) * count):
@@ -101,7 +107,7 @@ def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameter
         answers = run(model, cells.laid_out(mixed), Needs()).output.float().softmax(-1)
         scores = answers.gather(1, chosen[picture, None])[:, :, None]
         total.index_add_(0, picture, scores * cells.sums(kept, grid))
-    area = cells.sums(torch.ones(size, device=pixels.device), grid)
+    area = cells.sums(pixels.new_ones(size), grid)
     return Relevance(
         total / (count * parameters.keep * area),
         if_zero="The class has no probability under any mask.",

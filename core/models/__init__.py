@@ -17,6 +17,7 @@ from core.models.sources import Loaded, load
 from core.models.spec import ModelSpec, find_spec
 from core.models.timm_vit import TimmVit
 from core.models.torchvision_vit import TorchvisionVit
+from core.numerics import own_state
 
 FAMILIES: tuple[type[Model], ...] = (TimmVit, RotaryVit, TorchvisionVit, HuggingFaceVit, ConvNet)
 
@@ -32,6 +33,7 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+@own_state()
 def open_model(model_id: str, device: str | torch.device | None = None) -> Model:
     """Load a model of the catalog, frozen and ready to be shared between threads.
 
@@ -59,6 +61,7 @@ def open_model(model_id: str, device: str | torch.device | None = None) -> Model
     return wrap(spec, loaded)
 
 
+@own_state()
 def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     """Hand a network to the first family that knows its build, and prove what it rebuilds.
 

@@ -31,6 +31,7 @@ from core.models.taps import (
     Tap,
     block_tap,
 )
+from core.numerics import own_state
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ class Preprocessing:
     mean, std
         Per channel, for values in [0, 1].
     squash
-        Whether it is evaluated on the whole picture squeezed into the square, not on a crop.
+        Whether it is evaluated on the whole picture squeezed into a square, of which the crop is
+        taken, and not on a crop of the resized picture.
+    crop_rounds_down
+        Where the crop begins if it cannot lie in the exact middle: above and left of it. By default
+        as torchvision and timm have it, to the even pixel.
     """
 
     size: int = 224
@@ -57,6 +62,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     squash: bool = False
+    crop_rounds_down: bool = False
 
 
 class Model(ABC):
@@ -125,6 +131,10 @@ class Model(ABC):
         ParameterError
             The model has no such tap.
         """
+        if not isinstance(name, str):
+            raise ParameterError(
+                f"A layer is {name!r}, expected a name such as {next(iter(self.taps))!r}."
+            )
         if name in self.taps:
             return self.taps[name]
         last = name.rpartition(".")[2]
@@ -166,9 +176,19 @@ class Model(ABC):
                 "was expected, so its map would be wrong; choose another layer or model."
             )
 
-    def footprint(self, size: tuple[int, int], gradients: bool = False) -> int:
-        """Bytes that a pass over one picture of (height, width) pixels leaves behind, roughly."""
-        return 0
+    @abstractmethod
+    def footprint(
+        self, size: tuple[int, int], gradients: bool = False, leaf: str | None = None
+    ) -> int:
+        """Bytes that a pass over one picture of (height, width) pixels takes, roughly.
+
+        Parameters
+        ----------
+        gradients
+            Whether it leaves a graph behind.
+        leaf
+            Tap at which the graph begins; ``None`` for the pixels.
+        """
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -218,11 +238,13 @@ class Model(ABC):
         native = framing.fit == "native"
         view = fit_image(
             image.convert("RGB"),
-            "stretch" if native and self.preprocessing.squash else framing.fit,
+            framing.fit,
             self.shape(framing),
             multiple=self.multiple,
             crop_fraction=self.preprocessing.crop_fraction if native else 1.0,
             resample=self.preprocessing.resample,
+            squash=self.preprocessing.squash,
+            crop_rounds_down=self.preprocessing.crop_rounds_down,
         )
         self.check_shape(view)
         return view
@@ -245,16 +267,20 @@ class Model(ABC):
         """Model input for a picture: (1, 3, height, width), normalized, on the model's device."""
         return self.normalize(self.view(image, framing))
 
+    @own_state()
     def normalize(self, view: Image.Image) -> Tensor:
         """Model input for a view that is fitted already: (1, 3, height, width)."""
         values = torch.from_numpy(np.asarray(view.convert("RGB")).copy())
         unit = values.permute(2, 0, 1).unsqueeze(0).float().div(255)
         return self.standardize(unit).to(self.device)
 
+    @own_state(gradients=None)
     def standardize(self, unit: Tensor) -> Tensor:
         """Subtract the mean and divide by the deviation of (batch, 3, height, width) in [0, 1]."""
-        mean = torch.tensor(self.preprocessing.mean, device=unit.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.preprocessing.std, device=unit.device).view(1, 3, 1, 1)
+        mean, std = (
+            torch.tensor(values, device=unit.device, dtype=torch.float32).view(1, 3, 1, 1)
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
         return (unit - mean) / std
 
     def label(self, target: int) -> str:
@@ -302,6 +328,7 @@ class Model(ABC):
             raise ParameterError(f"{len(each)} classes were given for {count} pictures.")
         return [None if one is None else self.check_target(one) for one in each]
 
+    @own_state()
     def rebuilt(self, module: nn.Module, digest: str = "") -> Self:
         """The same model around another network of the same build, with probes of its own.
 
@@ -436,7 +463,9 @@ class VisionTransformer(Model):
         wanted |= {"head": declared.heads, "batch": len(tensor)}
         self._refuse_layout(tensor, tap, tuple(wanted[axis] for axis in declared.axes))
 
-    def footprint(self, size: tuple[int, int], gradients: bool = False) -> int:
+    def footprint(
+        self, size: tuple[int, int], gradients: bool = False, leaf: str | None = None
+    ) -> int:
         rows, cols = self.grid(size)
         tokens = self.prefix + rows * cols
         # A graph keeps what every operation of a block needs again: about 18 tensors of tokens.
@@ -491,6 +520,7 @@ class VisionTransformer(Model):
 
     # -- proof at opening --------------------------------------------------------------------
 
+    @own_state()
     def verify(self) -> None:
         """Compare what is rebuilt with what the network does, in one small pass.
 
@@ -507,7 +537,9 @@ class VisionTransformer(Model):
         rows, cols = self.grid(size)
         tokens = self.prefix + rows * cols
         parts: tuple[Part, ...] = ("query", "key", "value")
-        noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(
+            (1, 3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.float32
+        )
         modules = [self.module.get_submodule(layer.module) for layer in self.layers]
         count = leading_builds(modules)
         short = copy.copy(self)
@@ -516,10 +548,11 @@ class VisionTransformer(Model):
         contexts = [block_tap(i, "context") for i in range(count)]
         kept = {*self.probes_for([*names, HEAD_INPUT]), *contexts}
         recorder = probes.Recorder(kept, leaf=HEAD_INPUT)
-        with torch.enable_grad(), probes.recording(recorder):
-            answers = short.score(noise.to(self.device))
-        self._verify_readout(recorder.tensors[HEAD_INPUT], answers)
-        with torch.no_grad():
+        with own_state(gradients=True):
+            with probes.recording(recorder):
+                answers = short.score(noise.to(self.device))
+            self._verify_readout(recorder.tensors[HEAD_INPUT], answers)
+        with own_state():
             for layer in range(count):
                 q, k, v = (self.read(recorder.tensors, block_tap(layer, p)) for p in parts)
                 if q.shape[::2] != (1, tokens):
@@ -551,10 +584,10 @@ class VisionTransformer(Model):
             return  # a head of zeros reads nothing yet
         readout, named = self.readout, torch.zeros_like(read)
         if readout.attended:
-            with torch.no_grad():
+            with own_state():
                 named = self.pooling_attention(tokens)[0] > 0
         else:
-            named[: len(readout.prefix)] = torch.tensor(readout.prefix, device=read.device) > 0
+            named[: len(readout.prefix)] = gradient.new_tensor(readout.prefix) > 0
             named[self.prefix :] = readout.patches > 0
         patches = gradient[0, self.prefix :]
         equal = torch.allclose(
@@ -570,6 +603,7 @@ class VisionTransformer(Model):
         )
 
 
+@own_state(gradients=None)
 def softmax_attention(query: Tensor, key: Tensor, scale: float) -> Tensor:
     """``softmax(scale · q kᵀ)`` of (batch, heads, tokens, channels): (…, query, key)."""
     scores = torch.baddbmm(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -13,12 +15,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from core import probes
 from core.errors import ImageError, UnsupportedModel
 from core.models.base import Model, Preprocessing
 from core.models.spec import ModelSpec
 from core.models.taps import HEAD_INPUT, MAP, Layer, Tap
+from core.numerics import own_state
 
 _POOLING = ("avgpool", "global_pool", "head.global_pool", "avg_pool", "head.avg_pool")
 _CONTAINERS = ("features", "trunk_output", "stages")
@@ -53,6 +58,7 @@ class ConvNet(Model):
         self._lock = threading.Lock()
         self._twin = _without_weights(self.module)
         self._shapes: dict[tuple[int, int], dict[str, Shape]] = {}
+        self._costs: _Bytes | None = None
         self._takes_any_size = True
         candidates = tuple(_candidates(self.module))
         for path in {path for paths in candidates for path in paths}:
@@ -152,10 +158,12 @@ class ConvNet(Model):
         """
         with self._lock:
             if size not in self._shapes:
-                watch = _Watch()
+                costs = _Bytes(self._twin)
+                watch = _Watch(costs)
                 try:
-                    with torch.no_grad(), probes.recording(watch), _ShapesOnly():
-                        output = self._twin(torch.empty(1, 3, *size, device="meta"))
+                    with own_state(), probes.recording(watch), costs, _ShapesOnly():
+                        pixels = torch.empty((1, 3, *size), device="meta", dtype=torch.float32)
+                        output = self._twin(pixels)
                 except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
                     raise ImageError(
                         f"{self.spec.title} cannot take {size[1]} × {size[0]} pixels; choose "
@@ -168,7 +176,25 @@ class ConvNet(Model):
                         f"{self.classes} classes were expected; correct the labels of its entry."
                     )
                 self._shapes[size] = watch.shapes()
+                self._costs = self._costs or costs  # of the evaluation size, which is tried first
             return self._shapes[size]
+
+    def footprint(
+        self, size: tuple[int, int], gradients: bool = False, leaf: str | None = None
+    ) -> int:
+        """See `Model.footprint`: measured on shapes at the evaluation size, scaled by the area.
+
+        Without a graph the most that is alive at the same time. A graph keeps what its operations
+        need again: about all that was made since its leaf.
+        """
+        costs = self._costs
+        assert costs is not None  # the constructor has tried the evaluation size
+        taken = costs.peak
+        if gradients:
+            before = 0 if leaf is None else costs.made_before[self._paths[leaf]]
+            taken = max(taken, costs.made - before)
+        share = size[0] * size[1] / self.preprocessing.size**2
+        return math.ceil(share * taken)
 
     def check_shape(self, view: Image.Image) -> None:
         super().check_shape(view)
@@ -193,6 +219,7 @@ class ConvNet(Model):
     # -- the classifier -----------------------------------------------------------------------
 
     @cached_property
+    @own_state()
     def linear_head(self) -> Tensor | None:
         """Weights (classes, channels) if ``logits = linear(mean over positions)``, else ``None``.
 
@@ -202,9 +229,11 @@ class ConvNet(Model):
         if not self.classes or HEAD_INPUT not in self.taps:
             return None
         side = self.preprocessing.size
-        noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(
+            (1, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.float32
+        )
         recorder = probes.Recorder({HEAD_INPUT})
-        with torch.inference_mode(), probes.recording(recorder):
+        with probes.recording(recorder):
             logits = self.score(noise.to(self.device))
             pooled = recorder.tensors[HEAD_INPUT].mean(dim=(2, 3))
             for weight, bias in _linear_layers(self.module, pooled.shape[1], self.classes):
@@ -254,16 +283,68 @@ class _ShapesOnly(TorchFunctionMode):
         return tensor.zero_() if kwargs.get("inplace") else torch.empty_like(tensor)
 
 
+class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the memory that a pass over shapes would take, if it had values.
+
+    Attributes
+    ----------
+    made : int
+        Bytes of all that was made.
+    peak : int
+        Most bytes that were alive at the same time.
+    made_before : dict of str to int
+        What had been made when a probe was reached, by its name.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.made = self.peak = self._alive = 0
+        self.made_before: dict[str, int] = {}
+        kept = (*module.parameters(), *module.buffers())
+        self._weights = {tensor.untyped_storage()._cdata for tensor in kept}
+        self._users: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._note(tensor)
+        return result
+
+    def _note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._weights:
+            return
+        if key not in self._users:  # not a view of, or the same as, what is there already
+            self._users[key] = 0
+            self.made += size
+            self._alive += size
+            self.peak = max(self.peak, self._alive)
+        self._users[key] += 1
+        weakref.finalize(tensor, self._gone, key, size).atexit = False
+
+    def _gone(self, key: int, size: int) -> None:
+        self._users[key] -= 1
+        if not self._users[key]:
+            del self._users[key]
+            self._alive -= size
+
+
 class _Watch(probes.Recorder):
     """Notes shapes at the probes, and what is changed in place after it was seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, costs: _Bytes) -> None:
         super().__init__(())
+        self._costs = costs
         self._noted: dict[str, tuple[Tensor, int]] = {}
 
     def record(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
         if isinstance(tensor, Tensor):
             self._noted[name] = (tensor, tensor._version)
+            self._costs.made_before.setdefault(name, self._costs.made)
         return tensor
 
     def shapes(self) -> dict[str, Shape]:

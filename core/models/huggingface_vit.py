@@ -19,6 +19,7 @@ from core.models.base import (
 )
 from core.models.spec import ModelSpec
 from core.models.taps import HEAD_INPUT, block_tap
+from core.numerics import own_state
 
 _CLASS_BESIDE_MEAN = Readout(
     prefix=(0.5,),
@@ -100,9 +101,11 @@ class HuggingFaceVit(VisionTransformer):
     def _found_by_trying(self) -> tuple[int, Readout]:
         """Tokens before the patches, and what the classifier reads."""
         size = (2 * self.patch, 3 * self.patch)
-        noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(
+            (1, 3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.float32
+        )
         recorder = probes.Recorder({HEAD_INPUT})
-        with torch.no_grad(), probes.recording(recorder):
+        with own_state(), probes.recording(recorder):
             logits = self.score(noise.to(self.device))
         tokens = recorder.tensors[HEAD_INPUT]
         prefix = tokens.shape[1] - 6

@@ -14,6 +14,7 @@ from core import probes
 from core.models.base import Preprocessing
 from core.models.spec import ModelSpec
 from core.models.timm_vit import TimmTransformer
+from core.numerics import own_state
 
 
 class RotaryVit(TimmTransformer):
@@ -98,7 +99,7 @@ class RotaryVit(TimmTransformer):
         rope: Any = self.module.rope
         if grid is None and not hasattr(rope, "feat_shape"):
             grid = self.module.get_submodule("patch_embed").grid_size  # type: ignore[assignment]
-        with torch.inference_mode(False), torch.no_grad():  # kept, and used with graphs later on
+        with own_state():  # kept, and used with graphs later on
             embedding: Any = rope.get_embed() if grid is None else rope.get_embed(shape=grid)
         return embedding
 

@@ -24,6 +24,7 @@ from core.models.base import Preprocessing
 from core.models.building import check_values, filled, timm_module
 from core.models.downloads import ensure
 from core.models.libraries import ensure_imported
+from core.models.processors import preprocessing_of
 from core.models.spec import ModelSpec
 from core.paths import WEIGHTS
 
@@ -244,33 +245,19 @@ def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     safely = {"local_files_only": True, "trust_remote_code": False}
-    module = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True, **safely)
+    module = AutoModelForImageClassification.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32, **safely
+    )
     check_values(spec, module.state_dict())
     processor = AutoImageProcessor.from_pretrained(folder, **safely)
     # Our own spelling of the names, so that a class can be found again in the other model.
     labels = read_labels(spec.labels) if spec.labels else _hub_labels(module)
-    return Loaded(module, labels, _hub_preprocessing(processor), digest)
+    return Loaded(module, labels, preprocessing_of(processor, spec.title), digest)
 
 
 def _hub_labels(module: nn.Module) -> tuple[str, ...]:
     names: Mapping[int, str] = module.config.id2label  # type: ignore[union-attr, assignment]
     return tuple(str(names[index]) for index in sorted(names))
-
-
-def _hub_preprocessing(processor: Any) -> Preprocessing:
-    def side(size: Any) -> int:
-        return int(size["height"] if "height" in size else size["shortest_edge"])
-
-    crops = bool(getattr(processor, "do_center_crop", False))
-    size = side(processor.crop_size if crops else processor.size)
-    return Preprocessing(
-        size=size,
-        crop_fraction=size / side(processor.size) if crops else 1.0,
-        resample=Image.Resampling(int(processor.resample)),
-        mean=tuple(processor.image_mean),
-        std=tuple(processor.image_std),
-        squash=not crops and "height" in processor.size,
-    )
 
 
 LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import CatalogError, UnknownModel
+from core.frozen import Frozen
 from core.models.cards import Card, read_card
 from core.models.storage import Source, is_stored
 from core.paths import ROOT, WEIGHTS
@@ -25,7 +26,7 @@ MATCHED_PAIR = ("torchvision/resnet50", "timm/deit_small_patch16_224.fb_in1k")
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(Frozen):
     """One catalog entry: the facts of a model.
 
     Attributes
@@ -93,7 +94,9 @@ class ModelSpec:
         return bool(self.trained_on) and self.trained_on == other.trained_on
 
 
-def read_catalog(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
+def read_catalog(
+    path: Path, own: bool = False, watch: Callable[[Path], object] = lambda path: None
+) -> tuple[ModelSpec, ...]:
     """Read ``[[model]]`` tables of a TOML file.
 
     Parameters
@@ -101,6 +104,8 @@ def read_catalog(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
     own
         The file declares a user's own models: the source is ``"local"``, relative paths are
         taken from the file's folder.
+    watch
+        Told of every file that the result depends on, before it is looked at.
 
     Raises
     ------
@@ -108,13 +113,14 @@ def read_catalog(path: Path, own: bool = False) -> tuple[ModelSpec, ...]:
         Not TOML, an unknown or missing key, a value of the wrong kind, or a card that cannot be
         read.
     """
+    watch(path)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CatalogError(f"{path.name} is not readable TOML: {error}.") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise CatalogError(f"{path.name} must hold [[model]] tables.")
-    return tuple(_spec(table, path, own) for table in tables)
+    return tuple(_spec(table, path, own, watch) for table in tables)
 
 
 def _is_text(value: Any) -> bool:
@@ -137,7 +143,9 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 """What the value of a key must be, where it is not a text."""
 
 
-def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
+def _spec(
+    table: dict[str, Any], path: Path, own: bool, watch: Callable[[Path], object]
+) -> ModelSpec:
     table = dict(table)
     where = f"{path.name}, model {table.get('id', '?')!r}"
     if own:
@@ -145,6 +153,8 @@ def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
         table.setdefault("title", table.get("id"))
         for key in ("weights", "labels"):
             named = str(table.get(key, ""))
+            if named:
+                watch(path.parent / named)
             if named and (path.parent / named).is_file():
                 table[key] = str((path.parent / named).resolve())
     known = {entry.name for entry in fields(ModelSpec)}
@@ -169,7 +179,9 @@ def _spec(table: dict[str, Any], path: Path, own: bool) -> ModelSpec:
     if not isinstance(size, int) or not 16 <= size <= 1024:
         raise CatalogError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")
     if "card" in table:
-        table["card"] = read_card((path.parent if own else WEIGHTS) / table["card"])
+        card = (path.parent if own else WEIGHTS) / table["card"]
+        watch(card)
+        table["card"] = read_card(card)
     return ModelSpec(**table)
 
 
@@ -202,12 +214,52 @@ def catalog_problem() -> str | None:
     return _own()[1]
 
 
-def _own() -> tuple[tuple[ModelSpec, ...], str | None]:
-    path = own_models_file()
+Own = tuple[tuple[ModelSpec, ...], str | None]
+Signature = tuple[int, ...] | None
+
+
+def _signature(path: Path) -> Signature:
+    """Changes when a file is written or replaced; ``None`` where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """Models of one's own as they were read, and the files that this depends on."""
+
+    path: Path
+    files: Mapping[Path, Signature]
+    own: Own
+
+    def is_current(self, path: Path) -> bool:
+        return path == self.path and all(_signature(f) == was for f, was in self.files.items())
+
+
+_last_read: _Read | None = None
+"""Replaced as a whole, so that threads need no lock; at worst two read the same."""
+
+
+def _own() -> Own:
+    """Models of one's own; read again only when one of their files has changed."""
+    global _last_read
+    path, held = own_models_file(), _last_read
+    if held is None or not held.is_current(path):
+        files: dict[Path, Signature] = {}
+        own = _read_own(path, lambda file: files.setdefault(file, _signature(file)))
+        _last_read = held = _Read(path, files, own)
+    return held.own
+
+
+def _read_own(path: Path, watch: Callable[[Path], object]) -> Own:
+    watch(path)
     if not path.is_file():
         return (), None
     try:
-        own = read_catalog(path, own=True)
+        own = read_catalog(path, own=True, watch=watch)
         taken = {spec.id for spec in _built_in()}
         for spec in own:
             if spec.id in taken:

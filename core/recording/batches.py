@@ -15,9 +15,10 @@ from core.errors import ImageError
 from core.images import Framing, digest
 from core.models import Model, VisionTransformer
 from core.models.convnet import ConvNet
+from core.numerics import own_state
 from core.recording.convolution import ConvolutionRecording
 from core.recording.recording import Recording, View
-from core.recording.run import Needs, fitting_batch
+from core.recording.run import Needs, fitting_batch, leaf_of
 from core.recording.transformer import TransformerRecording
 
 ON_CPU, ELSEWHERE = 4, 16
@@ -122,7 +123,8 @@ def record_stream(
             groups.setdefault(view.image.size, []).append((place, view))
         del window
         for (width, height), group in groups.items():
-            size = fitting_batch(model, (height, width), bool(wanted.gradients), most)
+            gradients, leaf = bool(wanted.gradients), leaf_of(model, wanted)
+            size = fitting_batch(model, (height, width), gradients, most, leaf)
             for start in range(0, len(group), size):
                 part = group[start : start + size]
                 views = [view for _, view in part]
@@ -154,7 +156,7 @@ def portions(
     gradients
         Whether the passes leave a graph behind.
     """
-    numbers = torch.arange(count, device=model.device)
+    numbers = torch.arange(count, device=model.device, dtype=torch.int64)
     yield from progress.steps(torch.split(numbers, portion(model, size, gradients)))
 
 
@@ -163,6 +165,7 @@ def _view(model: Model, image: Image.Image, framing: Framing | None) -> View:
     return View(model.view(image, framing), digest(image), framing)
 
 
+@own_state()
 def _record(model: Model, views: Sequence[View], needs: Needs | None, is_batch: bool) -> Recording:
     pixels = torch.cat([model.normalize(view.image) for view in views])
     needs = usual_needs(model) if needs is None else needs

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from core import capacity
 from core.errors import ParameterError, UnsupportedMethod
+from core.frozen import Frozen
 from core.images import Framing
 from core.models import Model
+from core.numerics import own_state
 from core.progress import WatchedLock
-from core.recording.run import Needs, Pass, run
+from core.recording.run import Needs, Pass, leaf_of, run
 
 REMEMBERED_GRADIENTS = 4
 """Sets of targets whose gradients one recording keeps, least recently used dropped first."""
@@ -51,7 +53,7 @@ _graphs = _Graphs()
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class Prediction(Frozen):
     """The most probable classes of one picture.
 
     Attributes
@@ -144,6 +146,7 @@ class Recording:
         self.logits = first.output.detach() if model.classes else None
         self._take(first)
 
+    @own_state()
     def _take(self, finished: Pass) -> None:
         """Keep a pass: its tensors without graph, and the graph itself while it is wanted."""
         for name in self.model.probes_for(finished.needs.keep):
@@ -172,7 +175,10 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors that are kept, and of a graph as far as its model can tell."""
-        graph = len(self) * self.model.footprint(self.size, True) if self._is_heavy else 0
+        held, graph = self._graph, 0
+        if held is not None and self._is_heavy:
+            leaf = leaf_of(self.model, held.needs)
+            graph = len(self) * self.model.footprint(self.size, True, leaf)
         # Without the lock, which a thread that waits for its turn may hold for long.
         remembered = [t for found in list(self._remembered.values()) for t in list(found.values())]
         tensors = [self.pixels, *list(self._recorded.values()), *remembered]
@@ -199,15 +205,18 @@ class Recording:
 
     # -- reading ----------------------------------------------------------------------------
 
+    @own_state()
     def tensor(self, tap: str) -> Tensor:
         """A tap's tensor, with the axes of the table of taps and without graph."""
         self.extend(Needs(keep=[tap]))
         return self.model.read(self._recorded, tap)
 
+    @own_state()
     def on_grid(self, tap: str) -> Tensor:
         """A tap as maps: (batch, features, rows, columns), prefix tokens left out."""
         return self.model.on_grid(self.tensor(tap), tap, self.size)
 
+    @own_state()
     def predictions(self, k: int = 5) -> list[Prediction]:
         """The ``k`` most probable classes of each picture.
 
@@ -254,14 +263,11 @@ class Recording:
                 # All that the graph can give at once: another method will not go back again.
                 every = [tap for tap in self.model.taps if tap in graph.needs.gradients]
                 # A graph is large, so who has one goes ahead and is soon done with it.
-                with (
-                    capacity.admitted(ahead=True),
-                    torch.inference_mode(False),
-                    torch.enable_grad(),
-                ):
+                with capacity.admitted(ahead=True), own_state(gradients=True):
                     found.update(graph.gradients(self._picked(graph.output, targets), every))
             return {tap: found[tap] for tap in taps}
 
+    @own_state()
     def grid_gradients(self, tap: str, targets: Sequence[int]) -> Tensor:
         """`gradients` at one tap as maps: (batch, features, rows, columns)."""
         gradient = self.gradients([tap], targets)[tap]
@@ -275,7 +281,8 @@ class Recording:
 
     def _picked(self, scores: Tensor, targets: Sequence[int]) -> Tensor:
         """Sum over the batch of each picture's score (batch, classes) of its target."""
-        return scores[torch.arange(len(self)), torch.tensor(list(targets))].sum()
+        chosen = torch.tensor(list(targets), device=scores.device, dtype=torch.int64)
+        return scores.gather(1, chosen.unsqueeze(1)).sum()
 
     def _remember(self, key: object) -> dict[str, Tensor]:
         """What is known for a key so far; a few keys are kept."""

@@ -14,6 +14,7 @@ from core import capacity, probes
 from core.errors import ImageError, ParameterError
 from core.models import Model
 from core.models.taps import Projection
+from core.numerics import own_state
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Needs:
         ParameterError
             They cannot.
         """
-        for tap in sorted(self.keep | self.gradients):
+        for tap in sorted(self.keep | self.gradients, key=str):
             model.tap(tap)
-        for tap in sorted(self.gradients):
+        for tap in sorted(self.gradients, key=str):
             block, _, part = tap.rpartition(".")
             if part in get_args(Projection):  # computed again beside the network, or joined in it
                 raise ParameterError(
@@ -116,16 +117,17 @@ def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
         All places for computing stayed taken.
     """
     size = (pixels.shape[2], pixels.shape[3])
-    _check_footprint(model, size, len(pixels), bool(needs.gradients))
-    leaf = next((tap for tap in model.taps if tap in needs.gradients), None)
+    leaf = leaf_of(model, needs)
     recorder = probes.Recorder(model.probes_for(needs.keep) | needs.gradients, leaf)
     with_graph = leaf is not None or pixels.requires_grad
+    _check_footprint(model, size, len(pixels), with_graph, None if pixels.requires_grad else leaf)
     with (
         capacity.admitted(),
-        torch.inference_mode(False),  # a caller's own would forbid any graph, also a later one
-        torch.set_grad_enabled(with_graph),
+        own_state(gradients=with_graph),
         probes.recording(recorder),
     ):
+        if pixels.is_inference():  # made by a caller, and of no use to any graph
+            pixels = pixels.clone()
         started = time.perf_counter()  # waiting for a place is not the network's time
         output = model.score(pixels)
         if pixels.device.type == "cuda":
@@ -134,18 +136,39 @@ def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
     return Pass(model, needs, size, output, recorder.tensors, seconds)
 
 
-def fitting_batch(model: Model, size: tuple[int, int], gradients: bool, most: int) -> int:
-    """How many pictures of (height, width) pixels may share a pass: 1 to ``most``."""
-    each = model.footprint(size, gradients)
-    return most if not each else max(1, min(most, capacity.memory_budget() // each))
+def leaf_of(model: Model, needs: Needs) -> str | None:
+    """Tap at which the graph begins that a pass leaves behind; ``None`` where it leaves none."""
+    return next((tap for tap in model.taps if tap in needs.gradients), None)
 
 
-def _check_footprint(model: Model, size: tuple[int, int], batch: int, gradients: bool) -> None:
-    cost, budget = batch * model.footprint(size, gradients), capacity.memory_budget()
+def fitting_batch(
+    model: Model, size: tuple[int, int], gradients: bool, most: int, leaf: str | None = None
+) -> int:
+    """How many pictures of (height, width) pixels may share a pass: 1 to ``most``.
+
+    Parameters
+    ----------
+    leaf
+        Tap at which a graph begins; ``None`` for the pixels.
+    """
+    each = model.footprint(size, gradients, leaf)
+    return max(1, min(most, capacity.memory_budget() // max(each, 1)))
+
+
+def _check_footprint(
+    model: Model, size: tuple[int, int], batch: int, gradients: bool, leaf: str | None
+) -> None:
+    cost, budget = batch * model.footprint(size, gradients, leaf), capacity.memory_budget()
     if cost > budget:
         what = "with gradients " if gradients else ""
         raise ImageError(
             f"{batch} picture(s) of {size[1]} × {size[0]} pixels {what}take about "
-            f"{cost / 2**30:.1f} GB in {model.spec.title} where {budget / 2**30:.1f} GB are "
-            "allowed; choose a smaller size or fewer pictures."
+            f"{_gigabytes(cost)} in {model.spec.title} where {_gigabytes(budget)} are allowed; "
+            "choose a smaller size or fewer pictures."
         )
+
+
+def _gigabytes(count: int) -> str:
+    """Bytes for people: one digit, or two that count where there is little."""
+    amount = count / 2**30
+    return f"{amount:.1f} GB" if amount >= 0.1 else f"{amount:.2g} GB"

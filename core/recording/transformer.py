@@ -13,6 +13,7 @@ from core.errors import ParameterError
 from core.models import VisionTransformer
 from core.models.base import softmax_attention
 from core.models.taps import HEAD_INPUT, Part, Projection, block_tap
+from core.numerics import own_state
 from core.recording.recording import Recording
 from core.recording.run import Needs
 
@@ -101,20 +102,23 @@ class TransformerRecording(Recording):
         """
         query, key = self.projection(layer, "query"), self.projection(layer, "key")
         tally = self._received is not None and queries == ALL
-        total, first = torch.zeros((), device=query.device), self.model.prefix
+        total, first = query.new_zeros((), dtype=torch.float32), self.model.prefix
         for asking in self.in_turn(query[:, :, queries]):
-            part = softmax_attention(asking, key, self.model.scale)
-            if tally:  # queries that are no patches come first and are left out
-                total = total + part[:, :, first:].sum(dim=(1, 2))
-                first = max(0, first - part.shape[2])
+            with own_state():
+                part = softmax_attention(asking, key, self.model.scale)
+                if tally:  # queries that are no patches come first and are left out
+                    total = total + part[:, :, first:].sum(dim=(1, 2))
+                    first = max(0, first - part.shape[2])
             yield part
         if tally and self._received is not None:
             self._received[layer] = total
 
+    @own_state()
     def attention(self, layer: int, queries: slice = ALL) -> Tensor:
         """Attention after the softmax: (batch, heads, queries, key), rows sum to 1."""
         return torch.cat(list(self.attention_in_turn(layer, queries)), dim=2)
 
+    @own_state()
     def readout_attention(self, layer: int) -> Tensor:
         """The row of a layer's attention that the classifier reads: (batch, heads, key).
 
@@ -125,7 +129,7 @@ class TransformerRecording(Recording):
             count = len(readout.prefix)
             rows = self.attention(layer, slice(0, count))
             return torch.einsum("bq,bhqk->bhk", weights[:, :count], rows)
-        read, start = torch.zeros((), device=weights.device), 0
+        read, start = torch.zeros((), device=weights.device, dtype=weights.dtype), 0
         for part in self.attention_in_turn(layer):
             share = weights[:, start : start + part.shape[2]]
             read = read + torch.einsum("bq,bhqk->bhk", share, part)
@@ -147,23 +151,24 @@ class TransformerRecording(Recording):
         self.tally()
         assert self._received is not None
         self.keep_attention()
-        with capacity.admitted(), torch.no_grad():
+        with capacity.admitted(), own_state():
             for layer in range(self.model.depth):
                 if layer not in self._received:
                     for _ in self.attention_in_turn(layer):
                         pass
-            total = sum(self._received.values(), torch.zeros((), device=self.pixels.device))
-        patches = self.grid[0] * self.grid[1]
-        return self.to_grid(total / (self.model.depth * self.model.heads * patches))
+            zero = torch.zeros((), device=self.pixels.device, dtype=torch.float32)
+            total = sum(self._received.values(), zero)
+            patches = self.grid[0] * self.grid[1]
+            return self.to_grid(total / (self.model.depth * self.model.heads * patches))
 
+    @own_state()
     def readout_row(self) -> Tensor:
         """Share of each last token in what the classifier reads: (batch, 1, tokens), sums to 1."""
         readout, prefix = self.model.readout, self.model.prefix
         if readout.attended:
-            with torch.no_grad():
-                return self.model.pooling_attention(self.tensor(HEAD_INPUT)).unsqueeze(1)
-        row = torch.zeros(len(self), 1, self.tokens, device=self.pixels.device)
-        row[..., : len(readout.prefix)] = torch.tensor(readout.prefix, device=row.device)
+            return self.model.pooling_attention(self.tensor(HEAD_INPUT)).unsqueeze(1)
+        row = self.pixels.new_zeros(len(self), 1, self.tokens)
+        row[..., : len(readout.prefix)] = row.new_tensor(readout.prefix)
         row[..., prefix:] = readout.patches / (self.tokens - prefix)
         return row
 
@@ -190,11 +195,7 @@ class TransformerRecording(Recording):
             found = self._remember(("layer scores", tuple(targets)))
             if not found:
                 graph = self._graph_of([*contexts, *outputs])
-                with (
-                    capacity.admitted(ahead=True),
-                    torch.inference_mode(False),
-                    torch.enable_grad(),
-                ):
+                with capacity.admitted(ahead=True), own_state(gradients=True):
                     for context, output in zip(contexts, outputs, strict=True):
                         mean_token = graph.recorded[output].mean(dim=1)
                         scores = self.model.head_readout(mean_token)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from core.representations import leading_eigenvectors
 from core.sweep.schema import is_light
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def write_rows(parts: Sequence[Path], path: Path, row_group: int) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    axes = {family: _axes(parts, family) for family in FAMILIES}
+    axes = {family: principal_axes(parts, family) for family in FAMILIES}
     neighbors = {family: _umap(parts, family) for family in FAMILIES}
     with_umap = all(found is not None for found in neighbors.values())
     done = 0
@@ -100,23 +101,37 @@ def _embeddings(part: Path, family: str) -> tuple[npt.NDArray[np.bool_], _Double
     return valid, values.astype(np.float64).reshape(int(valid.sum()), -1)
 
 
-def _axes(parts: Sequence[Path], family: str) -> tuple[_Double, _Double]:
-    """Mean (channels,) and the first principal axes (components, channels), from running sums.
+def principal_axes(parts: Sequence[Path], family: str) -> tuple[_Double, _Double]:
+    """Mean (channels,) and the first principal axes (components, channels).
 
-    The sign of an axis is that of its largest entry, so that a picture of it never flips.
+    Of fewer pictures than channels from the pictures themselves, else from running sums. The sign
+    of an axis is that of its largest entry, so that a picture of it never flips; an axis that so
+    few pictures do not have is zero.
     """
-    count, total, products = 0, np.zeros(0), np.zeros((0, 0))
+    count, total = 0, np.zeros(0)
+    held: list[_Double] = []
+    products: _Double | None = None
     for values in _all_embeddings(parts, family):
-        if not count:
-            total, products = np.zeros(values.shape[1]), np.zeros((values.shape[1],) * 2)
         count += len(values)
-        total += values.sum(axis=0)
-        products += values.T @ values
+        total = values.sum(axis=0) + (total if total.size else 0.0)
+        if products is None:
+            held.append(values)
+            if count > values.shape[1]:
+                every = np.concatenate(held)
+                products = every.T @ every
+                held.clear()
+        else:
+            products += values.T @ values
     if not count:
         return np.zeros(0), np.zeros((COMPONENTS, 0))
-    mean = total / count
-    _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    axes = vectors[:, ::-1][:, :COMPONENTS].T
+    mean, axes = total / count, np.zeros((COMPONENTS, len(total)))
+    if products is None:
+        _, lengths, found = np.linalg.svd(np.concatenate(held) - mean, full_matrices=False)
+        there = min(COMPONENTS, int((lengths > 1e-10 * max(lengths[0], 1e-300)).sum()))
+        axes[:there] = found[:there]
+    else:
+        covariance = products / count - np.outer(mean, mean)
+        axes[:] = leading_eigenvectors(covariance, COMPONENTS)[1].T
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     return mean, axes * np.sign(largest)
 

@@ -21,6 +21,7 @@ from core.images import Framing, digest, read_image
 from core.models import Model, VisionTransformer, open_model
 from core.models.base import shared_view
 from core.models.taps import HEAD_INPUT
+from core.numerics import own_state
 from core.recording.batches import record_stream
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
@@ -283,7 +284,7 @@ def _read_off(
     if recording.logits is not None:
         predictions = recording.predictions(TOP)
     artifacts: list[int | None] = [None] * len(recording)
-    with torch.no_grad():
+    with own_state():
         tensor = recording.tensor(_embedding_tap(model))
         if isinstance(recording, TransformerRecording):
             embeddings = torch.einsum("bqt,btc->bc", recording.readout_row(), tensor)

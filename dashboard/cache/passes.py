@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,9 +92,7 @@ def settle(scene: Scene | None) -> None:
     """At the end of a run: let go of graphs, and of what is beyond the budget."""
     if scene is not None:
         for spec in (scene.cnn, scene.vit):
-            opened = memo_of(spec).peek(("model", spec.id))
-            if found := results().peek(_recording_key(opened, scene)):
-                found.release_if_idle()
+            _let_go(memo_of(spec).peek(("model", spec.id)), scene)
     results().settle()
 
 
@@ -128,18 +128,41 @@ def key_of(
     return (model_id, opened_model(model_id).weights_digest, scene.key(picture), *what)
 
 
+_keeping: ContextVar[bool] = ContextVar("keeping", default=False)
+
+
+@contextmanager
+def keeping_graph(model_id: str, scene: Scene) -> Iterator[None]:
+    """Keep the graph of a recording for all classes asked for in a ``with`` block; then let go.
+
+    May be nested: the outermost block lets go. A thread that is at work with the graph keeps it.
+    """
+    if _keeping.get():
+        yield
+        return
+    token = _keeping.set(True)
+    try:
+        yield
+    finally:
+        _keeping.reset(token)
+        _let_go(memo_of(find_spec(model_id)).peek(("model", model_id)), scene)
+
+
+def _let_go(opened: Model | None, scene: Scene) -> None:
+    """Release the graph over the scene's picture, if there is one and no thread is using it."""
+    if opened is not None and (found := results().peek(_recording_key(opened, scene))):
+        found.release_if_idle()
+
+
 def _explain(
     model_id: str, scene: Scene, method: str, target: int | None, params: Params
 ) -> Explanation:
     def make() -> Explanation:
         recorded = recording(model_id, scene)
-        try:
-            with watched(core.find_method(method).title):
-                found: Explanation = core.explain(
-                    recorded.model, recorded, method, target, **dict(params)
-                )
-        finally:
-            recorded.release()
+        with watched(core.find_method(method).title):
+            found: Explanation = core.explain(
+                recorded.model, recorded, method, target, **dict(params)
+            )
         return replace(found, view=_NO_VIEW)
 
     return results().get(key_of(model_id, scene, method, target, params), make)
@@ -155,9 +178,11 @@ def explain(
     """Explanations of the scene's picture, one per target class."""
     chosen: Params = tuple(sorted((params or {}).items()))
     shown = view(scene)
-    found = [
-        replace(_explain(model_id, scene, method, target, chosen), view=shown) for target in targets
-    ]
+    with keeping_graph(model_id, scene):
+        found = [
+            replace(_explain(model_id, scene, method, target, chosen), view=shown)
+            for target in targets
+        ]
     for explanation in found:
         gather.explanation(explanation, params or {})
     return found
@@ -197,13 +222,11 @@ def frames(
         Called with the number of frames done, after each.
     """
     found = []
-    try:
+    with keeping_graph(scene.vit.id, scene):
         for params in each:
             chosen: Params = tuple(sorted(params.items()))
             found.append(_frame(scene, method, target, chosen))
             report(len(found))
-    finally:
-        recording(scene.vit.id, scene).release()
     return found
 
 

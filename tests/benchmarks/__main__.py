@@ -38,9 +38,9 @@ TOLD_APART = ("crowd", "sweeps")
 PACKAGES = ("torch", "torchvision", "timm", "streamlit", "grad-cam", "torchcam", "captum", "Horama")
 
 
-def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list[Row]]]:
+def groups(rounds: int, threads: int) -> dict[str, Callable[[], list[Row]]]:
     """What is measured, in order."""
-    found: dict[str, Callable[[], list[Row]]] = {
+    return {
         "maps": lambda: [*speed.maps(rounds), *speed.opening(rounds)],
         "grad-cam": lambda: speed.grad_cams(rounds),
         "pages": lambda: speed.pages(rounds),
@@ -52,9 +52,6 @@ def groups(rounds: int, threads: int, half: bool) -> dict[str, Callable[[], list
         "crowd": crowd.rows,
         "sweeps": sweeps.rows,
     }
-    if half:
-        found["half"] = lambda: speed.half_precision(rounds)
-    return found
 
 
 def machine(threads: int, rounds: int) -> dict[str, Any]:
@@ -143,7 +140,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=timing.ROUNDS, help="repeats of each call")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
-    parser.add_argument("--half", action="store_true", help="half precision beside float32")
     parser.add_argument(
         "--write", action="store_true", help="put the tables into BENCHMARKS.md and the README"
     )
@@ -151,8 +147,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
-    half = arguments.half or torch.cuda.is_available()
-    known = groups(arguments.rounds, arguments.threads, half)
+    known = groups(arguments.rounds, arguments.threads)
     chosen = arguments.only or list(known)
     if unknown := set(chosen) - set(known):
         parser.error(f"unknown groups {', '.join(unknown)}; choose from {', '.join(known)}")

@@ -401,35 +401,3 @@ def batches(rounds: int) -> list[Row]:
             )
         )
     return found
-
-
-def half_precision(rounds: int) -> list[Row]:
-    """The same maps under autocast: time against float32, and how far the maps move."""
-    cnn, vit = pair()
-    kind = cnn.device.type
-    dtype = torch.float16 if kind == "cuda" else torch.bfloat16
-    found = []
-    for model, method in ((cnn, "cam"), (vit, "rollout"), (vit, "gradient_rollout")):
-        view = view_of(model)
-
-        def full(model: Model = model, method: str = method, view: Any = view) -> Any:
-            return core.explain(model, view, method, TARGET, framing=GIVEN)
-
-        def half(call: Callable[[], Any] = full) -> Any:
-            with torch.autocast(kind, dtype):
-                return call()
-
-        times = medians({"float32": full, "half": half}, rounds)
-        exact, rough = full().relevance, half().relevance
-        error = float(abs(rough - exact).max() / abs(exact).max())
-        found.append(
-            Row(
-                f"{method} in half precision ({str(dtype)[6:]}), one image, 224 px",
-                "float32",
-                times["half"] / times["float32"],
-                details=milliseconds(times),
-                note=f"largest error of the {method} map: {error:.2g} of its largest value",
-                repeats=rounds,
-            )
-        )
-    return found

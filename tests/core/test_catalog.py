@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -190,3 +194,71 @@ def test_labels() -> None:
     assert len(search_labels(labels, "a", limit=7)) == 7
     with pytest.raises(CatalogError, match="cannot be read"):
         read_labels("no-such-list")
+
+
+# -- models of one's own, read once ---------------------------------------------------------------
+
+TABLE = """[[model]]
+id = "mine"
+title = "{title}"
+family = "cnn"
+architecture = "resnet18"
+weights = "mine.safetensors"
+card = "mine.json"
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one model of one's own and its card."""
+    (tmp_path / "models.toml").write_text(TABLE.format(title="One"), "utf-8")
+    (tmp_path / "mine.json").write_text(json.dumps({"class_origin": "Mine."}), "utf-8")
+    monkeypatch.setenv("PARALLAX_MODELS", str(tmp_path / "models.toml"))
+    return tmp_path
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Gets the name of every file that is read from now on."""
+    read: list[str] = []
+    real = Path.read_text
+
+    def counted(self: Path, *args: Any, **options: Any) -> str:
+        read.append(self.name)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    return read
+
+
+def test_the_catalog_is_read_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core.catalog()
+    read = count_reads(monkeypatch)
+    for _ in range(3):
+        assert core.find_spec("mine").title == "One"
+        assert core.find_spec("mine").card.class_origin == "Mine."
+        assert core.catalog_problem() is None
+        core.embedded_pair()
+    assert read == []
+
+
+def test_it_is_read_again_when_a_file_changes(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert core.find_spec("mine").weights == "mine.safetensors"
+    read = count_reads(monkeypatch)
+    (own / "models.toml").write_text(TABLE.format(title="Another"), "utf-8")
+    assert core.find_spec("mine").title == "Another"
+    assert read == ["models.toml", "mine.json"]
+    (own / "mine.json").write_text(json.dumps({"class_origin": "Mine, all mine."}), "utf-8")
+    assert core.find_spec("mine").card.class_origin == "Mine, all mine."
+    (own / "mine.safetensors").write_bytes(b"x")
+    assert core.find_spec("mine").weights == str((own / "mine.safetensors").resolve())
+    (own / "mine.json").unlink()
+    assert "mine.json" in str(core.catalog_problem())
+    with pytest.raises(UnknownModel):
+        core.find_spec("mine")
+    (own / "mine.json").write_text("{}", "utf-8")
+    assert core.catalog_problem() is None
+    os.replace(own / "models.toml", own / "gone.toml")
+    with pytest.raises(UnknownModel):
+        core.find_spec("mine")
+    monkeypatch.setenv("PARALLAX_MODELS", str(own / "gone.toml"))
+    assert core.find_spec("mine").title == "Another"

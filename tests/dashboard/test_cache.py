@@ -7,14 +7,17 @@ import io
 import subprocess
 import weakref
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from torch import Tensor
 
 import core
-from core import ImageError, guarded
-from dashboard import availability, cache
+from core import ImageError, Model, guarded
+from dashboard import availability, cache, class_views
 from dashboard.cache import passes
+from dashboard.memo import Memo
 from dashboard.scene import Scene
 
 
@@ -155,3 +158,77 @@ def test_a_result_does_not_outlive_its_weights(monkeypatch: pytest.MonkeyPatch) 
     before = cache.key_of(cnn.id, scene, "cam")
     monkeypatch.setattr(cache.model(cnn.id), "weights_digest", "other weights")
     assert cache.key_of(cnn.id, scene, "cam") != before
+
+
+# -- what is computed once ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """A sample, fitted in a way that no other test has asked for, so that nothing is held yet."""
+    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
+    return Scene(cache.from_sample(core.samples()[1]), cnn, vit, core.Framing("crop", 112))
+
+
+def count_passes(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Gets a number for every pass of a model from now on."""
+    passes: list[int] = []
+    score = model.score
+
+    def counted(pixels: Tensor) -> Tensor:
+        passes.append(len(pixels))
+        return score(pixels)
+
+    monkeypatch.setattr(model, "score", counted)
+    return passes
+
+
+def forget(model_id: str) -> None:
+    """Let go of recordings of a model; its maps are held on."""
+    cache.results().drop(cache.model(model_id))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_four_classes_share_one_graph(
+    scene: Scene, kind: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one call, and where a page asks for each class by itself."""
+    spec = (scene.cnn, scene.vit)[kind]
+    model, method = cache.model(spec.id), "grad_cam"
+    params = {"layer": "stage.4"} if kind == 0 else {"layer": "block.10.input"}
+    classes = (1, 2, 3, 4) if alone else (5, 6, 7, 8)
+    forget(spec.id)
+    recorded = cache.recording(spec.id, scene)
+    passes = count_passes(model, monkeypatch)
+    if alone:
+        names = [model.label(index) for index in classes]
+        class_views.columns_of(model, scene, names, method, params, None)
+    else:
+        cache.explain(spec.id, scene, method, classes, params)
+    assert len(passes) == 1
+    monkeypatch.undo()
+    again = count_passes(model, monkeypatch)
+    core.explain(model, recorded, method, 9, **params)
+    assert len(again) == 1, "the graph was let go after the last class"
+    forget(spec.id)
+
+
+def test_arrays_that_sessions_share_cannot_be_written_to() -> None:
+    memo = Memo(2**20)
+    made = memo.get("x", lambda: {"one": [np.zeros(3)], "two": (np.ones(2), "text")})
+    for array in (made["one"][0], made["two"][0]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_what_a_scene_shares_cannot_be_written_to(scene: Scene) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        cache.artifacts(scene)[0, 0] = True
+    summary = cache.summary(scene, scene.picture)
+    with pytest.raises(ValueError, match="read-only"):
+        summary.maps[0, 0, 0] = 1
+    [frame] = cache.frames(scene, "rollout", None, [{}], lambda done: None)
+    with pytest.raises(ValueError, match="read-only"):
+        frame.relevance[0, 0] = 1
+    forget(scene.vit.id)

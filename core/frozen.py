@@ -1,0 +1,59 @@
+"""What is handed out is shared by all who asked for it, so nobody may write into it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class ReadOnly(dict[Key, Value]):
+    """A dict that cannot be changed; copies of it by ``dict(…)`` and ``|`` are plain ones.
+
+    Unlike ``types.MappingProxyType`` it can be pickled, copied deeply and written as JSON.
+    """
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("This mapping belongs to a finished result; change a copy: dict(mapping).")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
+    __ior__ = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+
+def read_only(value: Any) -> Any:
+    """The same array or mapping at any depth, not to be written to; anything else as it is.
+
+    An array is a view, so that one that a caller still owns stays theirs to change.
+    """
+    if isinstance(value, np.ndarray):
+        view = value.view()
+        view.setflags(write=False)
+        return view
+    if isinstance(value, Mapping) and not isinstance(value, ReadOnly):
+        return ReadOnly({name: read_only(part) for name, part in value.items()})
+    return value
+
+
+class Frozen:
+    """Base of frozen dataclasses whose arrays and mappings cannot be written to either."""
+
+    def __post_init__(self) -> None:
+        self._seal()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._seal()  # pickled arrays come back writable
+
+    def _seal(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if (sealed := read_only(value)) is not value:
+                object.__setattr__(self, field.name, sealed)

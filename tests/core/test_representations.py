@@ -1,0 +1,138 @@
+"""Leading eigenvectors and principal components: the same as the whole decomposition, and quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from core.representations import leading_eigenvectors, principal_components
+from core.sweep import projection
+
+Matrix = npt.NDArray[np.float64]
+
+
+def covariance(side: int, decay: float, seed: int = 0) -> Matrix:
+    """A matrix of known eigenvalues ``decay ** i`` in a random basis."""
+    basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((side, side)))[0]
+    found: Matrix = (basis * decay ** np.arange(side)) @ basis.T
+    return found
+
+
+def apart(first: Matrix, second: Matrix) -> float:
+    """Sine of the largest angle between the spaces that two sets of columns span."""
+    return float(np.linalg.norm(first - second @ (second.T @ first), ord=2))
+
+
+MATRICES: dict[str, Callable[[], Matrix]] = {
+    "small": lambda: covariance(20, 0.5),
+    "steep": lambda: covariance(300, 0.5),
+    "even": lambda: covariance(300, 0.97),
+    "nearly flat": lambda: covariance(300, 0.9999),
+    "features": lambda: np.cov(np.random.default_rng(1).standard_normal((300, 900))),
+    "of two groups": lambda: np.block(
+        [[10 * np.eye(150), np.zeros((150, 150))], [np.zeros((150, 150)), np.ones((150, 150))]]
+    ),
+    "nothing": lambda: np.zeros((200, 200)),
+    "identity": lambda: np.eye(200),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_leading_eigenvectors_are_those_of_the_whole(name: str) -> None:
+    matrix = MATRICES[name]()
+    values, vectors = leading_eigenvectors(matrix, 2)
+    wanted, whole = np.linalg.eigh(matrix)
+    scale = max(1.0, float(wanted[-1]))
+    np.testing.assert_allclose(values, wanted[::-1][:2], atol=1e-9 * scale)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(2), atol=1e-9)
+    assert np.abs(matrix @ vectors - vectors * values).max() < 1e-9 * scale
+    if wanted[-2] - wanted[-3] > 1e-6 * scale:  # else no space belongs to these two alone
+        assert apart(vectors, whole[:, -2:]) < 1e-4
+
+
+def test_the_result_hangs_on_no_seed() -> None:
+    matrix = covariance(300, 0.9)
+    first = leading_eigenvectors(matrix, 3)
+    np.random.seed(7)
+    np.random.standard_normal(11)
+    for one, other in zip(first, leading_eigenvectors(matrix, 3), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("shape", [(400, 12, 15), (40, 20, 20), (300, 18, 18)])
+def test_principal_components_are_those_of_a_whole_decomposition(
+    shape: tuple[int, int, int],
+) -> None:
+    generator = np.random.default_rng(3)
+    mixed = generator.standard_normal((shape[0], 8)) @ (
+        0.7 ** np.arange(8)[:, None] * generator.standard_normal((8, shape[1] * shape[2]))
+    )
+    features = mixed + 0.01 * generator.standard_normal(mixed.shape)
+    components, shares = principal_components(features.reshape(shape).astype(np.float32))
+    centered = features.T - features.T.mean(axis=0)
+    left, lengths, _ = np.linalg.svd(centered, full_matrices=False)
+    np.testing.assert_allclose(
+        shares, (lengths**2 / (lengths**2).sum())[:3], atol=1e-6, err_msg="shares"
+    )
+    flat = components.reshape(3, -1).astype(np.float64)
+    for one, wanted in zip(flat, (left * lengths).T, strict=False):
+        assert abs(one @ wanted) / np.linalg.norm(one) / np.linalg.norm(wanted) > 1 - 1e-8
+        assert one[np.abs(one).argmax()] > 0
+
+
+# -- the projection of a sweep --------------------------------------------------------------------
+
+
+def parts_of(rows: Matrix, pieces: int, folder: Path) -> list[Path]:
+    """Embeddings as a sweep keeps them, in several files."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    paths = []
+    for number, part in enumerate(np.array_split(rows, pieces)):
+        column = pa.array(part.astype(np.float16).tolist(), pa.list_(pa.float16()))
+        paths.append(folder / f"{number}.parquet")
+        parquet.write_table(
+            pa.table({"embedding__cnn": column, "index": range(len(part))}), paths[-1]
+        )
+    return paths
+
+
+def axes_of(parts: list[Path]) -> tuple[Matrix, Matrix]:
+    """Mean and axes by way of what a sweep writes: components of the rows it was given."""
+    return projection.principal_axes(parts, "cnn")
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 63, 64, 65, 200])
+def test_axes_of_few_and_of_many_pictures(count: int, tmp_path: Path) -> None:
+    """Below as many pictures as channels, at it, and beyond."""
+    generator = np.random.default_rng(count)
+    rows = generator.standard_normal((count, 64)) * 0.8 ** np.arange(64)
+    parts = parts_of(rows, min(3, count), tmp_path)
+    mean, axes = axes_of(parts)
+    stored = rows.astype(np.float16).astype(np.float64)
+    np.testing.assert_allclose(mean, stored.mean(axis=0), atol=1e-12)
+    _, _, whole = np.linalg.svd(stored - stored.mean(axis=0), full_matrices=False)
+    there = min(2, count - 1)
+    assert apart(axes[:there].T, whole[:there].T) < 1e-4
+    assert not axes[there:].any()
+    for axis in axes[:there]:
+        assert axis[np.abs(axis).argmax()] > 0
+
+
+def test_few_pictures_need_no_matrix_of_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_of(np.random.default_rng(0).standard_normal((9, 1280)), 2, tmp_path)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("all eigenvectors were computed")
+
+    monkeypatch.setattr(np.linalg, "eigh", refuse)
+    _, axes = axes_of(parts)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-9)

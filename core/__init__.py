@@ -14,6 +14,7 @@ from core.errors import (
     ImageTimeout,
     MethodError,
     ModelError,
+    NoZero,
     ParallaxError,
     ParameterError,
     Stopped,
@@ -29,7 +30,16 @@ from core.evidence.faithfulness import Faithfulness, faithfulness, faithfulness_
 from core.evidence.pointing import grid_pointing, pointing_grid
 from core.evidence.randomization import Randomization, depths_of, randomization
 from core.evidence.removal import removal_grid, what_if, without
-from core.explain import Answer, Explanation, explain, explain_stream, needs, predict, versions
+from core.explain import (
+    Answer,
+    Explanation,
+    check_zero,
+    explain,
+    explain_stream,
+    needs,
+    predict,
+    versions,
+)
 from core.fills import FILLS, filled, on_pixels
 from core.guarded import read_strange_image
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
@@ -46,7 +56,7 @@ from core.maximize.optimize import Maximization, maximize
 from core.maximize.regularize import Regularization, seam_energy_of
 from core.maximize.transforms import Transforms
 from core.methods.parameters import Parameter
-from core.methods.registry import Method, find_method, methods
+from core.methods.registry import Method, changed_methods, find_method, methods
 from core.models import Model, best_device, open_model
 from core.models.base import Readout, VisionTransformer, shared_view
 from core.models.convnet import ConvNet
@@ -95,6 +105,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "Needs",
+    "NoZero",
     "Objective",
     "ParallaxError",
     "Parameter",
@@ -124,6 +135,8 @@ __all__ = [
     "catalog",
     "catalog_problem",
     "changed",
+    "changed_methods",
+    "check_zero",
     "class_logit",
     "configure",
     "conv_channel",

@@ -14,6 +14,7 @@
     │   ├── UnknownMethod      no such method
     │   ├── UnsupportedMethod  the model lacks what the method needs (classes, a class token, …)
     │   ├── ParameterError     a parameter out of its range, an unknown parameter or class
+    │   ├── NoZero             positive parts of a map whose zero means nothing were to be summed
     │   └── ZeroGradient       the chosen layer cannot influence the chosen class
     ├── SweepError         a sweep that cannot be begun, gone on with or opened
     ├── BusyError          too many passes at once; try again (`ImageTimeout` is one as well)
@@ -68,6 +69,10 @@ class UnsupportedMethod(MethodError):
 
 class ParameterError(MethodError):
     """A parameter is unknown or out of its range."""
+
+
+class NoZero(MethodError):
+    """The map's zero means nothing, so its positive parts cannot be summed."""
 
 
 class ZeroGradient(MethodError):

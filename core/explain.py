@@ -20,7 +20,7 @@ from core.errors import ImageError, ParameterError
 from core.frozen import Frozen, ReadOnly, read_only
 from core.images import Framing
 from core.methods.parameters import Parameters, parse
-from core.methods.registry import Method, supported
+from core.methods.registry import Method, no_zero, supported
 from core.models import Model, VisionTransformer
 from core.numerics import own_state
 from core.recording.batches import record_stream
@@ -54,6 +54,8 @@ class Explanation(Frozen):
         Name and title of the method.
     signed : bool
         Whether negative values have a meaning.
+    has_zero : bool
+        Whether zero means that a place does not count; else only differences mean anything.
     params : mapping
         All parameters, defaults included.
     prefix_mass : float or None
@@ -79,6 +81,7 @@ class Explanation(Frozen):
     method: str
     title: str
     signed: bool
+    has_zero: bool
     params: Mapping[str, Any]
     prefix_mass: float | None
     notes: tuple[str, ...]
@@ -112,6 +115,18 @@ class Explanation(Frozen):
     def is_blank(self) -> bool:
         """Whether the map is zero everywhere; a note says why."""
         return not self.relevance.any()
+
+    def positive(self) -> npt.NDArray[np.float32]:
+        """The positive part of the map, (rows, cols), to be summed: for shares and densities.
+
+        Raises
+        ------
+        NoZero
+            The map's zero means nothing, and so would its sums.
+        """
+        if not self.has_zero:
+            raise no_zero(self.title)
+        return np.maximum(self.relevance, 0)
 
     @cached_property
     def spikes(self) -> npt.NDArray[np.bool_]:
@@ -188,6 +203,18 @@ def needs(model: Model, method: str, **params: Any) -> Needs:
     """
     chosen = supported(method, model)
     return chosen.needs(model, parse(chosen.parameters, model, method, params))
+
+
+def check_zero(model: Model, method: str, **params: Any) -> None:
+    """Refuse maps whose zero means nothing, before any is made to sum its positive parts.
+
+    Raises
+    ------
+    NoZero, UnknownMethod, UnsupportedMethod, ParameterError
+    """
+    chosen = supported(method, model)
+    if not chosen.has_zero(parse(chosen.parameters, model, method, params)):
+        raise no_zero(chosen.title)
 
 
 @overload
@@ -387,6 +414,7 @@ def _explain(
     if result.prefix_mass is not None:
         prefix_mass = result.prefix_mass.detach().float().cpu().tolist()
     seconds = (time.perf_counter() - started) / len(recording)
+    has_zero = method.has_zero(parameters)
     return [
         Explanation(
             relevance=np.ascontiguousarray(maps[i]),
@@ -396,7 +424,8 @@ def _explain(
             prediction=predictions[i],
             method=method.name,
             title=method.title,
-            signed=method.signed,
+            signed=method.signed and has_zero,
+            has_zero=has_zero,
             params=dataclasses.asdict(parameters),
             prefix_mass=prefix_mass[i],
             notes=_notes(

@@ -236,7 +236,7 @@ def differences(rows: Sequence[tuple[str, Sequence[Column]]]) -> None:
                     "Rank correlation": heatmaps.rank_correlation(a.relevance, b.relevance),
                     "Overlap of top 20 %": heatmaps.overlap(a.relevance, b.relevance),
                     "Share on the right half": " / ".join(
-                        panels.number(heatmaps.share_right(e.relevance), "{:.0%}") for e in (a, b)
+                        panels.number(panels.share_right(e), "{:.0%}") for e in (a, b)
                     ),
                 }
             )
@@ -252,7 +252,9 @@ def differences(rows: Sequence[tuple[str, Sequence[Column]]]) -> None:
     )
     st.caption(
         "Maps that told two classes apart perfectly would have a correlation far below 1 and, "
-        "where the objects stand on different halves of the picture, shares near 0 % and 100 %."
+        "where the objects stand on different halves of the picture, shares near 0 % and 100 %. "
+        "Shares are of what is positive; a dash stands where nothing is, or where a map's zero "
+        "means nothing."
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from core import ImageError, SweepError
+from core import ImageError, SweepError, find_method
 from dashboard import animations, cache, controls, figures, screen
 from dashboard.screen import PAGES, Screen
 from dashboard.sweeps import Rows, map_title, title
@@ -229,5 +229,7 @@ def _screen(rows: Rows, row: dict[str, Any], picture_id: str) -> Screen:
         changes["classes"] = (known,)
     for key in rows.shown_maps:
         family, _, method = key.partition("_")
-        changes |= {f"{family}_map": method, f"{family}_map_parameters": ()}
+        used = rows.sweep.manifest["maps"][key]["parameters"]
+        named = tuple((name, str(used[name])) for name in sorted(find_method(method).earlier))
+        changes |= {f"{family}_map": method, f"{family}_map_parameters": named}
     return screen.current().to(**changes)

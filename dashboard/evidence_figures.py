@@ -153,6 +153,7 @@ def correlations(found: Mapping[str, Randomization]) -> go.Figure:
     """Rank correlation with the original map over the depth, one line a model.
 
     The depth is the share of the layers that were randomized, as models have different numbers.
+    A dashed line is how much two draws on the intact model agree, of a method that draws.
     """
     figure = go.Figure()
     for number, (name, one) in enumerate(found.items()):
@@ -168,6 +169,11 @@ def correlations(found: Mapping[str, Randomization]) -> go.Figure:
                 hovertemplate=f"{name}<br>%{{customdata[0]}}: %{{y:.2f}}<extra></extra>",
             )
         )
+        if one.ceiling is not None and not np.isnan(one.ceiling):
+            figure.add_hline(
+                y=one.ceiling,
+                line={"color": COLORS[number], "width": 1.5, "dash": "dash"},
+            )
     figure.add_hline(y=0, line={"color": GRAY, "width": 1})
     _laid_out(figure, 300).update_layout(legend={"y": 1.02, "yanchor": "bottom"})
     figure.update_yaxes(title="rank correlation", tickformat=".1f", rangemode="normal")

@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 import core
-from core import Explanation, Faithfulness, Model
+from core import Explanation, Faithfulness, Model, Randomization
 from dashboard import cache, controls, evidence_figures, figures, measurements, panels, screen
 from dashboard.attention_parts import ends_text, shared_limits
 from dashboard.controls import Choice, Display
@@ -56,7 +56,11 @@ def curves(asked: Asked) -> None:
         if model not in asked.models:
             continue
         for name in chosen[model.spec.id]:
-            params = choice.values if choice.method and choice.method.name == name else {}
+            if choice.method and choice.method.name == name:
+                params = choice.values
+            else:
+                field = f"{model.spec.family}_maps"
+                params = controls.listed_parameters(field, core.find_method(name), model)
             one = measurements.curves(
                 asked.scene, model.spec.id, name, asked.index(model), params, asked.fill
             )
@@ -261,10 +265,22 @@ def randomization(asked: Asked, display: Display) -> None:
         height = figures.mosaic_height(shape, "100cqi", named=True)
         panels.sized(figure, f"depths-{model.spec.family}", ", ".join(names), height)
         ends = ends_text(limits, display)
-        st.caption(" ".join([f"{ends[:1].upper()}{ends[1:]}.", *map(plain, one.original.notes)]))
+        said = [f"{ends[:1].upper()}{ends[1:]}.", _ceiling(one), *map(plain, one.original.notes)]
+        st.caption(" ".join(filter(None, said)))
     st.caption(
         "A map that is zero everywhere: the class no longer depends on what the map reads. What is "
         "said of a map holds for the intact model."
+    )
+
+
+def _ceiling(one: Randomization) -> str:
+    """How much two draws of a method agree where nothing was forgotten."""
+    if one.ceiling is None:
+        return ""
+    return (
+        f"{one.original.title} draws at random, and draws anew for each network: two draws on the "
+        f"intact model correlate at {panels.number(one.ceiling)} (dashed), so no depth can be "
+        "expected above that."
     )
 
 

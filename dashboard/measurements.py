@@ -239,7 +239,7 @@ def learned(scene: Scene, choice: Choice, target: str, seed: int = 0) -> Randomi
                 index,
                 seed=seed,
                 framing=GIVEN,
-                **choice.values,
+                **_randomized(choice.values),
             )
 
     params = tuple(sorted(choice.values.items()))
@@ -252,6 +252,11 @@ def learned(scene: Scene, choice: Choice, target: str, seed: int = 0) -> Randomi
     return found
 
 
+def _randomized(params: dict[str, Any]) -> dict[str, Any]:
+    """A method's parameters as `core.randomization` takes them, whose own seed is another one."""
+    return {"method_seed" if name == "seed" else name: value for name, value in params.items()}
+
+
 def _gather_randomization(found: Randomization, params: dict[str, Any]) -> None:
     one = found.original
     gather.explanation(one, params)
@@ -260,7 +265,7 @@ def _gather_randomization(found: Randomization, params: dict[str, Any]) -> None:
         maps,
         found.relevance,
         f"core.randomization(models[{model_id!r}], view, {one.method!r}, {one.target!r}, "
-        f"seed={found.seed!r}, framing=given{gather.options(params)}).relevance",
+        f"seed={found.seed!r}, framing=given{gather.options(_randomized(params))}).relevance",
     )
     gather.array(
         f"rank correlation {one.method} {model_id}",
@@ -280,6 +285,7 @@ def in_a_grid(
     views = [cache.view(scene, picture) for picture in pictures]
 
     def make() -> tuple[Image.Image, list[tuple[Explanation, float]]]:
+        core.check_zero(model, method.name, **choice.values)
         together = core.pointing_grid(model, views, GIVEN)
         recording = core.record(model, together, GIVEN, choice.needs)
         found = []
@@ -293,7 +299,7 @@ def in_a_grid(
                 target = core.predict(model, view, 1, GIVEN).top
             with waiting.watched(f"{model.spec.title}, picture {place + 1} of 4"):
                 one = core.explain(model, recording, method.name, target, **choice.values)
-            found.append((one, float(heatmaps.quarter_shares(one.relevance)[place])))
+            found.append((one, float(heatmaps.quarter_shares(one.positive())[place])))
         return together, found
 
     params = tuple(sorted(choice.values.items()))

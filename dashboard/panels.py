@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -77,9 +78,10 @@ def side_by_side(
     made = [found for _, found in maps if isinstance(found, Explanation)]
     shown = {id(found): replaced(found, display, artifacts) for found in made}
     relevances = {key: relevance for key, (relevance, _) in shown.items()}
-    mixed = display.shared and len({found.method for found in made}) > 1
-    if mixed:
-        relevances = {key: heatmaps.density(values) for key, values in relevances.items()}
+    mixed = display.shared and len({(found.method, found.has_zero) for found in made}) > 1
+    # Multiples of the mean say something only of a map whose zero does; others stay as they are.
+    dense = {id(found) for found in made if mixed and found.has_zero}
+    relevances |= {key: heatmaps.density(relevances[key]) for key in dense}
     panels, notes = [figures.Panel("Picture", "as the models see it")], []
     for name, found in maps:
         if isinstance(found, str):
@@ -87,10 +89,15 @@ def side_by_side(
             notes.append(plain(found))
             continue
         what = f"{found.title} · {found.label or 'no class'}"
-        unit = display.unit("times the mean" if mixed else "relevance")
-        rivals = list(relevances.values())
-        panels.append(panel_of(found, relevances[id(found)], rivals, display, name, what, unit))
-        notes.append(" ".join(filter(None, [*found.notes, settings(found), shown[id(found)][1]])))
+        alone = mixed and id(found) not in dense
+        look = dataclasses.replace(display, shared=False) if alone else display
+        unit = look.unit("times the mean" if id(found) in dense else "relevance")
+        rivals = [values for key, values in relevances.items() if not mixed or key in dense]
+        panels.append(panel_of(found, relevances[id(found)], rivals, look, name, what, unit))
+        own = "Its zero means nothing, so it keeps a scale of its own." if alone else ""
+        notes.append(
+            " ".join(filter(None, [*found.notes, settings(found), shown[id(found)][1], own]))
+        )
     row(view, panels, display, key)
     return notes
 
@@ -291,6 +298,11 @@ def top_five(model: Model, recording: Recording, target: str, digest: str) -> No
     # A table per picture and target: a tick never outlives what it chose.
     key = f"top-{model.spec.id}-{digest[:12]}-{target}"
     controls.top_classes(recording.predictions()[0], key, target)
+
+
+def share_right(found: Explanation) -> float:
+    """`heatmaps.share_right` of a map; ``nan`` where its zero means nothing."""
+    return heatmaps.share_right(found.positive()) if found.has_zero else math.nan
 
 
 def agreement(first: Explanation, second: Explanation) -> tuple[float, float]:

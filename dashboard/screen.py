@@ -15,10 +15,10 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from core import ParallaxError, embedded_pair
+from core import Method, ParallaxError, changed_methods, embedded_pair
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,11 @@ class Screen(BaseModel):
     """What is on the screen, page and all.
 
     Attributes are named as in the address, where a class or a picture may stand several times and
-    a parameter of a method as ``cnn_map.layer``. ``None`` means that the program chooses.
+    a parameter of a method as ``cnn_map.layer``, of one of several as ``cnn_maps.rise.definition``.
+    ``None`` means that the program chooses.
+
+    A parameter whose default is no longer the one that it was always has a value here and in the
+    address: see `Method.earlier` of the registry.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -139,6 +143,8 @@ class Screen(BaseModel):
     measured: bool = False
     checked: bool = False
     curve: Literal["deletion", "insertion"] = "deletion"
+    cnn_maps_parameters: Parameters = ()
+    vit_maps_parameters: Parameters = ()
     of: str | None = None
     step: Annotated[int, Field(ge=0, le=16)] = 4
     four: Annotated[tuple[str, ...], Field(max_length=4)] = ()
@@ -165,6 +171,14 @@ class Screen(BaseModel):
     ] = "maps"
     leaf: Annotated[int, Field(ge=1, le=10**8)] = 1
     picked: Place | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_defaults(cls, given: Any) -> Any:
+        """Write out what is no longer the default that it was."""
+        if isinstance(given, dict):
+            return given | _named(given, lambda method: method.current)
+        return given
 
     # -- the address ------------------------------------------------------------------------
 
@@ -208,6 +222,8 @@ class Screen(BaseModel):
                 )
         for field, chosen in parameters.items():
             values[field] = tuple(sorted(chosen.items()))
+        # An address of before does not name them and means the default of then.
+        values |= _named(values, lambda method: method.earlier)
         return cls(**values), problems
 
     def address(self) -> dict[str, list[str]]:
@@ -261,6 +277,44 @@ class Screen(BaseModel):
         row, _, column = self.query[1:].partition("c")
         return int(row), int(column)
 
+
+def _named(
+    values: Mapping[str, Any], defaults: Callable[[Method], Mapping[str, str]]
+) -> dict[str, Parameters]:
+    """Parameters of the chosen methods, completed by those that must not be left out.
+
+    Parameters
+    ----------
+    values
+        Fields by name; what is no text or no pairs of texts is left to their check.
+    defaults
+        What a method's parameters are where none are given; of the methods of `Method.earlier`.
+    """
+    found, changed = dict[str, Parameters](), changed_methods()
+    for field in METHODS:
+        chosen, given = values.get(field), values.get(f"{field}_parameters", ())
+        several = isinstance(chosen, tuple | list)
+        names: Sequence[Any] = chosen if isinstance(chosen, tuple | list) else [chosen]
+        missing = {
+            (f"{name}.{key}" if several else key): value
+            for name in names
+            if isinstance(name, str) and name in changed
+            for key, value in defaults(changed[name]).items()
+        }
+        if missing and _is_pairs(given):
+            found[f"{field}_parameters"] = tuple(sorted((missing | dict(given)).items()))
+    return found
+
+
+def _is_pairs(given: Any) -> bool:
+    """Whether something can be parameters: pairs of texts."""
+    return isinstance(given, tuple | list) and all(
+        isinstance(pair, tuple | list) and [*map(type, pair)] == [str, str] for pair in given
+    )
+
+
+METHODS = ("cnn_map", "vit_map", "class_map", "cnn_maps", "vit_maps")
+"""Fields that name a method, or several, and have parameters."""
 
 REVIEW = (
     "search",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core import heatmaps
 from core.errors import ImageError, ParameterError
-from core.explain import explain, needs, predict
+from core.explain import check_zero, explain, needs, predict
 from core.images import Framing
 from core.models import Model
 from core.recording.batches import record
@@ -86,13 +86,16 @@ def grid_pointing(
 
     Raises
     ------
+    NoZero
+        Nothing can be said of the positive part of such maps.
     UnknownMethod, UnsupportedMethod, ParameterError, ImageError, ZeroGradient, BusyError, Stopped
     """
+    check_zero(model, method, **params)
     view = pointing_grid(model, images, framing)
     classes = model.check_targets(targets, 4)
     if None in classes:
         found = predict(model, images, 1, framing)
         classes = [one.top if c is None else c for c, one in zip(classes, found, strict=True)]
     recording = record(model, view, GIVEN, needs(model, method, **params))
-    maps = [explain(model, recording, method, target, **params).relevance for target in classes]
+    maps = [explain(model, recording, method, target, **params).positive() for target in classes]
     return np.array([heatmaps.quarter_shares(one)[place] for place, one in enumerate(maps)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -17,6 +17,7 @@ from core.errors import ImageError, ParameterError, ZeroGradient
 from core.explain import Explanation, explain
 from core.frozen import Frozen
 from core.images import Framing
+from core.methods.registry import supported
 from core.models import Model
 from core.numerics import own_state
 
@@ -44,6 +45,10 @@ class Randomization(Frozen):
     original : Explanation
         The map of the intact network.
     seed : int
+        Of the weights that are drawn.
+    ceiling : float or None
+        Of a method that draws: rank correlation of two draws on the intact network, in [-1, 1],
+        above which no depth can be expected; ``None`` for other methods, whose ceiling is 1.
     """
 
     depths: tuple[str, ...]
@@ -52,6 +57,7 @@ class Randomization(Frozen):
     absolute_rank_correlation: npt.NDArray[np.float64]
     original: Explanation
     seed: int
+    ceiling: float | None
 
     @property
     def target(self) -> int | None:
@@ -67,6 +73,7 @@ def randomization(
     target: int | None = ...,
     *,
     seed: int = ...,
+    method_seed: int | None = ...,
     framing: Framing | None = ...,
     depths: Sequence[str] | None = ...,
     **params: Any,
@@ -81,6 +88,7 @@ def randomization(
     target: int | Sequence[int | None] | None = ...,
     *,
     seed: int = ...,
+    method_seed: int | None = ...,
     framing: Framing | None = ...,
     depths: Sequence[str] | None = ...,
     **params: Any,
@@ -94,6 +102,7 @@ def randomization(
     target: int | Sequence[int | None] | None = None,
     *,
     seed: int = 0,
+    method_seed: int | None = None,
     framing: Framing | None = None,
     depths: Sequence[str] | None = None,
     **params: Any,
@@ -106,6 +115,10 @@ def randomization(
     activations vanish behind statistics that no longer fit, or its layer scales start near zero;
     and the draw is the caller's own, where ``reset_parameters`` would use the process's.
 
+    A method that draws (with a parameter ``seed``, such as RISE) draws anew for each network: maps
+    of one and the same draw are alike for its sake, whatever the networks learned. How much two
+    draws differ on the intact network is measured as well, as `Randomization.ceiling`.
+
     Parameters
     ----------
     image
@@ -116,7 +129,10 @@ def randomization(
         Class index, or one for each picture; by default what is most probable to the intact
         network. It stays the same at every depth.
     seed
-        Of the draws.
+        Of the weights that are drawn.
+    method_seed
+        The parameter ``seed`` of a method that draws, which is that of its map of the intact
+        network.
     framing
         How pictures are fitted; by default as the model was evaluated.
     depths
@@ -135,25 +151,46 @@ def randomization(
     wanted = tuple(groups) if depths is None else tuple(name for name in groups if name in depths)
     if not wanted or set(depths or ()) - groups.keys():
         raise ParameterError(f"The depths are {depths!r}, expected some of {', '.join(groups)}.")
+    if method_seed is not None:
+        params = params | {"seed": method_seed}
     with progress.watching(None):  # told below, depth by depth
         originals = explain(model, images, method, target, framing=framing, **params)
-    targets = [original.target for original in originals]
+        targets = [original.target for original in originals]
+        draws, others = _draws(model, originals[0]), None
+        if draws is not None:
+            others = _maps(model, images, originals, method, targets, framing, params | draws(0))
     module = probes.copied(model.module)
     generator = torch.Generator().manual_seed(seed)
     maps = []
     deepest = 1 + list(groups).index(wanted[-1])
-    for name in progress.steps(list(groups)[:deepest]):
+    for depth, name in enumerate(progress.steps(list(groups)[:deepest]), 1):
         _redraw(module, groups[name], generator)
         if name in wanted:
             with progress.watching(None):
                 private = model.rebuilt(probes.copied(module), f"randomized down to {name}")
-                maps.append(_maps(private, images, originals, method, targets, framing, params))
+                own = params | (draws(depth) if draws is not None else {})
+                maps.append(_maps(private, images, originals, method, targets, framing, own))
             del private
     found = [
-        _compared(wanted, np.stack([depth[i] for depth in maps]), original, seed)
+        _compared(
+            wanted,
+            np.stack([depth[i] for depth in maps]),
+            original,
+            seed,
+            None if others is None else others[i],
+        )
         for i, original in enumerate(originals)
     ]
     return found[0] if isinstance(image, Image.Image) else found
+
+
+def _draws(model: Model, original: Explanation) -> Callable[[int], dict[str, int]] | None:
+    """Parameters of one more draw, another one for each number; ``None`` if nothing is drawn."""
+    method = supported(original.method, model)
+    if not method.draws:
+        return None
+    [seed] = [one for one in method.parameters_for(model) if one.name == "seed"]
+    return lambda number: {"seed": (original.params["seed"] + 1 + number) % (int(seed.high) + 1)}
 
 
 def depths_of(model: Model) -> tuple[str, ...]:
@@ -218,7 +255,11 @@ def _maps(
 
 
 def _compared(
-    depths: tuple[str, ...], maps: npt.NDArray[np.float32], original: Explanation, seed: int
+    depths: tuple[str, ...],
+    maps: npt.NDArray[np.float32],
+    original: Explanation,
+    seed: int,
+    other: npt.NDArray[np.float32] | None,
 ) -> Randomization:
     pairs = [(one, original.relevance) for one in maps]
     return Randomization(
@@ -230,4 +271,5 @@ def _compared(
         ),
         original=original,
         seed=seed,
+        ceiling=None if other is None else heatmaps.rank_correlation(other, original.relevance),
     )

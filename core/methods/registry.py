@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from core.errors import UnknownMethod, UnsupportedMethod
+from core.errors import NoZero, UnknownMethod, UnsupportedMethod
 from core.methods.parameters import Parameter, Parameters, describe
 from core.models import Model, VisionTransformer
 from core.recording.run import Needs
@@ -59,7 +60,14 @@ class Method:
     class_specific : bool
         Whether the map depends on the target class.
     signed : bool
-        Whether negative values have a meaning, so that a scale needs its zero in the middle.
+        Whether negative values have a meaning, so that a scale needs its zero in the middle; never
+        with parameters that leave the map without a zero.
+    has_zero : callable
+        ``has_zero(parameters)``: whether zero means that a place does not count. Only of such maps
+        may positive parts be summed, as shares and densities do; see `Explanation.positive`.
+    earlier : mapping of str to str
+        Parameters whose default was another one before, with that one: what a request means that
+        was written down and does not name them; see `written`.
     meaning, caveat : str
         What the map shows and what it does not, for the reader.
     source : str
@@ -81,6 +89,8 @@ class Method:
     serves: tuple[Kind, ...]
     class_specific: bool
     signed: bool
+    has_zero: Callable[[Any], bool]
+    earlier: Mapping[str, str]
     meaning: str
     caveat: str
     source: str
@@ -88,6 +98,28 @@ class Method:
     needs: Callable[[Any, Any], Needs]
     run: Run
     unsupported: Callable[[Any], str | None]
+
+    @property
+    def draws(self) -> bool:
+        """Whether chance takes part: whether there is a parameter ``seed``."""
+        return any(field.name == "seed" for field in fields(self.parameters))
+
+    @property
+    def current(self) -> dict[str, str]:
+        """The defaults of today of the parameters in `earlier`."""
+        return {
+            field.name: str(field.default)
+            for field in fields(self.parameters)
+            if field.name in self.earlier
+        }
+
+    def written(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a request that was written down, by this version or one before.
+
+        Every version writes the parameters in `earlier` out, so where they are missing an earlier
+        version wrote, and its default holds.
+        """
+        return {**self.earlier, **given}
 
     def why_not(self, model: Model) -> str | None:
         """Why this method cannot serve a model; ``None`` if it can. Never raises."""
@@ -108,6 +140,14 @@ class Method:
         return describe(self.parameters, model, self.name)
 
 
+def no_zero(title: str) -> NoZero:
+    """The refusal to sum positive parts of a map of this method."""
+    return NoZero(
+        f"{title} with these parameters has no zero: its values hold a constant, so shares of what "
+        "is positive mean nothing; choose another definition or method."
+    )
+
+
 _registry: dict[str, Method] = {}
 
 
@@ -124,6 +164,8 @@ def method(
     parameters: type[Parameters],
     needs: Callable[[Any, Any], Needs],
     signed: bool = False,
+    has_zero: Callable[[Any], bool] = lambda parameters: True,
+    earlier: Mapping[str, str] = MappingProxyType({}),
     unsupported: Callable[[Any], str | None] = lambda model: None,
 ) -> Callable[[Run], Run]:
     """Register the decorated function as a method; see `Method` for the arguments."""
@@ -137,6 +179,8 @@ def method(
             tuple(serves),
             class_specific,
             signed,
+            has_zero,
+            earlier,
             meaning,
             caveat,
             source,
@@ -159,6 +203,11 @@ def all_methods() -> dict[str, Method]:
         importlib.import_module(name)
     found = [entry for entry in _registry.values() if entry.run.__module__ in files]
     return {entry.name: entry for entry in sorted(found, key=lambda m: (m.order, m.name))}
+
+
+def changed_methods() -> dict[str, Method]:
+    """The methods with parameters whose default was another one before; see `Method.earlier`."""
+    return {name: entry for name, entry in all_methods().items() if entry.earlier}
 
 
 def find_method(name: str) -> Method:

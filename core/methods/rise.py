@@ -11,17 +11,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.methods import cells
-from core.methods.parameters import number
+from core.methods.parameters import choice, number
 from core.methods.registry import Relevance, method
 from core.recording.batches import portions
 from core.recording.recording import Recording
 from core.recording.run import Needs, run
 
+AT_ONCE = 32
+"""Masks that are enlarged together where no network is asked."""
+
+SAME = 1e-12
+"""Variance of the share kept below which all masks treat a cell alike."""
+
 
 @dataclass(frozen=True)
 class RiseParameters:
-    """How many masks of which kind."""
+    """How many masks of which kind, and what is made of the answers."""
 
+    definition: str = choice(
+        "centered",
+        ("centered", "paper"),
+        "Definition",
+        "“centered”: how much more probable the class is where the place is kept; zero is no "
+        "influence. “paper”: the published mean of probability times mask, which also shows how "
+        "often each place was kept.",
+    )
     patch: int = cells.patch_parameter()
     count: int = number(
         500, 1, 8000, 1, "Masks", "How many random masks are tried; more are slower and quieter."
@@ -81,34 +95,78 @@ class _Masks:
     order=81,
     serves=("cnn", "vit"),
     class_specific=True,
-    meaning="The class's mean probability over random masks that leave this place as it is.",
-    caveat="Only differences count: a place that means nothing has the mean of all masks. What is "
-    "smaller than a cell of the masks is smeared, and few masks leave noise.",
+    signed=True,
+    has_zero=lambda parameters: parameters.definition == "centered",
+    earlier={"definition": "paper"},
+    meaning="How much more probable the class is under random masks that leave this place as it "
+    "is; negative where it gains by the mask.",
+    caveat="What is smaller than a cell of the masks is smeared, and few masks leave noise. By the "
+    "paper's definition only differences count: it holds the mean probability times how often each "
+    "place was kept.",
     source="Petsiuk et al. 2018, arXiv 1806.07421",
     parameters=RiseParameters,
     needs=lambda model, parameters: Needs(),
 )
 def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameters) -> Relevance:
-    """``1/(n·p) Σ_i p_c(x ⊙ m_i + fill ⊙ (1 − m_i)) · m_i``, averaged over the pixels of a cell.
+    """``Σ_i (p_i − p̄)(m_i − m̄) / Σ_i (m_i − m̄)²`` at each cell, or the paper's sum.
+
+    ``p_i`` is the class's probability for ``x ⊙ m_i + fill ⊙ (1 − m_i)``, and ``m_i`` the share of
+    the cell that mask ``i`` keeps: the slope of a line through the answers, in probability from
+    nothing kept to all. The paper has ``1/(n·p) Σ_i p_i · m_i``, which at some hundred masks shows
+    the masks' own mean more than the answers.
 
     A mask is a grid of cells kept with probability ``p``, enlarged bilinearly to one cell more than
-    the picture and cut out at random, so that every pixel's mean over masks is ``p``. Dividing by
-    ``n·p``, not by the sum of the masks drawn, leaves the estimate without bias.
+    the picture and cut out at random, so that every pixel's mean over masks is ``p``.
     """
     model, pixels, size = recording.model, recording.pixels, recording.size
-    grid = cells.grid_of(recording, parameters.patch)
     filling = cells.filling(recording, parameters.fill)
     chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     masks, count = _Masks(size, parameters), parameters.count
-    total = pixels.new_zeros(len(recording), *grid)
-    for places in portions(model, size, len(recording) * count):
+    scores = torch.zeros(len(recording) * count, dtype=torch.float64)
+    for places in portions(model, size, len(scores)):
         picture, kept = places // count, masks(places % count)
         mixed = filling[picture].lerp(pixels[picture], kept[:, None])
         answers = run(model, cells.laid_out(mixed), Needs()).output.float().softmax(-1)
-        scores = answers.gather(1, chosen[picture, None])[:, :, None]
-        total.index_add_(0, picture, scores * cells.sums(kept, grid))
-    area = cells.sums(pixels.new_ones(size), grid)
+        scores[places.cpu()] = answers.gather(1, chosen[picture, None])[:, 0].double().cpu()
+    by_picture = scores.view(len(recording), count)
+    if parameters.definition == "paper":
+        weighted, _, _ = _sums(masks, by_picture, cells.grid_of(recording, parameters.patch))
+        return Relevance(
+            (weighted / (count * parameters.keep)).float(),
+            if_zero="The class has no probability under any mask.",
+        )
+    # Equal answers have exactly their mean, so that no rounding is left of them.
+    centered = by_picture - by_picture.mean(dim=1, keepdim=True)
+    weighted, kept_sum, squares = _sums(masks, centered, cells.grid_of(recording, parameters.patch))
+    rest = centered.sum(dim=1)[:, None, None] * kept_sum / count
+    spread = squares - kept_sum.square() / count
+    slopes = (weighted - rest) / torch.where(spread > count * SAME, spread, torch.inf)
     return Relevance(
-        total / (count * parameters.keep * area),
-        if_zero="The class has no probability under any mask.",
+        slopes.float(),
+        if_zero="One mask has nothing to be compared with; choose more masks."
+        if count == 1
+        else "The class's probability does not depend on what these masks keep.",
     )
+
+
+def _sums(masks: _Masks, scores: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over masks of score times share kept, share kept, and its square, of each cell.
+
+    Parameters
+    ----------
+    scores : (batch, masks) float64
+
+    Returns
+    -------
+    weighted : (batch, rows, cols) float64
+    kept, squares : (rows, cols) float64
+    """
+    area = cells.sums(torch.ones(masks.size, dtype=torch.float64), grid)
+    weighted = torch.zeros(len(scores), *grid, dtype=torch.float64)
+    kept, squares = torch.zeros(grid, dtype=torch.float64), torch.zeros(grid, dtype=torch.float64)
+    for places in torch.split(torch.arange(scores.shape[1], dtype=torch.int64), AT_ONCE):
+        shares = cells.sums(masks(places), grid).double() / area
+        weighted += torch.einsum("bm,mrc->brc", scores[:, places], shares)
+        kept += shares.sum(dim=0)
+        squares += shares.square().sum(dim=0)
+    return weighted, kept, squares

@@ -47,6 +47,9 @@ class Plan:
         answer of the CNN (of the ViT, if the CNN has no classes).
     evidence
         Whether deletion and insertion areas are measured, with `EVIDENCE_STEPS` steps.
+    parameters
+        Pairs of a parameter, such as ``rise.definition``, and its value; others are as the models
+        have them by default. A sweep that is gone on with keeps those that it began with.
     exceptions
         Pairs of a label and the name of its class where they are not called the same; an empty name
         says that there is no such class.
@@ -67,6 +70,7 @@ class Plan:
     target: Target = "own"
     evidence: bool = False
     exceptions: tuple[tuple[str, str], ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for model_id, family in ((self.cnn, "cnn"), (self.vit, "vit")):
@@ -82,11 +86,20 @@ class Plan:
         if len(set(self.maps)) < len(self.maps):
             raise ParameterError(f"A map is named twice in {', '.join(self.maps)}; name it once.")
 
+        methods = {name.rpartition(":")[2] for name in self.maps}
+        for name, _ in self.parameters:
+            if name.partition(".")[0] not in methods:
+                raise ParameterError(
+                    f"The parameter {name!r} is of none of the maps {', '.join(self.maps)}; name "
+                    "it as method.parameter."
+                )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, from which `from_dict` makes an equal plan."""
         return dataclasses.asdict(self) | {
             "maps": list(self.maps),
             "exceptions": dict(self.exceptions),
+            "parameters": dict(self.parameters),
         }
 
     @classmethod
@@ -98,6 +111,7 @@ class Plan:
                 "maps": tuple(content["maps"]),
                 "framing": Framing(**content["framing"]),
                 "exceptions": tuple(content["exceptions"].items()),
+                "parameters": tuple(content["parameters"].items()),
             }
         )
 
@@ -113,7 +127,7 @@ class Asked:
     method
         Name of the method.
     parameters
-        All parameters of the method, as this model has them by default.
+        All parameters of the method, as the plan or else this model has them.
     """
 
     family: Family
@@ -148,8 +162,13 @@ def asked(plan: Plan, cnn: Model, vit: Model) -> tuple[Asked, ...]:
         serving = [key for key in given if known.why_not(models[key]) is None]
         if not serving:
             raise UnsupportedMethod(str(known.why_not(models[given[-1]])))
+        own = {
+            parameter.removeprefix(f"{method}."): value
+            for parameter, value in plan.parameters
+            if parameter.startswith(f"{method}.")
+        }
         for key in serving:
-            parameters = parse(known.parameters, models[key], method, {})
+            parameters = parse(known.parameters, models[key], method, own)
             needs = known.needs(models[key], parameters)
             found.append(Asked(key, method, dataclasses.asdict(parameters), needs))
     if plan.evidence:

@@ -10,7 +10,7 @@ from core.errors import SweepError
 from core.models import Model
 from core.sweep import here
 from core.sweep.plan import Plan
-from core.sweep.store import CHUNK, Sweep, begin
+from core.sweep.store import CHUNK, Sweep, as_begun, begin
 from core.sweep.work import Chunk, Work
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def run(
         raise SweepError(f"A part of {chunk} pictures is none; choose at least 1.")
     if address and engine != "ray":
         raise SweepError(f"The engine {engine!r} takes no address; choose the engine ray.")
+    plan = as_begun(plan, Path(out))
     work = Work(plan, *models) if models else Work.open(plan)
     start: Callable[[Iterable[Chunk]], Iterator[tuple[int, pa.Table]]]
     if engine == "here":

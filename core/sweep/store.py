@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ParallaxError, SweepError
 from core.explain import versions
+from core.methods.registry import changed_methods
 from core.models import Model
 from core.sweep import pictures
 from core.sweep.pictures import Item, Source, list_pictures
@@ -240,7 +241,40 @@ def open_sweep(folder: Path) -> Sweep:
         raise SweepError(
             f"The sweep {folder.name} has the layout {version}, expected {VERSION}; make it anew."
         )
-    return Sweep(folder, manifest)
+    try:
+        return Sweep(folder, _completed(manifest))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SweepError(
+            f"The manifest of the sweep {folder.name} does not say what was asked; make it anew."
+        ) from error
+
+
+def _completed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with what an earlier version did not write, as it was meant then."""
+    plan, maps = dict(manifest["plan"]), dict(manifest["maps"])
+    parameters = dict(plan.get("parameters", {}))
+    for key, asked in maps.items():
+        method = changed_methods().get(asked["method"])
+        for name, value in (method.earlier if method else {}).items():
+            if name not in asked["parameters"]:
+                parameters[f"{asked['method']}.{name}"] = value
+                maps[key] = {**asked, "parameters": {**maps[key]["parameters"], name: value}}
+    return {**manifest, "plan": {**plan, "parameters": parameters}, "maps": maps}
+
+
+def as_begun(plan: Plan, folder: Path) -> Plan:
+    """A plan with the parameters of the sweep in a folder, if it leaves them open.
+
+    Raises
+    ------
+    SweepError
+        The folder holds a sweep of another layout.
+    """
+    if plan.parameters or not (folder / _MANIFEST).is_file():
+        return plan
+    begun = open_sweep(folder).plan
+    same = begun == dataclasses.replace(plan, parameters=begun.parameters)
+    return begun if same else plan
 
 
 def find_sweeps(folder: Path) -> list[Sweep]:

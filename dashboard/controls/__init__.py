@@ -21,6 +21,7 @@ from dashboard.controls.fields import (
 from dashboard.controls.methods import (
     Choice,
     choice_widgets,
+    listed_parameters,
     method_choice,
     method_picker,
     parameter_widgets,
@@ -46,6 +47,7 @@ __all__ = [
     "classes_picker",
     "display",
     "index_of",
+    "listed_parameters",
     "method_choice",
     "method_picker",
     "number",

@@ -74,7 +74,25 @@ def method_picker(
 
 def parameters(field: str, method: Method, model: Model) -> dict[str, Any]:
     """Values of a method's parameters, as the screen has them."""
+    wanted = getattr(screen.current(), field)
     texts = dict(getattr(screen.current(), f"{field}_parameters"))
+    if wanted in core.changed_methods() and wanted != method.name:
+        texts = {}  # they belong to the method that is not to be had here
+    return _values(field, method, model, texts)
+
+
+def listed_parameters(field: str, method: Method, model: Model) -> dict[str, Any]:
+    """The same of one of the methods that a field lists."""
+    prefix = f"{method.name}."
+    texts = {
+        name.removeprefix(prefix): text
+        for name, text in getattr(screen.current(), f"{field}_parameters")
+        if name.startswith(prefix)
+    }
+    return _values(f"{field}.{method.name}", method, model, texts)
+
+
+def _values(field: str, method: Method, model: Model, texts: dict[str, str]) -> dict[str, Any]:
     known = method.parameters_for(model)
     values = {}
     for parameter in known:

@@ -115,11 +115,10 @@ def coverage(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return cells.mean(axis=(1, 3))
 
 
-def share(relevance: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
+def share(positive: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
     """Return how much of a map's positive relevance on both objects is on the right one."""
-    positive = np.maximum(relevance, 0)
-    on_right = float((positive * coverage(right, relevance.shape)).sum())
-    on_wrong = float((positive * coverage(wrong, relevance.shape)).sum())
+    on_right = float((positive * coverage(right, positive.shape)).sum())
+    on_wrong = float((positive * coverage(wrong, positive.shape)).sum())
     return on_right / (on_right + on_wrong) if on_right + on_wrong else 0.5
 
 
@@ -242,7 +241,7 @@ def shares(
             continue
         recording = recordings[family]
         maps = [
-            core.explain(recording.model, recording, name, target, **parameters).relevance
+            core.explain(recording.model, recording, name, target, **parameters).positive()
             for target in classes
         ]
         found.append((share(maps[0], left, right), share(maps[1], right, left)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -313,6 +314,37 @@ def test_it_can_be_stopped_and_goes_on(forty: Path, tiny: dict[str, Any], tmp_pa
     assert len(columns(found)) == 40
     assert [run["command"] for run in found.manifest["runs"]] == ["core.sweep.run"] * 2
     assert sweep.open_sweep(tmp_path).plan == plan
+
+
+def test_a_sweep_of_before_keeps_the_definition_of_then(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """Version 0.4 wrote no parameters into a plan, and RISE had no definition to be written."""
+    few = forty / "espresso"
+    plan = plan_of(few, tiny, maps=("cnn:rise",))
+    path = tmp_path / "old" / "manifest.json"
+    sweep.run(plan, path.parent, chunk=8, on_progress=lambda done, total: False)
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    assert manifest["maps"]["cnn_rise"]["parameters"].pop("definition") == "centered"
+    del manifest["plan"]["parameters"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    opened = sweep.open_sweep(path.parent)
+    assert opened.manifest["maps"]["cnn_rise"]["parameters"]["definition"] == "paper"
+    assert opened.plan.parameters == (("rise.definition", "paper"),)
+    old = sweep.run(plan, path.parent, chunk=8)
+    named = dataclasses.replace(plan, parameters=(("rise.definition", "paper"),))
+    same_rows(old, sweep.run(named, tmp_path / "named", chunk=8))
+    now = sweep.run(plan, tmp_path / "now", chunk=8)
+    assert now.manifest["maps"]["cnn_rise"]["parameters"]["definition"] == "centered"
+    assert np.min(old.read([0], ["map__cnn_rise"])[0]["map__cnn_rise"]) >= 0
+    assert np.min(now.read([0], ["map__cnn_rise"])[0]["map__cnn_rise"]) < 0
+    with pytest.raises(core.SweepError, match="definition"):
+        sweep.run(named, tmp_path / "now", chunk=8)
+
+
+def test_a_parameter_of_another_map_is_refused(tiny: dict[str, Any]) -> None:
+    with pytest.raises(core.ParameterError, match=r"none of the maps.*method\.parameter"):
+        plan_of("somewhere", tiny, maps=("cam",), parameters=(("rise.definition", "paper"),))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from dashboard import manifest
 from dashboard.screen import PAGES, REVIEW, Screen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,7 @@ CHANGED: dict[str, Any] = {
     "order": "surest",
     "leaf": 3,
     "picked": 999_999,
+    "vit_maps": ("legrad", "rise"),
 }
 
 
@@ -79,6 +81,65 @@ def test_all_choices_together() -> None:
 def test_defaults_are_left_out() -> None:
     assert Screen().address() == {}
     assert Screen(opacity=0.6, classes=()).address() == {}
+
+
+# -- defaults that were other ones before ---------------------------------------------------------
+
+PAPER, CENTERED = ("definition", "paper"), ("definition", "centered")
+
+
+@pytest.mark.parametrize("pick", ["cnn_map", "vit_map", "class_map"])
+def test_an_address_of_before_means_the_definition_of_then(pick: str) -> None:
+    """As version 0.4 wrote them: RISE had one definition, so no address names any."""
+    for address in ({pick: ["rise"]}, {pick: ["rise"], f"{pick}.count": ["256"]}):
+        screen, problems = Screen.from_address("compare", address)
+        assert not problems
+        assert PAPER in getattr(screen, f"{pick}_parameters")
+        # It stays so wherever the screen goes from there.
+        again, _ = Screen.from_address("compare", screen.to(opacity=0.3).address())
+        assert PAPER in getattr(again, f"{pick}_parameters")
+        assert screen.address()[f"{pick}.definition"] == ["paper"]
+
+
+@pytest.mark.parametrize("pick", ["cnn_map", "vit_map", "class_map"])
+def test_what_is_chosen_now_is_told_apart_from_it(pick: str) -> None:
+    chosen = Screen().to(**{pick: "rise", f"{pick}_parameters": ()})
+    assert getattr(chosen, f"{pick}_parameters") == (CENTERED,)
+    assert chosen.address() == {pick: ["rise"], f"{pick}.definition": ["centered"]}
+    assert Screen.from_address("compare", chosen.address()) == (chosen, [])
+    assert Screen(**{pick: "rise", f"{pick}_parameters": (PAPER,)}).address() == {
+        pick: ["rise"],
+        f"{pick}.definition": ["paper"],
+    }
+    assert Screen(**{pick: "occlusion"}).address() == {pick: ["occlusion"]}
+
+
+def test_a_list_of_maps_of_before_means_the_definition_of_then() -> None:
+    screen, problems = Screen.from_address("evidence", {"cnn_maps": ["cam", "rise"]})
+    assert not problems
+    assert screen.cnn_maps == ("cam", "rise")
+    assert screen.cnn_maps_parameters == (("rise.definition", "paper"),)
+    chosen = Screen(page="evidence", vit_maps=("rise", "legrad"))
+    assert chosen.vit_maps_parameters == (("rise.definition", "centered"),)
+    assert chosen.address()["vit_maps.rise.definition"] == ["centered"]
+    assert Screen.from_address("evidence", chosen.address()) == (chosen, [])
+
+
+def test_a_manifest_of_before_opens_with_the_definition_of_then() -> None:
+    stored = (
+        '{"parallax": 1, "created": "2026-10-01T12:00:00Z", "page": "compare", '
+        '"address": {"image": ["chelsea"], "vit_map": ["rise"], "vit_map.seed": ["3"]}}'
+    )
+    screen, problems = manifest.read(stored).read_screen()
+    assert not problems
+    assert screen.vit_map_parameters == (PAPER, ("seed", "3"))
+
+
+def test_parameters_that_are_none_are_still_refused() -> None:
+    with pytest.raises(ValidationError):
+        Screen(vit_map="rise", vit_map_parameters=((1, 2, 3),))  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        Screen(vit_map="rise", vit_map_parameters="definition")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

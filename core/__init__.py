@@ -41,7 +41,7 @@ from core.explain import (
     versions,
 )
 from core.fills import FILLS, filled, on_pixels
-from core.guarded import read_strange_image
+from core.guarded import StrangePictures, read_strange_image
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -119,6 +119,7 @@ __all__ = [
     "Robustness",
     "Sample",
     "Stopped",
+    "StrangePictures",
     "SweepError",
     "Tap",
     "Transforms",

@@ -9,7 +9,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
@@ -22,6 +26,9 @@ TIMEOUT = 20.0
 
 PATIENCE = 60.0
 """Seconds to wait for the pictures of others."""
+
+POLL = 0.2
+"""Seconds between two calls of whoever looks on."""
 
 _one_at_a_time = threading.Lock()
 
@@ -44,11 +51,11 @@ def read_strange_image(data: bytes, name: str) -> Image.Image:
         raise BusyError("Too many pictures are being read; try again in a minute.")
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-W", "ignore", str(DECODER)],
+            [*_COMMAND, str(DECODER)],
             input=data,
             capture_output=True,  # libraries write to the error stream of their own accord
             timeout=TIMEOUT,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env=_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -58,8 +65,111 @@ def read_strange_image(data: bytes, name: str) -> Image.Image:
         raise BusyError(f"{name} cannot be read at the moment ({reason}); try again.") from error
     finally:
         _one_at_a_time.release()
-    head, _, content = done.stdout.partition(b"\n")
-    if done.returncode != 0 or not head:
+    if done.returncode != 0:
+        raise ImageError(_stopped(name))
+    return _answered(done.stdout, name)
+
+
+class StrangePictures:
+    """`read_strange_image` for many pictures in a row, with one process for all of them.
+
+    To be used in a ``with`` block, which ends the process, and by one thread. A picture that ends
+    the process costs itself only: the next one gets another.
+
+    Parameters
+    ----------
+    look
+        Called several times a second while a picture is waited for; whatever it raises ends the
+        process and comes out of `read`.
+    """
+
+    def __init__(self, look: Callable[[], object] = lambda: None) -> None:
+        self._look = look
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._end()
+
+    def read(self, data: bytes, name: str) -> Image.Image:
+        """Like `core.read_image`; raises as `read_strange_image` does."""
+        self._wait_for_others()
+        answer: list[bytes] = []
+        asked = threading.Thread(target=self._ask, args=(data, answer), daemon=True)
+        try:
+            self._process = self._process or self._started()
+            asked.start()
+            until = time.monotonic() + TIMEOUT
+            while asked.is_alive() and time.monotonic() < until:
+                asked.join(POLL)
+                self._look()
+        finally:
+            if not answer:
+                self._end(asked)
+            _one_at_a_time.release()
+        if not answer:
+            raise ImageError(_stopped(name))
+        return _answered(answer[0], name)
+
+    def _wait_for_others(self) -> None:
+        until = time.monotonic() + PATIENCE
+        while not _one_at_a_time.acquire(timeout=POLL):
+            self._look()
+            if time.monotonic() > until:
+                raise BusyError("Too many pictures are being read; try again in a minute.")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*_COMMAND, str(DECODER), "many"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+
+    def _ask(self, data: bytes, answer: list[bytes]) -> None:
+        """In a thread of its own, as pipes cannot be waited for with a limit everywhere."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(len(data).to_bytes(8, "big") + data)
+            process.stdin.flush()
+            length = int.from_bytes(process.stdout.read(8), "big")
+            found = process.stdout.read(length)
+        except (OSError, ValueError):  # it has ended
+            return
+        if length and len(found) == length:
+            answer.append(found)
+
+    def _end(self, asked: threading.Thread | None = None) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        if asked is not None and asked.ident is not None:
+            asked.join()  # it reads the end of the pipes, which are closed only then
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+_COMMAND = (sys.executable, "-I", "-W", "ignore")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _answered(answer: bytes, name: str) -> Image.Image:
+    """The picture that the other process tells; raises what it refused."""
+    head, _, content = answer.partition(b"\n")
+    if not head:
         raise ImageError(_stopped(name))
     if head == b"refused":
         raise ImageError(content.decode("utf-8").replace("\0", name, 1))

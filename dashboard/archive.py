@@ -14,15 +14,21 @@ Nothing is ever unpacked to a disk; names serve as keys only.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
+import threading
 import zipfile
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
 import core
@@ -30,16 +36,36 @@ from core import ImageError, ParallaxError
 from dashboard import manifest
 from dashboard.figures import jpeg
 from dashboard.manifest import Manifest, ManifestError, Moment
-from dashboard.store import Draft, File, Note
+from dashboard.store import Draft, File, Note, Size
+from dashboard.store.records import MOST_NOTES
+
+if TYPE_CHECKING:
+    from dashboard.store.store import Store
 
 MOST_ENTRIES = 2000
 MOST_BYTES = 200 * 2**20
-"""Of an archive, unpacked."""
+"""Of an archive, unpacked, its arrays unpacked as well, and of what is kept of it: all together."""
 
 MOST_SCREENS = 300
-MOST_NOTES = 500
 ARRAYS = 64 * 2**20
 """Bytes of all arrays of a screen, unpacked."""
+
+LONGEST = 90.0
+"""Seconds that an archive may take until all of it is kept."""
+
+PIECE = 512 * 2**10
+"""Bytes that are read at once: of a file between two looks at the clock, and of the list of files
+at the end of a ZIP file, which is read as a whole."""
+
+STILL, THUMBNAIL = (2048, 2048), (480, 200)
+"""Width and height in pixels that the pictures of a saved screen have at most."""
+
+UPLOAD = 20 * 2**20
+"""Bytes of an archive that a page takes."""
+
+MOST_EXPORTED = 100
+FULL = 18 * 2**20
+"""Screens, and bytes of them, that are put into one archive, so that a page takes it again."""
 
 _NAME = re.compile(
     r"screens/([0-9a-f]{32})/(saved\.json|manifest\.json|arrays\.npz|still\.jpg|thumbnail\.jpg)"
@@ -54,6 +80,12 @@ _ABOUT = (
 
 class ArchiveError(ParallaxError):
     """The file is no archive of saved screens, or too large."""
+
+
+Tell = Callable[[float], object]
+"""Is told now and then which share is done, 0 to 1; what it raises ends the reading."""
+
+_one_at_a_time = threading.Lock()
 
 
 class _Note(BaseModel):
@@ -92,11 +124,11 @@ def write(drafts: Iterable[Draft], extra: Mapping[str, bytes] | None = None) -> 
         for draft in drafts:
             folder = f"screens/{draft.id}"
             about = _About(
-                title=draft.title,
-                author=draft.author,
-                created=draft.created,
+                title=draft.title[: manifest.TITLE],
+                author=draft.author[: manifest.AUTHOR],
+                created=_within(draft.created or datetime.now(UTC)),
                 archived=draft.archived,
-                notes=[_Note(**vars(note)) for note in draft.notes],
+                notes=[_note(note) for note in draft.notes[-MOST_NOTES:]],
                 names={file.digest: file.name[:200] for file in draft.pictures},
             )
             archive.writestr(f"{folder}/saved.json", about.model_dump_json(indent=1))
@@ -114,11 +146,156 @@ def write(drafts: Iterable[Draft], extra: Mapping[str, bytes] | None = None) -> 
     return buffer.getvalue()
 
 
+def _note(note: Note) -> _Note:
+    return _Note(
+        id=note.id,
+        author=note.author[: manifest.AUTHOR],
+        text=note.text[: manifest.NOTE],
+        created=_within(note.created),
+    )
+
+
+def _within(moment: datetime) -> datetime:
+    """A moment that can be read again; earlier versions took any year."""
+    usual = manifest.FIRST_YEAR <= moment.year <= manifest.LAST_YEAR
+    return moment if usual else datetime.now(UTC)
+
+
+def readable(draft: Draft) -> bool:
+    """Whether `read` takes what is said of a screen; if not, it would spoil a whole archive."""
+    try:
+        manifest.read(draft.manifest)
+    except ManifestError:
+        return False
+    return True
+
+
+def fitting(sizes: Sequence[Size]) -> tuple[list[str], list[str], int]:
+    """Which screens one archive takes, so that a page can import it.
+
+    Parameters
+    ----------
+    sizes
+        Of screens, in the order in which they are wanted.
+
+    Returns
+    -------
+    taken, too_large : list of str
+        Ids of those that fit, and of those between them that are too large even alone.
+    seen : int
+        How many of ``sizes`` these are together. The next archive goes on there.
+    """
+    taken: list[str] = []
+    too_large: list[str] = []
+    held: set[str] = set()
+    packed = unpacked = 0
+    for seen, size in enumerate(sizes):
+        alone = size.packed + sum(size.pictures.values())
+        new = {digest: count for digest, count in size.pictures.items() if digest not in held}
+        more = size.packed + sum(new.values())
+        # What reading spends: the entries, the arrays, and what is kept of the screen.
+        spent = 2 * size.packed + sum(new.values()) + size.unpacked
+        if alone > FULL or size.unpacked > ARRAYS:
+            too_large.append(size.id)
+            continue
+        if (
+            len(taken) == MOST_EXPORTED
+            or packed + more > FULL
+            or unpacked + spent > MOST_BYTES * 0.9
+            or 5 * (len(taken) + 1) + len(held) + len(new) >= MOST_ENTRIES
+        ):
+            return taken, too_large, seen
+        taken.append(size.id)
+        held |= set(new)
+        packed += more
+        unpacked += spent
+    return taken, too_large, len(sizes)
+
+
 # -- to read --------------------------------------------------------------------------------------
 
 
-def read(data: bytes) -> list[Draft]:
+@dataclass
+class _Bounds:
+    """What reading an archive may still spend, and whoever looks on."""
+
+    tell: Tell = lambda share: None
+    seconds: float = field(default_factory=lambda: LONGEST)
+    bytes_left: int = field(default_factory=lambda: MOST_BYTES)
+    share: float = 0.0
+    _until: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._until = monotonic() + self.seconds
+
+    def look(self, share: float | None = None) -> None:
+        """Tell how far it is, and end if it takes too long."""
+        self.share = self.share if share is None else share
+        self.tell(self.share)
+        if monotonic() > self._until:
+            raise ArchiveError(
+                f"This archive takes longer than {self.seconds:.0f} s to read; export fewer "
+                "screens at a time."
+            )
+
+    def spend(self, count: int) -> None:
+        """Take so many bytes of the budget."""
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise ArchiveError(
+                f"This archive holds more than {MOST_BYTES // 2**20} MB unpacked; export fewer "
+                "screens at a time."
+            )
+
+
+class _Careful(io.BytesIO):
+    """The bytes of a ZIP file, whose list of entries is not read if it is too long."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = self.getbuffer().nbytes - self.tell()
+        if (left if size is None or size < 0 else min(size, left)) > PIECE:
+            raise ArchiveError("The list of files in this archive is too long; export it again.")
+        return super().read(size)
+
+
+def take_in(store: Store, data: bytes, tell: Tell = lambda share: None) -> int:
+    """Read an archive and keep its screens; returns how many there are in it.
+
+    One archive at a time in a process; who comes later waits.
+
+    Parameters
+    ----------
+    tell
+        Called several times a second with the share that is done, 0 to 1; while others are waited
+        for as well. What it raises ends the import: screens that are kept by then stay.
+
+    Raises
+    ------
+    ArchiveError
+        As `read`, and if others take too long.
+    StoreError
+    """
+    until = monotonic() + LONGEST
+    while not _one_at_a_time.acquire(timeout=0.2):
+        tell(0.0)
+        if monotonic() > until:
+            raise ArchiveError("Other archives are being imported; try again in a minute.")
+    try:
+        bounds = _Bounds(tell)
+        drafts = _read(data, bounds)
+        for number, draft in enumerate(drafts):
+            bounds.look(0.9 + 0.1 * number / len(drafts))
+            store.save(draft)
+        return len(drafts)
+    finally:
+        _one_at_a_time.release()
+
+
+def read(data: bytes, tell: Tell = lambda share: None) -> list[Draft]:
     """Screens of an archive, each checked in all its parts before any is given back.
+
+    All of it may take `LONGEST` seconds and `MOST_BYTES`; every picture is decoded once, in a
+    process of its own.
 
     Raises
     ------
@@ -126,10 +303,14 @@ def read(data: bytes) -> list[Draft]:
         No ZIP file, a name that does not belong there, too much of anything, or a part that is
         not what it must be.
     """
+    return _read(data, _Bounds(tell))
+
+
+def _read(data: bytes, bounds: _Bounds) -> list[Draft]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = _unpacked(archive)
-    except ArchiveError:
+        with _zip(data) as archive:
+            files = _unpacked(archive, bounds)
+    except ParallaxError:
         raise
     except Exception as error:  # zipfile and zlib raise BadZipFile, RuntimeError, OSError, …
         raise ArchiveError(
@@ -142,84 +323,149 @@ def read(data: bytes) -> list[Draft]:
         raise ArchiveError(
             f"This archive holds {len(ids)} screens; at most {MOST_SCREENS} are read."
         )
-    return [_draft(screen_id, files) for screen_id in ids]
+    drafts = []
+    with core.StrangePictures(bounds.look) as strange:
+        reader = _Reader(files, bounds, strange)
+        for number, screen_id in enumerate(ids):
+            bounds.look(0.1 + 0.8 * number / len(ids))
+            drafts.append(reader.draft(screen_id))
+    return drafts
 
 
-def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
+def _zip(data: bytes) -> zipfile.ZipFile:
+    return zipfile.ZipFile(_Careful(data))
+
+
+def _unpacked(archive: zipfile.ZipFile, bounds: _Bounds) -> dict[str, bytes]:
     entries = archive.infolist()
     if len(entries) > MOST_ENTRIES:
         raise ArchiveError(
             f"This archive has {len(entries)} entries; at most {MOST_ENTRIES} are read."
         )
-    left, files = MOST_BYTES, {}
-    for entry in entries:
+    files: dict[str, bytes] = {}
+    for number, entry in enumerate(entries):
         if not _NAME.fullmatch(entry.filename) or entry.filename in files:
             raise ArchiveError(
                 "This archive holds a file that does not belong there "
                 f"({entry.filename[:60]!r}); choose one that was exported here."
             )
-        with archive.open(entry) as opened:
-            found = opened.read(left + 1)  # never more, whatever the entry says of its size
-        left -= len(found)
-        if left < 0:
-            raise ArchiveError(
-                f"This archive holds more than {MOST_BYTES // 2**20} MB unpacked; export fewer "
-                "screens at a time."
-            )
-        files[entry.filename] = found
+        bounds.look(0.1 * number / len(entries))
+        files[entry.filename] = _content(archive, entry, bounds)
     return files
 
 
-def _draft(screen_id: str, files: Mapping[str, bytes]) -> Draft:
-    def part(name: str) -> bytes:
-        found = files.get(f"screens/{screen_id}/{name}")
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bounds: _Bounds) -> bytes:
+    """A file of an archive, never more than may be spent, whatever the entry says of its size."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Of the others, Python unpacks all that a piece holds at once, however much that is.
+        raise ArchiveError("This archive is packed in a way that is not read; export it again.")
+    pieces = []
+    with archive.open(entry) as opened:
+        while piece := opened.read(PIECE):
+            bounds.spend(len(piece))
+            bounds.look()
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+class _Reader:
+    """Screens out of the files of an archive; equal files are looked at once."""
+
+    def __init__(
+        self, files: Mapping[str, bytes], bounds: _Bounds, strange: core.StrangePictures
+    ) -> None:
+        self._files, self._bounds, self._strange = files, bounds, strange
+        self._digests: dict[str, str] = {}
+        self._decoded: set[str] = set()
+        self._made: dict[tuple[str, tuple[int, int]], bytes] = {}
+
+    def draft(self, screen_id: str) -> Draft:
+        """One screen; raises `ArchiveError`."""
+
+        def part(name: str) -> bytes:
+            return self._file(
+                f"screens/{screen_id}/{name}",
+                f"A screen of this archive lacks its {name}; export it again.",
+            )
+
+        try:
+            about = _About.model_validate_json(part("saved.json"))
+            described = manifest.read(part("manifest.json"))
+            text = described.json_text()
+            if len(text) > manifest.LARGEST:
+                raise ManifestError("What is said of it is too long; export it again.")
+            self._bounds.spend(len(text))
+            arrays = checked_arrays(part("arrays.npz"), described, self._bounds)
+            self._bounds.spend(len(arrays))
+            still, thumbnail = (
+                self._remade(f"screens/{screen_id}/{name}", part(name), name, most)
+                for name, most in (("still.jpg", STILL), ("thumbnail.jpg", THUMBNAIL))
+            )
+            pictures = [self._picture(digest.sha256, about) for digest in described.pictures]
+        except ValidationError as error:
+            raise ArchiveError(
+                "What this archive says of a screen cannot be read; export it again."
+            ) from error
+        except (ManifestError, ImageError) as error:
+            raise ArchiveError(f"A screen of this archive is refused. {error}") from error
+        # A moment that is still to come would stay the newest of all.
+        now = datetime.now(UTC)
+        return Draft(
+            title=about.title,
+            author=about.author,
+            page=described.screen.page,
+            manifest=text,
+            pictures=pictures,
+            thumbnail=thumbnail,
+            still=still,
+            arrays=arrays,
+            facts=facts(described),
+            notes=[
+                Note(note.id, note.author, note.text, min(note.created, now))
+                for note in about.notes
+            ],
+            id=screen_id,
+            created=min(about.created, now),
+            archived=about.archived,
+        )
+
+    def _file(self, name: str, otherwise: str) -> bytes:
+        found = self._files.get(name)
         if found is None:
-            raise ArchiveError(f"A screen of this archive lacks its {name}; export it again.")
+            raise ArchiveError(otherwise)
         return found
 
-    try:
-        about = _About.model_validate_json(part("saved.json"))
-        described = manifest.read(part("manifest.json"))
-        arrays = checked_arrays(part("arrays.npz"), described)
-        still, thumbnail = (
-            jpeg(core.read_image(part(name), name), quality=90)
-            for name in ("still.jpg", "thumbnail.jpg")
-        )
-        pictures = [_picture(digest.sha256, about, files) for digest in described.pictures]
-    except ValidationError as error:
-        raise ArchiveError(
-            "What this archive says of a screen cannot be read; export it again."
-        ) from error
-    except (ManifestError, ImageError) as error:
-        raise ArchiveError(f"A screen of this archive is refused. {error}") from error
-    return Draft(
-        title=about.title,
-        author=about.author,
-        page=described.screen.page,
-        manifest=described.json_text(),
-        pictures=pictures,
-        thumbnail=thumbnail,
-        still=still,
-        arrays=arrays,
-        facts=facts(described),
-        notes=[Note(**dict(note)) for note in about.notes],
-        id=screen_id,
-        created=about.created,
-        archived=about.archived,
-    )
+    def _digest(self, name: str, data: bytes) -> str:
+        if name not in self._digests:
+            self._digests[name] = hashlib.sha256(data).hexdigest()
+        return self._digests[name]
 
+    def _remade(self, file: str, data: bytes, name: str, most: tuple[int, int]) -> bytes:
+        """A still picture or a thumbnail, decoded and written anew."""
+        key = self._digest(file, data), most
+        if key not in self._made:
+            image = self._decode(key[0], data, name)
+            image.thumbnail(most)
+            self._made[key] = jpeg(image, quality=90)
+        self._bounds.spend(len(self._made[key]))
+        return self._made[key]
 
-def _picture(digest: str, about: _About, files: Mapping[str, bytes]) -> File:
-    data = files.get(f"pictures/{digest}")
-    if data is None:
-        raise ArchiveError("A picture is missing in this archive; export it again.")
-    file = File(about.names.get(digest) or "picture", data)
-    if file.digest != digest:
-        raise ArchiveError(
-            "A picture of this archive is not the one that it says; export it again."
-        )
-    core.read_image(data, file.name)
-    return file
+    def _picture(self, digest: str, about: _About) -> File:
+        name = f"pictures/{digest}"
+        data = self._file(name, "A picture is missing in this archive; export it again.")
+        file = File(about.names.get(digest) or "picture", data)
+        if self._digest(name, data) != digest:
+            raise ArchiveError(
+                "A picture of this archive is not the one that it says; export it again."
+            )
+        if digest not in self._decoded:
+            self._decode(digest, data, file.name)
+            self._decoded.add(digest)
+        return file
+
+    def _decode(self, digest: str, data: bytes, name: str) -> Image.Image:
+        self._bounds.look()
+        return self._strange.read(data, name)
 
 
 def facts(described: Manifest) -> frozenset[tuple[str, str]]:
@@ -231,35 +477,39 @@ def facts(described: Manifest) -> frozenset[tuple[str, str]]:
     )
 
 
-def checked_arrays(data: bytes, described: Manifest) -> bytes:
+def checked_arrays(data: bytes, described: Manifest, bounds: _Bounds | None = None) -> bytes:
     """An NPZ file that holds exactly the arrays of a manifest, written anew."""
     from dashboard.export import npz
 
-    arrays = read_npz(data)
+    arrays = read_npz(data, bounds)
     found = {name: manifest.describe(values).sha256 for name, values in arrays.items()}
     if found != {name: array.sha256 for name, array in described.arrays.items()}:
         raise ArchiveError("The arrays of a screen are not those of its manifest; export it again.")
     return npz(arrays)
 
 
-def read_npz(data: bytes) -> dict[str, npt.NDArray[Any]]:
+def read_npz(data: bytes, bounds: _Bounds | None = None) -> dict[str, npt.NDArray[Any]]:
     """Arrays of an NPZ file from anyone: numbers only, none larger than its bytes.
 
     Raises
     ------
     ArchiveError
     """
-    arrays, left = {}, ARRAYS
+    bounds = bounds or _Bounds()
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    left = ARRAYS
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for entry in archive.infolist()[:MOST_ENTRIES]:
-                with archive.open(entry) as opened:
-                    raw = opened.read(left + 1)
+        with _zip(data) as archive:
+            entries = archive.infolist()
+            if len(entries) > MOST_ENTRIES:
+                raise ArchiveError(f"A screen of this archive has more than {MOST_ENTRIES} arrays.")
+            for entry in entries:
+                raw = _content(archive, entry, bounds)
                 left -= len(raw)
                 if left < 0:
                     raise ArchiveError(f"The arrays take more than {ARRAYS // 2**20} MB.")
                 arrays[entry.filename.removesuffix(".npy")] = _array(raw)
-    except ArchiveError:
+    except ParallaxError:
         raise
     except Exception as error:  # zipfile, zlib, and NumPy's parser of headers
         raise ArchiveError("The arrays of a screen cannot be read; export it again.") from error

@@ -13,19 +13,33 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from core import ParallaxError
 from dashboard.screen import Screen
+from dashboard.store import records
+from dashboard.store.summary import MOST_MANIFEST
 
 VERSION: Literal[1] = 1
 """Raised when a key changes its meaning."""
 
-LARGEST = 2 * 2**20
-"""Bytes of a manifest that are read."""
+LARGEST = MOST_MANIFEST
+"""Bytes of a manifest that are read, and of one that is kept."""
 
-TITLE, AUTHOR, NOTE = 120, 60, 4000
+TITLE, AUTHOR, NOTE = records.TITLE, records.AUTHOR, records.NOTE
 """Characters of what people type."""
+
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+"""Of moments. Far beyond, they cannot be told on another clock: the last one of the year 9999 is
+none east of Greenwich."""
 
 
 class ManifestError(ParallaxError):
@@ -39,6 +53,8 @@ def _digest(text: str) -> str:
 
 
 def _aware(moment: datetime) -> datetime:
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"expected a moment of the years {FIRST_YEAR} to {LAST_YEAR}")
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -50,8 +66,18 @@ Answer = tuple[Text, Annotated[float, Field(ge=0, le=1)]]
 Answers = dict[Text, Annotated[tuple[Answer, ...], Field(max_length=8)]]
 
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
+Shape = Annotated[tuple[Count, ...], Field(max_length=6)]
+Single = bool | Number | float | Text | None
+Parameter = Single | Annotated[tuple[Single, ...], Field(max_length=64)]
+Versions = Annotated[dict[Text, Text], Field(max_length=40)]
+
+
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, serialize_by_alias=True
+    )
 
 
 class PictureOf(_Data):
@@ -69,13 +95,60 @@ class ModelOf(_Data):
     weights_sha256: Digest
 
 
-class ArrayOf(_Data):
-    """An array that came out: shape, kind of numbers, digest of its bytes."""
+class _Picture(_Data):
+    sha256: Digest
 
-    shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=6)]
+
+class _Model(_Data):
+    id: Text
+    weights_sha256: Digest
+
+
+class _Framing(_Data):
+    fit: Text
+    size: Count | None = None
+
+
+class _Class(_Data):
+    index: Count
+    name: Text | None = None
+
+
+class _Relevance(_Data):
+    shape: Shape
+    prefix_mass: float | None = None
+
+
+class MapOf(_Data):
+    """How a map was made: what `core.Explanation.manifest` says, and nothing else."""
+
+    manifest: Count
+    picture: _Picture
+    model: _Model
+    framing: _Framing
+    method: Text
+    parameters: Annotated[dict[Text, Parameter], Field(max_length=32)] = {}
+    target: Annotated[_Class | None, Field(alias="class")] = None
+    relevance: _Relevance
+    versions: Versions = {}
+
+
+def _if_it_is_one(value: Any, read: ValidatorFunctionWrapHandler) -> MapOf | None:
+    """Nothing is computed from how a map was made, so what cannot be read of it is left out."""
+    try:
+        found: MapOf | None = read(value)
+    except ValidationError:
+        return None
+    return found
+
+
+class ArrayOf(_Data):
+    """An array that came out: shape, kind of numbers, digest of its bytes, and how it was made."""
+
+    shape: Shape
     dtype: Text
     sha256: Digest
-    map: dict[str, Any] | None = None
+    map: Annotated[MapOf | None, WrapValidator(_if_it_is_one)] = None
 
 
 class Manifest(_Data):
@@ -108,7 +181,7 @@ class Manifest(_Data):
     answers: Annotated[Answers, Field(max_length=16)] = {}
     labels: Annotated[tuple[Text, ...], Field(max_length=32)] = ()
     arrays: Annotated[dict[Text, ArrayOf], Field(max_length=500)] = {}
-    versions: Annotated[dict[Text, Text], Field(max_length=40)] = {}
+    versions: Versions = {}
     link: Annotated[str, Field(max_length=4000)] = ""
 
     @property
@@ -154,7 +227,8 @@ def describe(values: npt.NDArray[Any], made_by: dict[str, Any] | None = None) ->
     """Shape, kind and digest of an array."""
     plain = np.ascontiguousarray(values)
     digest = hashlib.sha256(plain.tobytes()).hexdigest()
-    return ArrayOf(shape=plain.shape, dtype=plain.dtype.str, sha256=digest, map=made_by)
+    made = None if made_by is None else MapOf.model_validate(made_by)
+    return ArrayOf(shape=plain.shape, dtype=plain.dtype.str, sha256=digest, map=made)
 
 
 def differences(then: Manifest, now: Manifest) -> list[str]:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
+from typing import Any
 
 import streamlit as st
 
 from core import ParallaxError
 from dashboard import archive, cache, manifest, review_detail, screen
-from dashboard.store import Saved
+from dashboard.store import Card
 from dashboard.text import plain
+
+_log = logging.getLogger(__name__)
+
+MOST_KNOWN = 300
+"""Values of a kind that a filter offers."""
 
 LEAF = 12
 """Saved screens that are shown at a time."""
 
-MOST_EXPORTED = 100
-"""Saved screens that one archive takes."""
+_FROM_THE_FIRST: dict[str, Any] = {"saved_leaf": 0, "export_from": 0}
+"""What goes along with every change of what is looked for."""
 
 FILTERS = {
     "of_page": ("Page", "page"),
@@ -51,16 +59,14 @@ class Wanted:
     archived: bool
     leaf: int
 
-    def find(self, most: int | None = None, skip: int = 0) -> tuple[list[Saved], int]:
+    @property
+    def filters(self) -> dict[str, Any]:
+        """What `Store.find` is asked, beside the text."""
+        return {"page": self.page, "facts": self.facts, "archived": self.archived}
+
+    def find(self, most: int | None = None, skip: int = 0) -> tuple[list[Card], int]:
         """Saved screens, the newest first, and how many there are."""
-        return cache.store().find(
-            self.text,
-            page=self.page,
-            facts=self.facts,
-            archived=self.archived,
-            most=most,
-            skip=skip,
-        )
+        return cache.store().find(self.text, **self.filters, most=most, skip=skip)
 
 
 def head() -> None:
@@ -91,21 +97,25 @@ def filters() -> Wanted:
         **screen.tied(
             "search",
             now.search or "",
-            lambda held: screen.change(search=held or None, saved_leaf=0),
+            lambda held: screen.change(search=held or None, **_FROM_THE_FIRST),
         ),
     )
     facts = []
     for place, (field, (label, kind)) in zip(places, FILTERS.items(), strict=True):
-        known = store.known(kind)
+        known = store.known(kind, MOST_KNOWN)
         chosen = getattr(now, field)
         if chosen is not None and chosen not in known:
-            screen.problem(f"Nothing that is saved here has the {label.lower()} {chosen!r}.")
+            if len(known) < MOST_KNOWN or not store.has(kind, chosen):
+                screen.problem(f"Nothing that is saved here has the {label.lower()} {chosen!r}.")
             known = [chosen, *known]
         place.selectbox(
             label,
             ["", *known],
             format_func=partial(_offered, kind),
             filter_mode="contains",
+            help=f"The {MOST_KNOWN} that most saved screens have."
+            if len(known) >= MOST_KNOWN
+            else None,
             **screen.tied(field, chosen or "", _writer(field)),
         )
         if chosen is not None and kind != "page":
@@ -114,7 +124,7 @@ def filters() -> Wanted:
 
 
 def _writer(field: str) -> Callable[[str], None]:
-    return lambda held: screen.change(**{field: held or None, "saved_leaf": 0})
+    return lambda held: screen.change(**{field: held or None}, **_FROM_THE_FIRST)
 
 
 def _offered(kind: str, name: str) -> str:
@@ -137,15 +147,15 @@ def gallery(wanted: Wanted) -> None:
         st.markdown(f"**{count} saved screen{'' if count == 1 else 's'}**", width="content")
         st.toggle(
             "Archived",
-            help="Screens that were put away. Nothing is ever deleted here.",
+            help="Screens that were put away. Pages delete nothing; the operator can.",
             **screen.tied(
                 "archived",
                 wanted.archived,
-                lambda held: screen.change(archived=held, saved_leaf=0),
+                lambda held: screen.change(archived=held, **_FROM_THE_FIRST),
             ),
         )
         if count:
-            _export_all(wanted, count)
+            _export(wanted, count)
     if not found:
         st.info(
             "Nothing is saved here yet."
@@ -156,7 +166,7 @@ def gallery(wanted: Wanted) -> None:
         return
     with st.container(key="gallery"):
         for saved in found:
-            _card(saved)
+            _whole_or_not(saved)
     leaves = -(-count // LEAF)
     if leaves > 1:
         st.pagination(
@@ -167,12 +177,25 @@ def gallery(wanted: Wanted) -> None:
         )
 
 
-def _card(saved: Saved) -> None:
+def _whole_or_not(saved: Card) -> None:
+    """A card; one that cannot be drawn, whatever was stored, costs itself and not the page."""
+    place = st.empty()
+    try:
+        with place:
+            _card(saved)
+    except Exception:
+        _log.warning("a saved screen could not be shown in the gallery", exc_info=True)
+        with place, st.container(border=True):
+            st.caption("One saved screen cannot be shown; the operator can look at it.")
+
+
+def _card(saved: Card) -> None:
     with st.container(border=True, key=f"card-{saved.id}", gap="small"):
-        st.image(saved.thumbnail, alt=f"Thumbnail of {saved.title}")
+        if saved.thumbnail:
+            st.image(saved.thumbnail, alt=f"Thumbnail of {saved.title}")
         st.markdown(f"**{plain(saved.title)}**  \n:small[{review_detail.byline(saved)}]")
-        if (about := review_detail.described(saved)) is not None:
-            st.caption(review_detail.answers(about))
+        if saved.answers:
+            st.caption(review_detail.answer_lines(saved.answers))
         st.button(
             "View",
             key=f"view-{saved.id}",
@@ -184,26 +207,58 @@ def _card(saved: Saved) -> None:
 # -- in and out -----------------------------------------------------------------------------------
 
 
-def _export_all(wanted: Wanted, count: int) -> None:
-    store, some = cache.store(), min(count, MOST_EXPORTED)
-
-    def everything() -> bytes:
-        found, _ = store.find(
-            wanted.text,
-            page=wanted.page,
-            facts=wanted.facts,
-            archived=wanted.archived,
-            most=MOST_EXPORTED,
+def _export(wanted: Wanted, count: int) -> None:
+    """All that the filters leave as one file, or as several, each of which can be imported."""
+    store, start = cache.store(), screen.current().export_from
+    start = start if start < count else 0
+    # A few more than fit, as those that are too large do not count.
+    sizes = store.sizes(wanted.text, **wanted.filters, most=archive.MOST_EXPORTED + 1, skip=start)
+    taken, too_large, seen = archive.fitting(sizes)
+    if not start and seen == count and not too_large:
+        _export_button(taken, "Export all")
+        return
+    with st.popover("Export", icon=":material/download:"):
+        st.caption(
+            f"{_these(start, seen)} of {count}, the newest first, are what one file takes "
+            f"({archive.FULL // 2**20} MB, {archive.MOST_EXPORTED} screens), so that it can be "
+            "imported again."
         )
-        return archive.write(store.draft(saved.id) for saved in found)
+        if too_large:
+            many = "1 of them is" if len(too_large) == 1 else f"{len(too_large)} of them are"
+            st.caption(
+                f"{many} too large and left out: view and export it alone; the operator can import "
+                "such a file."
+            )
+        if taken:
+            _export_button(taken, f"Export {_these(start, seen).lower()}")
+        left, right = st.columns(2)
+        left.button(
+            "Newer ones",
+            disabled=not start,
+            key="export-newer",
+            on_click=lambda: screen.change(export_from=0),
+        )
+        right.button(
+            "Older ones",
+            disabled=start + seen >= count,
+            key="export-older",
+            on_click=lambda: screen.change(export_from=start + seen),
+        )
 
+
+def _these(start: int, seen: int) -> str:
+    return f"Screens {start + 1} to {start + seen}" if seen > 1 else f"Screen {start + 1}"
+
+
+def _export_button(ids: list[str], label: str) -> None:
+    store = cache.store()
     st.download_button(
-        "Export all" if some == count else f"Export the newest {some}",
-        data=everything,
+        label,
+        data=lambda: archive.write(filter(archive.readable, map(store.draft, ids))),
         file_name="parallax-review.zip",
         mime="application/zip",
         icon=":material/download:",
-        help="All that the filters leave, with pictures, arrays, stills and notes.",
+        help="What the filters leave, with pictures, arrays, stills and notes.",
         key="export-all",
         on_click="ignore",
     )
@@ -230,10 +285,25 @@ def _bring_in() -> None:
             st.markdown(f"**{plain(title)}**  \n:small[{plain(pictures)}]")
             review_detail.open_link(about)
         elif screen.kept("imported") != file.file_id:
-            drafts = archive.read(data)
-            for each in drafts:
-                cache.store().save(each)
+            count = _import(data)
             screen.keep("imported", file.file_id)
-            st.toast(f"{len(drafts)} saved screens imported.", icon=":material/bookmark:")
+            what = "1 saved screen" if count == 1 else f"{count} saved screens"
+            st.toast(f"{what} imported.", icon=":material/bookmark:")
     except ParallaxError as error:
         st.warning(plain(str(error)), icon=":material/warning:")
+
+
+def _import(data: bytes) -> int:
+    """Take an archive into the store; ends at its next step when its reader leaves."""
+    bar, told = st.progress(0.0, "Waiting for other archives"), 0.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if (now := monotonic()) > told + 0.2:
+            told = now
+            bar.progress(share, "Reading the archive" if share else "Waiting for other archives")
+
+    try:
+        return archive.take_in(cache.store(), data, tell)
+    finally:
+        bar.empty()

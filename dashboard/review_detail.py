@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ import streamlit as st
 from dashboard import archive, cache, gather, manifest, screen, sharing
 from dashboard.manifest import Manifest, ManifestError
 from dashboard.screen import PAGES
-from dashboard.store import Saved
+from dashboard.store import Card, Saved, summary
 from dashboard.text import plain
 
 PAGES_FOLDER = Path(__file__).resolve().parents[1] / "pages"
@@ -23,9 +24,9 @@ MOST_OFFERED = 200
 # -- in a few words -------------------------------------------------------------------------------
 
 
-def byline(saved: Saved) -> str:
+def byline(saved: Card | Saved) -> str:
     """Author, date and number of notes, as Markdown."""
-    notes = f"{len(saved.notes)} note{'' if len(saved.notes) == 1 else 's'}" if saved.notes else ""
+    notes = f"{saved.noted} note{'' if saved.noted == 1 else 's'}" if saved.noted else ""
     return " · ".join(filter(None, [plain(saved.author), _day(saved.created), notes]))
 
 
@@ -33,7 +34,7 @@ def _day(moment: datetime) -> str:
     """A moment on the clock of whoever looks."""
     try:
         local = moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))
-    except (KeyError, ValueError, OSError):
+    except (KeyError, ValueError, OSError, OverflowError):  # the last, of the year 9999
         local = moment
     return f"{local:%Y-%m-%d %H\\:%M}"
 
@@ -46,15 +47,11 @@ def described(saved: Saved) -> Manifest | None:
         return None
 
 
-def answers(about: Manifest) -> str:
+def answer_lines(answers: Sequence[tuple[str, str, float]]) -> str:
     """What each model answered first, a line for each, as Markdown."""
-    order = [*about.models, *(name for name in about.answers if name not in about.models)]
-    lines = []
-    for model_id in order:
-        title = about.models[model_id].title if model_id in about.models else model_id
-        for name, share in about.answers.get(model_id, ())[:1]:
-            lines.append(f"{plain(title)}: {plain(name)} {share:.0%}")
-    return "  \n".join(lines)
+    return "  \n".join(
+        f"{plain(title)}: {plain(name)} {share:.0%}" for title, name, share in answers
+    )
 
 
 # -- one saved screen -----------------------------------------------------------------------------
@@ -74,10 +71,11 @@ def found(*ids: str | None) -> list[Saved]:
 
 def bar(shown: list[Saved]) -> None:
     """The way back, and another saved screen to be shown beside."""
-    others, _ = cache.store().find(archived=None, most=MOST_OFFERED)
+    others, _ = cache.store().find(archived=None, most=MOST_OFFERED, thumbnails=False)
+    offered: list[Card | Saved] = [*others, *shown[1:]]
     titles = {
         saved.id: " · ".join(filter(None, [saved.title, saved.author, f"{saved.created:%Y-%m-%d}"]))
-        for saved in (*others, *shown[1:])
+        for saved in offered
         if saved.id != shown[0].id
     }
     left, right = st.columns([1, 1], vertical_alignment="bottom")
@@ -130,7 +128,8 @@ def detail(saved: Saved, *, alone: bool) -> None:
             st.warning("What was saved of this screen cannot be read any more.")
         else:
             st.markdown("**First answers**")
-            st.caption(answers(about) or "Neither model has classes.")
+            answers = summary.first_answers(saved.manifest)
+            st.caption(answer_lines(answers) or "Neither model has classes.")
         _notes(saved)
 
 

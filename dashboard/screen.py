@@ -159,6 +159,7 @@ class Screen(BaseModel):
     first: SavedId | None = None
     second: SavedId | None = None
     saved_leaf: Index = 0
+    export_from: Index = 0
 
     # -- Data set
     sweep: str | None = None
@@ -326,6 +327,7 @@ REVIEW = (
     "first",
     "second",
     "saved_leaf",
+    "export_from",
 )
 """Fields that only the Review page has."""
 

@@ -4,6 +4,6 @@ Knows no Streamlit. `dashboard.store.store.Store` is imported where one is opene
 until then are the records.
 """
 
-from dashboard.store.records import Draft, File, Note, Saved, StoreError
+from dashboard.store.records import Card, Draft, File, Note, Saved, Size, StoreError
 
-__all__ = ["Draft", "File", "Note", "Saved", "StoreError"]
+__all__ = ["Card", "Draft", "File", "Note", "Saved", "Size", "StoreError"]

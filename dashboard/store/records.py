@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from core import ParallaxError
+
+TITLE, AUTHOR, NOTE = 120, 60, 4000
+"""Characters of what people type."""
+
+MOST_NOTES = 500
+"""Notes on one screen."""
 
 
 class StoreError(ParallaxError):
@@ -98,3 +104,53 @@ class Saved:
     manifest: str
     thumbnail: bytes
     notes: tuple[Note, ...]
+
+    @property
+    def noted(self) -> int:
+        """How many notes there are."""
+        return len(self.notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """What a list shows of a saved screen; none of it is large.
+
+    Attributes
+    ----------
+    answers
+        Title of a model, its most probable class, and the probability, 0 to 1; for each model.
+    noted
+        How many notes there are.
+    thumbnail
+        Empty where a list was asked for without.
+    """
+
+    id: str
+    title: str
+    author: str
+    created: datetime
+    page: str
+    archived: bool
+    noted: int
+    answers: tuple[tuple[str, str, float], ...]
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes that a saved screen adds to an archive.
+
+    Attributes
+    ----------
+    packed
+        Without its pictures, with its notes.
+    unpacked
+        Of its arrays, unpacked.
+    pictures
+        Of each picture, by its digest.
+    """
+
+    id: str
+    packed: int
+    unpacked: int
+    pictures: Mapping[str, int]

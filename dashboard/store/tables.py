@@ -6,16 +6,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     String,
     Text,
     TypeDecorator,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Moment(TypeDecorator[datetime]):
@@ -52,30 +54,53 @@ class ScreenRow(Base):
     """A saved screen; ``version`` rises with every change, so that none is overwritten unseen."""
 
     __tablename__ = "screens"
+    # All that lists are filtered and sorted by, so that they touch no row with its files.
+    __table_args__ = (Index("ix_screens_listed", "archived", "created", "id", "page"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     title: Mapped[str] = mapped_column(Text)
     author: Mapped[str] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(Moment, index=True)
     page: Mapped[str] = mapped_column(String(40), index=True)
-    archived: Mapped[bool] = mapped_column(Boolean, default=False, index=True)
+    archived: Mapped[bool] = mapped_column(Boolean, default=False)
     version: Mapped[int] = mapped_column(Integer, default=1)
-    manifest: Mapped[str] = mapped_column(Text)
-    thumbnail: Mapped[bytes] = mapped_column(LargeBinary)
+    manifest: Mapped[str] = mapped_column(Text, deferred=True)
+    thumbnail: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     still: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     arrays: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
-    notes: Mapped[list[NoteRow]] = relationship(
-        order_by="NoteRow.created, NoteRow.id", lazy="selectin"
-    )
-    facts: Mapped[list[FactRow]] = relationship(lazy="selectin")
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+
+class CardRow(Base):
+    """What lists, searches and exports need of a screen, away from its large columns.
+
+    Attributes
+    ----------
+    sought
+        Title, author and notes as `dashboard.store.summary.fold` has them.
+    answers
+        First answers of the models, as `dashboard.store.summary.first_answers` has them, in JSON.
+    packed
+        Bytes that the screen adds to an archive, without its pictures.
+    unpacked
+        Bytes of its arrays when they are unpacked.
+    """
+
+    __tablename__ = "cards"
+
+    screen: Mapped[str] = mapped_column(ForeignKey("screens.id"), primary_key=True)
+    sought: Mapped[str] = mapped_column(Text)
+    answers: Mapped[str] = mapped_column(Text)
+    packed: Mapped[int] = mapped_column(BigInteger)
+    unpacked: Mapped[int] = mapped_column(BigInteger)
 
 
 class FactRow(Base):
     """What a screen is found by: a picture, a model or a class that it shows."""
 
     __tablename__ = "facts"
+    __table_args__ = (Index("ix_facts_found", "kind", "value", "screen"),)
 
     screen: Mapped[str] = mapped_column(ForeignKey("screens.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(String(8), primary_key=True)

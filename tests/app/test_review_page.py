@@ -41,8 +41,10 @@ def press(app: AppTest, label: str, place: int = 0) -> AppTest:
 
 def only() -> Saved:
     """The one saved screen."""
-    [saved], count = cache.store().find(archived=None)
+    [card], count = cache.store().find(archived=None)
     assert count == 1
+    saved = cache.store().get(card.id)
+    assert saved is not None
     return saved
 
 

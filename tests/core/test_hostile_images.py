@@ -145,6 +145,10 @@ def test_a_refusal_is_the_same_sentence(capfd: pytest.CaptureFixture[str]) -> No
 
 
 HANG = "import sys; sys.stdin.buffer.read()\nwhile True: pass"
+HANG_AFTER_HEAD = (
+    "import sys; out = sys.stdout.buffer; out.write(bytes(7) + bytes([99])); out.flush()\n"
+    "while True: pass"
+)
 
 
 @pytest.mark.parametrize("code", [HANG, "raise SystemExit(3)", "import os; os.abort()", ""])
@@ -230,6 +234,90 @@ def test_pictures_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
         core.read_strange_image(data, "x")
     ending.set()
     holder.join()
+
+
+def test_many_pictures_take_one_process_and_a_bad_one_costs_itself_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[int] = []
+    popen = subprocess.Popen
+
+    def counted(*args: object, **options: object) -> object:
+        started.append(1)
+        return popen(*args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "Popen", counted)
+    good = encoded(Image.linear_gradient("L"), "PNG")
+    with core.StrangePictures() as strange:
+        for _ in range(5):
+            np.testing.assert_array_equal(
+                np.asarray(strange.read(good, "x")), np.asarray(core.read_image(good))
+            )
+        for data in (b"", b"not a picture", many_scans(3000, 3000)):
+            with pytest.raises(ImageError) as caught:
+                strange.read(data, "a \x00 name.png")
+            assert str(caught.value).startswith("a \x00 name.png ")
+        assert strange.read(good, "x").mode == "RGB"
+        assert len(started) == 1
+        assert strange._process is not None
+        strange._process.kill()
+        with pytest.raises(ImageError, match="given up"):
+            strange.read(good, "x")
+        assert strange.read(good, "x").mode == "RGB"
+        assert len(started) == 2
+        last = strange._process
+    assert last.poll() is not None, "the process has ended with the block"
+
+
+@pytest.mark.parametrize("code", [HANG, HANG_AFTER_HEAD, "raise SystemExit(3)", ""])
+def test_whatever_a_decoder_of_many_does_it_ends(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = tmp_path / "decoder.py"
+    decoder.write_text(code)
+    monkeypatch.setattr(guarded, "DECODER", decoder)
+    monkeypatch.setattr(guarded, "TIMEOUT", 1.0)
+    begun = time.monotonic()
+    refused = pytest.raises(ImageError, match=r"^it takes too much time or memory")
+    with core.StrangePictures() as strange, refused:
+        strange.read(b"x" * 10**6, "it")
+    assert time.monotonic() - begun < 5
+
+
+def test_a_reader_who_leaves_ends_the_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Left(Exception):
+        pass
+
+    def leave() -> None:
+        if time.monotonic() - begun > 0.5:
+            raise Left
+
+    decoder = tmp_path / "decoder.py"
+    decoder.write_text(HANG)
+    monkeypatch.setattr(guarded, "DECODER", decoder)
+    begun = time.monotonic()
+    with core.StrangePictures(leave) as strange:
+        with pytest.raises(Left):
+            strange.read(b"x" * 10**6, "it")
+        assert strange._process is None
+    assert time.monotonic() - begun < 3
+    monkeypatch.undo()
+    assert core.read_strange_image(encoded(Image.new("L", (9, 9)), "PNG"), "x").size == (9, 9)
+
+
+@linux
+def test_each_of_many_has_its_own_two_seconds() -> None:
+    line = (
+        "import sys, resource, time; sys.path.insert(0, 'core'); import decoder\n"
+        "for _ in range(2):\n"
+        "    decoder.limit_time()\n"
+        "    begun = time.process_time()\n"
+        "    while time.process_time() < begun + 1.5: pass\n"
+        "print(resource.getrlimit(resource.RLIMIT_CPU)[0])"
+    )
+    assert 4 <= int(alone(line).stdout) <= 7
 
 
 # -- any bytes ------------------------------------------------------------------------------------

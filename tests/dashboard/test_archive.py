@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import uuid
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import core
 from dashboard import archive, export, manifest
 from dashboard.archive import ArchiveError
 from dashboard.figures import jpeg
 from dashboard.manifest import Manifest, PictureOf
-from dashboard.store import Draft, File, Note
+from dashboard.store import Draft, File, Note, Size
+from dashboard.store.store import Store
 
 ARRAYS = {"cam": np.arange(12, dtype=np.float32).reshape(3, 4), "mask": np.eye(3, dtype=bool)}
 
@@ -240,3 +245,289 @@ def test_bytes_that_were_mixed_up_never_raise_anything_else() -> None:
         except ArchiveError:
             refused += 1
     assert refused > 100
+
+
+# -- bounds over the whole of an archive ----------------------------------------------------------
+
+
+def many(count: int, change: Callable[[dict[str, bytes], str], None] | None = None) -> bytes:
+    """An archive of several screens, the files of each changed."""
+    made = [draft() for _ in range(count)]
+    with zipfile.ZipFile(io.BytesIO(archive.write(made))) as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+    for each in made:
+        if change is not None:
+            change(files, f"screens/{each.id}/")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as written:
+        for name, data in files.items():
+            written.writestr(name, data)
+    return buffer.getvalue()
+
+
+def told(**fields: Any) -> Callable[[dict[str, bytes], str], None]:
+    """Change what the manifest says."""
+
+    def change(files: dict[str, bytes], folder: str) -> None:
+        about = json.loads(files[folder + "manifest.json"])
+        files[folder + "manifest.json"] = json.dumps(about | fields).encode()
+
+    return change
+
+
+def nested(files: dict[str, bytes], folder: str) -> None:
+    """A map that takes little as it is, and a great deal when it is written with indents."""
+    about = json.loads(files[folder + "manifest.json"])
+    about["arrays"]["cam"]["map"] = {"x": "@"}
+    deep = "[" * 110 + ",".join("1" * 20_000) + "]" * 110
+    files[folder + "manifest.json"] = json.dumps(about).replace('"@"', deep).encode()
+
+
+def test_what_is_kept_of_a_manifest_is_no_more_than_what_is_known_of_it() -> None:
+    data = many(3, nested)
+    assert len(data) < 20_000
+    for found in archive.read(data):
+        assert len(found.manifest) < 3000
+        assert manifest.read(found.manifest).arrays["cam"].map is None
+
+
+def test_how_a_map_was_made_is_kept_as_it_was() -> None:
+    made_by = {
+        "manifest": 1,
+        "picture": {"sha256": "a" * 64},
+        "model": {"id": "dinov2-small", "weights_sha256": "b" * 64},
+        "framing": {"fit": "native", "size": None},
+        "method": "rollout",
+        "parameters": {"layers": [0, 5], "discard": 0.9, "fusion": "mean", "layer": None},
+        "class": {"index": 3, "name": "espresso"},
+        "relevance": {"shape": [16, 16], "prefix_mass": 0.25},
+        "versions": {"torch": "2.9"},
+    }
+    assert json.loads(manifest.describe(ARRAYS["cam"], made_by).model_dump_json())["map"] == made_by
+    none = made_by | {"class": None}
+    about = json.loads(draft().manifest)
+    about["arrays"]["cam"]["map"] = none
+    read = manifest.read(json.dumps(about))
+    assert json.loads(read.json_text())["arrays"]["cam"]["map"] == none
+
+
+def test_a_manifest_that_is_longer_when_it_is_written_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compact = json.dumps(json.loads(draft().manifest)).encode()
+    monkeypatch.setattr(manifest, "LARGEST", len(compact) + 1)
+    with pytest.raises(ArchiveError, match="too long"):
+        archive.read(changed(told()))
+
+
+def test_each_picture_is_decoded_once_and_in_no_other_process_than_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr(core, "read_image", fail)
+    decoded = []
+    strange = core.StrangePictures.read
+
+    def counted(self: core.StrangePictures, data: bytes, name: str) -> Image.Image:
+        decoded.append(name)
+        return strange(self, data, name)
+
+    monkeypatch.setattr(core.StrangePictures, "read", counted)
+    digest = picture_file().digest
+    sixteen = [{"id": f"own-{i}", "name": "x", "sha256": digest} for i in range(16)]
+    found = archive.read(many(12, told(pictures=sixteen)))
+    assert [len(each.pictures) for each in found] == [16] * 12
+    assert sorted(decoded) == ["still.jpg", "teal.png", "thumbnail.jpg"]
+
+
+FAR = ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+
+
+@pytest.mark.parametrize("moment", FAR)
+def test_a_moment_that_no_other_clock_has_is_refused(moment: str) -> None:
+    note = {"id": "0" * 32, "author": "", "text": "", "created": moment}
+    for change in (
+        put("saved.json", saved(created=moment)),
+        put("saved.json", saved(notes=[note])),
+        told(created=moment),
+    ):
+        with pytest.raises(ArchiveError) as caught:
+            archive.read(changed(change))
+        assert str(caught.value).endswith(".")
+
+
+def test_a_moment_to_come_is_now() -> None:
+    later = "2150-01-01T00:00:00Z"
+    note = {"id": "0" * 32, "author": "", "text": "", "created": later}
+    [found] = archive.read(changed(put("saved.json", saved(created=later, notes=[note]))))
+    assert found.created is not None
+    assert found.created <= datetime.now(UTC)
+    assert found.notes[0].created <= datetime.now(UTC)
+
+
+def large_arrays(files: dict[str, bytes], folder: str) -> None:
+    values = {"cam": np.zeros(2**18)}
+    arrays = {"cam": json.loads(manifest.describe(values["cam"]).model_dump_json())}
+    told(arrays=arrays)(files, folder)
+    files[folder + "arrays.npz"] = export.npz(values)
+
+
+def test_arrays_count_over_the_whole_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = many(10, large_arrays)
+    assert len(data) < 2**20
+    assert len(archive.read(data)) == 10
+    monkeypatch.setattr(archive, "MOST_BYTES", 16 * 2**20)
+    with pytest.raises(ArchiveError, match="unpacked"):
+        archive.read(data)
+
+
+def test_what_is_kept_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that is packed well is larger when it is written anew, in every screen."""
+    buffer = io.BytesIO()
+    Image.effect_noise((1500, 1500), 90).save(buffer, "JPEG", quality=3)
+    data = many(8, put("still.jpg", buffer.getvalue()))
+    [one, *_] = archive.read(data)
+    assert len(one.still) > 3 * len(buffer.getvalue())
+    monkeypatch.setattr(archive, "MOST_BYTES", 6 * len(one.still))
+    with pytest.raises(ArchiveError, match="unpacked"):
+        archive.read(data)
+
+
+def test_an_archive_has_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LONGEST", 0.0)
+    with pytest.raises(ArchiveError, match="takes longer"):
+        archive.read(archive.write([draft()]))
+
+
+def test_unpacking_tells_how_far_it_is_and_ends_when_told() -> None:
+    shares: list[float] = []
+    archive.read(archive.write([draft(), draft()]), shares.append)
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+
+    class Left(Exception):
+        pass
+
+    def leave(share: float) -> None:
+        if share >= 0.5:
+            raise Left
+
+    with pytest.raises(Left):
+        archive.read(archive.write([draft(), draft()]), leave)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packings_that_unpack_without_a_bound_are_refused(kind: int) -> None:
+    buffer = io.BytesIO(archive.write([draft()]))
+    with zipfile.ZipFile(buffer, "a", kind) as opened:
+        opened.writestr("report.html", bytes(2**20))
+    with pytest.raises(ArchiveError, match="packed in a way"):
+        archive.read(buffer.getvalue())
+
+
+def test_a_long_list_of_files_is_not_read() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as opened:
+        for number in range(12_000):
+            opened.writestr(f"{number:05d}", b"")
+    with pytest.raises(ArchiveError, match="too long"):
+        archive.read(buffer.getvalue())
+
+
+def test_one_archive_at_a_time(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    running, ending = threading.Event(), threading.Event()
+
+    def slow(share: float) -> None:
+        running.set()
+        ending.wait(20)
+
+    first = threading.Thread(
+        target=archive.take_in, args=(store, archive.write([draft("First")]), slow)
+    )
+    first.start()
+    assert running.wait(20)
+    waited: list[float] = []
+
+    class Left(Exception):
+        pass
+
+    def leave(share: float) -> None:
+        waited.append(share)
+        if len(waited) == 3:
+            raise Left
+
+    with pytest.raises(Left):
+        archive.take_in(store, archive.write([draft("Second")]), leave)
+    assert waited == [0.0] * 3
+    ending.set()
+    first.join()
+    assert [card.title for card in store.find()[0]] == ["First"]
+    assert archive.take_in(store, archive.write([draft("Third")])) == 1
+    store.close()
+
+
+# -- what is written can be read ------------------------------------------------------------------
+
+
+def test_one_file_takes_what_can_be_imported(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    chance = np.random.default_rng(3)
+
+    def noise(size: int) -> bytes:
+        pixels = chance.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        return jpeg(Image.fromarray(pixels), quality=85)
+
+    for number in range(30):
+        made = draft(f"Screen {number}", still=noise(1300 if number == 7 else 900))
+        store.save(made)
+    huge = draft("Huge", still=bytes(19 * 2**20))
+    store.save(huge)
+    sizes = store.sizes(most=101)
+    assert len(sizes) == 31
+    seen, files = 0, []
+    left_out: list[str] = []
+    while seen < len(sizes):
+        taken, too_large, count = archive.fitting(sizes[seen:])
+        assert count > 0
+        files.append(archive.write(store.draft(screen_id) for screen_id in taken))
+        left_out += too_large
+        seen += count
+    assert left_out == [huge.id]
+    assert len(files) > 1
+    assert all(len(file) <= archive.UPLOAD for file in files)
+    found = [each.id for file in files for each in archive.read(file)]
+    assert sorted([*found, huge.id]) == sorted(size.id for size in sizes)
+    store.close()
+
+
+def size(number: int, packed: int, unpacked: int = 0, **pictures: int) -> Size:
+    return Size(f"{number:032x}", packed, unpacked, pictures)
+
+
+def test_what_fits_is_bounded_in_everything() -> None:
+    few = [size(i, 100, picture=2 * 2**20) for i in range(500)]
+    taken, _, seen = archive.fitting(few)
+    assert len(taken) == seen == archive.MOST_EXPORTED, "an equal picture counts once"
+    own = [size(i, 100, **{f"p{i}": 2 * 2**20}) for i in range(500)]
+    assert len(archive.fitting(own)[0]) == 8
+    blown_up = [size(i, 100, 50 * 2**20) for i in range(500)]
+    assert len(archive.fitting(blown_up)[0]) == 3
+    crowded = [size(i, 100, **{f"p{i}-{n}": 1 for n in range(40)}) for i in range(500)]
+    assert len(archive.fitting(crowded)[0]) * 45 < archive.MOST_ENTRIES
+    assert archive.fitting([size(1, 10**9), size(2, 5)]) == ([f"{2:032x}"], [f"{1:032x}"], 2)
+    assert archive.fitting([]) == ([], [], 0)
+
+
+def test_what_an_earlier_version_let_grow_can_be_written_and_read() -> None:
+    notes = [
+        Note(uuid.uuid4().hex, "Bob", f"Note {i}", datetime(2026, 1, 3, tzinfo=UTC))
+        for i in range(520)
+    ]
+    far = datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+    long = replace(draft(), title="x" * 900, author="y" * 900, notes=notes, created=far)
+    [found] = archive.read(archive.write([long]))
+    assert len(found.title) == manifest.TITLE
+    assert found.notes[-1].text == "Note 519"

@@ -18,8 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 from core import heatmaps
 
 Color = tuple[int, int, int]
-Scale = Sequence[tuple[float, Color]]
-"""Colors at places from 0 to 1, in rising order."""
+Scale = Sequence[tuple[float, tuple[float, ...]]]
+"""Colors at places from 0 to 1, in rising order: red, green and blue up to 255, and where a color
+does not cover all of what is below it, its opacity in [0, 1]."""
 
 PAPER: Color = (255, 255, 255)
 INK: Color = (31, 36, 48)
@@ -65,11 +66,31 @@ def colorize(values: npt.ArrayLike, scale: Scale) -> npt.NDArray[np.uint8]:
     -------
     (rows, cols, 3) uint8
     """
-    places = [place for place, _ in scale]
-    colors = np.array([color for _, color in scale], dtype=np.float64)
-    given = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
-    channels = [np.interp(given, places, colors[:, channel]) for channel in range(3)]
+    channels = [_channel(values, scale, [color[i] for _, color in scale]) for i in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def coverage(values: npt.ArrayLike, scale: Scale) -> npt.NDArray[np.float64]:
+    """How much of what is below is covered by the colors of values in [0, 1]: opacity in [0, 1].
+
+    Parameters
+    ----------
+    values : (rows, cols)
+        Clipped to [0, 1].
+
+    Returns
+    -------
+    (rows, cols) float64
+        1 everywhere for a scale without opacities.
+    """
+    return _channel(values, scale, [color[3] if len(color) > 3 else 1.0 for _, color in scale])
+
+
+def _channel(
+    values: npt.ArrayLike, scale: Scale, levels: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    given = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
+    return np.interp(given, [place for place, _ in scale], levels)
 
 
 def overlay(
@@ -87,7 +108,7 @@ def overlay(
     relevance : (rows, cols)
         Raw values; where one is ``nan`` the picture stays as it is.
     opacity
-        Of the colors, in [0, 1].
+        Of the colors, in [0, 1], beside that of the scale itself.
     smooth
         Interpolate between places instead of showing each as a block.
 
@@ -102,12 +123,12 @@ def overlay(
     known = np.where(holes, bar.low, values)
     normal = heatmaps.normalize(known, bar.low, bar.high)
     if smooth and not holes.any():
-        colored = Image.fromarray(colorize(heatmaps.resize(normal, size), bar.scale))
-    else:
-        blocks = Image.fromarray(colorize(normal, bar.scale))
-        colored = blocks.resize(picture.size, Image.Resampling.NEAREST)
-    strength = np.where(holes, 0, round(255 * opacity)).astype(np.uint8)
-    mask = Image.fromarray(strength).resize(picture.size, Image.Resampling.NEAREST)
+        normal, holes = heatmaps.resize(normal, size), np.zeros(size, dtype=np.bool_)
+    strength = np.where(holes, 0, 255 * opacity * coverage(normal, bar.scale)).round()
+    colored, mask = (
+        Image.fromarray(blocks).resize(picture.size, Image.Resampling.NEAREST)
+        for blocks in (colorize(normal, bar.scale), strength.astype(np.uint8))
+    )
     return Image.composite(colored, picture.convert("RGB"), mask)
 
 
@@ -311,8 +332,10 @@ class _Row:
         top: int,
         unit: Sequence[str],
     ) -> None:
-        strip = colorize(np.linspace(0, 1, self.width)[None].repeat(14, axis=0), bar.scale)
-        canvas.paste(Image.fromarray(strip), (left, top))
+        ramp = np.linspace(0, 1, self.width)[None].repeat(14, axis=0)
+        paper = Image.new("RGB", (self.width, 14), PAPER)
+        strip = overlay(paper, ramp, Bar(bar.scale, 0.0, 1.0, ""), opacity=1.0, smooth=False)
+        canvas.paste(strip, (left, top))
         middle = (bar.low + bar.high) / 2
         for share, value, anchor in ((0, bar.low, "la"), (0.5, middle, "ma"), (1, bar.high, "ra")):
             place = (left + share * self.width, top + 18)

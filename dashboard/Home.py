@@ -23,12 +23,16 @@ def draw() -> None:
         name: st.Page(
             ROOT / "pages" / f"{name}.py",
             title=title,
-            url_path=name,
+            url_path="home" if name == "compare" else name,  # of the default page it is never seen
             default=name == "compare",
         )
         for name, title in TITLES.items()
     }
-    page = st.navigation(list(pages.values()), position="hidden")
+    # The default page answers at "/" only, so Compare stands here once more under its own name.
+    named = st.Page(ROOT / "pages" / "compare.py", title=TITLES["compare"], url_path="compare")
+    page = st.navigation([*pages.values(), named], position="hidden")
+    if page == named:
+        pages["compare"] = named
     name = next(name for name, known in pages.items() if known == page)
     st.set_page_config(
         f"{page.title} · Parallax",

@@ -287,10 +287,10 @@ def _alike(
         "same direction, 0 unrelated. A place of the CNN is the one that holds the middle of the "
         "chosen patch."
     )
-    figure = figures.linked(view, colored)
+    figure = figures.linked(view, colored, bars=False)
     alt = "; ".join(f"{panel.title}: {panel.subtitle}" for panel in colored)
     what = f"Principal components of the features as colors. {alt}"
-    panels.fitted(figure, "components", what, view, len(colored), width=THREE_QUARTERS, bars=False)
+    panels.fitted(figure, "components", what, view, len(colored), width=THREE_QUARTERS)
     st.caption(
         "The first three principal components of the same features as red, green and blue: places "
         "of one color are represented alike. Each component runs from its 1st to its 99th "

@@ -20,7 +20,6 @@ from core import (
     Method,
     MethodError,
     Model,
-    Prediction,
     VisionTransformer,
     ZeroGradient,
     heatmaps,
@@ -62,7 +61,6 @@ class Column:
     name: str
     explanation: Explanation | None = None
     refusal: str = ""
-    probability: float | None = None
 
 
 def columns_of(
@@ -71,7 +69,6 @@ def columns_of(
     classes: Sequence[str],
     method: str,
     parameters: dict[str, Any],
-    prediction: Prediction | None,
 ) -> list[Column]:
     """The maps of one model, one for each class; what cannot be made says why."""
     found = []
@@ -83,8 +80,7 @@ def columns_of(
             except Refused as error:
                 found.append(Column(name, refusal=str(error)))
                 continue
-            probability = None if prediction is None else prediction.probability(index)
-            found.append(Column(name, explanation, probability=probability))
+            found.append(Column(name, explanation))
     return found
 
 
@@ -93,7 +89,6 @@ def both_rows(
     models: Mapping[str, Model],
     methods: Mapping[str, Method],
     parameters: Mapping[str, dict[str, Any]],
-    predictions: Mapping[str, Prediction],
     refusals: Mapping[str, str],
     classes: Sequence[str],
     display: Display,
@@ -102,7 +97,7 @@ def both_rows(
 
     Parameters
     ----------
-    models, methods, parameters, predictions, refusals
+    models, methods, parameters, refusals
         By kind, ``"vit"`` and ``"cnn"``. A kind without a method has a refusal, a sentence.
 
     Returns
@@ -127,7 +122,6 @@ def both_rows(
                     classes,
                     method.name,
                     parameters[kind],
-                    predictions.get(kind),
                 )
         panel, note = rollout_panel(rolled, display, artifacts, wide)
         picture = figures.Panel("Picture", "as both models see it" if wide else "")
@@ -189,7 +183,6 @@ def row(
             drawn.append(figures.Panel(column.name, "no map: see below"))
             notes.append(f"**{plain(column.name)}.** {plain(column.refusal)}")
             continue
-        chance = "" if column.probability is None else f"{column.probability:.1%}"
         drawn.append(
             panels.panel_of(
                 column.explanation,
@@ -197,7 +190,9 @@ def row(
                 rivals,
                 display,
                 column.name,
-                " · ".join(filter(None, [title if wide else "", chance])),
+                " · ".join(
+                    filter(None, [title if wide else "", panels.standing(column.explanation)])
+                ),
                 unit,
             )
         )

@@ -18,13 +18,14 @@ from core import (
     MethodError,
     Model,
     ModelSpec,
+    Prediction,
     Recording,
     find_spec,
     heatmaps,
 )
 from dashboard import cache, controls, figures, gather, measurements, screen
 from dashboard.controls import Choice, Display
-from dashboard.scene import Scene
+from dashboard.scene import Picture, Scene
 from dashboard.settings import locked
 from dashboard.text import plain, text_color
 
@@ -88,7 +89,7 @@ def side_by_side(
             panels.append(figures.Panel(name, "no map: see below"))
             notes.append(plain(found))
             continue
-        what = f"{found.title} · {found.label or 'no class'}"
+        what = f"{found.title}\n{opinion(found)}"
         alone = mixed and id(found) not in dense
         look = dataclasses.replace(display, shared=False) if alone else display
         unit = look.unit("times the mean" if id(found) in dense else "relevance")
@@ -102,6 +103,70 @@ def side_by_side(
     return notes
 
 
+RANKS = ("first", "second", "third", "fourth", "fifth")
+
+
+def opinion(found: Explanation) -> str:
+    """The class of a map with what the model thinks of it."""
+    if found.target is None:
+        return "no class: the same map for each"
+    return " · ".join(filter(None, (found.label, standing(found))))
+
+
+def standing(found: Explanation) -> str:
+    """Probability and rank of the class of a map in its model's answer; empty without either."""
+    if found.target is None or found.prediction is None:
+        return ""
+    rank = found.prediction.rank(found.target)
+    place = RANKS[rank] if rank < len(RANKS) else f"rank {rank + 1}"
+    return f"{percent(found.prediction.probability(found.target))}, {place}"
+
+
+def percent(share: float) -> str:
+    """A probability in percent, with a decimal where it is small."""
+    return "< 0.1 %" if share < 0.001 else f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+
+
+UNSURE, HARDLY = 0.3, 0.01
+"""Probabilities below which an answer is a guess, and a class explains almost nothing."""
+
+
+def doubt(picture: Picture, answers: Mapping[Model, Prediction], *classes: str) -> None:
+    """Say what makes maps of this picture tell little, where anything does.
+
+    Parameters
+    ----------
+    answers
+        What each model with classes answers.
+    classes
+        Names of the classes whose maps are shown.
+    """
+    said = []
+    if picture.outside:
+        said.append(
+            "None of the classes fits this picture: maps show what the answers depend on, not "
+            "where an object is."
+        )
+    guesses = [
+        f"{model.spec.title}: {found.labels[0]}, {percent(float(found.probabilities[0]))}"
+        for model, found in answers.items()
+        if found.probabilities[0] < UNSURE
+    ]
+    if guesses:
+        said.append(f"Best guesses only ({'; '.join(guesses)}): a map of a guess explains little.")
+    for name in classes:
+        shares = {
+            model.spec.title: found.probability(model.labels.index(name))
+            for model, found in answers.items()
+            if name in model.labels
+        }
+        hardly = [f"{title} {percent(p)}" for title, p in shares.items() if p < HARDLY]
+        if hardly:
+            said.append(f"{name}: {', '.join(hardly)}; such a map explains almost nothing.")
+    if said:
+        st.info(plain(" ".join(said), 2000), icon=":material/help:")
+
+
 def panel_of(
     found: Explanation,
     relevance: npt.NDArray[np.float32],
@@ -112,9 +177,10 @@ def panel_of(
     unit: str,
 ) -> figures.Panel:
     """A map as one panel of a figure; ``rivals`` share its scale if the reader wants that."""
-    signed = bool(found.signed and relevance.min() < 0)
-    low, high = display.limits(relevance, rivals, signed)
-    return figures.Panel(title, subtitle, relevance, low, high, unit, signed)
+    signed = found.signed and display.against
+    low, high = display.limits(relevance, rivals, signed, from_zero=found.has_zero)
+    fades = found.has_zero
+    return figures.Panel(title, subtitle, relevance, low, high, unit, signed, fades)
 
 
 def made(choice: Choice, scene: Scene, target: str) -> Explanation | str:
@@ -152,7 +218,7 @@ def row(view: Image.Image, panels: Sequence[figures.Panel], display: Display, ke
         smooth=display.smooth,
         brightness=display.blend == "brightness",
     )
-    alt = "; ".join(f"{p.title}: {p.subtitle}" for p in panels)
+    alt = "; ".join(f"{p.title}: {', '.join(p.subtitle.splitlines())}" for p in panels)
     width = f"min(100cqi, {LARGE}px)" if alone else "100cqi"
     what = f"The picture and maps of it. {alt}"
     fitted(figure, key, what, view, len(panels), width=width, act=enlarge)
@@ -173,7 +239,6 @@ def fitted(
     count: int,
     *,
     width: str = "100cqi",
-    bars: bool = True,
     act: Callable[[list[Any]], None] | None = None,
 ) -> None:
     """A figure of `figures.linked`, as high as its panels are at the width that there is.
@@ -184,16 +249,12 @@ def fitted(
         Number of panels.
     width
         Of the figure, as a length of CSS, where it does not have all of the page.
-    bars
-        Whether there are color bars below the panels.
     act
         Gets the custom data of a point that is clicked.
     """
     tall = (view.height / view.width) / count
-    bottom = figures.LINKED_BOTTOM if bars else 4
-    if not bars:
-        figure.update_layout(margin_b=bottom)
-    height = f"({width}) * {tall:.4f} + {figures.LINKED_TOP + bottom}px"
+    margin = figure.layout.margin
+    height = f"({width}) * {tall:.4f} + {margin.t + margin.b}px"
     if act is None:
         sized(figure, key, alt, height, width)
     else:

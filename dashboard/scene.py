@@ -25,6 +25,8 @@ class Picture:
         Gives the decoded picture, which is large: no session holds it between two runs.
     classes
         Names of what it is known to show, the most telling first.
+    outside
+        Whether it is known to show nothing that is a class of ImageNet.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Picture:
     load: Callable[[], Image.Image]
     digest: str
     classes: tuple[str, ...] = ()
+    outside: bool = False
 
     @property
     def image(self) -> Image.Image:

@@ -96,6 +96,7 @@ class Screen(BaseModel):
     smooth: bool = True
     spikes: Literal["auto", "replace", "keep"] = "auto"
     blend: Literal["overlay", "brightness"] = "overlay"
+    against: bool = False
     large: Annotated[str, Field(pattern=PANEL)] | None = None
 
     # -- Attention

@@ -149,23 +149,13 @@ class _Canvas:
         last = self.at(xs[-1] + (xs[1] - xs[0]) / 2, ys[-1] + (ys[1] - ys[0]) / 2)
         box = (*first, max(last[0], first[0] + 1), max(last[1], first[1] + 1))
         bar = rendering.Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, "")
-        faded = _faded(trace.colorscale)
-        below = self.image.crop(box)
-        if faded is not None:  # a shade: black where the map is low
-            normal = np.clip(
-                (np.nan_to_num(grid, nan=bar.high) - bar.low) / (bar.high - bar.low), 0, 1
-            )
-            mask = Image.fromarray(((1 - normal) * 255 * faded).round().astype(np.uint8))
-            mask = mask.resize(below.size, Image.Resampling.NEAREST)
-            covered = Image.composite(Image.new("RGB", below.size), below, mask)
-        else:
-            covered = rendering.overlay(
-                below,
-                grid,
-                bar,
-                opacity=1.0 if trace.opacity is None else trace.opacity,
-                smooth=bool(trace.zsmooth),
-            )
+        covered = rendering.overlay(
+            self.image.crop(box),
+            grid,
+            bar,
+            opacity=1.0 if trace.opacity is None else trace.opacity,
+            smooth=bool(trace.zsmooth),
+        )
         self.image.paste(covered, box[:2])
 
     def outline(self, shape: Any) -> None:
@@ -223,21 +213,15 @@ def _centers(given: Any, count: int) -> list[float]:
 
 
 def _scale(steps: Any) -> rendering.Scale:
-    return [(float(place), _rgb(str(color))) for place, color in steps]
+    return [(float(place), _color(str(color))) for place, color in steps]
 
 
-def _rgb(color: str) -> tuple[int, int, int]:
-    if color.startswith("#"):
-        red, green, blue = hex_to_rgb(color)
-    else:
-        red, green, blue = (round(float(n)) for n in _NUMBERS.findall(color)[:3])
-    return red, green, blue
-
-
-def _faded(steps: Any) -> float | None:
-    """How dark the low end of a scale is that fades to nothing; ``None`` for one of colors."""
-    first = str(steps[0][1])
-    return float(_NUMBERS.findall(first)[3]) if first.startswith("rgba") else None
+def _color(text: str) -> tuple[float, ...]:
+    """Red, green, blue up to 255, and the opacity of a color that has one."""
+    if text.startswith("#"):
+        red, green, blue = hex_to_rgb(text)
+        return red, green, blue
+    return tuple(float(number) for number in _NUMBERS.findall(text))
 
 
 def _opened(source: str) -> Image.Image:

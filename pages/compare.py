@@ -14,8 +14,9 @@ panels.head(
     "Each map shows which places of the picture count for **one class**, by that model's own "
     "computation. Bright does not mean that the object is there. A map marked “no class” (plain "
     "rollout, attention) is the same whatever the class: it shows where the ViT looks, not why it "
-    "answers. A map with negative values has a scale with zero in the middle: blue speaks against "
-    "the class. Point at a place to read it in both maps; drag to zoom, double-click to zoom out.",
+    "answers. Colors begin at zero, where the picture is left as it is; what speaks against the "
+    "class is colored, in blue, only if you ask for it under Display. Point at a place to read it "
+    "in both maps; drag to zoom, double-click to zoom out.",
     "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
     "Bousselham 2024 (LeGrad)",
 )
@@ -41,13 +42,14 @@ with st.skeleton(height=360), st.spinner("Running both models …", show_time=Tr
         for choice in choices
     }
 labeled = [model for model in (cnn, vit) if model.classes]
+answered = {model: recordings[model].predictions()[0] for model in labeled}
 target = ""
 with class_column:
     if labeled:
         known = [name for model in labeled for name in model.labels]
-        answers = [recordings[model].predictions()[0] for model in labeled]
-        likely = controls.automatic_classes(shown.picture.classes, known, *answers)
+        likely = controls.automatic_classes(shown.picture.classes, known, *answered.values())
         target = controls.class_picker(likely, *labeled)
+panels.doubt(shown.picture, answered, *filter(None, [target]))
 with st.spinner("Explaining …"):
     maps = [(c.model.spec.title, panels.made(c, shown, target)) for c in choices]
     artifacts = cache.artifacts(shown)

@@ -63,9 +63,13 @@ with class_column:
     if labeled:
         likely = controls.automatic_classes(shown.picture.classes, known, *answers)
         classes = controls.classes_picker(likely, *labeled)
-
+panels.doubt(
+    shown.picture,
+    {model: predictions[kind] for kind, model, _ in rows if kind in predictions},
+    *classes,
+)
 columns = class_views.both_rows(
-    shown, {"vit": vit, "cnn": cnn}, methods, parameters, predictions, refusals, classes, display
+    shown, {"vit": vit, "cnn": cnn}, methods, parameters, refusals, classes, display
 )
 class_views.differences(
     [(model.spec.title, columns[kind]) for kind, model, _ in rows if kind in columns]

@@ -79,6 +79,10 @@ class Prediction(Frozen):
         shifted = np.exp(self.logits - self.logits.max())
         return float(shifted[target] / shifted.sum())
 
+    def rank(self, target: int) -> int:
+        """How many classes are more probable than this one: 0 for the first answer."""
+        return int((self.logits > self.logits[target]).sum())
+
 
 @dataclass(frozen=True, eq=False)
 class View:

@@ -56,7 +56,14 @@ def thumbnail_of(picture: Picture, side: int = 128) -> bytes:
 def from_sample(chosen: Sample) -> Picture:
     """A sample as a picture of the session."""
     digest = _sample_digest(chosen.path)
-    return Picture(chosen.id, chosen.title, lambda: sample(chosen.path), digest, chosen.classes)
+    return Picture(
+        chosen.id,
+        chosen.title,
+        lambda: sample(chosen.path),
+        digest,
+        chosen.classes,
+        outside=not chosen.classes,
+    )
 
 
 def own_pictures() -> OwnPictures:

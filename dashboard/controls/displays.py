@@ -29,12 +29,14 @@ class Display:
     smooth: bool
     spikes: str = "keep"
     blend: str = "overlay"
+    against: bool = False
 
     def limits(
         self,
         relevance: npt.NDArray[np.float32],
         others: Sequence[npt.NDArray[np.float32]] = (),
         signed: bool = False,
+        from_zero: bool = False,
     ) -> tuple[float, float]:
         """Ends of the color scale of a map, shared with the others if the reader wants that.
 
@@ -42,11 +44,18 @@ class Display:
         ----------
         signed
             Zero belongs into the middle.
+        from_zero
+            The scale begins at zero; what is below has no color.
         """
         rivals = others if self.shared and others else [relevance]
         if signed:
             high = max(float(np.percentile(np.abs(v), self.percentile)) for v in rivals) or 1.0
             return -high, high
+        if from_zero:
+            positive = [np.maximum(values, 0) for values in rivals]
+            # Where less is positive than is clipped, the largest value is the end.
+            highs = [np.percentile(v, self.percentile) or v.max() for v in positive]
+            return 0.0, float(max(highs)) or 1.0
         ends = [heatmaps.limits(values, self.percentile) for values in rivals]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
@@ -84,6 +93,13 @@ def display(sharing: str, *, overlay: bool = True) -> Display:
             )
             slider("opacity", "Opacity of the overlay", 0.0, 1.0, 0.05)
         select("colors", "Colors", SEQUENTIAL)
+        if overlay:
+            toggle(
+                "against",
+                "Show what speaks against",
+                help="Maps with negative values get red for what speaks for the class and blue for "
+                "what speaks against it. Otherwise only what speaks for it is colored.",
+            )
         segments("scale", "Scale", ("own", "shared"), help=sharing)
         slider(
             "clip",
@@ -112,4 +128,5 @@ def display(sharing: str, *, overlay: bool = True) -> Display:
         now.smooth and overlay,
         now.spikes if overlay else "keep",
         now.blend,
+        now.against,
     )

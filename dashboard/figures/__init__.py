@@ -5,6 +5,7 @@ Positions are in pixels of the view, so that every map lies exactly on what the 
 
 from dashboard.figures.base import (
     SEQUENTIAL,
+    fading,
     overlay,
     picture,
     scale,
@@ -15,8 +16,6 @@ from dashboard.figures.charts import (
     matrix,
 )
 from dashboard.figures.linking import (
-    LINKED_BOTTOM,
-    LINKED_TOP,
     Panel,
     linked,
 )
@@ -37,8 +36,6 @@ from dashboard.figures.pictures import (
 )
 
 __all__ = [
-    "LINKED_BOTTOM",
-    "LINKED_TOP",
     "Panel",
     "SEQUENTIAL",
     "attention_matrix",
@@ -46,6 +43,7 @@ __all__ = [
     "curves",
     "cut_out",
     "data_uri",
+    "fading",
     "from_colors",
     "jpeg",
     "linked",

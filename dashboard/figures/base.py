@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 from PIL import Image
-from plotly.colors import get_colorscale, hex_to_rgb
+from plotly.colors import get_colorscale, hex_to_rgb, sample_colorscale
 
 from dashboard.figures.pictures import data_uri
 
 SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
+
+DIVERGING = "RdBu_r"
+"""Colors of values with a sign: blue below zero, red above."""
 
 CLEAR = "rgba(0,0,0,0)"
 
@@ -29,6 +32,33 @@ def scale(name: str) -> list[list[Any]]:
     return [
         [place, f"rgb{hex_to_rgb(color)}" if color.startswith("#") else color]
         for place, color in steps
+    ]
+
+
+FADED = 0.5
+"""Distance from zero, as share of the scale's longer side, from which colors cover all that the
+overlay's opacity lets them."""
+
+STEPS = 32
+"""Colors that a fading scale is written with, so that its opacity rises evenly."""
+
+
+@cache
+def fading(name: str, zero: float = 0.0) -> list[list[Any]]:
+    """A named color scale that leaves the picture as it is where the value is zero.
+
+    Parameters
+    ----------
+    zero
+        Place of zero on the scale, in [0, 1].
+    """
+    places = [i / STEPS for i in range(STEPS + 1)]
+    colors = sample_colorscale(get_colorscale(name), places)
+    longer = max(zero, 1 - zero)
+    opacities = [min(1.0, abs(place - zero) / longer / FADED) for place in places]
+    return [
+        [place, f"rgba{color.removeprefix('rgb').removesuffix(')')}, {opacity:.3f})"]
+        for place, color, opacity in zip(places, colors, opacities, strict=True)
     ]
 
 

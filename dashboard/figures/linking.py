@@ -12,12 +12,13 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from core import heatmaps
-from dashboard.figures.base import CLEAR, bar, centers, lay_under, scale
+from dashboard.figures.base import CLEAR, DIVERGING, bar, centers, fading, lay_under, scale
 from dashboard.figures.pictures import data_uri
 from dashboard.text import in_figure
 
-LINKED_TOP, LINKED_BOTTOM = 44, 52
-"""Pixels above and below the panels of `linked`: titles and color bars."""
+TITLE, SUBTITLE, BARS = 27, 17, 52
+"""Pixels above the panels of `linked`, for titles and for each line of subtitles, and below them,
+for color bars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Panel:
     Attributes
     ----------
     title, subtitle
-        Above the panel.
+        Above the panel; the subtitle may have several lines.
     relevance : (rows, cols) or None
         Raw values; ``None`` shows the picture alone.
     low, high
@@ -36,6 +37,9 @@ class Panel:
         Title of the color bar.
     signed
         Whether zero belongs into the middle of the scale.
+    fades
+        Whether the picture stays as it is where the value is zero, so that colors cover it the
+        more the farther a value is from zero.
     image
         What is shown in place of the view.
     absolute
@@ -49,6 +53,7 @@ class Panel:
     high: float = 1.0
     unit: str = ""
     signed: bool = False
+    fades: bool = False
     image: Image.Image | None = None
     absolute: bool = False
 
@@ -61,6 +66,7 @@ def linked(
     colors: str = "Inferno",
     smooth: bool = True,
     brightness: bool = False,
+    bars: bool = True,
     corners: Sequence[str] = (),
 ) -> go.Figure:
     """Panels of one view side by side: pointing at a place reads it in all, zoom moves all.
@@ -69,6 +75,8 @@ def linked(
     ----------
     brightness
         Show the picture as bright as the map instead of a map in colors.
+    bars
+        Whether there are color bars below the panels.
     corners
         What a click on the corner of each panel does, in a few words; its custom data is the
         number of the panel.
@@ -125,7 +133,7 @@ def linked(
                     zmax=panel.high if panel.high > panel.low else panel.low + 1e-9,
                     zsmooth="best" if smooth else False,
                     opacity=0.0 if lit else opacity,
-                    colorscale=scale("RdBu_r" if panel.signed else colors),
+                    colorscale=_colors(panel, colors),
                     colorbar=bar(panel.unit)
                     | {"x": left + span / 2, "xanchor": "center", "len": span * 0.96},
                     showscale=not lit,
@@ -149,7 +157,7 @@ def linked(
             figure.add_trace(_corner(view, corners[i], i) | axes)
         figure.add_annotation(
             text=f"<b>{in_figure(panel.title)}</b><br><span style='font-size:12px'>"
-            f"{in_figure(panel.subtitle)}</span>",
+            f"{in_figure(panel.subtitle).replace(chr(10), '<br>')}</span>",
             x=left,
             xref="paper",
             xanchor="left",
@@ -162,7 +170,12 @@ def linked(
             font={"size": 14},
         )
     figure.update_layout(
-        margin={"l": 0, "r": 0, "t": LINKED_TOP, "b": LINKED_BOTTOM},
+        margin={
+            "l": 0,
+            "r": 0,
+            "t": TITLE + SUBTITLE * max(len(p.subtitle.splitlines()) or 1 for p in panels),
+            "b": BARS if bars else 4,
+        },
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         dragmode="zoom",
@@ -170,6 +183,12 @@ def linked(
         hoverlabel={"font_size": 13, "align": "left"},
     )
     return figure
+
+
+def _colors(panel: Panel, sequential: str) -> list[list[Any]]:
+    """The color scale of a panel's map."""
+    name = DIVERGING if panel.signed else sequential
+    return fading(name, 0.5 if panel.signed else 0.0) if panel.fades else scale(name)
 
 
 def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:

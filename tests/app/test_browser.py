@@ -121,6 +121,22 @@ def test_every_page_at_both_widths_and_in_both_themes(
         page.close()
 
 
+def test_compare_answers_at_its_own_name_as_at_the_bare_address(
+    browser: Browser, address: str
+) -> None:
+    page = visit(browser, f"{address}/compare?image=coffee")
+    check(page)
+    expect(page.get_by_text("Page not found")).to_have_count(0)
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    page.get_by_role("link", name="Attention").click()
+    settle(page)
+    page.go_back()
+    settle(page)
+    assert page.url.startswith(f"{address}/compare?")
+    expect(page.get_by_text("Picture: A cup of espresso")).to_be_visible()
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_serious_for_people_who_use_other_means(
@@ -221,10 +237,11 @@ def test_selecting_a_row_of_the_table_makes_that_class_the_target(
 ) -> None:
     page = visit(browser, address)
     table = page.locator('[data-testid="stDataFrame"]').first
+    table.scroll_into_view_if_needed()
     box = table.bounding_box()
     assert box
     page.mouse.click(box["x"] + 16, box["y"] + 35 + 28 * 2.5)  # third row's check box
-    expect(page.get_by_text("CAM · tiger cat")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^tiger cat · [\d.]+ %, "))).to_have_count(2)
     assert "classes=tiger" in page.url
     check(page)
     page.close()

@@ -150,16 +150,16 @@ def test_a_still_shows_the_very_overlay(every: dict[str, Shown]) -> None:
     [kept] = shown.figures.values()
     picture, cam, rollout = stills.tiles(kept.figure)
     assert (picture.title, cam.title) == ("Picture", "EfficientNet-Lite0")
-    assert cam.subtitle == "CAM · Egyptian cat"
+    assert cam.subtitle.startswith("CAM Egyptian cat · ")
     assert cam.bar is not None
-    assert cam.bar.low == -cam.bar.high
+    assert cam.bar.low == 0
     found = next(e for e in shown.explanations if e.method == "gradient_rollout")
     assert rollout.bar is not None
     scale = [
-        (float(place), tuple(int(n) for n in color[4:-1].split(",")))
-        for place, color in figures.scale("Inferno")
+        (float(place), tuple(float(n) for n in color[5:-1].split(",")))
+        for place, color in figures.fading("Inferno")
     ]
-    bar = Bar(scale, rollout.bar.low, rollout.bar.high, "")  # type: ignore[arg-type]
+    bar = Bar(scale, rollout.bar.low, rollout.bar.high, "")
     large = found.view.resize(rollout.image.size, Image.Resampling.BICUBIC)
     wanted = rendering.overlay(large, found.relevance, bar, opacity=shown.screen.opacity)
     gap = np.abs(np.asarray(wanted, dtype=int) - np.asarray(rollout.image, dtype=int))

@@ -48,15 +48,48 @@ def test_compare_asks_both_models_the_same_question() -> None:
     cam, rollout = panels(app)
     assert np.shape(cam["z"]) == (7, 7)
     assert np.shape(rollout["z"]) == (16, 16)
-    assert cam["zmin"] == -cam["zmax"], "a signed map has its zero in the middle"
+    assert cam["zmin"] == rollout["zmin"] == 0
+    assert cam["colorscale"] == rollout["colorscale"], "one language of color for both maps"
+    assert cam["colorscale"][0][1].endswith(", 0.000)"), "the picture is plain where a map is zero"
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert len({image["source"] for image in figure["layout"]["images"]}) == 1
     assert figure["layout"]["xaxis2"]["matches"] == "x", "zoom moves all panels"
     titles = [annotation["text"] for annotation in figure["layout"]["annotations"]]
-    assert sum("Egyptian cat" in title for title in titles) == 2
+    assert sum("Egyptian cat · " in title and " %, " in title for title in titles) == 2
     assert [len(table.value) for table in app.dataframe] == [5, 5]
     assert {m.label for m in app.metric} == {"Rank correlation", "Overlap of top 20 %"}
     assert any("not a difference between architectures" in e.label for e in app.expander)
+
+
+def test_what_speaks_against_a_class_is_shown_when_it_is_asked_for() -> None:
+    app = healthy(start())
+    cam, rollout = panels(app)
+    plain_colors = cam["colorscale"]
+    app.toggle(key="screen-against").set_value(True).run()
+    signed, same = panels(healthy(app))
+    assert signed["zmin"] == -signed["zmax"]
+    middle = len(signed["colorscale"]) // 2
+    assert signed["colorscale"][middle][1].endswith(", 0.000)")
+    assert signed["z"] == cam["z"]
+    assert (same["colorscale"], same["zmin"]) == (plain_colors, 0), "nothing speaks against there"
+    assert rollout["z"] == same["z"]
+
+
+@pytest.mark.parametrize(
+    ("image", "classes", "said"),
+    [
+        ("retina", [], "None of the classes fits this picture"),
+        ("coffee", ["ostrich"], "such a map explains almost nothing"),
+    ],
+)
+def test_maps_that_explain_little_say_so(image: str, classes: list[str], said: str) -> None:
+    app = healthy(start(image=image, classes=classes))
+    assert any(said in note.value for note in app.info)
+
+
+def test_a_class_of_which_both_models_are_sure_needs_no_warning() -> None:
+    app = healthy(start(image="coffee"))
+    assert not app.info
 
 
 def test_pointing_at_a_place_reads_both_maps() -> None:

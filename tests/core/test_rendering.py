@@ -38,6 +38,20 @@ def test_an_overlay_is_a_weighted_mean_of_picture_and_colors() -> None:
     assert np.abs(found - (0.4 * colors + 0.6 * np.asarray(picture))).max() <= 1.5
 
 
+def test_a_scale_with_opacities_covers_the_picture_by_them() -> None:
+    picture = noise(8, 8)
+    scale = [(0.0, (10, 20, 30, 0.0)), (1.0, (10, 20, 30, 1.0))]
+    relevance = np.array([[0.0, 1.0], [0.5, 2.0]], dtype=np.float32)
+    bar = Bar(scale, 0.0, 1.0, "")
+    found = np.asarray(rendering.overlay(picture, relevance, bar, opacity=0.5, smooth=False), float)
+    given = np.asarray(picture, float)
+    assert np.array_equal(found[:4, :4], given[:4, :4])
+    assert np.abs(found[:4, 4:] - (given[:4, 4:] + [10, 20, 30]) / 2).max() <= 1
+    assert np.abs(found[4:, :4] - (0.75 * given[4:, :4] + 0.25 * np.array([10, 20, 30]))).max() <= 1
+    assert np.array_equal(rendering.coverage([[-1, 0.25, 2]], scale), [[0, 0.25, 1]])
+    assert np.array_equal(rendering.coverage([[0, 1]], SCALE), [[1, 1]])
+
+
 def test_blocks_are_blocks_and_holes_show_the_picture() -> None:
     picture = noise(8, 8)
     relevance = np.array([[0.0, 1.0], [np.nan, 0.25]], dtype=np.float32)

@@ -48,3 +48,18 @@ def test_ends_of_a_scale_are_shared_and_have_zero_in_the_middle_where_that_is_wa
     display = Display(0.6, "Inferno", shared, 100.0, True)
     assert display.limits(FIRST, [FIRST, SECOND], signed) == ends
     assert display.limits(0 * FIRST, [], True) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(("shared", "end"), [(False, 3.0), (True, 7.0)])
+def test_a_scale_from_zero_ends_at_what_speaks_for_a_class(shared: bool, end: float) -> None:
+    display = Display(0.6, "Inferno", shared, 100.0, True)
+    second = np.array([[-8.0, 7.0]], np.float32)
+    assert display.limits(FIRST, [FIRST, second], from_zero=True) == (0.0, end)
+
+
+def test_a_scale_from_zero_has_an_end_where_hardly_anything_is_positive() -> None:
+    display = Display(0.6, "Inferno", False, 90.0, True)
+    sparse = np.zeros((10, 10), np.float32)
+    sparse[0, 0] = 5.0
+    assert display.limits(sparse, from_zero=True) == (0.0, 5.0)
+    assert display.limits(-sparse, from_zero=True) == (0.0, 1.0)

@@ -163,6 +163,46 @@ def test_model_of_ones_own_opens(own: Path) -> None:
     assert wide.relevance.shape == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("unread", "text"),
+    [
+        (None, "the class token and the mean of the patches"),
+        (0, "the mean of the patches"),
+        (1, "the class token"),
+    ],
+)
+def test_head_on_class_token_beside_mean_opens(own: Path, unread: int | None, text: str) -> None:
+    """As DINOv2 is evaluated; timm itself has no such head."""
+    state = shake(timm_convnet("test_vit")).state_dict()
+    width = state["head.weight"].shape[1]
+    halves = list(torch.randn(2, 5, width, generator=torch.Generator().manual_seed(3)))
+    if unread is not None:
+        halves[unread].zero_()
+    state["head.weight"] = torch.cat(halves, dim=1)
+    save_file(state, own / "mine.safetensors")
+    model = core.open_model("mine", "cpu")
+    assert isinstance(model, VisionTransformer)
+    assert model.readout.text.partition(",")[0] == text
+    image = picture(40, 40)
+    with torch.no_grad():
+        tokens = shake(timm_convnet("test_vit")).forward_features(model.pixels(image))  # type: ignore[operator]
+        wanted = tokens[:, 0] @ halves[0].T + tokens[:, 1:].mean(dim=1) @ halves[1].T
+    np.testing.assert_allclose(
+        core.predict(model, image).logits, (wanted + state["head.bias"])[0], rtol=1e-4, atol=1e-4
+    )
+    notes = core.explain(model, image, "gradient_rollout", 2).notes
+    assert any(note.startswith("Read at") for note in notes) == (unread != 1)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_head_of_another_width_is_refused(own: Path, columns: int) -> None:
+    state = shake(timm_convnet("test_vit")).state_dict()
+    state["head.weight"] = torch.ones(5, columns * state["head.weight"].shape[1] + 1)
+    save_file(state, own / "mine.safetensors")
+    with pytest.raises(WeightsError, match=r"head\.weight"):
+        core.open_model("mine", "cpu")
+
+
 def test_digest_of_ones_own_model_is_that_of_its_file(own: Path) -> None:
     wanted = hashlib.sha256((own / "mine.safetensors").read_bytes()).hexdigest()
     assert core.open_model("mine", "cpu").weights_digest == wanted

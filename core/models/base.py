@@ -184,7 +184,7 @@ class Model(ABC):
 
     @cached_property
     def weights_digest(self) -> str:
-        """SHA-256 of the weights: of their file where there is one, else of all tensors."""
+        """SHA-256 of the weights: of their file, of two files' digests, else of all tensors."""
         if self._digest:
             return self._digest
         digest = hashlib.sha256()

@@ -204,7 +204,7 @@ class Model(ABC):
 
     @cached_property
     def weights_digest(self) -> str:
-        """SHA-256 of the weights: of their file where there is one, else of all tensors."""
+        """SHA-256 of the weights: of their file, of two files' digests, else of all tensors."""
         if self._digest:
             return self._digest
         digest = hashlib.sha256()
@@ -375,6 +375,26 @@ BOTH_TOKENS = Readout(
     text="the class and the distillation token, half each, as its two heads are averaged",
 )
 MEAN_OF_PATCHES = Readout(patches=1.0, text="the mean of the patches")
+CLASS_BESIDE_MEAN = Readout(
+    prefix=(0.5,),
+    patches=0.5,
+    text="the class token and the mean of the patches, half each, which lie side by side before "
+    "the classifier",
+)
+
+
+def side_by_side(weight: Tensor) -> Readout:
+    """What a linear layer reads of the class token beside the mean of the patches.
+
+    Parameters
+    ----------
+    weight
+        (classes, 2 · width); a half of zeros reads nothing.
+    """
+    of_class, of_mean = (bool(half.any()) for half in weight.detach().chunk(2, dim=1))
+    if of_class == of_mean:
+        return CLASS_BESIDE_MEAN
+    return CLASS_TOKEN if of_class else MEAN_OF_PATCHES
 
 
 class VisionTransformer(Model):

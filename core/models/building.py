@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from core.errors import WeightsError
+from core.models.heads import suit_head
 from core.models.libraries import ensure_imported
 from core.models.spec import ModelSpec
 
@@ -126,7 +127,7 @@ def filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.M
     # A sum of a piece that was just copied costs next to nothing; large values may add up to more.
     if sums and not torch.stack(sums).isfinite().all():
         check_values(spec, state)
-    module = _without_memory(spec, classes)
+    module = _without_memory(spec, classes, state)
     if module is not None:
         _check_fit(spec, module, state)
         module.load_state_dict(state, assign=True)
@@ -134,6 +135,7 @@ def filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.M
             return module
     # Some buffers are computed and not stored, so they have to be built.
     module = timm_module(spec, num_classes=classes)
+    suit_head(module, state)
     _check_fit(spec, module, state)
     module.load_state_dict(state)
     return module
@@ -160,12 +162,14 @@ def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
     return copied
 
 
-def _without_memory(spec: ModelSpec, classes: int) -> nn.Module | None:
+def _without_memory(spec: ModelSpec, classes: int, state: Mapping[str, Tensor]) -> nn.Module | None:
     """The network with weights on the meta device; ``None`` if its constructor needs values."""
     ensure_imported("timm")  # before the mode, which is for the network's own tensors
     try:
         with _WithoutMemory():
-            return timm_module(spec, num_classes=classes)
+            module = timm_module(spec, num_classes=classes)
+            suit_head(module, state)
+            return module
     except (RuntimeError, NotImplementedError):
         logger.debug("%s cannot be built without memory", spec.architecture, exc_info=True)
         return None

@@ -11,22 +11,17 @@ from torch import Tensor, nn
 from core import probes
 from core.models.base import (
     BOTH_TOKENS,
+    CLASS_BESIDE_MEAN,
     CLASS_TOKEN,
     MEAN_OF_PATCHES,
     Preprocessing,
     Readout,
     VisionTransformer,
+    side_by_side,
 )
 from core.models.spec import ModelSpec
 from core.models.taps import HEAD_INPUT, block_tap
 from core.numerics import own_state
-
-_CLASS_BESIDE_MEAN = Readout(
-    prefix=(0.5,),
-    patches=0.5,
-    text="the class token and the mean of the patches, half each, which lie side by side before "
-    "the classifier",
-)
 
 
 def _blocks(module: nn.Module) -> tuple[str, list[nn.Module]]:
@@ -115,7 +110,7 @@ class HuggingFaceVit(VisionTransformer):
         candidates: list[tuple[Readout, tuple[Tensor, ...]]] = [
             (CLASS_TOKEN, (first,)),
             (MEAN_OF_PATCHES, (mean,)),
-            (_CLASS_BESIDE_MEAN, (torch.cat([first, mean], dim=-1),)),
+            (CLASS_BESIDE_MEAN, (torch.cat([first, mean], dim=-1),)),
             (BOTH_TOKENS, (first, tokens[:, 1])),
         ]
         scale = float(logits.abs().max())
@@ -123,19 +118,11 @@ class HuggingFaceVit(VisionTransformer):
             if prefix >= len(readout.prefix) and self._fits(features):
                 found = self._classified(features)
                 if torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * scale):
-                    return prefix, self._without_unread(readout)
+                    beside = readout is CLASS_BESIDE_MEAN
+                    return prefix, side_by_side(self._classifiers[0].weight) if beside else readout
         return self._refuse(
             "its classifier is no linear layer on the class token or on the mean of the patches"
         )
-
-    def _without_unread(self, readout: Readout) -> Readout:
-        """The class token or the patches alone, where the other has no weight."""
-        if readout is not _CLASS_BESIDE_MEAN:
-            return readout
-        halves = self._classifiers[0].weight.detach().chunk(2, dim=1)
-        if not halves[1].any():
-            return CLASS_TOKEN
-        return readout if halves[0].any() else MEAN_OF_PATCHES
 
     def _fits(self, features: Sequence[Tensor]) -> bool:
         widths = [classifier.in_features for classifier in self._classifiers]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -44,7 +44,8 @@ class Loaded(NamedTuple):
     Attributes
     ----------
     digest
-        SHA-256 of the file that the weights came from; empty if that is not one known file.
+        SHA-256 of the file that the weights came from, or of its two files' digests; empty where
+        they came from no known file.
     """
 
     module: nn.Module
@@ -110,37 +111,57 @@ def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
 
 
 def _embedded(spec: ModelSpec) -> Loaded:
-    path = WEIGHTS / spec.weights
-    if not path.is_file():
-        raise WeightsError(
-            f"{path.name} is missing from data/weights; restore it from the repository."
-        )
+    paths = [WEIGHTS / name for name in (spec.weights, spec.head) if name]
+    for path in paths:
+        if not path.is_file():
+            raise WeightsError(
+                f"{path.name} is missing from data/weights; restore it from the repository."
+            )
     labels = read_labels(spec.labels)
     with ThreadPoolExecutor(1) as pool:
         summed = pool.submit(
-            storage.sha256_of, path
+            storage.sha256_of_all, paths
         )  # takes as long as all the rest, and needs no lock
         try:
-            module = filled(spec, len(labels), _read_checkpoint(path))
+            module = filled(spec, len(labels), _read_files(paths))
         finally:  # before anything that a damaged file may have led to
-            digest = summed.result()
-            if digest != checksums().get(spec.weights):
-                raise WeightsError(
-                    f"{path.name} does not have the checksum listed in data/weights/SHA256SUMS; "
-                    "restore it from the repository."
-                )
+            digests = summed.result()
+            for path, digest in zip(paths, digests, strict=True):
+                if digest != checksums().get(path.name):
+                    raise WeightsError(
+                        f"{path.name} does not have the checksum listed in "
+                        "data/weights/SHA256SUMS; restore it from the repository."
+                    )
+    digest = storage.digest_of(digests)
     return Loaded(module, labels, timm_preprocessing(module, spec), digest)
 
 
 def _local(spec: ModelSpec) -> Loaded:
-    path = Path(spec.weights)
-    if not path.is_file():
-        raise WeightsError(f"The checkpoint {spec.weights!r} of {spec.title} does not exist.")
+    names = [name for name in (spec.weights, spec.head) if name]
+    for name in names:
+        if not Path(name).is_file():
+            raise WeightsError(f"The checkpoint {name!r} of {spec.title} does not exist.")
+    paths = [Path(name) for name in names]
     labels = read_labels(spec.labels) if spec.labels else ()
     with ThreadPoolExecutor(1) as pool:
-        summed = pool.submit(storage.sha256_of, path)
-        module = filled(spec, len(labels), _read_checkpoint(path))
-    return Loaded(module, labels, timm_preprocessing(module, spec), summed.result())
+        summed = pool.submit(storage.sha256_of_all, paths)
+        module = filled(spec, len(labels), _read_files(paths))
+    digest = storage.digest_of(summed.result())
+    return Loaded(module, labels, timm_preprocessing(module, spec), digest)
+
+
+def _read_files(paths: Sequence[Path]) -> Mapping[str, Tensor]:
+    """Names and tensors of all files; no two may hold the same tensor."""
+    state: dict[str, Tensor] = {}
+    for path in paths:
+        tensors = _read_checkpoint(path)
+        if twice := sorted(state.keys() & tensors.keys()):
+            raise WeightsError(
+                f"{path.name} holds {twice[0]!r}, which {paths[0].name} holds already; leave in "
+                "it only what that file has not."
+            )
+        state |= tensors
+    return state
 
 
 def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:

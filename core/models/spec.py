@@ -53,6 +53,9 @@ class ModelSpec(Frozen):
         License of the weights.
     weights
         File name (embedded), enum member (torchvision) or path (local).
+    head
+        A second file with the tensors that the first has not, such as a class head that was fitted
+        to somebody else's network: file name (embedded) or path (local); may be empty.
     revision
         Commit of the repository on the hub (also of timm's models); a branch where it is not known.
     labels
@@ -78,6 +81,7 @@ class ModelSpec(Frozen):
     trained_on: str = ""
     license: str = "not stated"
     weights: str = ""
+    head: str = ""
     revision: str = "main"
     labels: str = ""
     note: str = ""
@@ -87,7 +91,7 @@ class ModelSpec(Frozen):
     @property
     def available(self) -> bool:
         """Whether the weights are on this machine already (no download needed)."""
-        return is_stored(self.source, self.architecture, self.weights, self.revision)
+        return is_stored(self.source, self.architecture, self.weights, self.revision, self.head)
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""
@@ -151,7 +155,7 @@ def _spec(
     if own:
         table.setdefault("source", "local")
         table.setdefault("title", table.get("id"))
-        for key in ("weights", "labels"):
+        for key in ("weights", "head", "labels"):
             named = str(table.get(key, ""))
             if named:
                 watch(path.parent / named)
@@ -168,6 +172,11 @@ def _spec(
             raise CatalogError(f"{where}: the key {key!r} is {value!r}, not a value of its kind.")
     if table["family"] not in ("cnn", "vit"):
         raise CatalogError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
+    if table.get("head") and table["source"] not in ("embedded", "local"):
+        raise CatalogError(
+            f"{where}: 'head' is for files of this machine, and the source is {table['source']!r}; "
+            "remove the key."
+        )
     if own and (table["source"] != "local" or not table.get("weights")):
         raise CatalogError(f"{where}: your own models need 'weights', the path of a checkpoint.")
     if own and not re.fullmatch(r"\w+(\.\w+)?", table["architecture"]):

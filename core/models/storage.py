@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,16 +57,16 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class File:
-    """A file that is there or is not: of this repository, or one's own."""
+class Files:
+    """Files that are there or are not: of this repository, or one's own."""
 
-    path: Path
+    paths: tuple[Path, ...]
 
     def stored(self) -> bool:
-        return self.path.is_file()
+        return all(path.is_file() for path in self.paths)
 
     def bring(self, fetch: Fetch) -> None:
-        raise WeightsError(f"{self.path.name} does not come from elsewhere")
+        raise WeightsError(f"{self.paths[0].name} does not come from elsewhere")
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,9 @@ class Repository:
             (folder / "refs" / self.revision).write_text(wanted, encoding="utf-8")
 
 
-def place(source: Source, architecture: str, weights: str, revision: str = "main") -> Place:
+def place(
+    source: Source, architecture: str, weights: str, revision: str = "main", head: str = ""
+) -> Place:
     """Where the files of a model lie.
 
     Parameters
@@ -179,11 +181,13 @@ def place(source: Source, architecture: str, weights: str, revision: str = "main
         File name (embedded), enum member (torchvision) or path (local); not used otherwise.
     revision
         Commit or branch on the hub.
+    head
+        The second file of a model in two (embedded, local).
     """
     if source == "embedded":
-        return File(WEIGHTS / weights)
+        return Files(tuple(WEIGHTS / name for name in (weights, head) if name))
     if source == "local":
-        return File(Path(weights))
+        return Files(tuple(Path(name) for name in (weights, head) if name))
     if source == "torchvision":
         return torchvision_file(architecture, weights)
     return repository(source, architecture, revision)
@@ -204,12 +208,14 @@ def repository(source: Source, architecture: str, revision: str) -> Repository:
     return Repository(architecture, HUB_FILES, revision)
 
 
-def is_stored(source: Source, architecture: str, weights: str, revision: str = "main") -> bool:
+def is_stored(
+    source: Source, architecture: str, weights: str, revision: str = "main", head: str = ""
+) -> bool:
     """Whether no download is needed to open a model; parameters as of `place`.
 
     Only the library of this very source is imported, and only when the question is asked.
     """
-    return place(source, architecture, weights, revision).stored()
+    return place(source, architecture, weights, revision, head).stored()
 
 
 _damaged: set[Path] = set()
@@ -224,6 +230,24 @@ def sha256_of(path: Path) -> str:
     """Digest of a file, in one call: a loop would wait for the interpreter at every turn."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_all(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Digests of several files."""
+    return tuple(sha256_of(path) for path in paths)
+
+
+def digest_of(digests: Sequence[str]) -> str:
+    """What the weights of one model are called: the digest of its file, or of its files' digests.
+
+    Parameters
+    ----------
+    digests
+        SHA-256 of each file in hexadecimal digits, in the order of the entry's keys.
+    """
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _is_commit(text: str) -> bool:

@@ -15,8 +15,10 @@ from core.models.base import (
     Preprocessing,
     Readout,
     VisionTransformer,
+    side_by_side,
     softmax_attention,
 )
+from core.models.heads import ClassBesideMean
 from core.models.spec import ModelSpec
 from core.models.taps import HEAD_INPUT, block_tap
 
@@ -62,6 +64,8 @@ class TimmTransformer(VisionTransformer):
         module = self.module
         pooling = str(module.global_pool)
         pool = getattr(module, "attn_pool", None)
+        if isinstance(module.head, ClassBesideMean):
+            return side_by_side(module.head.weight)
         if hasattr(pool, "latent"):
             return Readout(attended=True, text="the tokens as its attention pooling weighs them")
         if hasattr(module, "dist_token"):

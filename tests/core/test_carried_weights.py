@@ -1,7 +1,7 @@
 """One network, built by three libraries from the same weights: its maps must be the same.
 
 The shape of ViT-B with less of everything but layers and heads, that of DeiT with its two heads,
-and that of DINOv2 (layer scale, with and without registers).
+and that of DINOv2 (layer scale, with and without registers, with its own head).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import core
 from core.methods.registry import all_methods
 from core.models import Model, VisionTransformer
+from core.models.heads import suit_head
 from tests.support.builders import (
     CLASSES,
     DIGITS_LOST,
@@ -36,6 +37,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "DeiT": ("timm", "hf"),
     "DINOv2": ("timm", "hf"),
     "DINOv2 with registers": ("timm", "hf"),
+    "DINOv2 read beside its mean": ("timm", "hf"),
 }
 PAIRS = [(shape, family) for shape, families in SHAPES.items() for family in families[1:]]
 CALLS: list[tuple[str, dict[str, Any]]] = [
@@ -66,6 +68,8 @@ def timm(shape: str) -> nn.Module:
         num_classes=CLASSES,
         **own,
     )
+    if "beside" in shape:
+        suit_head(module, {"head.weight": torch.zeros(CLASSES, 2 * WIDTH)})
     return shake(module, scale=0.12)
 
 
@@ -101,14 +105,18 @@ def torchvision(weights: dict[str, Tensor], shape: str) -> nn.Module:
 
 
 def hf(weights: dict[str, Tensor], shape: str) -> nn.Module:
-    """The same network in transformers; its DINOv2 head also reads the mean patch: weight zero."""
+    """The same network in transformers.
+
+    DINOv2's head always reads the mean patch too there; its weight is zero where timm's does not.
+    """
     import transformers
 
     plain = "DINOv2" not in shape
-    kind = {"DINOv2": "Dinov2", "DINOv2 with registers": "Dinov2WithRegisters"}.get(shape, shape)
+    registers = "registers" in shape
+    kind = shape if plain else "Dinov2WithRegisters" if registers else "Dinov2"
     head = "ForImageClassification" + ("WithTeacher" if shape == "DeiT" else "")
     own: dict[str, int] = {"intermediate_size": 4 * WIDTH} if plain else {"mlp_ratio": 4}
-    if "registers" in shape:
+    if registers:
         own |= {"num_register_tokens": 4}
     module = getattr(transformers, kind + head)(
         getattr(transformers, f"{kind}Config")(
@@ -143,7 +151,7 @@ def hf(weights: dict[str, Tensor], shape: str) -> nn.Module:
         if "attn.qkv" in name:
             for part, piece in zip("qkv", tensor.chunk(3), strict=True):
                 split[name.replace("attn.qkv", f"attention.{part}_proj")] = piece
-        elif name == "head.weight" and not plain:
+        elif name == "head.weight" and not plain and "beside" not in shape:
             split[name] = torch.cat([tensor, torch.zeros_like(tensor)], dim=1)
         elif name == "pos_embed" and "registers" in shape:  # timm has none for the class token
             split[name] = torch.cat([torch.zeros(1, 1, WIDTH), tensor], dim=1)

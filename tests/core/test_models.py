@@ -109,6 +109,65 @@ def test_digest_of_an_embedded_network_is_that_of_its_file(weights: Path) -> Non
     assert model.weights_digest == listed["efficientnet-lite0.safetensors"]
 
 
+@pytest.fixture
+def in_two(weights: Path) -> ModelSpec:
+    """An embedded network in two files, both listed, and what opens it."""
+    body, head = parted(shake(timm_convnet("test_vit")).state_dict())
+    save_file(body, weights / "body.safetensors")
+    save_file(head, weights / "head.safetensors")
+    (weights / "labels.txt").write_text("a\nb\nc\nd\ne\n")
+    lines = [
+        f"{hashlib.sha256((weights / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("body.safetensors", "head.safetensors")
+    ]
+    (weights / "SHA256SUMS").write_text("".join(lines))
+    return ModelSpec(
+        "two",
+        "Two",
+        "vit",
+        "embedded",
+        "test_vit",
+        input_size=160,
+        weights="body.safetensors",
+        head="head.safetensors",
+        labels=str(weights / "labels.txt"),
+    )
+
+
+def parted(state: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """The tensors below the class head, and those of the head."""
+    return [
+        {name: value for name, value in state.items() if name.startswith("head.") == of_head}
+        for of_head in (False, True)
+    ]
+
+
+def test_two_embedded_files_are_one_network(in_two: ModelSpec, weights: Path) -> None:
+    assert in_two.available
+    loaded = sources.load(in_two)
+    for name, tensor in shake(timm_convnet("test_vit")).state_dict().items():
+        assert torch.equal(loaded.module.state_dict()[name], tensor), name
+    files = [(weights / f"{name}.safetensors").read_bytes() for name in ("body", "head")]
+    digests = "".join(hashlib.sha256(content).hexdigest() for content in files)
+    assert loaded.digest == hashlib.sha256(digests.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["body.safetensors", "head.safetensors"])
+def test_damage_of_either_embedded_file_is_refused(
+    in_two: ModelSpec, weights: Path, name: str
+) -> None:
+    content = bytearray((weights / name).read_bytes())
+    content[-1] ^= 1
+    (weights / name).write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        sources.load(in_two)
+    assert f"{name} does not have the checksum" in sentence(caught)
+    (weights / name).unlink()
+    assert not in_two.available
+    with pytest.raises(WeightsError, match="missing from data/weights"):
+        sources.load(in_two)
+
+
 def test_digest_without_a_file_is_that_of_all_values() -> None:
     networks = [shake(timm_convnet("test_resnet")) for _ in range(4)]
     with torch.no_grad():
@@ -161,6 +220,97 @@ def test_model_of_ones_own_opens(own: Path) -> None:
     # Another size than it was trained at: 2 × 3 patches of 16.
     wide = core.explain(model, picture(8, 12), "rollout", framing=core.Framing("whole", 32))
     assert wide.relevance.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("unread", "text"),
+    [
+        (None, "the class token and the mean of the patches"),
+        (0, "the mean of the patches"),
+        (1, "the class token"),
+    ],
+)
+def test_head_on_class_token_beside_mean_opens(own: Path, unread: int | None, text: str) -> None:
+    """As DINOv2 is evaluated; timm itself has no such head."""
+    state = shake(timm_convnet("test_vit")).state_dict()
+    width = state["head.weight"].shape[1]
+    halves = list(torch.randn(2, 5, width, generator=torch.Generator().manual_seed(3)))
+    if unread is not None:
+        halves[unread].zero_()
+    state["head.weight"] = torch.cat(halves, dim=1)
+    save_file(state, own / "mine.safetensors")
+    model = core.open_model("mine", "cpu")
+    assert isinstance(model, VisionTransformer)
+    assert model.readout.text.partition(",")[0] == text
+    image = picture(40, 40)
+    with torch.no_grad():
+        tokens = shake(timm_convnet("test_vit")).forward_features(model.pixels(image))  # type: ignore[operator]
+        wanted = tokens[:, 0] @ halves[0].T + tokens[:, 1:].mean(dim=1) @ halves[1].T
+    np.testing.assert_allclose(
+        core.predict(model, image).logits, (wanted + state["head.bias"])[0], rtol=1e-4, atol=1e-4
+    )
+    notes = core.explain(model, image, "gradient_rollout", 2).notes
+    assert any(note.startswith("Read at") for note in notes) == (unread != 1)
+
+
+TWO_FILES = ENTRY.replace("labels =", 'head = "top.safetensors"\nlabels =')
+
+
+def test_own_model_in_two_files_opens(own: Path) -> None:
+    state = shake(timm_convnet("test_vit")).state_dict()
+    whole = core.open_model("mine", "cpu")
+    for name, tensors in zip(("mine", "top"), parted(state), strict=True):
+        save_file(tensors, own / f"{name}.safetensors")
+    (own / "models.toml").write_text(TWO_FILES)
+    model = core.open_model("mine", "cpu")
+    image = picture(40, 40)
+    assert np.array_equal(core.predict(model, image).logits, core.predict(whole, image).logits)
+    one = model.weights_digest
+    parts = parted(state)
+    parts[1]["head.bias"] += 1
+    save_file(parts[1], own / "top.safetensors")
+    assert core.open_model("mine", "cpu").weights_digest != one
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda own: None, ["top.safetensors", "does not exist"]),
+        (
+            lambda own: shutil.copy(own / "mine.safetensors", own / "top.safetensors"),
+            ["top.safetensors", "mine.safetensors holds already"],
+        ),
+        (
+            lambda own: save_file({"other": torch.ones(1)}, own / "top.safetensors"),
+            ["other", "not part of it"],
+        ),
+        (
+            lambda own: (own / "models.toml").write_text(
+                TWO_FILES.replace("architecture", 'source = "timm"\narchitecture')
+            ),
+            ["head", "timm"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_second_file(own: Path, prepare: Any, words: list[str]) -> None:
+    (own / "models.toml").write_text(TWO_FILES)
+    prepare(own)
+    if problem := catalog_problem():
+        assert all(word in problem for word in words), problem
+        return
+    with pytest.raises(ModelError) as caught:
+        core.open_model("mine", "cpu")
+    message = sentence(caught)
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_head_of_another_width_is_refused(own: Path, columns: int) -> None:
+    state = shake(timm_convnet("test_vit")).state_dict()
+    state["head.weight"] = torch.ones(5, columns * state["head.weight"].shape[1] + 1)
+    save_file(state, own / "mine.safetensors")
+    with pytest.raises(WeightsError, match=r"head\.weight"):
+        core.open_model("mine", "cpu")
 
 
 def test_digest_of_ones_own_model_is_that_of_its_file(own: Path) -> None:

@@ -203,7 +203,7 @@ def test_four_classes_share_one_graph(
     passes = count_passes(model, monkeypatch)
     if alone:
         names = [model.label(index) for index in classes]
-        class_views.columns_of(model, scene, names, method, params, None)
+        class_views.columns_of(model, scene, names, method, params)
     else:
         cache.explain(spec.id, scene, method, classes, params)
     assert len(passes) == 1

@@ -22,6 +22,7 @@ import core
 from core.methods.registry import find_method
 from core.models import Model, wrap
 from core.models.base import Preprocessing
+from core.models.heads import suit_head
 from core.models.sources import Loaded
 from core.models.spec import ModelSpec
 
@@ -167,6 +168,13 @@ def timm_post_norm() -> nn.Module:
     from timm.models.vision_transformer import ResPostBlock
 
     return timm_vit(block_fn=ResPostBlock)
+
+
+def timm_beside_mean(**options: object) -> nn.Module:
+    """A ViT of timm that reads the class token beside the mean of the patches."""
+    module = timm_vit(**options)
+    suit_head(module, {"head.weight": torch.zeros(CLASSES, 2 * WIDTH)})
+    return module
 
 
 def timm_rotary(**options: object) -> nn.Module:
@@ -366,6 +374,14 @@ VITS: dict[str, Recipe] = {
         mlp="normed",
     ),
     "timm post-norm": Recipe(timm_post_norm, prefix=1),
+    "timm class token beside average": Recipe(
+        timm_beside_mean, prefix=1, reads="class and patches"
+    ),
+    "timm registers, class token beside average": Recipe(
+        lambda: timm_beside_mean(reg_tokens=3, init_values=0.1, no_embed_class=True),
+        prefix=4,
+        reads="class and patches",
+    ),
     "torchvision": Recipe(torchvision_vit, prefix=1),
     "hf vit": Recipe(lambda: huggingface_vit("vit"), prefix=1),
     "hf deit": Recipe(lambda: huggingface_vit("deit"), prefix=2),

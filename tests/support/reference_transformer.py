@@ -220,6 +220,9 @@ class ReferenceTransformer:
         if self.kind == "timm":
             if reads == "class and distillation":
                 return (module.head(normed[:, 0]) + module.head_dist(normed[:, 1])) / 2, None
+            if reads == "class and patches":
+                both = torch.cat([normed[:, 0], mean], dim=1)
+                return both @ module.head.weight.T + module.head.bias, None
             pooled, weights = {"class": normed[:, 0], "patches": mean}.get(reads), None
             if pooled is None:
                 pooled, weights = self.pool(normed)

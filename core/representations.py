@@ -37,53 +37,6 @@ def by_activity(features: Float) -> npt.NDArray[np.intp]:
     return np.argsort(-np.abs(features).mean(axis=(1, 2)), kind="stable")
 
 
-SMALL = 128
-"""Side of a matrix up to which all its eigenvectors are computed at once."""
-
-_BLOCK, _ROUNDS, _EXACT = 16, 400, 1e-11
-
-
-def leading_eigenvectors(
-    product: npt.NDArray[np.float64], count: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The largest eigenvalues of a symmetric matrix without negative ones, and their vectors.
-
-    Of a large matrix only these are computed, by orthogonal iteration (Golub & Van Loan 2013,
-    section 8.2.4) from a start that is always the same, until ``‖M v − λ v‖`` is below 1e-11 of the
-    largest eigenvalue; where that takes too long, by `numpy.linalg.eigh`. So the result depends
-    neither on chance nor on a seed.
-
-    Parameters
-    ----------
-    product : (n, n) float64
-    count
-        At most n.
-
-    Returns
-    -------
-    values : (count,) float64
-        Falling.
-    vectors : (n, count) float64
-        Columns of length 1, of either sign.
-    """
-    side = len(product)
-    if side > max(SMALL, 2 * (count + _BLOCK)):
-        start = np.random.default_rng(0).standard_normal((side, count + _BLOCK))
-        basis = np.linalg.qr(start)[0]
-        for turn in range(_ROUNDS):
-            moved = product @ basis
-            if turn % 4 == 3:  # the small problem inside the block, and how far it is from done
-                small, inner = np.linalg.eigh(basis.T @ moved)
-                values = small[::-1][:count]
-                turned = inner[:, ::-1][:, :count]
-                residuals = np.linalg.norm(moved @ turned - (basis @ turned) * values, axis=0)
-                if (residuals <= _EXACT * max(float(values[0]), 0.0)).all():
-                    return values, basis @ turned
-            basis = np.linalg.qr(moved)[0]
-    found, vectors = np.linalg.eigh(product)
-    return found[::-1][:count], vectors[:, ::-1][:, :count]
-
-
 def principal_components(features: npt.ArrayLike, count: int = 3) -> tuple[Float, Float]:
     """The first principal components of the features over the places of one picture.
 
@@ -107,8 +60,9 @@ def principal_components(features: npt.ArrayLike, count: int = 3) -> tuple[Float
     # The smaller of the two products has the same eigenvalues, and the rest is one product more.
     many = centered.shape[0] > centered.shape[1]
     product = centered.T @ centered if many else centered @ centered.T
-    variances, vectors = leading_eigenvectors(product, min(count, len(product)))
-    variances = np.maximum(variances, 0.0)
+    variances, vectors = np.linalg.eigh(product)
+    variances = np.maximum(variances[::-1], 0.0)
+    vectors = vectors[:, ::-1]
     total = float(np.trace(product))
     components = np.zeros((count, rows * cols))
     shares = np.zeros(count)

@@ -304,7 +304,7 @@ def _measured(
 
 def _on_grid(relevance: npt.ArrayLike, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
     """A map on the removal grid, checked."""
-    values = np.asarray(relevance, dtype=np.float32)
+    values = np.array(relevance, dtype=np.float32)  # a copy: a result must not change later on
     if values.ndim != 2 or not values.size:
         raise ParameterError(f"The map is {values.shape}, expected (rows, columns).")
     if not np.isfinite(values).all():

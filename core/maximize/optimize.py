@@ -108,6 +108,8 @@ def maximize(
     ------
     ParameterError, UnsupportedMethod
         The model has no such class, layer, head or channel, or takes no picture of this size.
+    ImageError
+        A pass would take more than the memory budget.
     ZeroGradient
         The picture cannot influence the objective.
     BusyError

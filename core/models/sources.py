@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core.errors import ModelError, WeightsError
+from core.errors import ModelError, UnsupportedModel, WeightsError
 from core.labels import read_labels
 from core.models import storage
 from core.models.base import Preprocessing
@@ -35,6 +35,8 @@ _RESAMPLE = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
 }
 
 
@@ -100,10 +102,16 @@ def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
     from timm.data import resolve_data_config
 
     config = resolve_data_config(model=module)
+    if config["crop_mode"] not in ("center", "squash") or config["interpolation"] not in _RESAMPLE:
+        raise UnsupportedModel(
+            f"{spec.title} cannot be shown: it is evaluated on pictures that are resized by "
+            f"{config['interpolation']!r} and cropped by {config['crop_mode']!r}, which is not "
+            "done here; choose another model."
+        )
     return Preprocessing(
         size=spec.input_size,
         crop_fraction=float(config["crop_pct"]),
-        resample=_RESAMPLE.get(config["interpolation"], Image.Resampling.BICUBIC),
+        resample=_RESAMPLE[config["interpolation"]],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         squash=config["crop_mode"] == "squash",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from core.representations import leading_eigenvectors
 from core.sweep.schema import is_light
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def principal_axes(parts: Sequence[Path], family: str) -> tuple[_Double, _Double
         axes[:there] = found[:there]
     else:
         covariance = products / count - np.outer(mean, mean)
-        axes[:] = leading_eigenvectors(covariance, COMPONENTS)[1].T
+        axes[:] = np.linalg.eigh(covariance)[1][:, ::-1][:, :COMPONENTS].T
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     return mean, axes * np.sign(largest)
 

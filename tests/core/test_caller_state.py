@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,23 @@ def test_nothing_leaks_between_two_items_of_a_stream(state: str) -> None:
         plain = state_now()
         left.close()  # type: ignore[attr-defined]
         assert state_now() == plain, what
+
+
+def test_threads_in_different_states_share_one_recording() -> None:
+    model, images = fresh("timm"), pictures("timm", 2)
+    wanted = reference("timm")["explain legrad"]
+    recording = core.record(model, images, GIVEN)
+
+    def look(state: str) -> list[Any]:
+        with STATES[state]():
+            return [core.explain(model, recording, "legrad") for _ in range(3)]
+
+    # Only states that belong to a thread: the default dtype is everybody's.
+    chosen = ["no_grad", "inference_mode", "autocast", "default device"]
+    with ThreadPoolExecutor(len(chosen)) as pool:
+        for found in pool.map(look, chosen):
+            for one in found:
+                same(one, wanted)
 
 
 @pytest.mark.parametrize("state", STATES)

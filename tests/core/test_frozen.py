@@ -135,6 +135,13 @@ def test_what_a_caller_owns_stays_the_callers() -> None:
     assert read_only(mapping) is mapping
 
 
+def test_a_measurement_keeps_the_map_that_was_measured() -> None:
+    mine = RELEVANCE.copy()
+    measured = of("faithfulness", mine, steps=2)
+    mine[:] = 0
+    assert np.array_equal(measured.relevance, RELEVANCE)
+
+
 def test_versions_cannot_be_changed_for_all() -> None:
     with pytest.raises(TypeError):
         core.versions()["torch"] = "0"  # type: ignore[index]

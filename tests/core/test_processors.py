@@ -204,3 +204,14 @@ def test_a_square_that_timm_squeezes_is_cropped_as_timm_does() -> None:
         found, wanted = ours.pixels(textured(*size))[0], own(textured(*size))
         assert found.shape == wanted.shape
         assert (found - wanted).abs().mean() < 2e-3
+
+
+@pytest.mark.parametrize("change", [{"crop_mode": "border"}, {"interpolation": "random"}])
+def test_what_timm_does_beyond_is_refused(change: dict[str, str]) -> None:
+    import timm
+
+    module = timm.create_model("test_vit")
+    module.pretrained_cfg |= change  # type: ignore[operator]
+    with pytest.raises(UnsupportedModel, match="not done here") as error:
+        sources.timm_preprocessing(module, ModelSpec("x", "X", "cnn", "timm", "test_vit"))
+    sentence(error)

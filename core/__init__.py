@@ -24,6 +24,7 @@ from core.errors import (
     ZeroGradient,
 )
 from core.evidence.baselines import baseline_maps
+from core.evidence.chance import Judgment, Rival, judged
 from core.evidence.changes import CHANGES, Change, Robustness, changed, robustness
 from core.evidence.faithfulness import Faithfulness, faithfulness, faithfulness_stream
 from core.evidence.pointing import grid_pointing, pointing_grid
@@ -95,6 +96,7 @@ __all__ = [
     "Fit",
     "Framing",
     "ImageError",
+    "Judgment",
     "Layer",
     "Maximization",
     "Method",
@@ -114,6 +116,7 @@ __all__ = [
     "Readout",
     "Recording",
     "Regularization",
+    "Rival",
     "Robustness",
     "Sample",
     "Stopped",
@@ -155,6 +158,7 @@ __all__ = [
     "grid_pointing",
     "head_channel",
     "heatmaps",
+    "judged",
     "load",
     "maximize",
     "methods",

@@ -25,6 +25,7 @@ from core.errors import (
     ZeroGradient,
 )
 from core.evidence.baselines import baseline_maps
+from core.evidence.chance import Judgment, Rival, judged
 from core.evidence.changes import CHANGES, Change, Robustness, changed, robustness
 from core.evidence.faithfulness import Faithfulness, faithfulness, faithfulness_stream
 from core.evidence.pointing import grid_pointing, pointing_grid
@@ -97,6 +98,7 @@ __all__ = [
     "Framing",
     "ImageError",
     "ImageTimeout",
+    "Judgment",
     "Layer",
     "Maximization",
     "Method",
@@ -116,6 +118,7 @@ __all__ = [
     "Readout",
     "Recording",
     "Regularization",
+    "Rival",
     "Robustness",
     "Sample",
     "Stopped",
@@ -158,6 +161,7 @@ __all__ = [
     "grid_pointing",
     "head_channel",
     "heatmaps",
+    "judged",
     "load",
     "maximize",
     "methods",

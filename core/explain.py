@@ -130,7 +130,7 @@ class Explanation(Frozen):
 
     @cached_property
     def spikes(self) -> npt.NDArray[np.bool_]:
-        """Single places of this very map far above their neighbors: (rows, cols)."""
+        """Few places of this very map far above those around them: (rows, cols)."""
         found: npt.NDArray[np.bool_] = read_only(heatmaps.spikes(self.relevance))
         return found
 
@@ -432,7 +432,7 @@ def _explain(
                 model,
                 resolved[i] if resolved else None,
                 prefix_mass[i],
-                "" if maps[i].any() else f"The map is zero everywhere. {result.if_zero}".strip(),
+                _blankness(maps[i], method.signed and has_zero, result.if_zero),
                 result.remarks[i] if result.remarks else "",
             ),
             model_id=model.spec.id,
@@ -443,6 +443,23 @@ def _explain(
         )
         for i, view in enumerate(recording.views)
     ]
+
+
+def _blankness(values: npt.NDArray[np.float32], signed: bool, if_zero: str) -> str:
+    """Why nothing stands out in a map, or nothing positive; empty where something does."""
+    if not values.any():
+        return f"The map is zero everywhere. {if_zero}".strip()
+    if values.min() == values.max():
+        return (
+            f"The map has the same value everywhere ({values.flat[0]:.3g}), so no place stands out "
+            "from the others."
+        )
+    if signed and values.max() <= 0:
+        return (
+            "Nothing in the map is positive: by this method no place speaks for the class, and "
+            "some speak less against it than others."
+        )
+    return ""
 
 
 def _notes(

@@ -166,12 +166,17 @@ def density(relevance: npt.ArrayLike) -> Map:
     return relative
 
 
-def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bool_]:
-    """Isolated positions far above the rest, such as the artifact patches of some transformers.
+LARGEST_SPIKE = 3
+"""Patches that touch each other, by side or corner, up to which they may be a spike."""
 
-    A position counts if it lies more than ``deviations`` robust standard deviations (1.4826 times
-    the median absolute deviation) above the median *and* above twice each of its neighbors: an
-    object that stands out is larger than one patch.
+
+def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bool_]:
+    """Few positions far above the rest, such as the artifact patches of some transformers.
+
+    Up to `LARGEST_SPIKE` positions that touch each other (eight neighbors) count if all of them lie
+    more than ``deviations`` robust standard deviations (1.4826 times the median absolute deviation)
+    above the median *and* above twice each position around them: an object that stands out is
+    larger, or does not end as sharply.
 
     Parameters
     ----------
@@ -181,9 +186,31 @@ def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bo
     grid = np.asarray(values, dtype=np.float64)
     median = np.median(grid)
     spread = 1.4826 * np.median(np.abs(grid - median))
-    highest = _neighbors(grid, -np.inf).max(axis=0)
-    found: npt.NDArray[np.bool_] = (grid > median + deviations * spread) & (grid > 2 * highest)
+    far = grid > median + deviations * spread
+    found = np.zeros(grid.shape, dtype=np.bool_)
+    # Whatever lies above all around it has its highest position at a peak, and is reached from
+    # there by adding the highest neighbor again and again.
+    for row, col in np.argwhere(far & (grid >= _neighbors(grid, -np.inf).max(axis=0))):
+        group = {(int(row), int(col))}
+        for _ in range(LARGEST_SPIKE):
+            around = _around(group, grid.shape)
+            lowest = min(grid[place] for place in group)
+            highest = max((grid[place] for place in around), default=-np.inf)
+            if lowest > 2 * highest:
+                for place in group:
+                    found[place] = True
+            follower = max(around, key=lambda place: float(grid[place]), default=None)
+            if follower is None or not far[follower]:
+                break
+            group.add(follower)
     return found
+
+
+def _around(group: set[tuple[int, int]], shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Positions of the grid that touch a group, in reading order."""
+    near = {(r + i, c + j) for r, c in group for i in (-1, 0, 1) for j in (-1, 0, 1)} - group
+    rows, cols = shape
+    return sorted((r, c) for r, c in near if 0 <= r < rows and 0 <= c < cols)
 
 
 def fill(relevance: npt.ArrayLike, mask: npt.NDArray[np.bool_]) -> Map:

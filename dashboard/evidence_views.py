@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 import core
-from core import Explanation, Faithfulness, Model, Randomization
+from core import Explanation, Faithfulness, Judgment, Model, Randomization
 from dashboard import cache, controls, evidence_figures, figures, measurements, panels, screen
 from dashboard.attention_parts import ends_text, shared_limits
 from dashboard.controls import Choice, Display
@@ -95,9 +95,12 @@ def curves(asked: Asked) -> None:
     st.caption(
         "The area under deletion should be small and that under insertion large; shares are of the "
         "intact picture's probability. Random is the mean and the standard deviation of "
-        f"{len(measurements.SEEDS)} draws. A replaced patch is itself something to see, so compare "
-        "maps with chance, not with 0 or 1. Of equally relevant patches the first in reading order "
-        "goes first."
+        f"{len(measurements.SEEDS)} draws. A map is better than chance if it is better than random "
+        "order and than the order from the center outward, by more than 95 % of gaps between "
+        "orders without meaning on this picture (Student's interval from the random orders); "
+        "within that it is not distinguishable. A replaced patch is itself something to see, so "
+        "compare maps with chance, not with 0 or 1. Of equally relevant patches the first in "
+        "reading order goes first."
     )
     unknown(asked)
 
@@ -130,6 +133,7 @@ def _areas(
     found: dict[str, Faithfulness],
     chance: dict[str, list[Faithfulness]],
 ) -> None:
+    judged = {name: core.judged(one, chance) for name, one in found.items()}
     rows = [(name, [one]) for name, one in found.items()] + list(chance.items())
     figures_of = (
         "deletion_area",
@@ -142,6 +146,7 @@ def _areas(
         [
             {"map": name}
             | {figure: np.mean([getattr(one, figure) for one in ones]) for figure in figures_of}
+            | {"chance": _against_chance(judged[name]) if name in judged else ""}
             for name, ones in rows
             if ones
         ]
@@ -166,8 +171,19 @@ def _areas(
             "difference": number(
                 "Difference", format="%.2f", help="Insertion minus deletion, as shares."
             ),
+            "chance": st.column_config.TextColumn(
+                "Better than chance",
+                help="Better than random order and than the order from the center outward, by more "
+                "than the interval; how it compares with each is said.",
+            ),
         },
     )
+
+
+def _against_chance(judged: Judgment) -> str:
+    """Whether a map beats chance, and how it compares with each order without meaning."""
+    parts = [f"{one.title}: {one.verdict} (± {one.margin:.2f})" for one in judged.rivals]
+    return f"{'yes' if judged.better else 'no'} · {' · '.join(parts)}"
 
 
 def _marked(

@@ -34,7 +34,7 @@ GIVEN = Framing("given")
 STEPS = 16
 """Steps of a deletion or insertion curve."""
 
-SEEDS = range(5)
+SEEDS = range(10)
 """Of the random maps that stand for chance."""
 
 
@@ -350,13 +350,13 @@ def verdict(scene: Scene, choice: Choice, target: str) -> str:
     found = curves(scene, model.spec.id, choice.method.name, index, choice.values, "blur")
     if isinstance(found, str):
         return found
-    random = chance(scene, model.spec.id, index, "blur")["random"]
-    differences = [one.difference for one in random]
-    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
-    above = (found.difference - mean) / spread if spread else 0.0
-    word = "better than" if above > 2 else "worse than" if above < -2 else "no better than"
-    deletion = float(np.mean([one.deletion_share for one in random]))
+    judged = core.judged(found, chance(scene, model.spec.id, index, "blur"))
+    rivals = "; ".join(
+        f"{one.title} {one.difference:.2f} ± {one.margin:.2f}: {one.verdict}"
+        for one in judged.rivals
+    )
+    word = "better" if judged.better else "not better"
     return (
-        f"deletion {found.deletion_share:.2f}, random {deletion:.2f}; insertion minus deletion "
-        f"{found.difference:.2f}, random {mean:.2f} ± {spread:.2f}: {word} chance"
+        f"insertion minus deletion {judged.difference:.2f}, {word} than chance ({rivals}). "
+        f"{judged.interval}"
     )

@@ -316,7 +316,7 @@ def clicked(
 def replaced(
     explanation: Explanation, display: Display, artifacts: Mask | None
 ) -> tuple[npt.NDArray[np.float32], str]:
-    """A map with its single bright patches replaced if that is wanted, and a sentence on them."""
+    """A map with its isolated bright patches replaced if that is wanted, and a sentence on them."""
     if artifacts is None or artifacts.shape != explanation.relevance.shape:
         return explanation.relevance, ""
     spikes = artifacts | explanation.spikes
@@ -342,7 +342,7 @@ def _spike_note(spikes: Mask, replaced: bool) -> str:
     row, col = np.argwhere(spikes)[0]
     more = f" and {count - 1} more" if count > 1 else ""
     fate = "replaced by their neighbors' median" if replaced else "kept (see Display)"
-    return f"Single bright patches (row {row}, column {col}{more}): {fate}."
+    return f"Isolated bright patches (row {row}, column {col}{more}): {fate}."
 
 
 def title(first: str, second: str) -> None:
@@ -396,14 +396,14 @@ def chance_check(scene: Scene, choices: Sequence[Choice], target: str) -> None:
     if checked:
         for choice in choices:
             found = measurements.verdict(scene, choice, target)
-            st.caption(f"**{choice.model.spec.title}.** {plain(found)}.")
+            st.caption(f"**{choice.model.spec.title}.** {plain(found.rstrip('.'))}.")
     st.button(
         "Do not check" if checked else "Better than chance?",
         key="check",
         type="tertiary",
         icon=":material/science:",
-        help="Removes patches in the order of each map and compares with random orders; the page "
-        "Evidence shows the curves.",
+        help="Removes patches in the order of each map and compares with random orders, with the "
+        "order from the center outward and with that of edges; the page Evidence shows the curves.",
         on_click=lambda: screen.change(checked=not checked),
     )
 

@@ -18,9 +18,12 @@ panels.head(
     "Evidence",
     "Take away what a map calls important, and see what both models then answer.",
     "A map is a claim about a model. **Take it away** shows what the answer loses. **Is the map "
-    "true?** removes patches in the map's order and compares the fall with chance. **Was it "
-    "learned?** makes the model forget, layer by layer: a map that stays does not show what the "
-    "model knows. **Does it know the class?** puts four pictures into one and looks where each "
+    "true?** removes patches in the map's order and compares with random order, the order from the "
+    "center outward and that of edges; what lies within the stated interval is not "
+    "distinguishable. **Was it learned?** makes the model forget, layer by layer: a map that stays "
+    "does not show what the model knows. A method that draws at random (RISE, SmoothGrad) draws "
+    "anew each time, and how much two draws on the intact model agree is the most that can be "
+    "expected. **Does it know the class?** puts four pictures into one and looks where each "
     "class's map lies. Both models always get the same pixels, and parts are removed on the patch "
     "grid of the ViT.",
     "Zeiler & Fergus 2014, Petsiuk 2018 (deletion, insertion), Adebayo 2018 (randomization), "

@@ -51,4 +51,6 @@ def attention(
     with own_state():
         heads = recording.readout_attention(_layer(recording.model, parameters))
     row = heads.mean(dim=1) if parameters.head is None else heads[:, parameters.head]
-    return on_patches(recording, row, if_zero="")
+    return on_patches(
+        recording, row, if_zero="All of this attention falls on tokens that are no patches."
+    )

@@ -49,5 +49,16 @@ def cam(
     """``M_c(x, y) = Σ_k w_ck · A_k(x, y)``; no bias, no ReLU, so ``mean(M_c) + b_c = logit_c``."""
     weights = recording.model.linear_head
     assert weights is not None  # else `_unsupported` has refused the model
-    features = recording.activations(HEAD_INPUT)
-    return Relevance(torch.einsum("bk,bkhw->bhw", weights[list(targets)], features))
+    features, chosen = recording.activations(HEAD_INPUT), weights[list(targets)]
+    return Relevance(
+        torch.einsum("bk,bkhw->bhw", chosen, features),
+        if_zero="The class's weights, or all features that they weigh, are zero, so its logit is "
+        "its bias.",
+        remarks=tuple(
+            "All weights of this class are equal, so the map is the sum of all features and tells "
+            "nothing of the class."
+            if len(own) > 1 and own.any() and (own == own[0]).all()
+            else ""
+            for own in chosen
+        ),
+    )

@@ -27,6 +27,11 @@ _IF_ZERO = (
     "for it."
 )
 
+_IF_ZERO_SIGNED = (
+    "No activation of this layer meets a gradient of this class: the layer holds no evidence for "
+    "or against it."
+)
+
 
 def _layers(model: Model) -> tuple[str, ...]:
     """Taps from which a map can be made, the last first."""
@@ -99,7 +104,7 @@ def _family(
             activations = recording.on_grid(parameters.layer)
             with own_state():
                 maps, remarks = formula(activations, gradients), remark(activations, gradients)
-            return Relevance(maps, if_zero=_IF_ZERO, remarks=remarks)
+            return Relevance(maps, if_zero=_IF_ZERO_SIGNED if signed else _IF_ZERO, remarks=remarks)
 
         return formula
 

@@ -97,5 +97,7 @@ def occlusion(
     covered = windows.float()
     maps = torch.einsum("bw,wrc->brc", drops.view(len(recording), -1), covered)
     return Relevance(
-        maps / covered.sum(dim=0), if_zero="The picture equals its fill, so nothing was taken away."
+        maps / covered.sum(dim=0),
+        if_zero="The picture equals its fill, so nothing was taken away, or the class's "
+        "probability does not depend on it.",
     )

@@ -60,7 +60,7 @@ class Display:
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def replaces_spikes(self, explanation: Explanation) -> bool:
-        """Whether single bright patches of a map are shown as their neighbors are."""
+        """Whether isolated bright patches of a map are shown as their neighbors are."""
         outshine = explanation.params.get("fusion") in ("mean", "max")
         return self.spikes == "replace" or (self.spikes == "auto" and outshine)
 
@@ -114,11 +114,11 @@ def display(sharing: str, *, overlay: bool = True) -> Display:
             toggle("smooth", "Smooth between patches")
             segments(
                 "spikes",
-                "Single bright patches",
+                "Isolated bright patches",
                 ("auto", "replace", "keep"),
-                help="Single patches of a ViT that stand out far beyond their neighbors can be "
-                "shown as the median of those. “Auto” replaces them in rollout with mean and max "
-                "fusion, where a few of them outshine the rest.",
+                help="Up to three patches of a ViT side by side that stand out far beyond those "
+                "around them can be shown as the median of those. “Auto” replaces them in rollout "
+                "with mean and max fusion, where a few of them outshine the rest.",
             )
     return Display(
         now.opacity if overlay else 1.0,

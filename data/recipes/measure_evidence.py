@@ -5,9 +5,10 @@ Run by hand, with the pictures of ``distill_head``::
     python -m data.recipes.measure_evidence --pictures pictures --readme
 
 Every method of both embedded models and three maps that know nothing are asked the same: how far
-insertion and deletion part, whether the map of a class lies on its picture in a grid of four, and
-whether the map depends on what was learned. Both models see the same pixels; each is asked about
-the class that is most probable to it. Methods that need many passes are measured on fewer pictures
+insertion and deletion part, whether the map of a class lies on its picture in a grid of four (of
+maps whose zero means something), and whether the map depends on what was learned; a method that
+draws draws anew for each network, and how much two draws on the intact one agree stands beside.
+Both models see the same pixels; each is asked about the class that is most probable to it. Methods that need many passes are measured on fewer pictures
 and with fewer passes, and the table says so. With the defaults that takes about a quarter of an
 hour on two idle processor cores; ``--count`` and ``--fewer`` take more.
 """
@@ -143,16 +144,20 @@ def method_row(
     maps = [one.original.relevance for one in forgotten]
     targets = [one.target for one in forgotten]
     fours = [list(views[i : i + 4]) for i in range(0, len(views) - 3, 4)]
-    pointing = [
-        core.grid_pointing(model, four, None, method.name, framing=GIVEN, **params).mean()
-        for four in fours
-    ]
+    try:
+        pointing = [
+            core.grid_pointing(model, four, None, method.name, framing=GIVEN, **params).mean()
+            for four in fours
+        ]
+    except core.NoZero:  # then there are no shares
+        pointing = []
     found: dict[str, Any] = {"method": method.name, "title": method.title, "parameters": params}
     for fill in FILLS:
         found[fill] = mean(differences(model, views, maps, targets, fill, grid))
     found["pointing"] = mean(pointing)
     found["last"] = mean([one.rank_correlation[0] for one in forgotten])
     found["all"] = mean([one.rank_correlation[-1] for one in forgotten])
+    found["ceiling"] = mean([one.ceiling for one in forgotten if one.ceiling is not None])
     return found
 
 
@@ -207,6 +212,8 @@ def as_markdown(result: dict[str, Any]) -> str:
             # One grid of four has no spread.
             spread = f" ± {found['error']:.2f}" if found and found["error"] else ""
             cells.append(f"{found['value']:.2f}{spread}" if found else "")
+        if ceiling := row.get("ceiling"):
+            cells[-1] += f" (two draws on the intact network: {ceiling['value']:.2f})"
         pictures = row["blur"]["n"] if row["blur"] else 0
         lines.append(f"| {title}, {row['model']} | {pictures} | {' | '.join(cells)} |")
     return "\n".join(lines)

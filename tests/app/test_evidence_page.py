@@ -108,8 +108,8 @@ def test_nothing_is_measured_before_it_is_asked_for() -> None:
 
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two random maps instead of five, which take long."""
-    monkeypatch.setattr(measurements, "SEEDS", range(2))
+    """Half as many random maps, which take long."""
+    monkeypatch.setattr(measurements, "SEEDS", range(5))
 
 
 @pytest.mark.usefixtures("few_draws")
@@ -122,13 +122,21 @@ def test_curves_are_those_of_core_and_chance_is_beside_them() -> None:
     target = vit.labels.index("Egyptian cat")
     wanted = core.faithfulness(vit, view, rollout, target, framing=framing, fill="mean")
     lines = {t["name"]: t for t in vit_curves["data"] if t.get("name") and t.get("showlegend")}
-    assert set(lines) == {"random, mean of 2", "center", "edges", "Attention rollout"}
+    assert set(lines) == {"random, mean of 5", "center", "edges", "Attention rollout"}
     assert lines["Attention rollout"]["y"] == pytest.approx(wanted.deletion.tolist(), abs=1e-5)
     assert any(t.get("name") == "CAM" for t in cnn_curves["data"])
     areas = app.dataframe[1].value.set_index("map")
     assert areas.loc["Attention rollout", "difference"] == pytest.approx(
         wanted.difference, abs=1e-3
     )
+    word, _, rivals = areas.loc["Attention rollout", "chance"].partition(" · ")
+    assert word in ("yes", "no")
+    assert [text.split(":")[0] for text in rivals.split(" · ")] == [
+        "random order",
+        "from the center outward",
+        "edges (Sobel)",
+    ]
+    assert not areas.loc["center", "chance"]
     app.segmented_control(key="screen-curve").set_value("insertion").run()
     assert healthy(app).metric[0].value == f"{wanted.insertion[4]:.1%}"
 
@@ -144,6 +152,36 @@ def test_randomization_begins_with_the_intact_map() -> None:
     assert depths == [
         1 + len(core.depths_of(core.open_model(m))) for m in ("efficientnet-lite0", "dinov2-small")
     ]
+
+
+def test_randomization_of_a_method_that_draws_says_how_much_two_draws_agree() -> None:
+    """Its own seed is another one than that of the weights."""
+    app = start(
+        question="randomization",
+        measured="yes",
+        cnn_map="smooth_grad",
+        **{"cnn_map.count": "1", "cnn_map.seed": "7"},
+        vit_map="rollout",
+    )
+    said = [c.value for c in app.caption if "draws at random" in c.value]
+    assert len(said) == 1
+    assert "two draws on the intact model correlate at 0." in said[0]
+    [line] = [
+        shape
+        for shape in figures(app)[0]["layout"]["shapes"]
+        if shape["line"].get("dash") == "dash"
+    ]
+    assert f"correlate at {line['y0']:.2f}" in said[0]
+
+
+def test_shares_of_a_map_without_a_zero_are_not_shown() -> None:
+    app = start(
+        question="pointing",
+        four=["chelsea", "coffee", "camera", "rocket"],
+        cnn_map="rise",
+        **{"cnn_map.count": "2"},
+    )
+    assert any("RISE with these parameters has no zero" in i.value for i in app.info)
 
 
 def test_four_pictures_show_the_share_of_each_quarter() -> None:
@@ -195,4 +233,8 @@ def test_compare_says_whether_a_map_beats_chance_when_it_is_asked() -> None:
     app.button(key="check").click().run()
     said = [c.value for c in healthy(app).caption if "chance" in c.value]
     assert len(said) == 2
-    assert "better than chance" in said[0]
+    for line in said:
+        assert "better than chance (random order" in line
+        assert "from the center outward" in line
+        assert "edges (Sobel)" in line
+        assert "5 random orders" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 import core
 from core import heatmaps, probes
+from core.evidence.chance import student
 from core.models.base import Preprocessing
 from core.recording.batches import ON_CPU
 from tests.core.test_probes import assert_untouched, state
@@ -527,6 +529,125 @@ def test_rank_correlations_are_spearman() -> None:
     np.testing.assert_allclose(found.absolute_rank_correlation, found.rank_correlation)
     signed = core.randomization(built("plain").model, pictures("plain", 1)[0], "cam", framing=GIVEN)
     assert (signed.absolute_rank_correlation != signed.rank_correlation).any()
+
+
+@pytest.mark.parametrize("method", ["rise", "smooth_grad"])
+def test_a_method_that_draws_draws_anew_for_each_network(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, view, seeds = built("plain").model, picture(12, 12), list[tuple[bool, int]]()
+
+    def explain(private: core.Model, *args: Any, **params: Any) -> Any:
+        found = core.explain(private, *args, **params)
+        seeds.append((private is model, found[0].params["seed"]))
+        return found
+
+    monkeypatch.setattr("core.evidence.randomization.explain", explain)
+    brief = {"count": 8, "patch": 8}
+    found = core.randomization(model, view, method, 1, framing=GIVEN, method_seed=9998, **brief)
+    assert [intact for intact, _ in seeds] == [True, True] + [False] * len(found.depths)
+    assert [seed for _, seed in seeds][:3] == [9998, 9999, 0]
+    assert len({seed for _, seed in seeds}) == len(seeds)
+    again = core.explain(model, view, method, 1, framing=GIVEN, seed=9999, **brief)
+    wanted = heatmaps.rank_correlation(again.relevance, found.original.relevance)
+    assert found.ceiling == pytest.approx(wanted, abs=1e-6)
+    assert found.original.params["seed"] == 9998
+    part = core.randomization(
+        model, view, method, 1, framing=GIVEN, method_seed=9998, depths=[found.depths[-1]], **brief
+    )
+    np.testing.assert_allclose(part.relevance[0], found.relevance[-1], rtol=1e-3, atol=1e-6)
+
+
+def test_a_method_that_draws_nothing_has_no_ceiling() -> None:
+    model, view = built("plain").model, picture(12, 12)
+    assert core.randomization(model, view, "grad_cam", 1, framing=GIVEN).ceiling is None
+    with pytest.raises(core.ParameterError, match="'seed'"):
+        core.randomization(model, view, "grad_cam", 1, framing=GIVEN, method_seed=1)
+
+
+def test_a_network_that_forgot_all_is_not_told_by_its_masks() -> None:
+    """Of the same masks the paper's sums are alike whatever a network learned."""
+    model, view = built("plain").model, picture(24, 24)
+    brief = {"count": 40, "patch": 8, "definition": "paper"}
+    found = core.randomization(model, view, "rise", 1, framing=GIVEN, **brief)
+    assert found.rank_correlation[-1] < 0.6
+
+
+# -- better than chance ---------------------------------------------------------------------------
+
+
+def measured(model: core.Model, view: Any, relevance: Any) -> core.Faithfulness:
+    return core.faithfulness(model, view, relevance, 1, framing=GIVEN, steps=4, grid=(4, 4))
+
+
+def with_difference(one: core.Faithfulness, difference: float) -> core.Faithfulness:
+    """Curves whose insertion minus deletion is this."""
+    deletion = np.full(5, 0.5)
+    insertion = np.full(5, 0.5 * (1 + difference))
+    return dataclasses.replace(one, deletion=deletion, insertion=insertion)
+
+
+@pytest.mark.parametrize(
+    ("map_", "center", "words", "better"),
+    [
+        (0.52, 0.44, ["better", "not distinguishable", "better"], False),
+        (0.52, 0.20, ["better", "better", "better"], True),
+        (0.02, 0.44, ["not distinguishable", "worse", "worse"], False),
+        (-0.30, -0.29, ["worse", "not distinguishable", "worse"], False),
+    ],
+)
+def test_chance_is_random_order_center_and_edges(
+    map_: float, center: float, words: list[str], better: bool
+) -> None:
+    """Random orders have a spread of .05: pairs of single ones differ by up to ±.16."""
+    one = measured(built("plain").model, picture(12, 12), noise((4, 4)))
+    draws = np.tile([-0.05, 0.05], 5) * np.sqrt(9 / 10)
+    found = core.judged(
+        with_difference(one, map_),
+        {
+            "random": [with_difference(one, draw) for draw in draws],
+            "center": [with_difference(one, center)],
+            "edges": [with_difference(one, 0.3)],
+        },
+    )
+    assert [rival.name for rival in found.rivals] == ["random", "center", "edges"]
+    assert [rival.verdict for rival in found.rivals] == words
+    assert found.better is better
+    assert found.difference == pytest.approx(map_)
+    assert found.rivals[0].margin == pytest.approx(2.262 * 0.05 * np.sqrt(1.1), abs=1e-4)
+    assert found.rivals[1].margin == pytest.approx(2.262 * 0.05 * np.sqrt(2), abs=1e-4)
+    assert "95%" in found.interval
+    assert "10 random orders" in found.interval
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.difference = 1.0  # type: ignore[misc]
+
+
+def test_the_interval_holds_what_it_says() -> None:
+    """Of orders without meaning one in twenty lies outside, whatever their number."""
+    rng = np.random.default_rng(0)
+    for count in (5, 10, 20):
+        draws = rng.normal(0, 1, (20_000, count + 1))
+        reach = student(0.95, count - 1) * draws[:, 1:].std(axis=1, ddof=1)
+        inside = np.abs(draws[:, 0] - draws[:, 1:].mean(axis=1)) <= reach * np.sqrt(1 + 1 / count)
+        assert inside.mean() == pytest.approx(0.95, abs=0.006)
+    for freedom, wanted in ((4, 2.776445), (9, 2.262157), (19, 2.093024)):
+        assert student(0.95, freedom) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_judging_refuses_what_cannot_be_compared() -> None:
+    model, view = built("plain").model, picture(12, 12)
+    one = measured(model, view, noise((4, 4)))
+    random = [measured(model, view, noise((4, 4), seed)) for seed in range(5)]
+    assert core.judged(one, {"random": random, "edges": []}).orders == 5
+    for baselines, told in (
+        ({"random": random[:4]}, "at least 5"),
+        ({}, "0 random orders"),
+        ({"random": random, "luck": random}, "'luck'"),
+        ({"random": random, "center": [dataclasses.replace(one, target=0)]}, "another picture"),
+    ):
+        with pytest.raises(core.ParameterError, match=told) as error:
+            core.judged(one, baselines)
+        sentence(error)
 
 
 def test_a_copied_network_has_no_probe_and_keeps_its_own_hooks() -> None:

@@ -254,26 +254,66 @@ def around(values: Map, row: int, col: int) -> list[tuple[int, int]]:
     ]
 
 
+def groups(shape: tuple[int, ...], largest: int) -> list[frozenset[tuple[int, int]]]:
+    """All sets of up to so many places that touch each other, by side or corner."""
+    empty = np.zeros(shape, np.float32)
+    found = {frozenset([place]) for place in np.ndindex(*shape)}
+    every = set(found)
+    for _ in range(largest - 1):
+        found = {one | {other} for one in found for place in one for other in around(empty, *place)}
+        every |= found
+    return [one for one in every if len(one) <= largest]
+
+
 @given(positive(), st.floats(0.5, 12))
-def test_spikes_are_far_out_and_alone(values: Map, deviations: float) -> None:
+def test_spikes_are_far_out_and_few(values: Map, deviations: float) -> None:
     exact = np.float64(values)
     middle = float(np.median(exact))
-    spread = 1.4826 * float(np.median(np.abs(exact - middle)))
-    found = heatmaps.spikes(values, deviations)
-    for (row, col), value in np.ndenumerate(exact):
-        limit = middle + deviations * spread
-        near = [2 * float(exact[place]) for place in around(values, row, col)]
-        assume(abs(value - limit) > 1e-9 or value == limit)
-        assert found[row, col] == (value > limit and all(value > other for other in near))
+    limit = middle + deviations * 1.4826 * float(np.median(np.abs(exact - middle)))
+    assume((np.abs(exact - limit) > 1e-9).all() or (exact == limit).any())
+    wanted = np.zeros(exact.shape, bool)
+    for group in groups(exact.shape, 3):
+        ring = {other for place in group for other in around(values, *place)} - group
+        lowest = min(float(exact[place]) for place in group)
+        if lowest > limit and all(lowest > 2 * float(exact[place]) for place in ring):
+            for place in group:
+                wanted[place] = True
+    np.testing.assert_array_equal(heatmaps.spikes(values, deviations), wanted)
 
 
-def test_spike_of_a_plain_map() -> None:
+PLACES = {
+    "one": [(2, 5)],
+    "side by side": [(2, 5), (2, 6)],
+    "one above the other at the edge": [(0, 0), (1, 0)],
+    "corner to corner": [(3, 3), (4, 4)],
+    "three in a bend": [(3, 3), (3, 4), (4, 4)],
+    "three in the corner": [(7, 7), (6, 7), (7, 6)],
+    "one and two": [(0, 0), (5, 5), (5, 6)],
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_spikes_of_a_plain_map_and_their_filling(name: str) -> None:
+    plain = np.random.default_rng(0).random((8, 8)).astype(np.float32) + 1
+    assert not heatmaps.spikes(plain).any()
+    values = plain.copy()
+    for place, height in zip(PLACES[name], (40.0, 39.0, 16.0), strict=False):
+        values[place] = height  # one may be less than half of the other
+    found = heatmaps.spikes(values)
+    assert sorted(map(tuple, np.argwhere(found).tolist())) == sorted(PLACES[name])
+    filled = heatmaps.fill(values, found)
+    assert filled.max() < 2.1, "what is filled is as what is around, not as the spike"
+    assert np.array_equal(filled[~found], plain[~found])
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 4), (3, 3)])
+def test_an_object_is_no_spike(shape: tuple[int, int]) -> None:
     values = np.random.default_rng(0).random((8, 8)) + 1
+    values[2 : 2 + shape[0], 2 : 2 + shape[1]] += 40
     assert not heatmaps.spikes(values).any()
-    values[2, 5] = 40.0
-    assert np.argwhere(heatmaps.spikes(values)).tolist() == [[2, 5]]
-    values[2, 6] = 39.0
-    assert not heatmaps.spikes(values).any(), "two patches are an object"
+    # Nor what falls off by less than half from patch to patch.
+    smooth = 40 * np.exp(-np.hypot(*(np.mgrid[:16, :16] - 7.3)) / 2) + 0.01
+    assert not heatmaps.spikes(smooth).any()
 
 
 @given(st.data())

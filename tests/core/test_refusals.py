@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -100,6 +103,61 @@ def test_negative_evidence_alone_is_a_note() -> None:
     assert explanation.is_blank
     assert "no evidence" in explanation.notes[0]
     assert core.explain(model, picture(2, 2), "hirescam", 0).relevance.min() < 0
+
+
+def weighed(weight: float) -> core.Model:
+    """A network whose last features are not negative, with one weight for all in class 0."""
+    module = shake(Plain())
+    with torch.no_grad():
+        module.layer2[1] = nn.ReLU()  # type: ignore[index, operator]
+        module.fc.weight[0] = weight  # type: ignore[union-attr, index]
+    return as_model(module, "cnn", preprocessing=Preprocessing(size=8))
+
+
+@pytest.mark.parametrize("method", ["cam", "hirescam"])
+def test_a_map_without_anything_positive_says_so(method: str) -> None:
+    found = core.explain(weighed(-1.0), picture(2, 2), method, 0)
+    assert found.relevance.max() <= 0 > found.relevance.min()
+    assert "Nothing in the map is positive" in found.notes[0]
+    usual = core.explain(weighed(1.0), picture(2, 2), method, 0)
+    assert not any("Nothing in the map" in note for note in usual.notes)
+
+
+def test_cam_of_weights_that_tell_nothing_says_so() -> None:
+    none = core.explain(weighed(0.0), picture(2, 2), "cam", 0)
+    assert none.is_blank
+    assert "its logit is its bias" in none.notes[0]
+    equal = core.explain(weighed(1.0), picture(2, 2), "cam", 0)
+    assert "All weights of this class are equal" in equal.notes[0]
+    other = core.explain(weighed(1.0), picture(2, 2), "cam", 1)
+    assert not any("All weights" in note for note in other.notes)
+
+
+@pytest.mark.parametrize(
+    ("value", "fact", "reason"),
+    [
+        (0.0, "The map is zero everywhere", r".+\."),
+        (0.25, "The map has the same value everywhere (0.25), so no place stands out from the", ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["timm", "plain"])
+def test_whatever_method_shows_nothing_says_why(
+    name: str, value: float, fact: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that a method returns is set to one value; its own reason follows the bare fact."""
+    model, view = built(name).model, picture(12, 12)
+    for method in core.methods(model):
+
+        def flat(*given: Any, run: Any = method.run) -> Any:
+            result = run(*given)
+            return dataclasses.replace(result, maps=torch.full_like(result.maps, value), remarks=())
+
+        changed = dataclasses.replace(method, run=flat)
+        module = sys.modules["core.explain"]
+        monkeypatch.setattr(module, "supported", lambda *_, changed=changed: changed)
+        found = core.explain(model, view, method.name, 1, framing=GIVEN)
+        assert found.notes[0].startswith(fact)
+        assert re.fullmatch(reason or ".*", found.notes[0].removeprefix(f"{fact}. ")), method.name
 
 
 # -- refusals -----------------------------------------------------------------------------------

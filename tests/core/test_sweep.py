@@ -59,6 +59,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tables.append(
             f'[[model]]\nid = "{name}"\nfamily = "{family}"\narchitecture = "{architecture}"\n'
             f'weights = "{name}.safetensors"\nlabels = "imagenet1k"\n'
+            "[model.defaults.rise]\ncount = 6\n"
         )
     (folder / "models.toml").write_text("\n".join(tables), encoding="utf-8")
     return folder / "models.toml"
@@ -320,8 +321,7 @@ def test_a_sweep_of_before_keeps_the_definition_of_then(
     forty: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     """Version 0.4 wrote no parameters into a plan, and RISE had no definition to be written."""
-    few = forty / "espresso"
-    plan = plan_of(few, tiny, maps=("cnn:rise",))
+    plan = plan_of(forty / "espresso", tiny, maps=("cnn:rise",))
     path = tmp_path / "old" / "manifest.json"
     sweep.run(plan, path.parent, chunk=8, on_progress=lambda done, total: False)
     manifest = json.loads(path.read_text(encoding="utf-8"))

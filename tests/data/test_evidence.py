@@ -30,9 +30,24 @@ def test_measures_every_method_and_every_baseline(monkeypatch: pytest.MonkeyPatc
             assert "pointing" not in row
         elif not core.find_method(row["method"]).class_specific:
             assert row["pointing"]["value"] == 0.25  # knows no class
+        if row["method"] in ("rise", "smooth_grad"):
+            assert -1 <= row["ceiling"]["value"] <= 1
+        else:
+            assert not row.get("ceiling")
     table = measure_evidence.as_markdown(result).splitlines()
     assert len([line for line in table if line.startswith("|")]) == 2 + len(wanted)
     assert any("RISE (count 8), Tiny timm | 4 |" in line for line in table)
+    assert sum("two draws on the intact network: " in line for line in table) == 4
+
+
+def test_a_map_without_a_zero_has_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = {"rise": {"count": 4, "definition": "paper"}}
+    monkeypatch.setattr(measure_evidence, "MANY_PASSES", paper)
+    monkeypatch.setattr(measure_evidence, "STEPS", 4)
+    model, views = built("timm").model, [picture(12, 12, seed) for seed in range(4)]
+    row = measure_evidence.method_row(model, views, core.find_method("rise"), (12, 12))
+    assert row["pointing"] is None
+    assert row["all"]["n"] == 4
 
 
 def test_insertion_minus_deletion_is_that_of_the_curves() -> None:

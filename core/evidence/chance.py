@@ -1,0 +1,180 @@
+"""Is a map better than orders that know nothing of the model, on one picture?
+
+One picture gives one number a map, insertion minus deletion; how far such a number moves for no
+reason is seen on random orders of the same picture, model and class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+
+from core.errors import ParameterError
+from core.evidence.faithfulness import Faithfulness
+
+LEVEL = 0.95
+"""Share of pairs of orders without meaning whose gap lies within the stated margin."""
+
+FEWEST_ORDERS = 5
+"""Random orders below which their spread says too little."""
+
+Verdict = Literal["better", "not distinguishable", "worse"]
+
+TITLES = {
+    "random": "random order",
+    "center": "from the center outward",
+    "edges": "edges (Sobel)",
+}
+"""What the maps of `core.baseline_maps` are, for people."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One order that knows nothing of the model, and how a map compares with it.
+
+    Attributes
+    ----------
+    name : str
+        ``"random"``, ``"center"`` or ``"edges"``.
+    difference : float
+        Its insertion minus deletion, as shares of the intact probability; of random orders the
+        mean.
+    margin : float
+        Half the width of the interval: the map's difference minus this one's has to lie outside
+        ±margin to count.
+    verdict : str
+        ``"better"``, ``"not distinguishable"`` or ``"worse"``.
+    """
+
+    name: str
+    difference: float
+    margin: float
+    verdict: Verdict
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return TITLES[self.name]
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """Whether a map beats chance on one picture.
+
+    Attributes
+    ----------
+    difference : float
+        The map's insertion minus deletion, as shares of the intact probability.
+    rivals : tuple of Rival
+        Random order, center and edges, as far as the picture has them.
+    orders : int
+        Random orders that the interval rests on.
+    """
+
+    difference: float
+    rivals: tuple[Rival, ...]
+    orders: int
+
+    @property
+    def better(self) -> bool:
+        """Whether it is better than random order and than from the center outward."""
+        return all(one.verdict == "better" for one in self.rivals if one.name != "edges")
+
+    @property
+    def interval(self) -> str:
+        """What the interval is, in one sentence."""
+        return (
+            f"A gap counts where it is wider than {LEVEL:.0%} of gaps between orders without "
+            f"meaning on this picture (Student's interval from {self.orders} random orders)."
+        )
+
+
+def judged(found: Faithfulness, baselines: Mapping[str, Sequence[Faithfulness]]) -> Judgment:
+    """Compare a map with orders that know nothing of the model.
+
+    With the standard deviation ``s`` of the ``n`` random orders' differences and the quantile ``t``
+    of Student's distribution with ``n - 1`` degrees of freedom, the margin is ``t·s·√(1 + 1/n)``
+    against their mean, which is the prediction interval of one more such order, and ``t·s·√2``
+    against a single order, as the two differ by as much where both mean nothing.
+
+    Parameters
+    ----------
+    found
+        Curves of the map.
+    baselines
+        Curves of `core.baseline_maps`, by name, of the same picture, model, class, fill, grid and
+        steps: at least `FEWEST_ORDERS` of ``"random"``, and one or none of ``"center"`` and of
+        ``"edges"``.
+
+    Raises
+    ------
+    ParameterError
+        Too few random orders, an unknown baseline, or curves of something else.
+    """
+    random = baselines.get("random", ())
+    if len(random) < FEWEST_ORDERS:
+        raise ParameterError(
+            f"{len(random)} random orders were given, expected at least {FEWEST_ORDERS}: fewer do "
+            "not tell how far chance goes."
+        )
+    if unknown := baselines.keys() - TITLES:
+        raise ParameterError(
+            f"The baseline {min(unknown)!r} is unknown; give some of {', '.join(TITLES)}."
+        )
+    for one in (one for ones in baselines.values() for one in ones):
+        if _measured(one) != _measured(found):
+            raise ParameterError(
+                "A baseline was measured on another picture, model, class, fill, grid or number "
+                "of steps than the map; measure both alike."
+            )
+    count = len(random)
+    spread = float(np.std([one.difference for one in random], ddof=1))
+    reach = student(LEVEL, count - 1) * spread
+    rivals = []
+    for name in TITLES:
+        if ones := baselines.get(name):
+            mean = float(np.mean([one.difference for one in ones]))
+            margin = reach * math.sqrt(1 + 1 / (count if name == "random" else 1))
+            gap = found.difference - mean
+            verdict: Verdict = "not distinguishable"
+            if abs(gap) > margin:
+                verdict = "better" if gap > 0 else "worse"
+            rivals.append(Rival(name, mean, margin, verdict))
+    return Judgment(found.difference, tuple(rivals), count)
+
+
+def student(level: float, freedom: int) -> float:
+    """Half the width of the middle ``level`` of Student's distribution.
+
+    By the expansion around the normal distribution (Abramowitz & Stegun 26.7.5), which is good to
+    three decimals from four degrees of freedom on.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return math.fsum(term / freedom**power for power, term in enumerate(terms))
+
+
+def _measured(one: Faithfulness) -> tuple[object, ...]:
+    """What two pairs of curves must have in common to be compared."""
+    return (
+        one.picture_digest,
+        one.view.size,
+        one.model_id,
+        one.weights_digest,
+        one.target,
+        one.fill,
+        one.seed,
+        one.grid,
+        one.steps,
+    )

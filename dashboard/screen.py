@@ -58,6 +58,9 @@ FORMS = {
 MOST = 64
 """Values of one key that are read from an address."""
 
+QUOTED = 60
+"""Letters of a value that are quoted where it cannot be used."""
+
 
 class Screen(BaseModel):
     """What is on the screen, page and all.
@@ -211,7 +214,9 @@ class Screen(BaseModel):
                 continue
             wanted = cls.model_fields.get(key)
             if wanted is None or key == "page" or key.endswith("_parameters"):
-                problems.append(f"The address has a key {key!r} that no page knows; it is ignored.")
+                problems.append(
+                    f"The address has a key {_quoted(key)} that no page knows; it is ignored."
+                )
                 continue
             raw = tuple(texts[:MOST]) if isinstance(wanted.default, tuple) else texts[-1]
             try:
@@ -220,7 +225,8 @@ class Screen(BaseModel):
                 reason = _reason(error)
                 shown = "what the program chooses" if wanted.default is None else wanted.default
                 problems.append(
-                    f"{key} in the address is {texts[-1]!r} ({reason}); shown instead: {shown}."
+                    f"{key} in the address is {_quoted(texts[-1])} ({reason}); shown instead: "
+                    f"{shown}."
                 )
         for field, chosen in parameters.items():
             values[field] = tuple(sorted(chosen.items()))
@@ -345,7 +351,15 @@ def _reason(error: ValidationError) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    """What an address says, short enough for a sentence that says more than that."""
+    return repr(text if len(text) <= QUOTED else text[: QUOTED - 1] + "…")
 
 
 # -- in a session -------------------------------------------------------------------------------

@@ -174,8 +174,11 @@ def _parsed(parameter: Parameter, text: str) -> Any:
             return int(value) if parameter.is_whole and value.is_integer() else value
         if parameter.kind == "index":
             return int(text)
-        first, _, final = text.partition("-")
-        layers = tuple(range(int(first), int(final or first) + 1))
+        start, _, end = text.partition("-")
+        first, final = int(start), int(end or start)
+        if not 0 <= first <= final <= parameter.high:  # before a row as long as it says is made
+            return text
+        layers = tuple(range(first, final + 1))
         return None if layers == tuple(range(int(parameter.high) + 1)) else layers
     except ValueError:
         return text

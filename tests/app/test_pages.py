@@ -197,6 +197,8 @@ def test_display_choices_change_what_is_drawn() -> None:
         ({"vit_map": "magic"}, "magic"),
         ({"vit_map__discard": "2"}, "vit_map.discard"),
         ({"vit_map__fusion": "min"}, "fusion"),
+        ({"vit_map": "legrad", "vit_map__layers": "0-99999999999"}, "vit_map.layers"),
+        ({"vit_map": "legrad", "vit_map__layers": "7-3"}, "vit_map.layers"),
         ({"opacity": "7"}, "opacity"),
         ({"view": "One layer"}, "view"),
     ],

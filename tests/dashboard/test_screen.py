@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import parse_qs, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from dashboard import manifest
-from dashboard.screen import PAGES, REVIEW, Screen
+from dashboard.screen import PAGES, REVIEW, Parameters, Screen
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +77,170 @@ def test_every_choice_goes_to_the_address_and_comes_back(page: str, field: str) 
     address = screen.address()
     assert address, "a choice that differs from the default must stand in the address"
     assert Screen.from_address(page, address) == (screen, [])
+
+
+# -- every field, whatever it is ----------------------------------------------------------------
+
+FIELDS = [name for name in Screen.model_fields if name != "page"]
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+LETTERS = st.text(CHARACTERS, max_size=12)
+"""Any text that UTF-8, and so an address, can hold."""
+
+
+def bounds(metadata: Iterable[Any]) -> dict[str, Any]:
+    """What a field's annotation says beside its type: ``ge``, ``le``, ``pattern`` and so on."""
+    found: dict[str, Any] = {}
+    for part in metadata:
+        if isinstance(part, FieldInfo):
+            found |= bounds(part.metadata)
+        else:
+            known = {name: getattr(part, name, None) for name in BOUNDS}
+            found |= {name: value for name, value in known.items() if value is not None}
+    return found
+
+
+BOUNDS = ("ge", "le", "pattern", "max_length")
+
+
+def chosen(kind: Any, limits: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    """All values that an annotation allows."""
+    if get_origin(kind) is Annotated:
+        inner, *metadata = get_args(kind)
+        return chosen(inner, {**limits, **bounds(metadata)})
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        [inner] = [one for one in get_args(kind) if one is not NoneType]
+        return chosen(inner, limits)
+    if kind == Parameters:
+        return st.dictionaries(LETTERS, LETTERS, min_size=1, max_size=4).map(
+            lambda pairs: tuple(sorted(pairs.items()))
+        )
+    if get_origin(kind) is tuple:
+        [inner, _] = get_args(kind)
+        most = limits["max_length"]
+        return st.lists(chosen(inner, {}), min_size=1, max_size=most).map(tuple)
+    if kind is bool:
+        return st.booleans()
+    if kind is int:
+        return st.integers(limits["ge"], limits["le"])
+    if kind is float:
+        return st.floats(limits["ge"], limits["le"])
+    assert kind is str, kind
+    if "pattern" in limits:
+        return st.from_regex(re.compile(limits["pattern"], re.ASCII), fullmatch=True)
+    return st.text(CHARACTERS, max_size=limits.get("max_length", 40))
+
+
+def allowed(name: str) -> st.SearchStrategy[Any]:
+    """All values of a field but its default."""
+    field = Screen.model_fields[name]
+    every = chosen(field.annotation, bounds(field.metadata))
+    return every.filter(lambda value: value != field.default)
+
+
+def through_an_address(screen: Screen) -> tuple[Screen, list[str]]:
+    """What comes back from a link, written as a browser writes it."""
+    query = urlencode(screen.address(), doseq=True)
+    return Screen.from_address(screen.page, parse_qs(query, keep_blank_values=True))
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@given(data=st.data())
+def test_any_value_of_any_field_comes_back_from_a_link(name: str, data: st.DataObject) -> None:
+    value = data.draw(allowed(name))
+    screen = Screen(**{name: value})
+    assert getattr(screen, name) == value
+    address = screen.address()
+    assert {key.partition(".")[0] for key in address} == {name.removesuffix("_parameters")}
+    assert through_an_address(screen) == (screen, [])
+    assert through_an_address(Screen(page="evidence", **{name: value}))[0].page == "evidence"
+
+
+HOSTILE = (
+    "",
+    "nan",
+    "-inf",
+    "1e999",
+    "-1",
+    "7.5",
+    "9" * 5000,
+    "\uff19",
+    "yes",
+    "None",
+    "\x00",
+    "\ud800",
+    "<script>alert(1)</script>",
+    "../../etc/passwd",
+    "r1c1\n",
+    "many lines\n" * 9,
+    "x" * 100_000,
+)
+"""What somebody may write behind a key."""
+
+FREE = {
+    name
+    for name in FIELDS
+    if not isinstance(Screen.model_fields[name].default, tuple)
+    and str(Screen.model_fields[name].annotation) in ("<class 'str'>", "str | None")
+    and not bounds(Screen.model_fields[name].metadata)
+}
+"""Fields that take any text, and are checked where it is known what there is."""
+
+
+def test_free_fields_are_few() -> None:
+    """A new one must be checked by the page that reads it, and is entered here after that."""
+    assert {
+        "image",
+        "cnn",
+        "vit",
+        "cnn_map",
+        "vit_map",
+        "class_map",
+        "cnn_tap",
+        "vit_tap",
+        "animated",
+        "of",
+        "of_page",
+        "sweep",
+        "x",
+        "y",
+    } == FREE
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+@pytest.mark.parametrize("name", [name for name in FIELDS if not name.endswith("_parameters")])
+def test_a_hostile_value_is_a_value_or_a_sentence(name: str, text: str) -> None:
+    field = Screen.model_fields[name]
+    screen, problems = Screen.from_address("compare", {name: [text]})
+    if not problems:
+        value = getattr(screen, name)
+        assert Screen(**{name: value}) == screen
+        if "\ud800" not in text:  # which no browser can send
+            assert through_an_address(screen) == (screen, [])
+        if name in FREE:
+            assert value == text
+        return
+    assert name not in FREE
+    assert screen == Screen()
+    [sentence] = problems
+    assert sentence.startswith(f"{name} in the address is ")
+    assert "(" in sentence, "what was expected"
+    assert sentence.endswith(".")
+    assert len(sentence) < 400, "a sentence that is cut does not tell what is shown instead"
+    assert "\n" not in sentence
+    assert field.default is not None or "what the program chooses" in sentence
+
+
+CHECKED = [name for name in FIELDS if name not in FREE and not name.endswith("_parameters")]
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_a_checked_field_refuses_something(name: str) -> None:
+    """The test above is also passed by a field that takes everything."""
+    several = isinstance(Screen.model_fields[name].default, tuple)
+    given = [["a"] * 65] if several else [[text] for text in HOSTILE]
+    assert any(Screen.from_address("compare", {name: texts})[1] for texts in given)
 
 
 def test_all_choices_together() -> None:

@@ -403,8 +403,12 @@ class _Reader:
             )
             pictures = [self._picture(digest.sha256, about) for digest in described.pictures]
         except ValidationError as error:
+            where = (
+                ".".join(str(part)[:40] for part in error.errors()[0]["loc"][:3]) or "saved.json"
+            )
             raise ArchiveError(
-                "What this archive says of a screen cannot be read; export it again."
+                f"What this archive says of a screen cannot be read ({where}: "
+                f"{error.errors()[0]['msg'][:100]}); export it again."
             ) from error
         except (ManifestError, ImageError) as error:
             raise ArchiveError(f"A screen of this archive is refused. {error}") from error

@@ -166,7 +166,7 @@ def gallery(wanted: Wanted) -> None:
         return
     with st.container(key="gallery"):
         for saved in found:
-            _whole_or_not(saved)
+            _card(saved)
     leaves = -(-count // LEAF)
     if leaves > 1:
         st.pagination(
@@ -177,31 +177,28 @@ def gallery(wanted: Wanted) -> None:
         )
 
 
-def _whole_or_not(saved: Card) -> None:
-    """A card; one that cannot be drawn, whatever was stored, costs itself and not the page."""
-    place = st.empty()
-    try:
-        with place:
-            _card(saved)
-    except Exception:
-        _log.warning("a saved screen could not be shown in the gallery", exc_info=True)
-        with place, st.container(border=True):
-            st.caption("One saved screen cannot be shown; the operator can look at it.")
-
-
 def _card(saved: Card) -> None:
+    """A card; one that cannot be drawn, whatever was stored, costs itself and not the page."""
     with st.container(border=True, key=f"card-{saved.id}", gap="small"):
-        if saved.thumbnail:
-            st.image(saved.thumbnail, alt=f"Thumbnail of {saved.title}")
-        st.markdown(f"**{plain(saved.title)}**  \n:small[{review_detail.byline(saved)}]")
-        if saved.answers:
-            st.caption(review_detail.answer_lines(saved.answers))
-        st.button(
-            "View",
-            key=f"view-{saved.id}",
-            icon=":material/visibility:",
-            on_click=lambda: screen.change(first=saved.id, second=None),
-        )
+        try:
+            _content(saved)
+        except Exception:
+            _log.warning("a saved screen could not be shown in the gallery", exc_info=True)
+            st.caption("This saved screen cannot be shown; the operator can look at it.")
+
+
+def _content(saved: Card) -> None:
+    if saved.thumbnail:
+        st.image(saved.thumbnail, alt=f"Thumbnail of {saved.title}")
+    st.markdown(f"**{plain(saved.title)}**  \n:small[{review_detail.byline(saved)}]")
+    if saved.answers:
+        st.caption(review_detail.answer_lines(saved.answers))
+    st.button(
+        "View",
+        key=f"view-{saved.id}",
+        icon=":material/visibility:",
+        on_click=lambda: screen.change(first=saved.id, second=None),
+    )
 
 
 # -- in and out -----------------------------------------------------------------------------------

@@ -74,10 +74,13 @@ def _who_sees_it() -> str:
     if any(name.startswith(OWN) for name in (wanted.image, *wanted.several)):
         return (
             "This screen shows a picture of your own. Once you save it, everybody who opens this "
-            "application sees and can download the picture, your name and your note, and cannot "
-            "delete them; without saving, the picture is dropped."
+            "application sees and can download the picture, your name and your note, and only the "
+            "operator can delete them; without saving, the picture is dropped."
         )
-    return "Everybody who opens this application sees what is saved, with the name you type."
+    return (
+        "Everybody who opens this application sees what is saved, with the name you type, and may "
+        "rename and archive it. Nobody checks names."
+    )
 
 
 def author() -> str:

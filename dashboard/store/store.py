@@ -255,7 +255,7 @@ class Store:
                 .limit(MOST_NOTES)
             ).all()
             said = tuple(Note(*tuple(note)) for note in reversed(notes))
-            values: tuple[Any, ...] = tuple(row)
+            values: Any = tuple(row)
             return Saved(*values, said)
 
     def find(

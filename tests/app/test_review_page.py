@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import archive, cache, export, sharing
-from dashboard.store import Saved, StoreError
+from dashboard import archive, cache, export, manifest, review, review_detail, sharing
+from dashboard.store import Card, Saved, StoreError, summary
 from tests.app.test_export import shown_by
 from tests.dashboard.test_archive import HOSTILE, draft
 from tests.support.application import (
@@ -70,8 +72,6 @@ def test_a_screen_is_saved_with_all_that_belongs_to_it() -> None:
 
 
 def _manifest(saved: Saved) -> Any:
-    from dashboard import manifest
-
     return manifest.read(saved.manifest)
 
 
@@ -293,3 +293,124 @@ def test_the_whole_review_goes_into_one_archive() -> None:
         assert taken.arrays == store.arrays(screen_id)
     with pytest.raises(StoreError):
         store.draft("0" * 32)
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Lima", "no/where", "../x", None])
+def test_a_moment_is_told_on_every_clock(zone: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        review_detail, "st", SimpleNamespace(context=SimpleNamespace(timezone=zone))
+    )
+    for year in (1, 9999):
+        far = datetime(year, 12 if year > 1 else 1, 31 if year > 1 else 1, 23, 59, tzinfo=UTC)
+        made = Card("0" * 32, "Far", "Ada", far, "compare", False, 0, (), b"")
+        assert str(year) in review_detail.byline(made)
+
+
+def test_a_screen_of_the_year_9999_that_was_stored_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = cache.store()
+    far = store.save(draft("Far", created=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)))
+    store.save(draft("Near"))
+    app = healthy(start("review"))
+    assert {"Far", "Near"} <= {title for title in ("Far", "Near") if title in words(app)}
+    healthy(start("review", first=far))
+
+
+def test_a_card_that_cannot_be_drawn_costs_itself_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = cache.store()
+    broken = store.save(draft("Broken", thumbnail=b"no picture at all"))
+    good = store.save(draft("Good"))
+    byline = review_detail.byline
+
+    def failing(saved: Card | Saved) -> str:
+        if saved.id == broken:
+            raise ValueError("whatever was stored")
+        return byline(saved)
+
+    monkeypatch.setattr(review_detail, "byline", failing)
+    app = healthy(start("review"))
+    assert "Good" in words(app)
+    assert "This saved screen cannot be shown" in words(app)
+    assert cards(app) == [good]
+
+
+def test_a_manifest_that_is_too_long_costs_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = cache.store()
+    screen_id = store.save(draft("Long"))
+    monkeypatch.setattr(summary, "MOST_MANIFEST", 10)
+    app = start("review", first=screen_id)
+    assert not app.exception
+    assert any("cannot be read any more" in warning.value for warning in app.warning)
+    assert "Long" in words(healthy(start("review")))
+
+
+def test_the_gallery_reads_no_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.store().save(draft())
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("read")
+
+    monkeypatch.setattr(manifest, "read", fail)
+    assert "Cat or cup" in words(healthy(start("review")))
+
+
+def test_a_large_review_goes_into_several_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = cache.store()
+    ids = [store.save(draft(f"Screen {number}")) for number in range(5)]
+    monkeypatch.setattr(archive, "MOST_EXPORTED", 2)
+    app = healthy(start("review"))
+    assert "Screens 1 to 2 of 5" in words(app)
+    found = []
+    for expected in ("Screens 1 to 2", "Screens 3 to 4", "Screen 5"):
+        assert f"{expected} of 5" in words(healthy(app))
+        [button] = [b for b in app.get("download_button") if b.proto.id.endswith("export-all")]
+        assert button.proto.label == f"Export {expected.lower()}"
+        start_at = app.query_params.get("export_from", ["0"])
+        first = int(start_at[0] if isinstance(start_at, list) else start_at)
+        sizes = store.sizes(most=3, skip=first)
+        found += archive.fitting(sizes)[0]
+        if expected != "Screen 5":
+            app.button(key="export-older").click().run()
+    assert app.button(key="export-older").disabled
+    assert sorted(found) == sorted(ids)
+    app.button(key="export-newer").click().run()
+    assert "Screens 1 to 2 of 5" in words(app)
+    app.button(key="export-older").click().run()
+    app.text_input(key="screen-search").set_value("screen").run()
+    assert "Screens 1 to 2 of 5" in words(app), "another search begins with its newest"
+
+
+def test_a_small_review_goes_into_one_file() -> None:
+    cache.store().save(draft())
+    app = healthy(start("review"))
+    [button] = [b for b in app.get("download_button") if b.proto.id.endswith("export-all")]
+    assert button.proto.label == "Export all"
+
+
+def test_an_import_ends_where_its_reader_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar is where a run ends whose reader has left; what had begun is given back."""
+    store = cache.store()
+    shown: list[float] = []
+
+    class Left(BaseException):
+        pass
+
+    class Bar:
+        def progress(self, share: float, text: str) -> None:
+            shown.append(share)
+            raise Left
+
+        def empty(self) -> None:
+            shown.append(-1)
+
+    monkeypatch.setattr(review.st, "progress", lambda *_: Bar())
+    with pytest.raises(Left):
+        review._import(archive.write([draft() for _ in range(3)]))
+    assert shown == [0.0, -1]
+    assert store.find()[1] == 0
+    monkeypatch.undo()
+    assert archive.take_in(cache.store(), archive.write([draft()])) == 1

@@ -7,6 +7,7 @@ adds them with `array`, and pictures that it made with `picture`.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from dashboard.scene import Picture, Scene
 from dashboard.screen import Screen
 
 _SHOWN = "shown"
+LONGEST = 80
+"""Characters of the name of an array."""
+
 ANSWERS = 5
 """Answers of a model that are kept."""
 
@@ -136,19 +140,41 @@ def figure(key: str, made: Any, alt: str, height: str = "") -> None:
 
 def array(
     name: str, values: npt.ArrayLike, code: str, explanation: Explanation | None = None
-) -> None:
-    """Keep raw values under a name that is made fit for a file.
+) -> str:
+    """Keep raw values under a name that is made fit for a file; returns that name.
+
+    Values of another expression that have the name already stay, and these get a number.
 
     Parameters
     ----------
     code, explanation
         As in `Array`.
     """
-    if (found := current()) is not None:
-        kept = np.asarray(values)
-        # A session keeps what it shows until its next run: not all that it was cut from as well.
-        kept = kept if kept.base is None else kept.copy()
-        found.arrays[slug(name)] = Array(kept, code, explanation)
+    found = current()
+    if found is None:
+        return slug(name)
+    kept = np.asarray(values)
+    # A session keeps what it shows until its next run: not all that it was cut from as well.
+    kept = kept if kept.base is None else kept.copy()
+    free = _numbered(slug(name), _number(found.arrays, slug(name), code))
+    found.arrays[free] = Array(kept, code, explanation)
+    return free
+
+
+def _number(arrays: Mapping[str, Array], name: str, code: str) -> int:
+    """The first number with which a name is not taken by another expression; 1 is none."""
+    numbers = itertools.count(1)
+    return next(n for n in numbers if _is_free(arrays.get(_numbered(name, n)), code))
+
+
+def _is_free(held: Array | None, code: str) -> bool:
+    return held is None or held.code == code
+
+
+def _numbered(name: str, number: int) -> str:
+    """A name with a number, which is never what is cut: else no name would ever be free."""
+    end = f"-{number}" if number > 1 else ""
+    return name[: LONGEST - len(end)].rstrip("-") + end if end else name
 
 
 def options(params: Mapping[str, Any]) -> str:
@@ -166,16 +192,8 @@ def relevance(made: Explanation, params: Mapping[str, Any], view: str = "view") 
 
 def explanation(made: Explanation, params: Mapping[str, Any]) -> None:
     """Keep a map; ``params`` are those that its method was given."""
-    found = current()
-    if found is None:
-        return
-    words = [made.method, made.label or "no class", made.model_id]
-    code = relevance(made, params)
-    name, number = slug(" ".join(words)), 1
-    while name in found.arrays and found.arrays[name].code != code:
-        number += 1
-        name = slug(" ".join([*words, str(number)]))
-    found.arrays[name] = Array(made.relevance, code, made)
+    name = f"{made.method} {made.label or 'no class'} {made.model_id}"
+    array(name, made.relevance, relevance(made, params), made)
 
 
 def answer(model_id: str, prediction: Prediction | None) -> None:
@@ -188,12 +206,16 @@ def answer(model_id: str, prediction: Prediction | None) -> None:
 
 
 def picture(title: str, made: Image.Image, code: str) -> None:
-    """Keep a picture that the page made; its pixels are among the arrays."""
+    """Keep a picture that the page made; its pixels are among the arrays.
+
+    Pictures of one title are told apart by the number that their arrays have.
+    """
     if (found := current()) is not None:
-        found.made[title] = made
-        found.arrays[slug(title)] = Array(np.asarray(made), code)
+        number = _number(found.arrays, slug(title), code)
+        array(title, np.asarray(made), code)
+        found.made[f"{title} ({number})" if number > 1 else title] = made
 
 
 def slug(text: str) -> str:
     """Words of a text as the name of a file: letters and digits of ASCII, joined by hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "unnamed"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST] or "unnamed"

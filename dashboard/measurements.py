@@ -260,9 +260,9 @@ def _randomized(params: dict[str, Any]) -> dict[str, Any]:
 def _gather_randomization(found: Randomization, params: dict[str, Any]) -> None:
     one = found.original
     gather.explanation(one, params)
-    maps, model_id = f"randomized {one.method} {one.model_id}", one.model_id
-    gather.array(
-        maps,
+    model_id = one.model_id
+    maps = gather.array(
+        f"randomized {one.method} {model_id}",
         found.relevance,
         f"core.randomization(models[{model_id!r}], view, {one.method!r}, {one.target!r}, "
         f"seed={found.seed!r}, framing=given{gather.options(_randomized(params))}).relevance",
@@ -271,7 +271,7 @@ def _gather_randomization(found: Randomization, params: dict[str, Any]) -> None:
         f"rank correlation {one.method} {model_id}",
         found.rank_correlation,
         f"np.array([heatmaps.rank_correlation(one, intact) for intact in "
-        f"[{gather.relevance(one, params)}] for one in arrays[{gather.slug(maps)!r}]])",
+        f"[{gather.relevance(one, params)}] for one in arrays[{maps!r}]])",
     )
 
 
@@ -324,18 +324,19 @@ def _gather_grid(
     for picture in pictures:
         gather.also(picture)
     views = ", ".join(python_lines.view(picture, scene) for picture in pictures)
-    name = f"four in one {model_id}"
     made = f"np.asarray(core.pointing_grid(models[{model_id!r}], [{views}], given))"
-    gather.array(name, np.asarray(together), made)
-    grid = f"Image.fromarray(arrays[{gather.slug(name)!r}])"
-    names = [f"quarter {place} {one.method} {model_id}" for place, (one, _) in enumerate(maps, 1)]
-    for name, (one, _) in zip(names, maps, strict=True):
-        gather.array(name, one.relevance, gather.relevance(one, params, grid), one)
+    name = gather.array(f"four in one {model_id}", np.asarray(together), made)
+    grid = f"Image.fromarray(arrays[{name!r}])"
+    names = []
+    for place, (one, _) in enumerate(maps, 1):
+        title = f"quarter {place} {one.method} {model_id}"
+        made = gather.relevance(one, params, grid)
+        names.append(gather.array(title, one.relevance, made, one))
     gather.array(
         f"pointing {maps[0][0].method} {model_id}",
         [share for _, share in maps],
         "np.array([heatmaps.quarter_shares(arrays[name])[place] for place, name in "
-        f"enumerate({[gather.slug(name) for name in names]!r})])",
+        f"enumerate({names!r})])",
     )
 
 

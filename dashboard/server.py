@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -21,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from streamlit import config
 
-from dashboard import logs, memory, opening
+from dashboard import logs, memory, opening, scratch
 from dashboard.messages import Messages
 
 PATIENCE = 10.0
@@ -97,17 +99,22 @@ def failed(error: Exception) -> bool:
 
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
-    """Prepare the first screen while the server already answers."""
+    """Prepare the first screen while the server already answers; at the end remove all files."""
     sys.setswitchinterval(SWITCH)
     logs.set_up()
     memory.keep_little()
-    threading.Thread(target=_prepare, name="warm start", daemon=True).start()
-    yield
-    await asyncio.to_thread(rest)
-    if "dashboard.application" in sys.modules:  # else nothing was ever shared
-        from dashboard import application
+    tidied = Path(tempfile.gettempdir())
+    threading.Thread(
+        target=scratch.remove_left, args=(tidied,), name="tidying", daemon=True
+    ).start()
+    with scratch.own():
+        threading.Thread(target=_prepare, name="warm start", daemon=True).start()
+        yield
+        await asyncio.to_thread(rest)
+        if "dashboard.application" in sys.modules:  # else nothing was ever shared
+            from dashboard import application
 
-        await asyncio.to_thread(application.end)
+            await asyncio.to_thread(application.end)
 
 
 async def health(request: Request) -> Response:

@@ -1,0 +1,115 @@
+"""Temporary files go with their process, in whatever way it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dashboard import scratch
+from tests.support import crowd
+from tests.support.hub import until
+from tests.support.serving import running
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLDING = """
+import sys
+from dashboard import scratch
+with scratch.own() as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+posix = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+
+
+async def visit(address: str) -> None:
+    """Begin a sweep, which writes pictures."""
+    async with crowd.visitor(address) as somebody:
+        seen = await somebody.look(crowd.Screen("data_set", ""))
+        assert seen.errors == []
+
+
+def files(folder: Path) -> list[Path]:
+    """Pictures that lie below a folder for temporary files."""
+    return list(folder.rglob("pictures.parquet"))
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL"])
+def test_what_visitors_brought_goes_with_the_server(name: str, tmp_path: Path) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    with running(tmp_path / "first.log", TMPDIR=str(place)) as (address, process):
+        asyncio.run(visit(address))
+        assert len(files(place)) == 1
+        os.kill(process, getattr(signal, name))
+        if name != "SIGKILL":
+            until(lambda: not list(place.iterdir()), 60)
+    if name == "SIGKILL":
+        assert len(files(place)) == 1
+        with running(tmp_path / "second.log", TMPDIR=str(place)) as (_, process):
+            until(lambda: not files(place), 60)
+            assert [found.name.split("-")[1] for found in place.iterdir()] == [str(process)]
+    assert list(place.iterdir()) == []
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> subprocess.Popen[str]:
+    """A process that holds a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLDING],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@posix
+def test_only_folders_of_processes_that_are_gone_are_removed(
+    held: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert held.stdout is not None
+    folder = Path(held.stdout.readline().strip())
+    assert folder.parent == tmp_path
+    others = [tmp_path / name for name in ("parallax-notes", "parallax-12x-a", "something")]
+    for other in others:
+        other.mkdir()
+    (tmp_path / "parallax-1-link").symlink_to(others[0], target_is_directory=True)
+    try:
+        assert scratch.remove_left(tmp_path) == []
+        reused = folder.rename(folder.with_name(f"parallax-{os.getpid()}-abc"))
+        assert scratch.remove_left(tmp_path) == [], "it is locked, whatever number it has"
+    finally:
+        held.kill()
+        held.communicate()
+    assert scratch.remove_left(tmp_path) == [reused], "a process of this number lives, but another"
+    assert all(other.is_dir() for other in others)
+
+
+@posix
+def test_a_folder_that_is_being_made_stays(tmp_path: Path) -> None:
+    mine, gone = tmp_path / f"parallax-{os.getpid()}-new", tmp_path / "parallax-4194999-old"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = tmp_path / f"parallax-{ended.pid}-old"
+    mine.mkdir()
+    gone.mkdir()
+    assert scratch.remove_left(tmp_path) == [gone]
+    assert mine.is_dir()
+
+
+def test_all_temporary_files_lie_in_the_folder() -> None:
+    before = tempfile.gettempdir()
+    with scratch.own() as folder, tempfile.NamedTemporaryFile(delete=False) as made:
+        assert Path(made.name).parent == folder
+    assert not folder.exists()
+    assert tempfile.gettempdir() == before

@@ -160,7 +160,7 @@ def _check_footprint(
 ) -> None:
     cost, budget = batch * model.footprint(size, gradients, leaf), capacity.memory_budget()
     if cost > budget:
-        what = "with gradients " if gradients else ""
+        what = "with gradients " if gradients and leaf not in model.cheap_gradients else ""
         raise ImageError(
             f"{batch} picture(s) of {size[1]} × {size[0]} pixels {what}take about "
             f"{_gigabytes(cost)} in {model.spec.title} where {_gigabytes(budget)} are allowed; "

@@ -79,6 +79,8 @@ def test_a_large_picture_is_refused_before_the_pass(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(model, "score", run)
     core.configure(memory=2**20)
     image = Image.new("RGB", (1344, 672))
+    with pytest.raises(ImageError, match=r"pixels take about"):
+        core.record(model, image, GIVEN)  # its graph begins at the pooling and is next to nothing
     for ask in (
         lambda: core.record(model, image, GIVEN),
         lambda: core.predict(model, image, framing=GIVEN),

@@ -8,9 +8,10 @@ Every method of both embedded models and three maps that know nothing are asked 
 insertion and deletion part, whether the map of a class lies on its picture in a grid of four (of
 maps whose zero means something), and whether the map depends on what was learned; a method that
 draws draws anew for each network, and how much two draws on the intact one agree stands beside.
-Both models see the same pixels; each is asked about the class that is most probable to it. Methods that need many passes are measured on fewer pictures
-and with fewer passes, and the table says so. With the defaults that takes about a quarter of an
-hour on two idle processor cores; ``--count`` and ``--fewer`` take more.
+Both models see the same pixels; each is asked about the class that is most probable to it. Methods
+that need many passes are measured on fewer pictures and with fewer passes, and the table says so.
+With the defaults that takes about a quarter of an hour on two idle processor cores; ``--count`` and
+``--fewer`` take more.
 """
 
 from __future__ import annotations

@@ -175,8 +175,10 @@ def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bo
 
     Up to `LARGEST_SPIKE` positions that touch each other (eight neighbors) count if all of them lie
     more than ``deviations`` robust standard deviations (1.4826 times the median absolute deviation)
-    above the median *and* above twice each position around them: an object that stands out is
-    larger, or does not end as sharply.
+    above the median *and* above a multiple of each position around them: twice for one position,
+    three times for two, four times for three. An object that stands out is larger, or does not end
+    as sharply: patches of lamps, rims and a tripod in the samples come to 2.1 to 2.9 times what is
+    around a pair of them.
 
     Parameters
     ----------
@@ -196,7 +198,7 @@ def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bo
             around = _around(group, grid.shape)
             lowest = min(grid[place] for place in group)
             highest = max((grid[place] for place in around), default=-np.inf)
-            if lowest > 2 * highest:
+            if lowest > (1 + len(group)) * highest:
                 for place in group:
                     found[place] = True
             follower = max(around, key=lambda place: float(grid[place]), default=None)

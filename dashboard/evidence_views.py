@@ -115,6 +115,16 @@ def _maps_picker(choice: Choice) -> list[str]:
         if name not in offered:
             screen.problem(f"{field} has {name!r}, which {model.spec.title} does not offer.")
     shown = [name for name in wanted if name in offered] or automatic
+
+    def choose(held: Sequence[str]) -> None:
+        own = f"{field}_parameters"
+        kept = [
+            (name, text)
+            for name, text in getattr(screen.current(), own)
+            if name.partition(".")[0] in held
+        ]
+        screen.change(**{field: tuple(held), own: tuple(kept)})
+
     st.multiselect(
         f"Maps of {model.spec.title}",
         list(offered),
@@ -123,7 +133,7 @@ def _maps_picker(choice: Choice) -> list[str]:
         filter_mode="contains",
         select_all=False,
         help="The map that is chosen above keeps its parameters; others have their defaults.",
-        **screen.tied(field, shown, lambda held: screen.change(**{field: tuple(held)})),
+        **screen.tied(field, shown, choose),
     )
     return shown
 

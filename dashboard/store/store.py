@@ -255,8 +255,7 @@ class Store:
                 .limit(MOST_NOTES)
             ).all()
             said = tuple(Note(*tuple(note)) for note in reversed(notes))
-            values: Any = tuple(row)
-            return Saved(*values, said)
+            return Saved(*(*row, said))
 
     def find(
         self,

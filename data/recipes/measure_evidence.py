@@ -48,7 +48,7 @@ BASELINES = {
 }
 MANY_PASSES: dict[str, dict[str, Any]] = {
     "occlusion": {"stride": 2},
-    "rise": {"count": 256},
+    "rise": {"definition": "centered", "count": 256},
     "integrated_gradients": {"steps": 16},
     "smooth_grad": {"count": 12},
 }

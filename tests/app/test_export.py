@@ -75,7 +75,7 @@ def every() -> Iterator[dict[str, Shown]]:
     """All screens, each drawn once, with few passes for a curve."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measurements, "STEPS", 4)
-        patch.setattr(measurements, "SEEDS", range(2))
+        patch.setattr(measurements, "SEEDS", range(5))
         yield {name: shown_by(start(page, **query)) for name, (page, query) in SCREENS.items()}
 
 

@@ -45,6 +45,16 @@ def test_a_column_for_each_class_with_rollout_and_picture_first() -> None:
     assert list(table.value["Classes"]) == ["Egyptian cat / espresso"] * 2
 
 
+def test_shares_of_maps_without_a_zero_are_dashes() -> None:
+    few = {"class_map.count": "2", "cnn_map.count": "2", "cnn_map.definition": "centered"}
+    app = start(class_map="rise", cnn_map="rise", **few)
+    [table] = app.dataframe
+    vit, cnn = table.value["Share on the right half"]
+    assert vit == "– / –"
+    assert "%" in cnn
+    assert any("a map's zero means nothing" in " ".join(c.value.split()) for c in app.caption)
+
+
 def test_automatic_classes_are_said_and_the_picker_has_names_only() -> None:
     app = start()
     picker = app.multiselect(key="screen-class-list")

@@ -92,6 +92,20 @@ def test_a_class_of_which_both_models_are_sure_needs_no_warning() -> None:
     assert not app.info
 
 
+def test_a_map_without_a_zero_keeps_its_own_scale_where_others_are_compared() -> None:
+    """An address of before, whose RISE is the paper's, beside CAM on a shared scale."""
+    app = healthy(start(scale="shared", vit_map="rise", **{"vit_map.count": "3"}))
+    assert not app.warning
+    cam, rise = panels(app)
+    assert np.min(cam["z"]) >= 0, "multiples of the mean of what is positive"
+    assert np.min(rise["z"]) > 0
+    assert rise["zmax"] < 1.5 < np.max(cam["z"])
+    assert any("Its zero means nothing" in c.value for c in app.caption)
+    assert any("Definition paper" in c.value or "definition paper" in c.value for c in app.caption)
+    picked = healthy(app.selectbox(key="screen-vit_map").set_value("occlusion").run())
+    assert "vit_map.definition" not in picked.query_params
+
+
 def test_pointing_at_a_place_reads_both_maps() -> None:
     figure = json.loads(start().get("plotly_chart")[0].proto.spec)
     readings = [trace["text"] for trace in figure["data"] if trace.get("opacity") == 0.0]

@@ -62,17 +62,28 @@ SOURCES = {
     ),
     "licenses/torchvision-BSD-3-Clause.txt": ("torchvision's wheel", "BSD-3-Clause"),
     "samples/samples.toml": ("written by `recipes/build_samples.py`", LICENSE),
+    "demo/pictures.csv": ("written by `recipes/build_demo_pictures.py`", LICENSE),
+    "demo/LICENSES.txt": ("written by `recipes/build_demo_pictures.py`", LICENSE),
+    "demo/SHA256SUMS": ("written by `recipes/build_demo_pictures.py`", LICENSE),
+    "recipes/demo_pictures.csv": ("written by hand", LICENSE),
 }
 
 
+DEMO_PICTURES = DATA / "demo" / "pictures"
+
+
 def data_files() -> list[Path]:
-    """Return every file below the folder that is neither a script nor this README."""
+    """Return every file below the folder that is neither a script nor this README.
+
+    The demonstration's pictures have a table of their own, with checksums beside it.
+    """
     return sorted(
         path
         for path in DATA.rglob("*")
         if path.is_file()
         and path.suffix not in {".py", ".pyc", ".md"}
         and path.name != "requirements.txt"
+        and not path.is_relative_to(DEMO_PICTURES)
         and not any(part.startswith(".") for part in path.relative_to(DATA).parts)
     )
 

@@ -30,7 +30,7 @@ from core.evidence.randomization import Randomization, depths_of, randomization
 from core.evidence.removal import removal_grid, what_if, without
 from core.explain import Answer, Explanation, explain, explain_stream, needs, predict, versions
 from core.fills import FILLS, filled, on_pixels
-from core.guarded import read_strange_image
+from core.guarded import read_strange_image, read_strange_images
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -156,6 +156,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_strange_image",
+    "read_strange_images",
     "record",
     "record_stream",
     "removal_grid",

@@ -1,4 +1,7 @@
-"""The other process of `core.guarded`: a file comes in, pixels or a sentence go out.
+"""The other process of `core.guarded`: files come in, pixels or sentences go out.
+
+Each file comes after a line that holds its size, and goes as a line that holds width and height,
+with its pixels, or ``refused`` and a size, with a sentence.
 
 Run by its path, so that the public interface and with it PyTorch stay out: it starts in a fifth of
 a second and holds 40 MB.
@@ -11,6 +14,8 @@ import types
 from pathlib import Path
 
 PROCESSOR_SECONDS = 2
+"""Of a processor, for each file."""
+
 SPARE = 16 * 2**20
 """Bytes beside those that decoding may take: the file, and the answer."""
 
@@ -25,26 +30,37 @@ def main() -> None:
     from core import errors, images
 
     Image.init()  # all decoders, before memory is limited
-    data = sys.stdin.buffer.read()
-    limit(images.MEMORY + SPARE)
+    side = int(sys.argv[1]) if len(sys.argv) > 1 else images.MAX_SIDE
+    files = []
+    while head := sys.stdin.buffer.readline():
+        files.append(sys.stdin.buffer.read(int(head)))
+    limit(images.MEMORY + SPARE, len(files))
     out = sys.stdout.buffer
-    try:
-        image = images.read_image(data, "\0")
-    except errors.ImageError as error:
-        out.write(b"refused\n" + str(error).encode())
-    else:
-        out.write(b"%d %d\n" % image.size)
-        out.write(image.tobytes())
+    for data in files:
+        try:
+            image = images.read_image(data, "\0")
+        except errors.ImageError as error:
+            told = str(error).encode()
+            out.write(b"refused %d\n" % len(told) + told)
+        else:
+            image.thumbnail((side, side), Image.Resampling.BOX)  # nothing, if it is no larger
+            out.write(b"%d %d\n" % image.size)
+            out.write(image.tobytes())
+            del image
+        out.flush()  # what comes next may end the process
 
 
-def limit(memory: int) -> None:
-    """Allow so many bytes more than now, and two seconds of a processor; where the system can."""
+def limit(memory: int, files: int = 1) -> None:
+    """Allow so many bytes more than now, and two seconds of a processor a file; if it is possible.
+
+    How many bytes and seconds a process has is limited on Linux only, seconds on macOS as well.
+    """
     try:
         import resource
     except ImportError:  # Windows
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime) + 1 + PROCESSOR_SECONDS
+    seconds = int(used.ru_utime + used.ru_stime) + 1 + PROCESSOR_SECONDS * files
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])

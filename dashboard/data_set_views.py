@@ -106,6 +106,7 @@ def _watch(run: Run) -> None:
     if run.ended:
         st.rerun()
     reader = presence.reader()
+    run.readers.join(reader)  # the connection may have been lost for a moment
     left, middle, right = st.columns([4, 2, 1], vertical_alignment="center")
     doing = "Stopping" if run.stopped else "Sweeping"
     left.progress(

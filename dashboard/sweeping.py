@@ -212,7 +212,7 @@ class Run(Job):
                     return
             try:
                 if self.name == SAMPLES and not Path(self.plan.pictures).is_file():
-                    write_samples(Path(self.plan.pictures))
+                    write_samples(Path(self.plan.pictures), lambda: not self.stopped)
                 with core.watching(self._goes_on, lambda before: not self.stopped):
                     sweep.run(
                         self.plan,
@@ -459,8 +459,14 @@ def count_samples() -> int:
     return len(samples()) + math.comb(sum(not one.halves for one in samples()), 2)
 
 
-def write_samples(path: Path) -> int:
-    """The samples and every two of the single ones side by side, as a Parquet file; how many."""
+def write_samples(path: Path, goes_on: Callable[[], bool] = lambda: True) -> int:
+    """The samples and every two of the single ones side by side, as a Parquet file; how many.
+
+    Raises
+    ------
+    Stopped
+        Asked before each picture, ``goes_on`` says no.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -476,8 +482,14 @@ def write_samples(path: Path) -> int:
         }
         for one in known
     ]
-    halves = {one.id: fit_image(core.read_image(one.path), "crop", _HALF) for one in single}
+    halves: dict[str, Image.Image] = {}
+    for one in single:
+        if not goes_on():
+            raise Stopped("Stopped while the samples were prepared.")
+        halves[one.id] = fit_image(core.read_image(one.path), "crop", _HALF)
     for left, right in itertools.combinations(single, 2):
+        if not goes_on():
+            raise Stopped("Stopped while the samples were prepared.")
         both = Image.new("RGB", (2 * _HALF[1], _HALF[0]))
         both.paste(halves[left.id], (0, 0))
         both.paste(halves[right.id], (_HALF[1], 0))

@@ -460,10 +460,13 @@ class Rows:
         schema = pa.schema(
             field.with_name(name) for field, name in zip(batches.schema, self._sql, strict=True)
         )
+        texts = [name for name, kind in self.columns.items() if kind == "text"]
         with (
             csv.CSVWriter(target, schema)
             if kind == "csv"
-            else parquet.ParquetWriter(target, schema, compression="zstd")
+            else parquet.ParquetWriter(
+                target, schema, compression="zstd", use_dictionary=texts, store_schema=False
+            )
         ) as writer:
             for batch in batches:
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))

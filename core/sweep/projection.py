@@ -112,6 +112,8 @@ def _embeddings(part: Path, family: str) -> tuple[npt.NDArray[np.bool_], _Double
 
     column = parquet.read_table(part, columns=[f"embedding__{family}"]).column(0)
     valid = np.asarray(pc.is_valid(column))
+    if not valid.any():
+        return valid, np.zeros((0, 0))
     values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return valid, values.astype(np.float64).reshape(int(valid.sum()), -1)
 

@@ -261,6 +261,13 @@ def test_rows_may_be_gathered_by_many_at_once(made: sweep.Sweep) -> None:
     assert not [path.name for path in made.folder.iterdir() if path.name.endswith(".part")]
 
 
+def test_a_part_without_any_picture_that_could_be_read_is_gathered(made: sweep.Sweep) -> None:
+    """Of such a part there is no embedding at all, which is no array of two dimensions."""
+    assert parquet.read_table(made.part(0))["embedding__cnn"].null_count == 64
+    made.rows.unlink()
+    assert len(parquet.read_table(made.collect())) == 128
+
+
 def test_a_file_is_on_the_disk_before_its_name_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

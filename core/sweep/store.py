@@ -232,10 +232,12 @@ class Sweep:
         SweepError
             It is gone, or lies outside.
         """
-        one = _read_table(self.folder / _PICTURES, filters=[("index", "==", index)])
-        if not len(one):
+        columns = ["index", "path", "label"]
+        listed = self.folder / _PICTURES
+        one = _read_table(listed, columns=columns, filters=[("index", "==", index)])
+        if not len(one) or one.column_names != columns:
             raise SweepError(f"The sweep {self.folder.name} has no picture {index}.")
-        [row] = one.select(["index", "path", "label"]).to_pylist()
+        row = one.to_pylist()[0]
         return pictures.read_inside(self.source, Item(**row))
 
     def collect(self) -> Path:

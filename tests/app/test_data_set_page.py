@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -135,10 +136,11 @@ def test_a_damaged_thumbnail_or_map_is_said_at_its_picture(
     table = parquet.read_table(made.part(0))
     for name, values in (
         ("thumbnail", [b"no picture"] * len(table)),
-        ("shape__cnn_cam", [[10**9, 10**9]] * len(table)),
+        ("shape__cnn_cam", [[10**9, 1]] * len(table)),
     ):
         place = table.schema.get_field_index(name)
-        table = table.set_column(place, table.field(place), [values])
+        field = table.field(place)
+        table = table.set_column(place, field, pa.array(values, field.type))
     parquet.write_table(table, made.part(0))
     monkeypatch.setenv("PARALLAX_SWEEPS", str(tmp_path))
     app = healthy(start("data_set", sweep="damaged", order="listed"))
@@ -162,6 +164,34 @@ def test_the_looks_of_a_sweep_of_others_are_decoded_in_another_process(
     cache.results.clear()
     healthy(start("data_set", sweep="made-up", order="listed", leaf="3"))
     assert asked == [12]
+
+
+def test_a_sweep_can_be_stopped_and_gone_on_with() -> None:
+    def keys(app: AppTest) -> set[str | None]:
+        return {button.key for button in app.button}
+
+    app = healthy(start("data_set", sweep="samples"))
+    assert "stop-sweep" in keys(app)
+    assert not app.checkbox(key="keep-sweep").value
+    run = cache.made_sweeps().get("samples")
+    assert run is not None
+    app.button(key="stop-sweep").click().run()
+    assert "go-on-with-sweep" in keys(healthy(app))
+    assert run.wait(60)
+    assert not run.finished
+    assert "go-on-with-sweep" in keys(healthy(app.run())), "looking does not begin it"
+    assert cache.made_sweeps().get("samples") is run
+    app.button(key="go-on-with-sweep").click().run()
+    assert "stop-sweep" in keys(healthy(app))
+    again = cache.made_sweeps().get("samples")
+    assert again is not None
+    assert again is not run
+    assert not again.stopped
+    app.checkbox(key="keep-sweep").check().run()
+    assert again.readers.keeps("test session id")
+    app.button(key="stop-sweep").click().run()
+    assert again.wait(60)
+    healthy(app)
 
 
 def test_no_picture_left_is_said() -> None:

@@ -211,6 +211,15 @@ def test_what_lies_inside_is_still_read(made: sweep.Sweep, outside: Path, tmp_pa
         assert sourced(made, kind, root, path).original(0) == data
 
 
+def test_a_list_of_something_else_holds_no_picture(made: sweep.Sweep) -> None:
+    import pyarrow as pa
+
+    for columns in ({"index": [0]}, {"path": ["a"], "label": [""]}, {"index": ["0"], "path": [1]}):
+        parquet.write_table(pa.table(columns), made.folder / "pictures.parquet")
+        with pytest.raises(core.SweepError):
+            made.original(0)
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_what_is_no_file_is_not_waited_for(made: sweep.Sweep, tmp_path: Path) -> None:

@@ -257,8 +257,8 @@ class Sweep:
                 try:
                     with files.replacing(self.rows) as path:
                         write_rows(parts, path, ROW_GROUP)
-                except (OSError, ValueError) as error:
-                    told = str(getattr(error, "strerror", None) or error)
+                except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+                    told = str(getattr(error, "strerror", None) or error).partition("\n")[0]
                     raise SweepError(
                         f"The rows of the sweep {self.folder.name} cannot be gathered ({told}); "
                         "make sure that the folder can be written, that there is room on the disk, "
@@ -282,7 +282,7 @@ def _read_table(path: Path, **options: Any) -> pa.Table:
 
     try:
         return parquet.read_table(path, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
         raise SweepError(
             f"{path.name} of a sweep is missing or damaged; remove it and start the sweep again."
         ) from error

@@ -277,6 +277,17 @@ def test_a_part_without_any_picture_that_could_be_read_is_gathered(made: sweep.S
     assert len(parquet.read_table(made.collect())) == 128
 
 
+def test_parts_of_something_else_are_a_sentence(made: sweep.Sweep) -> None:
+    import pyarrow as pa
+
+    made.rows.unlink()
+    parquet.write_table(pa.table({"index": ["x"]}), made.part(0))
+    for call in (made.collect, lambda: made.read([0], ["path"])):
+        with pytest.raises(core.SweepError) as told:
+            call()
+        assert "\n" not in str(told.value)
+
+
 def test_a_file_is_on_the_disk_before_its_name_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,7 +187,7 @@ def test_a_key_of_a_map_is_never_run(tmp_path: Path) -> None:
     target = tmp_path / "written"
     key = f"cnn_cam__vit_gradient_rollout\") FROM rows; COPY (SELECT 42) TO '{target}'; --"
     foreign(tmp_path / "sweep", key)
-    with suppress(core.SweepError):
+    with suppress(Exception):  # it may be refused in any way, as long as nothing is written
         every_question(Rows(sweep.open_sweep(tmp_path / "sweep")))
     assert not target.exists()
     assert [*sweep.list_sweeps(tmp_path)[1]] == ["sweep"]

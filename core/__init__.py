@@ -42,7 +42,7 @@ from core.explain import (
     versions,
 )
 from core.fills import FILLS, filled, on_pixels
-from core.guarded import StrangePictures, read_strange_image
+from core.guarded import StrangePictures, read_strange_image, read_strange_images
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -176,6 +176,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_strange_image",
+    "read_strange_images",
     "record",
     "record_stream",
     "removal_grid",

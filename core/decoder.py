@@ -1,7 +1,8 @@
 """The other process of `core.guarded`: a file comes in, pixels or a sentence go out.
 
-With the argument ``many`` it goes on: each file comes after its length, and so does each answer, as
-eight bytes, the most significant first; the limit of time begins anew with each.
+With the arguments ``many`` and the longest side of what comes back it goes on: each file comes
+after its length, and so does each answer, as eight bytes, the most significant first; the limit of
+time begins anew with each.
 
 Run by its path, so that the public interface and with it PyTorch stay out: it starts in a fifth of
 a second and holds 40 MB.
@@ -29,15 +30,17 @@ def main() -> None:
 
     Image.init()  # all decoders, before memory is limited
     given, out = sys.stdin.buffer, sys.stdout.buffer
+    side = int(sys.argv[2]) if len(sys.argv) > 2 else images.MAX_SIDE
 
     def answer(data: bytes) -> tuple[bytes, bytes]:
         try:
             image = images.read_image(data, "\0")
         except errors.ImageError as error:
             return b"refused\n", str(error).encode()
+        image.thumbnail((side, side), Image.Resampling.BOX)  # nothing, if it is no larger
         return b"%d %d\n" % image.size, image.tobytes()
 
-    if sys.argv[1:] != ["many"]:
+    if sys.argv[1:2] != ["many"]:
         data = given.read()
         limit(images.MEMORY + SPARE)
         out.writelines(answer(data))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -18,7 +18,7 @@ from typing import Self
 from PIL import Image
 
 from core.errors import BusyError, ImageError, ImageTimeout
-from core.images import FORMATS
+from core.images import FORMATS, MAX_SIDE
 
 DECODER = Path(__file__).with_name("decoder.py")
 TIMEOUT = 20.0
@@ -70,6 +70,38 @@ def read_strange_image(data: bytes, name: str) -> Image.Image:
     return _answered(done.stdout, name)
 
 
+def read_strange_images(
+    files: Sequence[tuple[bytes, str]], side: int = MAX_SIDE
+) -> list[Image.Image | ImageError]:
+    """Like `read_strange_image`, for some pictures that share a process.
+
+    Parameters
+    ----------
+    files
+        Bytes and name of each.
+    side
+        Longest side in pixels of what comes back, where less than `core.images.MAX_SIDE` will do.
+
+    Returns
+    -------
+    list of Image or ImageError
+        In the order of the files; the error of one that cannot be read, which costs no other.
+
+    Raises
+    ------
+    BusyError
+        Too many wait, or the system starts no other process at the moment.
+    """
+    found: list[Image.Image | ImageError] = []
+    with StrangePictures(side=side) as pictures:
+        for data, name in files:
+            try:
+                found.append(pictures.read(data, name))
+            except ImageError as error:
+                found.append(error)
+    return found
+
+
 class StrangePictures:
     """`read_strange_image` for many pictures in a row, with one process for all of them.
 
@@ -81,10 +113,13 @@ class StrangePictures:
     look
         Called several times a second while a picture is waited for; whatever it raises ends the
         process and comes out of `read`.
+    side
+        Longest side in pixels of what comes back.
     """
 
-    def __init__(self, look: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, look: Callable[[], object] = lambda: None, side: int = MAX_SIDE) -> None:
         self._look = look
+        self._side = side
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -97,6 +132,7 @@ class StrangePictures:
         """Like `core.read_image`; raises as `read_strange_image` does."""
         self._wait_for_others()
         answer: list[bytes] = []
+        late = False
         asked = threading.Thread(target=self._ask, args=(data, answer), daemon=True)
         try:
             self._process = self._process or self._started()
@@ -105,10 +141,18 @@ class StrangePictures:
             while asked.is_alive() and time.monotonic() < until:
                 asked.join(POLL)
                 self._look()
+            late = asked.is_alive()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise BusyError(
+                f"{name} cannot be read at the moment ({reason}); try again."
+            ) from error
         finally:
             if not answer:
                 self._end(asked)
             _one_at_a_time.release()
+        if late:
+            raise ImageTimeout(f"{_stopped(name)} If the machine is busy, try again.")
         if not answer:
             raise ImageError(_stopped(name))
         return _answered(answer[0], name)
@@ -122,7 +166,7 @@ class StrangePictures:
 
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [*_COMMAND, str(DECODER), "many"],
+            [*_COMMAND, str(DECODER), "many", str(self._side)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -54,12 +54,13 @@ def watching(on_step: OnStep | None, on_wait: OnWait | None = None) -> Iterator[
 def steps(items: Sequence[Item]) -> Iterator[Item]:
     """Each of the items, telling before each, and after the last, how many are done."""
     for done, item in enumerate(items):
-        _tell(done, len(items))
+        step(done, len(items))
         yield item
-    _tell(len(items), len(items))
+    step(len(items), len(items))
 
 
-def _tell(done: int, total: int) -> None:
+def step(done: int, total: int) -> None:
+    """Tell one step, for what is no sequence; raises `Stopped` if whoever watches wants that."""
     on_step = _watcher.get()
     if on_step is not None and on_step(done, total) is False and done < total:
         raise Stopped(f"Stopped after {done} of {total} steps, as asked.")

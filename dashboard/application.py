@@ -114,9 +114,10 @@ class Application:
     @property
     def sweeps(self) -> Made:
         """The sweeps that the application makes itself."""
+        from dashboard import presence
         from dashboard.sweeping import Made
 
-        return self._parts.get("sweeps", Made)
+        return self._parts.get("sweeps", lambda: Made(presence.present))
 
     def rows(self, of: sweep.Sweep, changed: int) -> Rows:
         """The rows of a sweep, opened once as long as their file stays as it is.

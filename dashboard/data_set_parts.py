@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import html
-import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import streamlit as st
-from PIL import Image
 
-from core import ImageError, SweepError, find_method
+from core import ParallaxError, find_method
 from dashboard import animations, cache, controls, figures, screen
 from dashboard.screen import PAGES, Screen
 from dashboard.sweeps import Rows, map_title, title
@@ -94,12 +91,15 @@ def _card(rows: Rows, row: dict[str, Any], looks: dict[str, Any]) -> None:
 
 def _images(rows: Rows, row: dict[str, Any], looks: dict[str, Any]) -> str:
     """The thumbnail and both maps over it, as HTML."""
-    with Image.open(io.BytesIO(looks["thumbnail"])) as opened:
-        view = opened.convert("RGB")
+    view = looks["view"]
+    if view is None:
+        return "<p>The thumbnail of this picture is damaged.</p>"
     shown = [("Picture", view)]
     now = screen.current()
     for key in rows.shown_maps:
-        relevance = np.array(looks[f"map__{key}"], np.float32).reshape(looks[f"shape__{key}"])
+        relevance = looks[f"map__{key}"]
+        if relevance is None:
+            continue
         drawn = animations.blend(
             view, relevance, opacity=now.opacity, colors=now.colors, percentile=now.clip
         )
@@ -185,9 +185,9 @@ def _answers(rows: Rows, row: dict[str, Any], key: str, name: str) -> None:
     if row[f"{key}_top"] is None:
         st.caption("Trained without classes: it predicts none.")
         return
-    labels = rows.sweep.manifest["classes"][key]
+    labels = dict(enumerate(rows.sweep.manifest["classes"].get(key, ())))
     lines = [
-        f"{probability:.0%} {plain(labels[place])}"
+        f"{probability:.0%} {plain(labels.get(place, f'class {place}'))}"
         for place, probability in zip(
             row[f"{key}_top"], row[f"{key}_top_probabilities"], strict=True
         )
@@ -201,11 +201,15 @@ def _links(rows: Rows, row: dict[str, Any]) -> None:
         data = cache.original(rows.sweep.folder, row["index"], row["digest"])
         name = Path(row["path"]).name
         picture = cache.from_bytes(data, name)
-    except (SweepError, ImageError) as error:
+    except ParallaxError as error:
         st.warning(plain(str(error)), icon=":material/link_off:")
         return
     cache.own_pictures().put(name, data)
-    address = _screen(rows, row, picture.id).address()
+    try:
+        address = _screen(rows, row, picture.id).address()
+    except ParallaxError as error:  # a model or a fit that is not known here
+        st.warning(plain(str(error)), icon=":material/link_off:")
+        return
     with st.container(horizontal=True, gap="small", key="open-picked"):
         st.markdown("Open in")
         for page in PAGES:

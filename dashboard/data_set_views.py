@@ -11,11 +11,11 @@ import streamlit as st
 
 import core
 from core import ImageError, Model, ParallaxError, SweepError, sweep
-from dashboard import cache, controls, panels, screen, settings
+from dashboard import cache, controls, panels, presence, screen, settings
 from dashboard.panels import number
 from dashboard.scatter import scatter as drawn
 from dashboard.scene import Scene
-from dashboard.sweeping import MOST_PICTURES, SAMPLES, Run
+from dashboard.sweeping import MOST_BYTES, MOST_PICTURES, SAMPLES, Run
 from dashboard.sweeps import COLORS, MOST_CSV, Rows, Unfit, accounts_for, map_title, title
 from dashboard.text import plain
 
@@ -42,13 +42,15 @@ _EMBEDDED = core.embedded_pair()
 def chosen() -> tuple[Path | None, Run | None]:
     """The sweep to look at: its folder, and its run if the application makes it."""
     folder = settings.sweeps()
-    offered = {found.folder.name: found for found in sweep.find_sweeps(folder)} if folder else {}
+    found, broken = sweep.list_sweeps(folder) if folder else ([], {})
+    offered = {one.folder.name: one for one in found}
     made = cache.made_sweeps()
-    titles = {name: f"{name} · {found.total:,} pictures" for name, found in offered.items()}
+    titles = {name: f"{name} · {one.total:,} pictures" for name, one in offered.items()}
     for name in _own():
-        if (run := made.get(name)) is not None:
-            titles[name] = run.title
+        if (own := made.get(name)) is not None:
+            titles[name] = own.title
     titles[SAMPLES] = "Samples, and every two of them side by side"
+    titles |= {name: f"{name} · cannot be opened" for name in broken if name not in titles}
     wanted = screen.current().sweep
     if wanted is not None and wanted not in titles:
         screen.problem(
@@ -67,12 +69,17 @@ def chosen() -> tuple[Path | None, Run | None]:
     if value in offered:
         return offered[value].folder, None
     if value == SAMPLES:
-        run = made.samples((cache.model(_EMBEDDED[0]), cache.model(_EMBEDDED[1])))
+        run = made.samples(_pair(_EMBEDDED[0], _EMBEDDED[1]), presence.reader())
+    elif (kept := made.get(value, presence.reader())) is not None:
+        run = kept
     else:
-        found = made.get(value)
-        assert found is not None
-        run = found
+        st.warning(plain(broken.get(value, "It is not held any more.")), icon=":material/warning:")
+        return None, None
     return run.folder, run
+
+
+def _pair(cnn: str, vit: str) -> tuple[Model, Model]:
+    return cache.model(cnn), cache.model(vit)
 
 
 def _choose(name: str) -> None:
@@ -88,42 +95,73 @@ def _own() -> list[str]:
 
 
 def progress(run: Run) -> None:
-    """How far a sweep is, looked at again and again, with a button that stops it."""
-    st.fragment(_watch, run_every=EVERY)(run)
+    """How far a sweep is, looked at again and again, with buttons that stop it or go on."""
+    if not run.ended and run.readers.looks(presence.reader()):
+        st.fragment(_watch, run_every=EVERY)(run)
+    elif not run.finished:
+        _paused(run)
 
 
 def _watch(run: Run) -> None:
     if run.ended:
         st.rerun()
-    left, right = st.columns([5, 1], vertical_alignment="center")
+    reader = presence.reader()
+    run.readers.join(reader)  # the connection may have been lost for a moment
+    left, middle, right = st.columns([4, 2, 1], vertical_alignment="center")
     doing = "Stopping" if run.stopped else "Sweeping"
     left.progress(
         min(1.0, run.done / max(1, run.total)),
         f"{doing}: {run.done} of {run.total} pictures of “{plain(run.title)}”",
     )
+    middle.checkbox(
+        "Keep going when I leave",
+        value=run.readers.keeps(reader),
+        help="Otherwise it ends when all who look at it have closed this application.",
+        key="keep-sweep",
+        on_change=lambda: run.readers.keep(reader, bool(screen.held("keep-sweep"))),
+    )
     right.button(
         "Stop",
         icon=":material/stop:",
         width="stretch",
-        help="Keeps the rows that have been made.",
+        help="Keeps the rows that have been made. If others look at it, it goes on for them.",
         key="stop-sweep",
         disabled=run.stopped,
-        on_click=run.stop,
+        on_click=lambda: run.readers.stop(reader),
     )
 
 
+def _paused(run: Run) -> None:
+    """A sweep that this reader has stopped, or that ended before its time."""
+    left, right = st.columns([6, 1], vertical_alignment="center")
+    left.caption(f"Stopped after {run.done} of {run.total} pictures of “{plain(run.title)}”.")
+    right.button(
+        "Go on",
+        icon=":material/play_arrow:",
+        width="stretch",
+        help="From where it stopped.",
+        key="go-on-with-sweep",
+        on_click=screen.guarded(lambda: _go_on(run)),
+    )
+
+
+def _go_on(run: Run) -> None:
+    models = _pair(run.plan.cnn, run.plan.vit)
+    cache.made_sweeps().go_on(run.name, models, presence.reader())
+
+
 def rows_of(folder: Path, run: Run | None) -> Rows | None:
-    """The rows of a sweep that has come to an end, or a sentence that says why there are none."""
+    """The rows of a sweep, or a sentence that says why there are none."""
     if run is not None and run.problem:
         st.warning(plain(run.problem), icon=":material/warning:")
-        return None
-    if run is not None and not run.ended:
+    if run is not None and not run.ended and run.readers.looks(presence.reader()):
         st.caption("Figures and pictures appear once the sweep is done.")
         return None
     try:
         rows = cache.rows(folder)
     except SweepError as error:
-        st.info(plain(str(error)), icon=":material/hourglass_empty:")
+        if run is None:
+            st.info(plain(str(error)), icon=":material/hourglass_empty:")
         return None
     if not rows.sweep.finished:
         st.caption(f"Not finished: {rows.sweep.done:,} of {rows.sweep.total:,} pictures so far.")
@@ -135,15 +173,15 @@ def rows_of(folder: Path, run: Run | None) -> Rows | None:
 
 def maker(scene: Scene) -> None:
     """Choose pictures and sweep them with the pair and the fit of the side bar."""
-    # Another key after each sweep: the box is closed and empty again.
-    key = f"sweep-upload-{len(screen.kept('sweeps') or ())}"
+    # Another key after each sweep: the box is closed and empty again, and the files are let go.
+    key = f"sweep-upload-{screen.kept('sweep-boxes') or 0}"
     with st.popover(
         "Sweep pictures", icon=":material/add_photo_alternate:", width="stretch", key=f"{key}-box"
     ):
         st.caption(
-            f"Up to {MOST_PICTURES} pictures, with the pair and the fit chosen at the side. Both "
-            "models' maps are of one class: the CNN's first answer. The pictures stay on this "
-            "server until newer sweeps take their place."
+            f"Up to {MOST_PICTURES} pictures, {core.size_text(MOST_BYTES)} together, with the pair "
+            "and the fit chosen at the side. Both models' maps are of one class: the CNN's first "
+            "answer. The pictures stay on this server until newer sweeps take their place."
         )
         files = st.file_uploader(
             "Pictures",
@@ -152,6 +190,14 @@ def maker(scene: Scene) -> None:
             max_upload_size=20,
             key=key,
         )
+        if len(files) > MOST_PICTURES or sum(one.size for one in files) > MOST_BYTES:
+            screen.say(
+                f"{len(files)} pictures with {core.size_text(sum(one.size for one in files))} were "
+                f"brought, at most {MOST_PICTURES} with {core.size_text(MOST_BYTES)} are swept at "
+                "a time; choose fewer, or make them smaller first."
+            )
+            _empty_box()
+            screen.again()
         count = f"{len(files)} picture{'s' if len(files) > 1 else ''}"
         st.button(
             f"Sweep {count}" if files else "Sweep them",
@@ -178,11 +224,24 @@ def _drawn(folder: Path) -> list[tuple[str, bytes]]:
     except ImageError as error:
         screen.say(str(error))
         return []
-    return [(f"{one.title}{one.path.suffix}", one.path.read_bytes()) for one in found]
+    files: list[tuple[str, bytes]] = []
+    room = MOST_BYTES
+    for one in found:
+        try:
+            if (room := room - one.path.stat().st_size) < 0:
+                break
+            files.append((f"{one.title}{one.path.suffix}", one.path.read_bytes()))
+        except OSError:  # it was there a moment ago
+            continue
+    return files
+
+
+def _empty_box() -> None:
+    screen.keep("sweep-boxes", (screen.kept("sweep-boxes") or 0) + 1)
 
 
 def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
-    models = cache.model(scene.cnn.id), cache.model(scene.vit.id)
+    models = _pair(scene.cnn.id, scene.vit.id)
     maps = (f"cnn:{_map(models[0], 'cam')}", f"vit:{_map(models[1], 'gradient_rollout')}")
 
     def plan(pictures: str) -> sweep.Plan:
@@ -191,10 +250,11 @@ def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
         )
 
     try:
-        run = cache.made_sweeps().begin(title, files, plan, models)
+        run = cache.made_sweeps().begin(title, files, plan, models, presence.reader())
     except ParallaxError as error:
         screen.say(str(error))
         return
+    _empty_box()
     screen.keep("sweeps", [*(screen.kept("sweeps") or ()), run.name])
     _choose(run.name)
 
@@ -399,9 +459,13 @@ def downloads(rows: Rows, chosen: Filters) -> None:
 def not_shown(rows: Rows, chosen: Filters) -> None:
     """What these figures cannot say."""
     manifest: Any = rows.sweep.manifest
-    plan = rows.sweep.plan
-    cnn, vit = core.find_spec(plan.cnn), core.find_spec(plan.vit)
     failures = cache.answered(rows, "failures", chosen)
+    try:
+        plan = rows.sweep.plan
+        cnn, vit = core.find_spec(plan.cnn), core.find_spec(plan.vit)
+    except ParallaxError as unknown:  # a model or a fit that is not known here
+        st.caption(f"What was asked cannot be told here: {plain(str(unknown))}")
+        return
     with st.expander("What this does not show", icon=":material/visibility_off:"):
         sentences = [
             f"The {rows.sweep.total:,} pictures are those that somebody chose; shares are of them, "

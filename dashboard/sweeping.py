@@ -1,7 +1,7 @@
 """Sweeps that the application makes itself, each in a thread of its own. Knows no Streamlit.
 
 They live in a folder that goes with the process: the samples with pairs of them, and what visitors
-brought, of which the newest are kept.
+brought, of which the newest are kept. A sweep goes on as long as somebody looks at it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import math
 import re
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from pathlib import Path
 from PIL import Image
 
 import core
-from core import Model, ParallaxError, fit_image, samples, sweep
+from core import Model, ParallaxError, Stopped, fit_image, samples, sweep
 from dashboard.background import Job
 
 SAMPLES = "samples"
@@ -31,11 +32,26 @@ SAMPLES = "samples"
 MOST_PICTURES = 200
 """Pictures of a sweep that is made from the page."""
 
+MOST_BYTES = 256 * 2**20
+"""Of the pictures of one sweep that is made from the page."""
+
+ALL_BYTES = 2**30
+"""Of the pictures of all sweeps of visitors, on the disk."""
+
+MOST_RUNS = 4
+"""Sweeps of visitors that run or wait at a time; one of them computes."""
+
 KEPT = 6
 """Sweeps of visitors that are kept at a time; the oldest goes first."""
 
 CHUNK = 8
 """Pictures between two looks at the progress."""
+
+GRACE = 1.0
+"""Seconds that a sweep goes on without a reader: who reloads a page is away for a moment."""
+
+LOOK = 0.25
+"""Seconds between two looks whether a sweep that waits is still wanted."""
 
 PATIENCE = 60.0
 """Seconds that the end of the process waits for the pictures that are under way."""
@@ -46,9 +62,86 @@ _HALF = (448, 224)
 _log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
 
+Present = Callable[[str], bool]
+"""Whether a reader still has the application open."""
+
+
+class Readers:
+    """Who wants a sweep; may be asked by several threads.
+
+    Parameters
+    ----------
+    present
+        Whether a reader is there.
+    first
+        The reader who began it; ``None`` if it is to go on whoever leaves.
+    """
+
+    def __init__(self, present: Present, first: str | None) -> None:
+        self._present, self._for_good = present, first is None
+        self._lock = threading.Lock()
+        self._looking = set() if first is None else {first}
+        self._kept: set[str] = set()
+        self._stopped: set[str] = set()
+        self._seen = time.monotonic()
+
+    def join(self, reader: str) -> None:
+        """Look at it, as long as this reader has not said that it shall stop."""
+        with self._lock:
+            if reader not in self._stopped:
+                self._looking.add(reader)
+
+    def begin(self, reader: str) -> None:
+        """Look at it, again if need be."""
+        with self._lock:
+            self._stopped.discard(reader)
+            self._looking.add(reader)
+            self._seen = time.monotonic()
+
+    def stop(self, reader: str) -> None:
+        """This reader does not want it any more; others are not asked."""
+        with self._lock:
+            self._stopped.add(reader)
+            self._looking.discard(reader)
+            self._kept.discard(reader)
+            self._seen = -math.inf  # if nobody else is there it ends at once
+
+    def keep(self, reader: str, wanted: bool) -> None:
+        """Whether it is to go on when this reader leaves."""
+        with self._lock:
+            (self._kept.add if wanted else self._kept.discard)(reader)
+
+    def keeps(self, reader: str) -> bool:
+        """Whether this reader wants it to go on after leaving."""
+        with self._lock:
+            return reader in self._kept
+
+    def looks(self, reader: str) -> bool:
+        """Whether this reader looks at it."""
+        with self._lock:
+            return reader in self._looking
+
+    def stopped_by(self, reader: str) -> bool:
+        """Whether this reader said that it shall stop."""
+        with self._lock:
+            return reader in self._stopped
+
+    def wanted(self) -> bool:
+        """Whether anybody wants it, or did a moment ago."""
+        with self._lock:
+            looking = set(self._looking)
+            if self._for_good or self._kept & looking:
+                return True
+        there = {reader for reader in looking if self._present(reader)}  # asked without the lock
+        with self._lock:
+            self._looking -= looking - there - self._kept
+            if there:
+                self._seen = time.monotonic()
+            return bool(there) or time.monotonic() - self._seen < GRACE
+
 
 class Run(Job):
-    """A sweep that is being made.
+    """A sweep that is being made, from where an earlier run of it stopped.
 
     Attributes
     ----------
@@ -56,6 +149,11 @@ class Run(Job):
         What the address calls it.
     title : str
         For people.
+    plan : core.sweep.Plan
+    readers : Readers
+        Who wants it.
+    size : int
+        Bytes of its pictures on the disk.
     done, total : int
         Pictures.
     problem : str
@@ -70,26 +168,69 @@ class Run(Job):
         plan: sweep.Plan,
         models: tuple[Model, Model],
         total: int,
+        *,
+        readers: Readers,
+        size: int = 0,
     ) -> None:
-        self.name, self.title, self.folder = name, title, folder
+        self.name, self.title, self.folder, self.plan = name, title, folder, plan
+        self.readers, self.size = readers, size
         self.done, self.total, self.problem = 0, total, ""
-        self._plan = plan
         super().__init__(self._work, models, name="sweep")
+
+    def following(self, models: tuple[Model, Model]) -> Run:
+        """The next run of the same sweep, which goes on from where this one ends."""
+        found = Run(
+            self.name,
+            self.title,
+            self.folder,
+            self.plan,
+            models,
+            self.total,
+            readers=self.readers,
+            size=self.size,
+        )
+        found.done = self.done
+        return found
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop, or nobody is there who wants it; that is for good."""
+        if not self._stopped and not self.ended and not self.readers.wanted():
+            self._stopped = True
+        return self._stopped
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has looked at all pictures."""
+        return self.ended and not self.problem and 0 < self.total <= self.done
 
     def _work(self, models: tuple[Model, Model]) -> None:
         try:
-            with _one_at_a_time:
-                if not self.stopped:
+            # An earlier run of the same sweep has ended as well, once this one has its turn.
+            while not _one_at_a_time.acquire(timeout=LOOK):
+                if self.stopped:
+                    return
+            try:
+                if self.name == SAMPLES and not Path(self.plan.pictures).is_file():
+                    write_samples(Path(self.plan.pictures), lambda: not self.stopped)
+                with core.watching(self._goes_on, lambda before: not self.stopped):
                     sweep.run(
-                        self._plan,
+                        self.plan,
                         self.folder,
                         models=models,
+                        strange=self.name != SAMPLES,
                         chunk=CHUNK,
                         on_progress=self._tell,
                         command="Data set page",
                     )
+            finally:
+                _one_at_a_time.release()
+        except Stopped:
+            pass
         except ParallaxError as error:
             self.problem = str(error)
+        except OSError as error:
+            self.problem = f"The sweep cannot be written on the server ({error.strerror or error})."
         except Exception:
             _log.exception("a sweep failed")
             self.problem = "The sweep ended by a fault of the program, which is in its log."
@@ -98,11 +239,25 @@ class Run(Job):
         self.done, self.total = done, total
         return not self.stopped
 
+    def _goes_on(self, done: int, total: int) -> bool:
+        return not self.stopped
+
+
+def _always(reader: str) -> bool:
+    return True
+
 
 class Made:
-    """The sweeps that this process makes and holds; shared by all sessions."""
+    """The sweeps that this process makes and holds; shared by all sessions.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    present
+        Whether a reader still has the application open; asked by several threads.
+    """
+
+    def __init__(self, present: Present = _always) -> None:
+        self._present = present
         self._folder = Path(tempfile.mkdtemp(prefix="parallax-"))
         self._runs: OrderedDict[str, Run] = OrderedDict()
         # Also at the end of the process: a network that computes on would end it with a crash.
@@ -114,23 +269,58 @@ class Made:
         if self._end.detach():
             _end(self._runs, self._folder, patience)
 
-    def get(self, name: str) -> Run | None:
-        """The sweep of this name, finished or not."""
+    def get(self, name: str, reader: str | None = None) -> Run | None:
+        """The sweep of this name, finished or not; ``reader`` looks at it from now on."""
         with self._lock:
-            return self._runs.get(name)
+            run = self._runs.get(name)
+        if run is not None and reader is not None:
+            run.readers.join(reader)
+        return run
 
-    def samples(self, models: tuple[Model, Model]) -> Run:
-        """The sweep of the samples; begun when it is asked for first."""
+    def holds(self, folder: Path) -> bool:
+        """Whether the sweep in a folder was made here, of which nobody else can write."""
+        return folder.is_relative_to(self._folder)
+
+    def samples(self, models: tuple[Model, Model], reader: str | None = None) -> Run:
+        """The sweep of the samples, begun or gone on with if need be.
+
+        What a reader has stopped, and what failed, is begun again by `go_on` only.
+        """
         with self._lock:
-            if SAMPLES not in self._runs or self._runs[SAMPLES].problem:
+            run = self._runs.get(SAMPLES)
+            if run is None:
                 place = self._folder / SAMPLES
-                shutil.rmtree(place, ignore_errors=True)
-                place.mkdir()
-                total = write_samples(place / "pictures.parquet")
-                plan = sweep.Plan(str(place / "pictures.parquet"), target="shared")
-                run = Run(SAMPLES, "Samples", place / "sweep", plan, models, total)
+                place.mkdir(exist_ok=True)
+                pictures = place / "pictures.parquet"
+                run = Run(
+                    SAMPLES,
+                    "Samples",
+                    place / "sweep",
+                    sweep.Plan(str(pictures), target="shared"),
+                    models,
+                    count_samples(),
+                    readers=Readers(self._present, reader),
+                )
                 self._runs[SAMPLES] = run.start()
-            return self._runs[SAMPLES]
+                return run
+            if run.problem or (reader is not None and run.readers.stopped_by(reader)):
+                return run
+            return self._again(run, models, reader)
+
+    def go_on(self, name: str, models: tuple[Model, Model], reader: str) -> Run:
+        """Go on with a sweep that was stopped, by this reader or because all had left.
+
+        Raises
+        ------
+        SweepError
+            It is not held here any more, or too many run.
+        """
+        with self._lock:
+            run = self._runs.get(name)
+            if run is None:
+                raise core.SweepError("This sweep is not held here any more; begin it anew.")
+            run.readers.begin(reader)
+            return self._again(run, models, reader)
 
     def begin(
         self,
@@ -138,45 +328,112 @@ class Made:
         files: Sequence[tuple[str, bytes]],
         plan: Callable[[str], sweep.Plan],
         models: tuple[Model, Model],
+        reader: str | None = None,
     ) -> Run:
         """Sweep files that somebody brought; the same files with the same plan are not swept anew.
 
         Parameters
         ----------
         files
-            Name and bytes of each, `MOST_PICTURES` at most.
+            Name and bytes of each, `MOST_PICTURES` and `MOST_BYTES` at most.
         plan
             Makes the plan for the folder that they are put in.
+        reader
+            Who wants it; ``None`` if it is to go on whoever leaves.
 
         Raises
         ------
         SweepError
-            No file, or too many.
+            No file, too many or too large ones, or too many sweeps run.
         """
         if not 1 <= len(files) <= MOST_PICTURES:
             raise core.SweepError(
                 f"{len(files)} pictures were given, expected 1 to {MOST_PICTURES}; a larger sweep "
                 "is made with python -m core.sweep."
             )
+        size = sum(len(data) for _, data in files)
+        if size > MOST_BYTES:
+            raise core.SweepError(
+                f"The pictures have {core.size_text(size)}, at most {core.size_text(MOST_BYTES)} "
+                "are swept at a time; choose fewer, or make them smaller first."
+            )
         digest = hashlib.sha256(repr(plan("").as_dict()).encode())
         for name, data in files:
             digest.update(name.encode() + hashlib.sha256(data).digest())
         key = f"own-{digest.hexdigest()[:20]}"
         with self._lock:
-            if key in self._runs and not self._runs[key].problem and not self._runs[key].stopped:
-                return self._runs[key]
+            if key in self._runs:
+                if reader is not None:
+                    self._runs[key].readers.begin(reader)
+                return self._again(self._runs[key], models, reader)
+            self._refuse_too_many()
+            self._make_room(size)
             place = self._folder / key
+            run = Run(
+                key,
+                title,
+                place / "sweep",
+                plan(str(place / "pictures")),
+                models,
+                len(files),
+                readers=Readers(self._present, reader),
+                size=size,
+            )
+            self._runs[key] = run  # its bytes count from now on
+        try:
+            _write(place / "pictures", files)
+        except OSError as error:
+            with self._lock:
+                del self._runs[key]
             shutil.rmtree(place, ignore_errors=True)
-            pictures = place / "pictures"
-            pictures.mkdir(parents=True)
-            for number, (name, data) in enumerate(files):
-                (pictures / f"{number:03d} {_safe(name)}").write_bytes(data)
-            run = Run(key, title, place / "sweep", plan(str(pictures)), models, len(files))
-            self._runs[key] = run.start()
-            own = [name for name, one in self._runs.items() if name != SAMPLES and one.ended]
-            for name in own[: max(0, len(own) - KEPT)]:
-                shutil.rmtree(self._runs.pop(name).folder.parent, ignore_errors=True)
-        return run
+            raise core.SweepError(
+                f"The pictures cannot be kept on the server ({error.strerror or error}); choose "
+                "fewer, or try again later."
+            ) from error
+        return run.start()
+
+    def _again(self, run: Run, models: tuple[Model, Model], reader: str | None) -> Run:
+        """This run, or the next one of the same sweep if it has ended or is going to early.
+
+        Nothing is removed meanwhile: the next one has its turn when this one has let go, and goes
+        on from its parts.
+        """
+        if reader is not None:
+            run.readers.join(reader)
+        if run.finished or not (run.ended or run.stopped):
+            return run
+        if run.name != SAMPLES:
+            self._refuse_too_many()
+        following = run.following(models)
+        if reader is not None:
+            following.readers.begin(reader)
+        self._runs[run.name] = following.start()
+        return following
+
+    def _own(self, ended: bool) -> list[Run]:
+        return [one for one in self._runs.values() if one.name != SAMPLES and one.ended == ended]
+
+    def _refuse_too_many(self) -> None:
+        if sum(not one.stopped for one in self._own(ended=False)) >= MOST_RUNS:
+            raise core.SweepError(
+                f"{MOST_RUNS} sweeps of visitors run or wait already, which is the most; try again "
+                "when one of them has ended."
+            )
+
+    def _make_room(self, size: int) -> None:
+        """Let go of ended sweeps, the oldest first, until there is room for another one."""
+        ended = self._own(ended=True)
+        while ended and (
+            len(ended) > KEPT - 1 or sum(one.size for one in self._runs.values()) + size > ALL_BYTES
+        ):
+            oldest = ended.pop(0)
+            del self._runs[oldest.name]
+            shutil.rmtree(oldest.folder.parent, ignore_errors=True)
+        if sum(one.size for one in self._runs.values()) + size > ALL_BYTES:
+            raise core.SweepError(
+                "The sweeps that run hold as many pictures as this server keeps; try again when "
+                "one of them has ended."
+            )
 
 
 def _end(runs: Mapping[str, Run], folder: Path, patience: float) -> None:
@@ -189,6 +446,13 @@ def _end(runs: Mapping[str, Run], folder: Path, patience: float) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _write(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
+    """Write what somebody brought into a folder, in its order."""
+    folder.mkdir(parents=True)
+    for number, (name, data) in enumerate(files):
+        (folder / f"{number:03d} {_safe(name)}").write_bytes(data)
+
+
 def _safe(name: str) -> str:
     """A file name that means nothing to any file system."""
     stem, dot, ending = Path(name).name.rpartition(".")
@@ -196,8 +460,19 @@ def _safe(name: str) -> str:
     return f"{clean}.{re.sub(r'[^A-Za-z]', '', ending).lower()[:4] if dot else 'jpg'}"
 
 
-def write_samples(path: Path) -> int:
-    """The samples and every two of the single ones side by side, as a Parquet file; how many."""
+def count_samples() -> int:
+    """How many pictures `write_samples` writes."""
+    return len(samples()) + math.comb(sum(not one.halves for one in samples()), 2)
+
+
+def write_samples(path: Path, goes_on: Callable[[], bool] = lambda: True) -> int:
+    """The samples and every two of the single ones side by side, as a Parquet file; how many.
+
+    Raises
+    ------
+    Stopped
+        Asked before each picture, ``goes_on`` says no.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -213,12 +488,20 @@ def write_samples(path: Path) -> int:
         }
         for one in known
     ]
-    halves = {one.id: fit_image(core.read_image(one.path), "crop", _HALF) for one in single}
+    halves: dict[str, Image.Image] = {}
+    for one in single:
+        if not goes_on():
+            raise Stopped("Stopped while the samples were prepared.")
+        halves[one.id] = fit_image(core.read_image(one.path), "crop", _HALF)
     for left, right in itertools.combinations(single, 2):
+        if not goes_on():
+            raise Stopped("Stopped while the samples were prepared.")
         both = Image.new("RGB", (2 * _HALF[1], _HALF[0]))
         both.paste(halves[left.id], (0, 0))
         both.paste(halves[right.id], (_HALF[1], 0))
         title = f"{left.title} | {right.title}"
         rows.append({"path": title, "bytes": jpeg(both, 90), "label": ""})
-    parquet.write_table(pa.Table.from_pylist(rows), path)
+    part = path.with_suffix(".part")
+    parquet.write_table(pa.Table.from_pylist(rows), part)
+    part.replace(path)
     return len(rows)

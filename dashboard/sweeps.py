@@ -5,18 +5,21 @@ Every answer is bounded: what is heavy stays in the file, and only the rows that
 
 from __future__ import annotations
 
+import io
 import logging
 import re
+import shutil
 import tempfile
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 
-from core import SweepError, find_method, sweep
+from core import MethodError, SweepError, find_method, sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,16 +36,20 @@ MOST_CLASSES = 300
 MOST_CSV = 100_000
 """Rows of a download as CSV; Parquet has all."""
 
+ROWS_AT_A_TIME = 65_536
+"""Rows of a download that are held beside the file."""
+
 _log = logging.getLogger(__name__)
 Kind = Literal["number", "flag", "text"]
 _KINDS: dict[str, Kind] = {
-    "BOOLEAN": "flag",
-    "VARCHAR": "text",
-    "FLOAT": "number",
-    "DOUBLE": "number",
-    "INTEGER": "number",
-    "BIGINT": "number",
+    "bool": "flag",
+    "string": "text",
+    "float": "number",
+    "int32": "number",
+    "int64": "number",
 }
+"""What a column of a type holds; lists are not filtered by."""
+
 _FILTER = re.compile(r"^(\w+?)\s*(<=|>=|!=|=|<|>)\s*(.*)$")
 _FLAGS = {"yes": "IS TRUE", "no": "IS FALSE", "unknown": "IS NULL"}
 _NAMES = {"cnn": "CNN", "vit": "ViT"}
@@ -145,40 +152,91 @@ class Points:
 
 
 class Rows:
-    """The rows of a sweep; may be shared between threads."""
+    """The rows of a sweep; may be shared between threads.
+
+    Where a sweep comes from is not known. So its names never stand in a question: a column is
+    looked up among those that a sweep of these maps has, and those that belong to maps are called
+    by their number. The connection can open one file, for reading, and nothing else.
+
+    Raises
+    ------
+    SweepError
+        From every method: the rows are damaged, or are not those of such a sweep.
+    """
 
     def __init__(self, of: sweep.Sweep) -> None:
         self.sweep = of
         self.path = of.rows
         self.changed = self.path.stat().st_mtime_ns
+        self._sql = self._known()
+        spill = tempfile.mkdtemp(
+            prefix="parallax-rows-"
+        )  # DuckDB may write there, and nowhere else
+        weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
         self._connection = duckdb.connect(
             config={
                 "memory_limit": MEMORY,
                 "threads": 2,
-                "temp_directory": tempfile.gettempdir(),
+                "temp_directory": spill,
                 "preserve_insertion_order": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
             }
         )
-        quoted = str(self.path).replace("'", "''")
-        self._ask(f"CREATE VIEW rows AS SELECT * FROM read_parquet('{quoted}')")
+        with self._told():
+            self._connection.execute("SET allowed_paths = ?", [[str(self.path)]])
+            self._connection.execute("SET enable_external_access = false")
+            self._connection.execute("SET lock_configuration = true")
+            file = self._connection.read_parquet(str(self.path), hive_partitioning=False)
+            places = {name: place for place, name in enumerate(file.columns, start=1)}
+            chosen = [f"#{places[name]} AS {called}" for name, called in self._sql.items()]
+            file.project(", ".join(chosen)).create_view("rows")
 
-    def _ask(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
+    def _known(self) -> dict[str, str]:
+        """The columns of the file that a sweep has, and what questions call each."""
+        from pyarrow import parquet
+
         try:
-            return self._connection.cursor().execute(query, list(values))
+            there = parquet.read_schema(self.path)
+        except (OSError, ValueError) as error:
+            raise self._damaged() from error
+        found = {}
+        for number, (name, kind) in enumerate(self.sweep.columns.items()):
+            if name not in there.names:
+                if "_umap_" in name:
+                    continue
+                raise self._damaged(f"have no column {name}")
+            if there.names.count(name) > 1 or there.field(name).type != kind:
+                raise self._damaged(f"have another column {name} than a sweep has")
+            found[name] = f"c{number}" if "__" in name else f'"{name}"'
+        return found
+
+    def _damaged(self, what: str = "cannot be read") -> SweepError:
+        return SweepError(
+            f"The rows of the sweep {self.sweep.folder.name} {what}; remove "
+            f"{self.path.name} in its folder, it is made anew."
+        )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Make a sentence of what DuckDB cannot do."""
+        try:
+            yield
         except duckdb.Error as error:
             _log.warning("a question failed", exc_info=True)
-            raise SweepError(
-                f"The rows of the sweep {self.sweep.folder.name} cannot be read; remove "
-                f"{self.path.name} in its folder, it is made anew."
-            ) from error
+            raise self._damaged() from error
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
+        with self._told():
+            return self._connection.cursor().execute(query, list(values))
 
     # -- columns ------------------------------------------------------------------------------
 
     @cached_property
     def columns(self) -> dict[str, Kind]:
         """Columns that can be filtered by, with what they hold."""
-        found = self._ask("DESCRIBE rows").fetchall()
-        return {name: _KINDS[kind] for name, kind, *_ in found if kind in _KINDS}
+        kinds = {name: _KINDS.get(str(kind)) for name, kind in self.sweep.columns.items()}
+        return {name: kind for name in self._sql if (kind := kinds[name]) is not None}
 
     @cached_property
     def numbers(self) -> list[str]:
@@ -234,19 +292,19 @@ class Rows:
                 "as divergence>0.5 or same_answer=no."
             )
         column, sign, value = found[1], found[2], found[3].strip()
-        kind = self.columns[column]
+        kind, called = self.columns[column], self._sql[column]
         if kind == "flag":
             if sign != "=" or value not in _FLAGS:
                 raise Unfit(
                     f"{column} is compared with {value!r}; write {column}=yes, =no or =unknown."
                 )
-            return f'"{column}" {_FLAGS[value]}', []
+            return f"{called} {_FLAGS[value]}", []
         if kind == "text":
             if sign not in ("=", "!="):
                 raise Unfit(f"{column} is a text; compare it with = or !=.")
-            return f'"{column}" {sign} ?', [value]
+            return f"{called} {sign} ?", [value]
         try:
-            return f'"{column}" {sign} ?', [float(value)]
+            return f"{called} {sign} ?", [float(value)]
         except ValueError:
             raise Unfit(f"{column} is compared with {value!r}, expected a number.") from None
 
@@ -255,7 +313,9 @@ class Rows:
     def figures(self, filters: Sequence[str] = ()) -> Figures:
         """What stands on top of the page."""
         where, values = self.condition(filters)
-        medians = ", ".join(f'median("{name}")' if name else "NULL" for name in self.compared)
+        medians = ", ".join(
+            f"median({self._sql[name]})" if name else "NULL" for name in self.compared
+        )
         found = self._ask(
             "SELECT count(*), count(*) FILTER (error != ''), "
             "count(coalesce(cnn_right, vit_right)), avg(same_answer::INT), avg(cnn_right::INT), "
@@ -280,8 +340,9 @@ class Rows:
         Points
             Its frame has the columns ``index``, ``x``, ``y``, ``group`` and ``path``.
         """
+        across, up = (self._sql[name] for name in (x, y))
         where, values = self.condition(filters)
-        where += f' AND "{x}" IS NOT NULL AND "{y}" IS NOT NULL'
+        where += f" AND {across} IS NOT NULL AND {up} IS NOT NULL"
         asked = self._ask(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()
         total = asked[0] if asked else 0
         group = COLORS[color]
@@ -290,7 +351,7 @@ class Rows:
             known = self._labels(where, values)
             group, groups = "label", (*known, OTHER)
         frame = self._ask(
-            f'SELECT "index", "{x}" AS x, "{y}" AS y, {group} AS "group", path FROM rows '
+            f'SELECT "index", {across} AS x, {up} AS y, {group} AS "group", path FROM rows '
             f'WHERE "index" IN (SELECT "index" FROM rows WHERE {where} '
             f'ORDER BY hash("index") LIMIT {most}) ORDER BY "index"',
             values,
@@ -319,7 +380,7 @@ class Rows:
         where, values = self.condition(filters)
         name = "label" if self.labeled else "coalesce(cnn_answer, vit_answer)"
         known = "coalesce(cnn_right, vit_right) IS NOT NULL" if self.labeled else f"{name} != ''"
-        median = f'median("{self.compared[0]}")' if self.compared[0] else "NULL"
+        median = f"median({self._sql[self.compared[0]]})" if self.compared[0] else "NULL"
         return self._ask(
             f"SELECT {name} AS name, count(*) AS pictures, avg(cnn_right::INT) AS cnn, "
             "avg(vit_right::INT) AS vit, avg(same_answer::INT) AS same, "
@@ -348,7 +409,7 @@ class Rows:
         where, values = self.condition(filters)
         chosen = ORDERS[order]
         where += " AND error = ''" + (f" AND {chosen.only}" if chosen.only else "")
-        by = chosen.by.replace("{correlation}", f'"{self.compared[0]}"')
+        by = chosen.by.replace("{correlation}", self._sql.get(self.compared[0], ""))
         asked = self._ask(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()
         found = self._ask(
             f'SELECT "index" FROM rows WHERE {where} ORDER BY {by}, "index" '
@@ -363,7 +424,7 @@ class Rows:
             return []
         listed = ", ".join(str(int(index)) for index in indices)
         asked = self._ask(f'SELECT * FROM rows WHERE "index" IN ({listed})')
-        names = [column[0] for column in asked.description or ()]
+        names = list(self._sql)
         found = {row[names.index("index")]: row for row in asked.fetchall()}
         return [dict(zip(names, found[i], strict=True)) for i in indices if i in found]
 
@@ -378,14 +439,38 @@ class Rows:
 
     def download(self, kind: Literal["csv", "parquet"], filters: Sequence[str] = ()) -> bytes:
         """The rows that a filter leaves, as a file; CSV has `MOST_CSV` of them at most."""
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+
         where, values = self.condition(filters)
-        limit = f"LIMIT {MOST_CSV}" if kind == "csv" else ""
-        form = "(FORMAT csv, HEADER)" if kind == "csv" else "(FORMAT parquet, COMPRESSION zstd)"
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "rows"
-            query = f'SELECT * FROM rows WHERE {where} ORDER BY "index" {limit}'
-            self._ask(f"COPY ({query}) TO '{target}' {form}", values)
-            return target.read_bytes()
+        columns, limit = "*", ""
+        if kind == "csv":  # which has no lists
+            limit = f"LIMIT {MOST_CSV}"
+            columns = ", ".join(
+                called if name in self.columns else f"{called}::VARCHAR"
+                for name, called in self._sql.items()
+            )
+        query = f'SELECT {columns} FROM rows WHERE {where} ORDER BY "index" {limit}'
+        target = io.BytesIO()
+        with self._told():
+            cursor = self._connection.cursor()  # held until all is read
+            found = cursor.query(query, params=values)
+            read = getattr(found, "to_arrow_reader", None) or found.fetch_arrow_reader
+            batches = read(ROWS_AT_A_TIME)
+        schema = pa.schema(
+            field.with_name(name) for field, name in zip(batches.schema, self._sql, strict=True)
+        )
+        texts = [name for name, kind in self.columns.items() if kind == "text"]
+        with (
+            csv.CSVWriter(target, schema)
+            if kind == "csv"
+            else parquet.ParquetWriter(
+                target, schema, compression="zstd", use_dictionary=texts, store_schema=False
+            )
+        ) as writer:
+            for batch in batches:
+                writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+        return target.getvalue()
 
 
 def title(column: str) -> str:
@@ -417,7 +502,10 @@ def title(column: str) -> str:
 def map_title(key: str) -> str:
     """A map, for people: ``CNN CAM``."""
     family, _, method = key.partition("_")
-    return f"{_NAMES[family]} {find_method(method).title}"
+    try:
+        return f"{_NAMES[family]} {find_method(method).title}"
+    except MethodError:  # of a method that this version does not have
+        return f"{_NAMES[family]} {method}"
 
 
 def accounts_for(total: int, shown: int) -> str:

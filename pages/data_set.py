@@ -25,7 +25,7 @@ with maker:
     data_set_views.maker(shown)
 with chooser:
     folder, run = data_set_views.chosen()
-if run is not None and not run.ended:
+if run is not None:
     data_set_views.progress(run)
 if folder is not None and (rows := data_set_views.rows_of(folder, run)) is not None:
     filters = data_set_views.filters(rows)

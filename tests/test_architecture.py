@@ -26,6 +26,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
         "capacity",
         "decoder",
         "errors",
+        "files",
         "fills",
         "frozen",
         "guarded",
@@ -428,10 +429,59 @@ def mentioning(text: str, *folders: str) -> set[str]:
         ("weights_only=False", ("core", "dashboard", "pages", "data"), set()),
         ("fused_attn =", ("core", "dashboard", "pages"), set()),
         (".requires_grad_(True)", ("core", "dashboard", "pages"), set()),
+        ("os.replace(", ("core", "dashboard", "pages", "data"), {"core/files.py"}),
     ],
 )
 def test_only_one_place_does_it(text: str, folders: tuple[str, ...], only: set[str]) -> None:
     assert mentioning(text, *folders) == only
+
+
+IN_PROCESS = {
+    "core/images.py": {"Image.open"},  # the decoder itself
+    "core/decoder.py": {"read_image"},  # runs in the other process
+    "core/sweep/work.py": {"read_image"},  # sweeps of the operator's own pictures
+    "dashboard/cache/pictures.py": {"read_image"},  # samples, and what the operator offers
+    "dashboard/cache/sweeps.py": {"read_image"},  # thumbnails that this process made
+    "dashboard/opening.py": {"Image.open"},  # samples
+    "dashboard/stills.py": {"Image.open"},  # figures that this process made
+    "dashboard/sweeping.py": {"read_image"},  # samples
+    "dashboard/archive.py": {"read_image"},
+}
+"""Files where a picture may be decoded in this process, and by what."""
+
+
+def decoding(text: str) -> set[str]:
+    """Ways to decode a picture in this process that code uses."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Name | ast.Attribute):
+            name = ast.unparse(node)
+            if name in ("read_image", "core.read_image", "images.read_image"):
+                found.add("read_image")
+            elif name in ("Image.open", "PIL.Image.open", "plt.imread", "imageio.imread"):
+                found.add("Image.open")
+    return found
+
+
+def test_what_visitors_bring_is_decoded_in_another_process() -> None:
+    found = {
+        str(path.relative_to(ROOT)): ways
+        for path in sources("core", "dashboard", "pages")
+        if (ways := decoding(path.read_text(encoding="utf-8")))
+    }
+    beyond = {
+        file: ways - IN_PROCESS.get(file, set())
+        for file, ways in found.items()
+        if ways - IN_PROCESS.get(file, set())
+    }
+    assert beyond == {}
+
+
+def test_decoding_here_would_be_seen() -> None:
+    assert decoding("import core\ncore.read_image(b'')") == {"read_image"}
+    assert decoding("read = images.read_image") == {"read_image"}
+    assert decoding("with Image.open(file) as opened: pass") == {"Image.open"}
+    assert not decoding("core.read_strange_image(b'', 'x')")
 
 
 def test_pages_hold_no_logic() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import quote
 
+from core import files
 from core.errors import WeightsError
 from core.models.libraries import ensure_imported
 from core.paths import WEIGHTS
@@ -93,7 +94,7 @@ class TorchvisionFile:
         with fetch(self.url, self.path.parent, True) as arrived:
             if not self.promises(arrived.sha256):
                 raise WeightsError("what came has not the checksum that its name promises")
-            arrived.part.replace(self.path)
+            files.put_in_place(arrived.part, self.path)
             _damaged.discard(self.path)
 
 
@@ -156,7 +157,7 @@ class Repository:
                 if file == WEIGHTS_FILE and promised != arrived.sha256:
                     raise WeightsError(f"what came of {file} has not the checksum promised")
                 blob = folder / "blobs" / arrived.sha256
-                arrived.part.replace(blob)
+                files.put_in_place(arrived.part, blob)
                 _link(blob, folder / "snapshots" / commit / file)
                 _damaged.discard(folder / "snapshots" / commit / file)
             wanted = commit

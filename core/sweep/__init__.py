@@ -9,13 +9,14 @@ from core.sweep.classes import read_exceptions
 from core.sweep.plan import FITS, Plan
 from core.sweep.run import run
 from core.sweep.schema import pairs, schema
-from core.sweep.store import Sweep, find_sweeps, open_sweep
+from core.sweep.store import Sweep, find_sweeps, list_sweeps, open_sweep
 
 __all__ = [
     "FITS",
     "Plan",
     "Sweep",
     "find_sweeps",
+    "list_sweeps",
     "open_sweep",
     "pairs",
     "read_exceptions",

@@ -12,12 +12,14 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from core.errors import ImageError, SweepError
+from core.images import MAX_FILE
 from core.pictures import ENDINGS, picture_files, readable_label
 
 PATH_COLUMNS = ("path", "file", "file_name", "image_path")
@@ -81,7 +83,8 @@ def list_pictures(given: str) -> tuple[Source, list[Item]]:
 def read(source: Source, items: Sequence[Item]) -> Iterator[bytes | ImageError]:
     """The files of some pictures, in order; an error in the place of one that cannot be had.
 
-    ``items`` of Parquet bytes must be in the order of their index.
+    ``items`` of Parquet bytes must be in the order of their index. Of a file that is larger than
+    `core.images.MAX_FILE`, one byte more than that is read.
     """
     if source.kind == "bytes":
         yield from _read_table(source, items)
@@ -89,7 +92,7 @@ def read(source: Source, items: Sequence[Item]) -> Iterator[bytes | ImageError]:
     for item in items:
         try:
             with _open(_place(source, item)) as file:
-                data = file.read()
+                data = file.read(MAX_FILE + 1)
         except Exception as error:  # each file system of fsspec has its own
             yield ImageError(f"{item.path} cannot be opened ({_said(error)}).")
         else:
@@ -99,21 +102,59 @@ def read(source: Source, items: Sequence[Item]) -> Iterator[bytes | ImageError]:
 def read_inside(source: Source, item: Item) -> bytes:
     """The file of one picture, for somebody who was only shown the sweep.
 
-    Of a folder, nothing is read that lies outside of it, wherever links lead.
+    What the sweep says of its source may have been written by anybody. So nothing is read that
+    lies outside of the source's own folder, wherever links lead, and nothing that is no file. For
+    a Parquet file of paths that is the folder it lies in: pictures elsewhere, which a sweep may
+    look at, are not shown again.
 
     Raises
     ------
     SweepError
         It lies outside, or is not to be had any more.
     """
-    if source.kind == "folder":
-        root = Path(source.root).resolve()
-        if not (root / item.path).resolve().is_relative_to(root):
-            raise SweepError(f"{item.path} lies outside of the pictures of this sweep.")
-    [found] = read(source, [item])
-    if isinstance(found, ImageError):
-        raise SweepError(f"{found} The pictures of this sweep may have been moved.")
-    return found
+    try:
+        if source.kind == "bytes":
+            if "://" not in source.root and not Path(source.root).is_file():
+                raise ImageError(f"{Path(source.root).name} cannot be opened (no such file).")
+            [found] = read(source, [item])
+            if isinstance(found, ImageError):
+                raise found
+            return found
+        return _read_below(_folder_of(source), item.path)
+    except SweepError:
+        raise
+    except Exception as error:  # each file system of fsspec has its own
+        told = str(error) if isinstance(error, ImageError) else f"{item.path} cannot be opened."
+        raise SweepError(f"{told} The pictures of this sweep may have been moved.") from error
+
+
+def _folder_of(source: Source) -> str:
+    """The folder below which the pictures of a source lie, if they lie in one."""
+    return posixpath.dirname(source.root) if source.kind == "paths" else source.root
+
+
+def _read_below(root: str, path: str) -> bytes:
+    """A file of bounded size below a folder of this machine or of one that fsspec knows."""
+    outside = SweepError(f"{path} lies outside of the pictures of this sweep.")
+    if "://" not in root:
+        folder = Path(root).resolve()
+        place = (folder / path).resolve()
+        if folder == folder.parent or not place.is_relative_to(folder):
+            raise outside
+        if not place.is_file():
+            raise ImageError(f"{path} cannot be opened (no such file).")
+        with place.open("rb") as file:
+            return file.read(MAX_FILE + 1)
+    import fsspec
+
+    # The path is added to what the address means, and never read as an address of its own.
+    system, base = fsspec.url_to_fs(root)
+    if isinstance(system, fsspec.get_filesystem_class("file")):
+        return _read_below(base, path)
+    if "://" in path or path.startswith("/") or ".." in re.split(r"[/\\]", path):
+        raise outside
+    with system.open(f"{base.rstrip('/')}/{path}", "rb") as file:
+        return cast(bytes, file.read(MAX_FILE + 1))
 
 
 def _place(source: Source, item: Item) -> str:
@@ -121,7 +162,7 @@ def _place(source: Source, item: Item) -> str:
         return f"{source.root}/{item.path}"
     if "://" in item.path or Path(item.path).is_absolute():
         return item.path
-    return f"{posixpath.dirname(source.root)}/{item.path}"
+    return f"{_folder_of(source)}/{item.path}"
 
 
 def _open(place: str) -> IO[bytes]:

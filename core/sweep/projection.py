@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from core.sweep.schema import is_light
+from core.sweep.schema import is_light, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +36,22 @@ def component_names(family: str, kind: str = "pca") -> list[str]:
 
 def _umap_names(family: str) -> list[str]:
     return component_names(family, "umap")
+
+
+def row_columns(maps: Sequence[str], evidence: bool) -> dict[str, pa.DataType]:
+    """Every column that ``rows.parquet`` has, with its type; those of UMAP may be missing.
+
+    Parameters
+    ----------
+    maps, evidence
+        As for `core.sweep.schema`.
+    """
+    import pyarrow as pa
+
+    found = {one.name: one.type for one in schema(maps, evidence) if is_light(one.name)}
+    for names in (component_names, _umap_names):
+        found |= {name: pa.float32() for family in FAMILIES for name in names(family)}
+    return found
 
 
 def write_rows(parts: Sequence[Path], path: Path, row_group: int) -> None:
@@ -96,6 +112,8 @@ def _embeddings(part: Path, family: str) -> tuple[npt.NDArray[np.bool_], _Double
 
     column = parquet.read_table(part, columns=[f"embedding__{family}"]).column(0)
     valid = np.asarray(pc.is_valid(column))
+    if not valid.any():
+        return valid, np.zeros((0, 0))
     values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return valid, values.astype(np.float64).reshape(int(valid.sum()), -1)
 

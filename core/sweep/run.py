@@ -10,7 +10,7 @@ from core.errors import SweepError
 from core.models import Model
 from core.sweep import here
 from core.sweep.plan import Plan
-from core.sweep.store import CHUNK, Sweep, as_begun, begin
+from core.sweep.store import CHUNK, Sweep, as_begun, begin, writing
 from core.sweep.work import Chunk, Work
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def run(
     address: str | None = None,
     chunk: int = CHUNK,
     models: tuple[Model, Model] | None = None,
+    strange: bool = False,
     on_progress: Callable[[int, int], bool | None] | None = None,
     command: str = "core.sweep.run",
 ) -> Sweep:
@@ -46,6 +47,9 @@ def run(
         Pictures of one part: what is lost at most when a process is killed.
     models
         The opened pair, if it is at hand; not sent to other processes.
+    strange
+        Whether anybody may have sent the pictures: each is decoded in a process of limited memory
+        and time, which takes longer; for the engine ``"here"``.
     on_progress
         Called with the pictures done and all, first of all and after each part; ``False`` stops.
     command
@@ -54,16 +58,20 @@ def run(
     Raises
     ------
     SweepError
-        The folder holds something else, the engine is unknown or not installed.
+        The folder holds something else, another run writes there, the disk refuses, or the engine
+        is unknown or not installed.
     ParallaxError
-        A model, a map or the pictures cannot be had.
+        A model, a map or the pictures cannot be had, or whoever watches (`core.watching`) ended
+        it; what was made stays.
     """
     if chunk < 1:
         raise SweepError(f"A part of {chunk} pictures is none; choose at least 1.")
     if address and engine != "ray":
         raise SweepError(f"The engine {engine!r} takes no address; choose the engine ray.")
+    if strange and engine != "here":
+        raise SweepError(f"The engine {engine!r} takes no pictures of others; choose here.")
     plan = as_begun(plan, Path(out))
-    work = Work(plan, *models) if models else Work.open(plan)
+    work = Work(plan, *models, strange) if models else Work.open(plan, strange)
     start: Callable[[Iterable[Chunk]], Iterator[tuple[int, pa.Table]]]
     if engine == "here":
         start = lambda chunks: here.run(work, chunks)  # noqa: E731
@@ -74,15 +82,16 @@ def run(
     else:
         raise SweepError(f"The engine {engine!r} is unknown; choose here or ray.")
     cnn, vit = work.models["cnn"], work.models["vit"]
-    sweep = begin(plan, Path(out), work.asked, (cnn, vit), chunk, command)
-    done = sweep.done
-    goes_on = on_progress is None or on_progress(done, sweep.total) is not False
-    if goes_on and not sweep.finished:
-        for number, table in start(sweep.chunks()):
-            sweep.write(number, table)
-            done += len(table)
-            if on_progress is not None and on_progress(done, sweep.total) is False:
-                break
-    if sweep.written:
-        sweep.collect()
+    with writing(Path(out)):
+        sweep = begin(plan, Path(out), work.asked, (cnn, vit), chunk, command)
+        done = sweep.done
+        goes_on = on_progress is None or on_progress(done, sweep.total) is not False
+        if goes_on and not sweep.finished:
+            for number, table in start(sweep.chunks()):
+                sweep.write(number, table)
+                done += len(table)
+                if on_progress is not None and on_progress(done, sweep.total) is False:
+                    break
+        if sweep.written:
+            sweep.collect()
     return sweep

@@ -8,15 +8,17 @@
     parts/00000.parquet  all columns of the first pictures (`CHUNK` by default), and so on
     rows.parquet         the light columns of all parts and projections of the embeddings
 
-Every file is written beside its place and renamed into it: a process that is killed at any moment
-leaves whole files and leftovers that nobody reads.
+Every file is written beside its place, made durable and renamed into it: a process that is killed
+at any moment, or a loss of power, leaves whole files and leftovers that nobody reads. One run
+writes to a folder at a time; it holds the lock of ``.lock`` there. `Sweep.collect` needs no lock.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import re
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,14 +27,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ParallaxError, SweepError
+from core import files
+from core.errors import SweepError
 from core.explain import versions
 from core.methods.registry import changed_methods
 from core.models import Model
 from core.sweep import pictures
+from core.sweep.manifest import read_manifest
 from core.sweep.pictures import Item, Source, list_pictures
 from core.sweep.plan import Asked, Plan
-from core.sweep.projection import write_rows
+from core.sweep.projection import row_columns, write_rows
 from core.sweep.schema import VERSION
 from core.sweep.work import Chunk
 
@@ -50,15 +54,58 @@ _SAME = ("version", "chunk", "plan", "models", "maps")
 """Keys of the manifest that a sweep must agree in to be gone on with."""
 
 
+_LOCK = ".lock"
+_collecting = threading.Lock()
+"""Rows are gathered once for all threads of a process that ask for them."""
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A place to write to that becomes ``path`` once it is written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """As `core.files.replacing`; what the disk refuses is `SweepError`."""
+    with _told(path.parent), files.replacing(path) as part:
+        yield part
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Make a sentence of what goes wrong with files that are written."""
     try:
-        yield beside
-        os.replace(beside, path)
+        yield
+    except OSError as error:
+        name = (folder.parent if folder.name == _PARTS else folder).name
+        raise SweepError(
+            f"The sweep {name} cannot be written ({error.strerror or error}); what was made "
+            "stays, and the same sweep goes on from there once that is mended."
+        ) from error
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Be the only run that writes to the folder of a sweep, which is made if need be.
+
+    Raises
+    ------
+    SweepError
+        Another run writes there, in this process or in another, or the folder cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    with _told(folder):
+        if not (folder / _MANIFEST).is_file():
+            _refuse_foreign(folder)  # before anything is written there
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise SweepError(
+                f"The sweep {folder.name} is being written by another run; wait until that one has "
+                "ended, or choose another folder."
+            ) from error
+    try:
+        yield
     finally:
-        beside.unlink(missing_ok=True)
+        lock.release()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +144,12 @@ class Sweep:
 
     @property
     def written(self) -> list[int]:
-        """Numbers of the parts that are there."""
-        return sorted(int(path.stem) for path in (self.folder / _PARTS).glob("[0-9]*.parquet"))
+        """Numbers of the parts that are there, in order; other files are none of them."""
+        names = {path.name for path in (self.folder / _PARTS).glob("[0-9]*.parquet")}
+        numbers = sorted(
+            int(name[:-8]) for name in names if re.fullmatch(r"\d{5,9}\.parquet", name)
+        )
+        return [n for n in numbers if n < self.parts and self.part(n).name in names]
 
     @property
     def done(self) -> int:
@@ -115,6 +166,11 @@ class Sweep:
     def rows(self) -> Path:
         """File of the light columns; it may be missing or behind: see `collect`."""
         return self.folder / _ROWS
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        """Every column that its rows have, with its type; those of UMAP may be missing."""
+        return row_columns(self.maps, bool(self.manifest["plan"]["evidence"]))
 
     @property
     def source(self) -> Source:
@@ -161,7 +217,13 @@ class Sweep:
             number: _read_table(self.part(number), columns=list(columns))
             for number in {index // size for index in indices}
         }
-        return [tables[i // size].slice(i % size, 1).to_pylist()[0] for i in indices]
+        found = [tables[i // size].slice(i % size, 1).to_pylist() for i in indices]
+        if not all(found):
+            raise SweepError(
+                f"A part of the sweep {self.folder.name} has fewer rows than it must; remove it "
+                "and start the sweep again."
+            )
+        return [row for [row] in found]
 
     def original(self, index: int) -> bytes:
         """The file of a picture, out of the source of this sweep and of nowhere else.
@@ -171,10 +233,12 @@ class Sweep:
         SweepError
             It is gone, or lies outside.
         """
-        one = _read_table(self.folder / _PICTURES, filters=[("index", "==", index)])
-        if not len(one):
+        columns = ["index", "path", "label"]
+        listed = self.folder / _PICTURES
+        one = _read_table(listed, columns=columns, filters=[("index", "==", index)])
+        if not len(one) or one.column_names != columns:
             raise SweepError(f"The sweep {self.folder.name} has no picture {index}.")
-        [row] = one.select(["index", "path", "label"]).to_pylist()
+        row = one.to_pylist()[0]
         return pictures.read_inside(self.source, Item(**row))
 
     def collect(self) -> Path:
@@ -185,20 +249,32 @@ class Sweep:
         SweepError
             There is no part yet, or one cannot be read.
         """
-        written = self.written
-        if not written:
-            raise SweepError(f"The sweep {self.folder.name} has no rows yet; let it run first.")
-        if _parts_in(self.rows) != len(written):
-            parts = [self.part(number) for number in written]
-            try:
-                with _replacing(self.rows) as path:
-                    write_rows(parts, path, ROW_GROUP)
-            except (OSError, ValueError) as error:
-                raise SweepError(
-                    f"The rows of the sweep {self.folder.name} cannot be gathered ({error}); make "
-                    "sure that the folder can be written and its parts are whole."
-                ) from error
+        with _collecting:
+            written = self.written
+            if not written:
+                raise SweepError(f"The sweep {self.folder.name} has no rows yet; let it run first.")
+            if _parts_in(self.rows) != len(written):
+                parts = [self.part(number) for number in written]
+                try:
+                    with files.replacing(self.rows) as path:
+                        write_rows(parts, path, ROW_GROUP)
+                except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+                    told = str(getattr(error, "strerror", None) or error).partition("\n")[0]
+                    raise SweepError(
+                        f"The rows of the sweep {self.folder.name} cannot be gathered ({told}); "
+                        "make sure that the folder can be written, that there is room on the disk, "
+                        "and that its parts are whole."
+                    ) from error
         return self.rows
+
+    def problem(self) -> str:
+        """Why it cannot be shown, in a sentence; empty if nothing is known against it.
+
+        What is in its rows and parts is not looked at.
+        """
+        if self.rows.is_file() and not self.written:
+            return f"The sweep {self.folder.name} has lost its parts; copy the whole folder anew."
+        return ""
 
 
 def _read_table(path: Path, **options: Any) -> pa.Table:
@@ -207,19 +283,22 @@ def _read_table(path: Path, **options: Any) -> pa.Table:
 
     try:
         return parquet.read_table(path, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
         raise SweepError(
             f"{path.name} of a sweep is missing or damaged; remove it and start the sweep again."
         ) from error
 
 
 def _parts_in(rows: Path) -> int:
-    """How many parts a file of rows was made from; 0 without one."""
+    """How many parts a file of rows was made from; 0 without one, or if it is damaged."""
     from pyarrow import parquet
 
     if not rows.is_file():
         return 0
-    return int((parquet.read_schema(rows).metadata or {}).get(b"parts", 0))
+    try:
+        return int((parquet.read_schema(rows).metadata or {}).get(b"parts", 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def open_sweep(folder: Path) -> Sweep:
@@ -228,28 +307,12 @@ def open_sweep(folder: Path) -> Sweep:
     Raises
     ------
     SweepError
-        The folder holds none, or one of another version.
+        The folder holds none, one of another version, or one whose manifest cannot be true.
     """
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        version = manifest["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SweepError(
-            f"{folder.name} holds no sweep; choose a folder that one wrote."
-        ) from error
-    if version != VERSION:
-        raise SweepError(
-            f"The sweep {folder.name} has the layout {version}, expected {VERSION}; make it anew."
-        )
-    try:
-        return Sweep(folder, _completed(manifest))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SweepError(
-            f"The manifest of the sweep {folder.name} does not say what was asked; make it anew."
-        ) from error
+    return Sweep(folder, _completed(read_manifest(folder / _MANIFEST)))
 
 
-def _completed(manifest: dict[str, Any]) -> dict[str, Any]:
+def _completed(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest with what an earlier version did not write, as it was meant then."""
     plan, maps = dict(manifest["plan"]), dict(manifest["maps"])
     parameters = dict(plan.get("parameters", {}))
@@ -279,13 +342,30 @@ def as_begun(plan: Plan, folder: Path) -> Plan:
 
 def find_sweeps(folder: Path) -> list[Sweep]:
     """All sweeps directly in a folder, by name; what cannot be opened is left out."""
-    found = []
+    return list_sweeps(folder)[0]
+
+
+def list_sweeps(folder: Path) -> tuple[list[Sweep], dict[str, str]]:
+    """All sweeps directly in a folder, and what cannot be opened there.
+
+    Returns
+    -------
+    sweeps : list of Sweep
+        By name.
+    broken : dict of str to str
+        Names of the folders that hold something else than a sweep, and a sentence for each.
+    """
+    found, broken = [], {}
     for manifest in sorted(folder.glob(f"*/{_MANIFEST}")):
         try:
-            found.append(open_sweep(manifest.parent))
-        except ParallaxError:
-            continue
-    return found
+            sweep = open_sweep(manifest.parent)
+            if problem := sweep.problem():
+                raise SweepError(problem)
+        except SweepError as error:
+            broken[manifest.parent.name] = str(error)
+        else:
+            found.append(sweep)
+    return found, broken
 
 
 def begin(
@@ -296,7 +376,7 @@ def begin(
     chunk: int,
     command: str,
 ) -> Sweep:
-    """Begin a sweep in a folder, or go on with the one that is there.
+    """Begin a sweep in a folder, or go on with the one that is there; called while `writing`.
 
     The list of pictures is that of the first beginning: what is added to a folder later takes no
     part.
@@ -324,6 +404,8 @@ def begin(
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": dict(versions()),
     }
+    for place in (folder, folder / _PARTS):
+        files.remove_leftovers(place)
     if (folder / _MANIFEST).is_file():
         sweep = open_sweep(folder)
         for key in _SAME:
@@ -331,7 +413,9 @@ def begin(
                 raise SweepError(_difference(folder, key, sweep.manifest[key], asked[key]))
         manifest = {**sweep.manifest, "runs": [*sweep.manifest["runs"], run]}
     else:
-        _make_empty(folder)
+        _refuse_foreign(folder)
+        with _told(folder):
+            (folder / _PARTS).mkdir(exist_ok=True)
         source, items = list_pictures(plan.pictures)
         _write_items(folder / _PICTURES, items)
         listed = {"count": len(items), "source": dataclasses.asdict(source)}
@@ -342,9 +426,10 @@ def begin(
     return Sweep(folder, manifest)
 
 
-def _make_empty(folder: Path) -> None:
-    """Make the folder, or see that nothing but the beginning of a sweep is in it."""
-    (folder / _PARTS).mkdir(parents=True, exist_ok=True)
+def _refuse_foreign(folder: Path) -> None:
+    """See that nothing but the beginning of a sweep is in a folder, if there is one."""
+    if not folder.is_dir():
+        return
     foreign = [
         path.name
         for path in folder.iterdir()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.errors import BusyError, ImageError, ParallaxError
+from core import progress
+from core.errors import BusyError, ImageError, ParallaxError, Stopped
 from core.evidence.faithfulness import faithfulness
 from core.explain import Explanation, explain
+from core.guarded import read_strange_images
 from core.heatmaps import agreement, spikes
 from core.images import Framing, digest, read_image
 from core.models import Model, VisionTransformer, open_model
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 
 SIDE = 96
 """Longer side of a thumbnail in pixels."""
+
+TOGETHER = 4
+"""Pictures that are decoded in one other process: each may take 12 MB, twice."""
 
 _GIVEN = Framing("given")
 _Float = npt.NDArray[np.float32]
@@ -84,19 +90,27 @@ class _Picture:
 
 
 class Work:
-    """A pair of opened models that looks at chunks of pictures; hold one for each process."""
+    """A pair of opened models that looks at chunks of pictures; hold one for each process.
 
-    def __init__(self, plan: Plan, cnn: Model, vit: Model) -> None:
-        self.plan = plan
+    Every portion of pictures that is read, and every pass, is a step of `core.progress`.
+
+    Parameters
+    ----------
+    strange
+        Whether anybody may have sent the pictures, so that they are decoded in another process.
+    """
+
+    def __init__(self, plan: Plan, cnn: Model, vit: Model, strange: bool = False) -> None:
+        self.plan, self.strange = plan, strange
         self.models: dict[Family, Model] = {"cnn": cnn, "vit": vit}
         self.asked = asked(plan, cnn, vit)
         self._exceptions = dict(plan.exceptions)
         self._shared = _shared_classes(cnn, vit)
 
     @classmethod
-    def open(cls, plan: Plan) -> Work:
+    def open(cls, plan: Plan, strange: bool = False) -> Work:
         """Open the pair of a plan."""
-        return cls(plan, open_model(plan.cnn), open_model(plan.vit))
+        return cls(plan, open_model(plan.cnn), open_model(plan.vit), strange)
 
     @property
     def schema(self) -> pa.Schema:
@@ -108,8 +122,9 @@ class Work:
 
         Raises
         ------
-        BusyError
-            All places for computing stayed taken. Whatever is wrong with a picture is in its row.
+        BusyError, Stopped
+            All places for computing stayed taken, or whoever watches ended it. Whatever is wrong
+            with a picture is in its row.
         """
         import pyarrow as pa
 
@@ -122,8 +137,7 @@ class Work:
 
     def look(self, chunk: Chunk) -> list[_Picture]:
         """Read all pictures of a chunk, fit them, and send them through both models."""
-        files = pictures.read(chunk.source, chunk.items)
-        found = [self._read(item, data) for item, data in zip(chunk.items, files, strict=True)]
+        found = list(self._pictures(chunk))
         for family, model in self.models.items():
             fitted = [one for one in found if one.view is not None and not one.row["error"]]
             views = [one.view for one in fitted if one.view is not None]
@@ -135,16 +149,37 @@ class Work:
                     one.row["error"] = str(seen)
         return found
 
+    def _pictures(self, chunk: Chunk) -> Iterator[_Picture]:
+        """Read the pictures of a chunk, and fit those that can be read."""
+        files = zip(chunk.items, pictures.read(chunk.source, chunk.items), strict=True)
+        while some := list(islice(files, TOGETHER if self.strange else 1)):
+            progress.step(some[0][0].index - chunk.items[0].index, len(chunk.items))
+            if self.strange:
+                whole = [(data, item.path) for item, data in some if isinstance(data, bytes)]
+                decoded = iter(read_strange_images(whole))
+            for item, data in some:
+                if self.strange and isinstance(data, bytes):
+                    yield self._fitted(item, len(data), next(decoded))
+                else:
+                    yield self._read(item, data)
+
     def _read(self, item: Item, data: bytes | ImageError) -> _Picture:
+        """One picture that is decoded here, or that could not be had."""
+        if isinstance(data, ImageError):
+            return self._fitted(item, None, data)
+        try:
+            return self._fitted(item, len(data), read_image(data, item.path))
+        except ImageError as error:
+            return self._fitted(item, len(data), error)
+
+    def _fitted(self, item: Item, size: int | None, image: Image.Image | ImageError) -> _Picture:
         row: dict[str, Any] = {"index": item.index, "path": item.path, "label": item.label}
-        row["error"] = ""
+        row |= {"error": "", "bytes": size}
         for family, model in self.models.items():
             row[f"{family}_class"] = class_of(item.label, model.labels, self._exceptions)
         try:
-            if isinstance(data, ImageError):
-                raise data
-            row["bytes"] = len(data)
-            image = read_image(data, item.path)
+            if isinstance(image, ImageError):
+                raise image
             row |= {"digest": digest(image), "width": image.width, "height": image.height}
             view = shared_view(tuple(self.models.values()), image, self.plan.framing)
         except ImageError as error:
@@ -170,7 +205,7 @@ class Work:
         """What a model makes of fitted pictures; where a batch fails, each is tried alone."""
         try:
             return list(self._pass(family, views, targets))
-        except BusyError:
+        except (BusyError, Stopped):
             raise
         except ParallaxError as error:
             if len(views) == 1:
@@ -194,6 +229,7 @@ class Work:
             seen = _read_off(model, batch.recording, maps, part)
             found |= dict(zip(batch.places, seen, strict=True))
             del batch  # before the next pass runs
+            progress.step(len(found), len(views))
         return [found[place] for place in range(len(views))]
 
     def _measure(self, found: Sequence[_Picture]) -> None:

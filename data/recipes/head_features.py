@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from core import files
 from core.paths import WEIGHTS
 from data.recipes.build_weights import VIT_SOURCE, convert_vit, read_source
 from data.recipes.distill_pictures import draw
@@ -277,9 +278,9 @@ def features(
     while total < count:
         path = cache / f"chunk-{len(chunks):04d}.npz"
         if not path.exists():
-            partial = path.with_suffix(".part.npz")
-            np.savez(partial, **make_chunk(len(chunks), sources, families, teacher, backbone))
-            partial.rename(path)
+            chunk = make_chunk(len(chunks), sources, families, teacher, backbone)
+            with files.replacing(path) as part, part.open("wb") as file:
+                np.savez(file, **chunk)
             print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
         with np.load(path) as stored:
             chunks.append({key: stored[key] for key in stored.files})

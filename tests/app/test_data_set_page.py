@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import core
 from core import sweep
+from dashboard import cache
 from tests.support.application import address, healthy, start, texts
 from tests.support.rows import synthetic
 
@@ -102,6 +104,94 @@ def test_a_bad_address_is_one_sentence_and_the_page_goes_on(
     [warning] = app.warning
     assert said in warning.value.replace("\\", "")
     assert app.metric
+
+
+def test_a_broken_folder_is_one_line_and_a_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made-up").symlink_to(folder / "made-up")
+    for name, content in (("a-broken", '{"version": 1}'), ("b-broken", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(content, encoding="utf-8")
+    monkeypatch.setenv("PARALLAX_SWEEPS", str(tmp_path))
+    app = healthy(start("data_set"))
+    assert figure(app, "Pictures") == str(COUNT)
+    options = app.selectbox(key="screen-sweep").options
+    assert [o for o in options if "broken" in o] == [
+        "a-broken · cannot be opened",
+        "b-broken · cannot be opened",
+    ]
+    app.selectbox(key="screen-sweep").set_value("a-broken").run()
+    [warning] = healthy(app).warning
+    assert "a-broken" in warning.value
+    assert not app.metric
+
+
+def test_a_damaged_thumbnail_or_map_is_said_at_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyarrow import parquet
+
+    made = synthetic(tmp_path / "damaged", COUNT, parts=2)
+    table = parquet.read_table(made.part(0))
+    for name, values in (
+        ("thumbnail", [b"no picture"] * len(table)),
+        ("shape__cnn_cam", [[10**9, 1]] * len(table)),
+    ):
+        place = table.schema.get_field_index(name)
+        field = table.field(place)
+        table = table.set_column(place, field, pa.array(values, field.type))
+    parquet.write_table(table, made.part(0))
+    monkeypatch.setenv("PARALLAX_SWEEPS", str(tmp_path))
+    app = healthy(start("data_set", sweep="damaged", order="listed"))
+    assert len(cards(app)) == 12
+    said = "".join(element.proto.body for element in app.get("html"))
+    assert said.count("thumbnail of this picture is damaged") == 12
+
+
+def test_the_looks_of_a_sweep_of_others_are_decoded_in_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of a foreign Parquet file meets a decoder here: neither thumbnail nor original."""
+    asked: list[int] = []
+    strange = core.read_strange_images
+
+    def noted(files: object, *given: object) -> object:
+        asked.append(len(files))  # type: ignore[arg-type]
+        return strange(files, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(core, "read_strange_images", noted)
+    cache.results.clear()
+    healthy(start("data_set", sweep="made-up", order="listed", leaf="3"))
+    assert asked == [12]
+
+
+def test_a_sweep_can_be_stopped_and_gone_on_with() -> None:
+    def keys(app: AppTest) -> set[str | None]:
+        return {button.key for button in app.button}
+
+    app = healthy(start("data_set", sweep="samples"))
+    assert "stop-sweep" in keys(app)
+    assert not app.checkbox(key="keep-sweep").value
+    run = cache.made_sweeps().get("samples")
+    assert run is not None
+    app.button(key="stop-sweep").click().run()
+    assert "go-on-with-sweep" in keys(healthy(app))
+    assert run.wait(60)
+    assert not run.finished
+    assert "go-on-with-sweep" in keys(healthy(app.run())), "looking does not begin it"
+    assert cache.made_sweeps().get("samples") is run
+    app.button(key="go-on-with-sweep").click().run()
+    assert "stop-sweep" in keys(healthy(app))
+    again = cache.made_sweeps().get("samples")
+    assert again is not None
+    assert again is not run
+    assert not again.stopped
+    app.checkbox(key="keep-sweep").check().run()
+    assert again.readers.keeps("test session id")
+    app.button(key="stop-sweep").click().run()
+    assert again.wait(60)
+    healthy(app)
 
 
 def test_no_picture_left_is_said() -> None:

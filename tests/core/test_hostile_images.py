@@ -187,6 +187,63 @@ def test_a_system_that_starts_no_process_is_one_sentence(monkeypatch: pytest.Mon
         core.read_strange_image(b"x", "it")
 
 
+DIES_AT_BAD = """
+import os, sys
+while len(length := sys.stdin.buffer.read(8)) == 8:
+    bad = sys.stdin.buffer.read(int.from_bytes(length, "big")) == b"bad"
+    sys.stdout.buffer.write((7).to_bytes(8, "big") + (b"1 1\\nx" if bad else b"1 1\\n123"))
+    sys.stdout.buffer.flush()
+    if bad:  # begun and not ended
+        END
+"""
+
+
+@pytest.mark.parametrize("end", ["os.abort()", "sys.exit(0)", "while True: pass"])
+@pytest.mark.parametrize("bad", [(0,), (1,), (3,), (0, 1, 2, 3), (0, 3)])
+def test_a_file_that_ends_the_decoder_costs_no_other(
+    bad: tuple[int, ...], end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if end.startswith("while") and len(bad) > 2:
+        pytest.skip("takes long and shows nothing more")
+    decoder = tmp_path / "decoder.py"
+    decoder.write_text(DIES_AT_BAD.replace("END", end))
+    monkeypatch.setattr(guarded, "DECODER", decoder)
+    monkeypatch.setattr(guarded, "TIMEOUT", 1.5)
+    files = [(b"bad" if n in bad else b"good", f"number {n}") for n in range(4)]
+    found = core.read_strange_images(files)
+    for number, one in enumerate(found):
+        if number in bad:
+            assert str(one).startswith(f"number {number} takes too much time or memory")
+        else:
+            assert isinstance(one, Image.Image)
+    assert len(found) == 4
+
+
+def test_some_pictures_share_a_process_and_come_back_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[object] = []
+    start = subprocess.Popen
+
+    def counted(*args: object, **options: object) -> object:
+        begun.append(args)
+        return start(*args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "Popen", counted)
+    image = Image.radial_gradient("L").resize((300, 200)).convert("RGB")
+    data = encoded(image, "PNG")
+    whole, refused, again = core.read_strange_images([(data, "a"), (b"none", "b"), (data, "c")])
+    assert len(begun) == 1
+    assert isinstance(whole, Image.Image)
+    assert isinstance(again, Image.Image)
+    assert core.digest(whole) == core.digest(again) == core.digest(image)
+    assert str(refused).startswith("b is not a picture")
+    [small] = core.read_strange_images([(data, "a")], 96)
+    assert isinstance(small, Image.Image)
+    assert small.size == (96, 64)
+    assert core.read_strange_images([]) == []
+
+
 @linux
 def test_the_decoder_limits_its_memory_and_time() -> None:
     line = (

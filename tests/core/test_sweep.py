@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -345,6 +346,136 @@ def test_a_sweep_of_before_keeps_the_definition_of_then(
 def test_a_parameter_of_another_map_is_refused(tiny: dict[str, Any]) -> None:
     with pytest.raises(core.ParameterError, match=r"none of the maps.*method\.parameter"):
         plan_of("somewhere", tiny, maps=("cam",), parameters=(("rise.definition", "paper"),))
+
+
+class Interrupted(BaseException):
+    """What ends a run in the middle, as a key of the keyboard does."""
+
+
+def test_interrupted_after_parts_it_makes_nothing_twice(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once between two parts, once in the middle of one; each part is made and written once."""
+    plan = plan_of(forty, tiny, maps=("cam",))
+    looked: list[int] = []
+    written: list[int] = []
+    look, write = Work.look, sweep.Sweep.write
+
+    def looking(work: Work, chunk: Chunk) -> Any:
+        looked.append(chunk.number)
+        if looked.count(3) == 1 and chunk.number == 3:
+            raise Interrupted
+        return look(work, chunk)
+
+    def writing(found: sweep.Sweep, number: int, table: pa.Table) -> None:
+        write(found, number, table)
+        written.append(number)
+
+    def between(done: int, total: int) -> None:
+        if done == 8:
+            raise Interrupted
+
+    monkeypatch.setattr(Work, "look", looking)
+    monkeypatch.setattr(sweep.Sweep, "write", writing)
+    for options in ({"on_progress": between}, {}):
+        with pytest.raises(Interrupted):
+            sweep.run(plan, tmp_path, chunk=8, **options)
+    assert written == [0, 1, 2], "parts must be there when it is gone on with"
+    before = {path.name: path.read_bytes() for path in (tmp_path / "parts").glob("[0-9]*")}
+    found = sweep.run(plan, tmp_path, chunk=8)
+    assert written == [0, 1, 2, 3, 4]
+    assert looked == [0, 1, 2, 3, 3, 4]
+    after = {path.name: path.read_bytes() for path in (tmp_path / "parts").glob("[0-9]*")}
+    assert before.items() <= after.items()
+    assert columns(found)["index"].to_pylist() == list(range(40))
+    assert sweep.run(plan, tmp_path, chunk=8).done == 40
+    assert written == [0, 1, 2, 3, 4], "one that has finished makes nothing"
+
+
+@pytest.mark.parametrize("steps", [1, 5, 9, 13])
+def test_who_watches_ends_it_in_the_middle_of_a_part(
+    steps: int, forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """To be stopped is no error of a picture: no row says so, and the next run makes them."""
+    plan = plan_of(forty, tiny, maps=("cam",))
+    told: list[int] = []
+
+    def goes_on(done: int, total: int) -> bool:
+        told.append(done)
+        return len(told) < steps
+
+    with pytest.raises(core.Stopped), core.watching(goes_on):
+        sweep.run(plan, tmp_path, chunk=8)
+    assert len(told) == steps
+    found = sweep.run(plan, tmp_path, chunk=8)
+    assert found.finished
+    assert set(columns(found)["error"].to_pylist()) == {""}
+
+
+def test_a_second_writer_is_refused_in_a_sentence(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = plan_of(forty, tiny, maps=("cam",))
+    refused: list[str] = []
+
+    def begin_another(done: int, total: int) -> None:
+        if done == 20:
+            with pytest.raises(core.SweepError) as told:
+                sweep.run(plan, tmp_path, chunk=20)
+            refused.append(str(told.value))
+
+    assert sweep.run(plan, tmp_path, chunk=20, on_progress=begin_another).finished
+    [sentence] = refused
+    assert "another run" in sentence
+    assert "\n" not in sentence
+
+
+def test_a_full_disk_ends_it_in_a_sentence_and_it_goes_on_later(
+    forty: Path,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    given = [str(forty), "--out", str(out), "--cnn", "tiny-cnn", "--vit", "tiny-vit"]
+    given += ["--maps", "cam", "--chunk", "8"]
+    write = parquet.write_table
+
+    def full(table: Any, where: Any, **options: Any) -> None:
+        if "00002.parquet" in str(where):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(table, where, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet, "write_table", full)
+        assert main(given) == 2
+    *_, sentence = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in sentence
+    assert "goes on" in sentence
+    assert sweep.open_sweep(out).written == [0, 1]
+    assert main(given) == 0
+    assert columns(sweep.open_sweep(out))["index"].to_pylist() == list(range(40))
+
+
+def test_pictures_of_strangers_give_the_same_rows(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.sweep import work
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, color in enumerate(("teal", "navy", "red", "olive", "white", "black")):
+        (folder / f"{number}.jpg").write_bytes(jpeg(color))
+    (folder / "2.jpg").write_bytes(b"\xff\xd8 no picture")
+    plan = plan_of(folder, tiny, maps=("cam",))
+    here = sweep.run(plan, tmp_path / "here")
+    monkeypatch.delattr(work, "read_image")  # nothing is decoded in this process
+    strange = sweep.run(plan, tmp_path / "strange", strange=True)
+    same_rows(here, strange)
+    assert [bool(row["error"]) for row in rows_of(strange)] == [n == 2 for n in range(6)]
+    with pytest.raises(core.SweepError, match="ray"):
+        sweep.run(plan, tmp_path / "ray", strange=True, engine="ray")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import json
+import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,10 @@ from pyarrow import parquet
 
 import core
 from core import sweep
+from dashboard import sweeps
 from dashboard.scatter import scatter
 from dashboard.sweeping import KEPT, MOST_PICTURES, Made
-from dashboard.sweeps import ORDERS, Rows, Unfit, title
+from dashboard.sweeps import ORDERS, Rows, Unfit, map_title, title
 from tests.support.rows import synthetic
 
 COUNT = 500
@@ -147,6 +153,152 @@ def test_columns_have_names_for_people() -> None:
     assert title("vit_pca_2") == "ViT embedding, component 2"
 
 
+# -- sweeps that somebody else wrote --------------------------------------------------------------
+
+
+def foreign(folder: Path, key: str) -> sweep.Sweep:
+    """Made-up rows whose manifest calls the first map by another key, as the rows do."""
+    found = synthetic(folder, 64, parts=1)
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    maps = manifest["maps"]
+    manifest["maps"] = {key: maps["cnn_cam"], "vit_x": maps["vit_gradient_rollout"]}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    return found
+
+
+def every_question(found: Rows) -> None:
+    """Ask all that the page asks."""
+    found.figures()
+    found.classes()
+    for name in found.orders():
+        found.gallery(name, (), 0, 12)
+    for name in found.numbers:
+        found.scatter(name, "divergence", "label")
+    for name in found.columns:
+        with suppress(Unfit):
+            found.figures((f"{name}=1",))
+    found.download("csv")
+    found.download("parquet")
+
+
+def test_a_key_of_a_map_is_never_run(tmp_path: Path) -> None:
+    """It closes its quotation and writes a file: the whole question is one that DuckDB can run."""
+    target = tmp_path / "written"
+    key = f"cnn_cam__vit_gradient_rollout\") FROM rows; COPY (SELECT 42) TO '{target}'; --"
+    foreign(tmp_path / "sweep", key)
+    with suppress(Exception):  # it may be refused in any way, as long as nothing is written
+        every_question(Rows(sweep.open_sweep(tmp_path / "sweep")))
+    assert not target.exists()
+    assert [*sweep.list_sweeps(tmp_path)[1]] == ["sweep"]
+
+
+def test_a_column_of_the_file_is_never_run(tmp_path: Path) -> None:
+    target = tmp_path / "written"
+    found = synthetic(tmp_path / "sweep", 64, parts=1)
+    table = parquet.read_table(found.rows)
+    name = f"x\" IS NULL; COPY (SELECT 42) TO '{target}'; --"
+    column = pa.array(np.zeros(64, np.float32))
+    parquet.write_table(table.append_column(name, column), found.rows)
+    rows = Rows(found)
+    every_question(rows)
+    assert not target.exists()
+    assert name not in rows.columns
+    assert set(rows.gallery("listed", (), 0, 1)[0][0]) == set(table.column_names)
+
+
+@pytest.mark.parametrize("place", ["beside", "temporary", "itself"])
+def test_a_question_can_write_no_file(place: str, tmp_path: Path) -> None:
+    found = synthetic(tmp_path / "sweep", 64, parts=1)
+    before = found.rows.read_bytes()
+    target = {
+        "beside": tmp_path / "sweep" / "written",
+        "temporary": Path(tempfile.gettempdir()) / f"written-{tmp_path.name}",
+        "itself": found.rows,
+    }[place]
+    with pytest.raises(core.SweepError):
+        Rows(found)._ask(f"COPY (SELECT 42) TO '{target}'")
+    assert found.rows.read_bytes() == before
+    assert place == "itself" or not target.exists()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "SELECT * FROM read_text('{other}')",
+        "SELECT * FROM read_csv('{other}')",
+        "SELECT * FROM glob('{other}')",
+        "ATTACH '{other}.db'",
+        "SET memory_limit = '100GB'",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "EXPORT DATABASE '{other}-all'",
+    ],
+)
+def test_a_question_can_open_nothing_else(question: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n", encoding="utf-8")
+    rows = Rows(synthetic(tmp_path / "sweep", 64, parts=1))
+    with pytest.raises(core.SweepError):
+        rows._ask(question.format(other=other))
+    assert rows.figures().pictures == 64
+
+
+def test_what_does_not_fit_into_memory_goes_to_a_file_and_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "MEMORY", "40MB")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spilled"))
+    (tmp_path / "spilled").mkdir()
+    rows = Rows(synthetic(tmp_path / "sweep", 200_000, chunk=10**5))
+    spilled: list[Path] = []
+    seen = threading.Event()
+
+    def watch() -> None:
+        while not seen.wait(0.002):
+            spilled.extend(p for p in (tmp_path / "spilled").rglob("*") if p.is_file())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        ordered = "SELECT row_number() OVER (ORDER BY digest, path) AS place, digest FROM rows"
+        asked = rows._ask(f"SELECT max(place), max(digest) FROM ({ordered})")
+        assert asked.fetchone() == (200_000, f"{199_999:064d}")
+    finally:
+        seen.set()
+        watching.join()
+    assert spilled, "nothing was spilled: take less memory"
+    del rows, asked
+    gc.collect()
+    assert not any((tmp_path / "spilled").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["a column less", "another type", "a half", "no Parquet"])
+def test_rows_of_something_else_are_a_sentence(damage: str, tmp_path: Path) -> None:
+    found = synthetic(tmp_path / "sweep", 64, parts=1)
+    table = parquet.read_table(found.rows)
+    if damage == "a column less":
+        parquet.write_table(table.drop_columns(["divergence"]), found.rows)
+    elif damage == "another type":
+        place = table.column_names.index("artifacts")
+        parquet.write_table(table.set_column(place, "artifacts", table["path"]), found.rows)
+    else:
+        whole = found.rows.read_bytes()
+        found.rows.write_bytes(whole[: len(whole) // 2] if damage == "a half" else b"x" * 100)
+    with pytest.raises(core.SweepError, match="made anew"):
+        Rows(found)
+
+
+def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
+    found = synthetic(tmp_path / "it's [1]=*", 64, parts=1)
+    every_question(Rows(found))
+
+
+def test_a_map_of_a_method_that_is_gone_has_a_name(tmp_path: Path) -> None:
+    assert map_title("cnn_forgotten") == "CNN forgotten"
+
+
 # -- sweeps that the application makes ------------------------------------------------------------
 
 
@@ -179,10 +331,12 @@ def test_files_of_a_visitor_become_a_sweep(pair: tuple[core.Model, core.Model]) 
     assert found.original(1) == png(2)
     names = [item.path for item in found.items]
     assert all("/" not in name and ".." not in name.removesuffix(".png") for name in names)
-    assert Rows(found).figures().failed in (0, 1)
+    rows = Rows(found)
+    assert rows.figures().failed == 1
+    assert [path for path, _ in rows.failures()] == ["002 c.png"]
 
 
-def test_a_stopped_sweep_keeps_its_rows_and_can_begin_anew(
+def test_a_stopped_sweep_keeps_its_rows_and_begins_anew_while_it_still_writes(
     pair: tuple[core.Model, core.Model],
 ) -> None:
     made = Made()
@@ -192,9 +346,18 @@ def test_a_stopped_sweep_keeps_its_rows_and_can_begin_anew(
     while not run.done and time.monotonic() < deadline:
         time.sleep(0.01)
     run.stop()
-    assert run.wait(120)
-    assert 0 < sweep.open_sweep(run.folder).done < 24
-    assert made.begin("many", files, plan, pair) is not run
+    assert not run.ended, "it must still be at work when it is begun anew"
+    again = made.begin("many", files, plan, pair)
+    assert again is not run
+    assert again.wait(240)
+    assert (run.problem, again.problem) == ("", "")
+    assert run.ended
+    assert 0 < run.done < 24
+    found = sweep.open_sweep(again.folder)
+    assert found.finished
+    indices = parquet.read_table(found.collect())["index"].to_pylist()
+    assert indices == list(range(24))
+    assert len(found.manifest["runs"]) == 2
 
 
 def test_too_many_files_are_refused_and_old_sweeps_go(

@@ -7,8 +7,9 @@ Streamlit's caches are emptied by a message that any browser may send. What cann
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
@@ -30,6 +31,9 @@ FILES = 0.25
 OPEN_SWEEPS = 4
 """Sweeps whose rows are open at a time."""
 
+ANSWERS = 256
+"""Answers of sweeps that are kept: small ones, to whatever questions visitors think of."""
+
 UNLIMITED = 2**62
 
 
@@ -43,6 +47,8 @@ class Application:
         self._parts = Memo(UNLIMITED)
         self._rows: LRUCache[tuple[Path, int], Rows] = LRUCache(OPEN_SWEEPS)
         self._rows_lock = threading.Lock()
+        self._answers: LRUCache[Hashable, Any] = LRUCache(ANSWERS)
+        self._answers_lock = threading.Lock()
         self._stores: list[Store] = []
 
     # -- what can be made again -------------------------------------------------------------------
@@ -134,6 +140,16 @@ class Application:
             if key not in self._rows:
                 self._rows[key] = Rows(of)
             return self._rows[key]
+
+    def answer(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What a sweep answers to a question, kept while it is among the last `ANSWERS`."""
+        with self._answers_lock:
+            if key in self._answers:
+                return self._answers[key]
+        found = make()
+        with self._answers_lock:
+            self._answers[key] = found
+        return found
 
     # -- the end ----------------------------------------------------------------------------------
 

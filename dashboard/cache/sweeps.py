@@ -44,8 +44,8 @@ def answered(rows: Rows, question: str, *given: Any) -> Any:
 
     Shared by all sessions, so not to be changed.
     """
-    key = ("answered", question, rows.sweep.folder, rows.changed, given)
-    return results().get(key, lambda: getattr(rows, question)(*given))
+    key = (question, rows.sweep.folder, rows.changed, given)
+    return shared().answer(key, lambda: getattr(rows, question)(*given))
 
 
 def pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:

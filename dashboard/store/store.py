@@ -255,8 +255,8 @@ class Store:
                 .limit(MOST_NOTES)
             ).all()
             said = tuple(Note(*tuple(note)) for note in reversed(notes))
-            values: Any = tuple(row)
-            return Saved(*values, said)
+            values: list[Any] = [*row, said]
+            return Saved(*values)
 
     def find(
         self,

@@ -255,7 +255,8 @@ class Store:
                 .limit(MOST_NOTES)
             ).all()
             said = tuple(Note(*tuple(note)) for note in reversed(notes))
-            return Saved(*(*row, said))
+            values: list[Any] = [*row, said]
+            return Saved(*values)
 
     def find(
         self,

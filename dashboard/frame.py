@@ -208,10 +208,10 @@ def _framing() -> Framing:
 def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
     device = best_device().type.upper()
     if cnn.matches(vit):
-        pair = f"Matched pair: both trained on {cnn.pretraining}."
+        pair = f"Matched pair: both trained on {cnn.training}."
     else:
         pair = (
-            f"Unmatched pair. CNN: {cnn.pretraining}. ViT: {vit.pretraining}. "
+            f"Unmatched pair. CNN: {cnn.training}. ViT: {vit.training}. "
             "Differences may come from the training data."
         )
     st.caption(f"{plain(pair)} Models run on {device}.")

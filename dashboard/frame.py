@@ -230,12 +230,14 @@ def _picture() -> Picture:
         picture = cache.own_picture(wanted)
     if picture is None:
         picture = cache.from_sample(next(iter(offered.values())))
+        own_one = wanted.startswith(OWN)
         gone = (
             "This picture of somebody's own is not held here any more"
-            if wanted.startswith(OWN)
+            if own_one
             else f"There is no picture {wanted!r}"
         )
-        screen.problem(f"{gone}; shown instead: {picture.name}. Upload it again to see it.")
+        again = " Upload it again to see it." if own_one else ""
+        screen.problem(f"{gone}; shown instead: {picture.name}.{again}")
     st.caption(f"Picture: {plain(picture.name)}")
     own = [name for name in screen.own_pictures() if cache.own_pictures().get(name)]
     with st.container(horizontal=True, gap="xsmall", key="thumbnails"):

@@ -135,6 +135,14 @@ def test_data_that_an_entry_does_not_name_are_no_data_of_that_name(tmp_path: Pat
         assert said == wanted
 
 
+@pytest.mark.parametrize(
+    ("image", "again"), [("no-such-sample", False), ("own-0123456789abcdef0123", True)]
+)
+def test_only_a_picture_that_was_uploaded_is_to_be_uploaded_again(image: str, again: bool) -> None:
+    [warning] = healthy(start(image=image)).warning
+    assert ("Upload it again" in warning.value) is again
+
+
 def test_names_above_several_pictures_are_no_markup() -> None:
     [figure] = [
         found

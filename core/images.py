@@ -311,7 +311,8 @@ def fit_image(
     if fit == "crop":
         return ImageOps.fit(image, (width, height), resample)
     if fit == "pad":
-        return ImageOps.pad(image, (width, height), resample, color=(124, 116, 104))
+        kept = _at_least_a_line(image, width, height, resample)
+        return ImageOps.pad(kept, (width, height), resample, color=(124, 116, 104))
     if fit == "whole":
         scale = min(size) / min(image.size)
 
@@ -332,6 +333,17 @@ def fit_image(
     left = rounded((resized.width - width) / 2)
     top = rounded((resized.height - height) / 2)
     return resized.crop((left, top, left + width, top + height))
+
+
+def _at_least_a_line(
+    image: Image.Image, width: int, height: int, resample: Image.Resampling
+) -> Image.Image:
+    """A sliver that would shrink to no pixels between bars becomes one line of them."""
+    wide = image.width * height > width * image.height
+    # Rounded as Pillow does.
+    if round(image.height / image.width * width if wide else image.width / image.height * height):
+        return image
+    return image.resize((width, 1) if wide else (1, height), resample)
 
 
 def _bounded(image: Image.Image, shape: tuple[int, int], most: int) -> tuple[int, int]:

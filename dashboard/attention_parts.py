@@ -12,6 +12,7 @@ from PIL import Image
 from core import Attention, Readout, VisionTransformer, heatmaps
 from dashboard import controls, figures, panels, screen
 from dashboard.controls import Display
+from dashboard.text import ordinal
 
 Float = npt.NDArray[np.float32]
 Patch = tuple[int, int] | None
@@ -87,7 +88,7 @@ def layer_names(count: int, word: str = "layer") -> list[str]:
 def scaling(display: Display, each: str = "each map") -> str:
     """In words, what the ends of the colors are."""
     if display.percentile < 100:
-        top = f"its {display.percentile:g}th percentile (all above it has the last color)"
+        top = f"its {ordinal(display.percentile)} percentile (all above it has the last color)"
     else:
         top = "its maximum"
     return f"{each} from its minimum to {top}"
@@ -244,8 +245,8 @@ def grid_of_maps(
     if signed:
         whose = "all maps together" if display.shared else "each map"
         unit = (
-            f"zero is in the middle; the ends are the {display.percentile:g}th percentile of the "
-            f"absolute values of {whose}"
+            f"zero is in the middle; the ends are the {ordinal(display.percentile)} percentile of "
+            f"the absolute values of {whose}"
         )
     unit = unit or ends_text(limits, display)
     shape = (lines, columns, rows, cols)
@@ -286,7 +287,7 @@ def ends_text(limits: tuple[float, float] | None, display: Display) -> str:
     """In words, what the ends of the colors are, shared or not."""
     if limits is None:
         return scaling(display)
-    clip = f"; each clipped at its {display.percentile:g}th percentile"
+    clip = f"; each clipped at its {ordinal(display.percentile)} percentile"
     shared = f"one scale for all maps, from {limits[0]:.2g} to {limits[1]:.2g}"
     return shared + (clip if display.percentile < 100 else "")
 

@@ -104,7 +104,7 @@ def _figure(
     letters = max(8, cell // 7)
     views = [cache.view(scene, picture) for picture in pictures]
     heads = [
-        f"{in_figure(_cut(picture.name, letters))}<br>{in_figure(_first(summary, letters))}"
+        f"{in_figure(_cut(picture.name, letters))}<br>{_first(summary, letters)}"
         for picture, summary in zip(pictures, found, strict=True)
     ]
     every = np.concatenate([above, maps])
@@ -130,16 +130,16 @@ def _figure(
 
 
 def _cut(text: str, letters: int) -> str:
-    """Text for a figure: cut to length, and no markup."""
-    short = text if len(text) <= letters else text[: letters - 1] + "…"
-    return short.replace("&", "&amp;").replace("<", "&lt;")
+    """Text of at most so many letters."""
+    return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
 def _first(summary: Summary, letters: int) -> str:
+    """The most probable class, as markup of a figure."""
     if not summary.answers:
         return ""
     name, probability = summary.answers[0]
-    return f"<b>{_cut(name, letters - 5)} {percent(probability)}</b>"
+    return f"<b>{in_figure(_cut(name, letters - 5))} {percent(probability)}</b>"
 
 
 def _answers(pictures: list[Picture], found: list[Summary]) -> None:

@@ -27,6 +27,7 @@ from dashboard.attention_parts import (
 from dashboard.controls import Display
 from dashboard.pointer import pointed_patches
 from dashboard.scene import Scene
+from dashboard.text import ordinal
 
 MOST_TOKENS = 1500
 """Tokens up to which a whole attention matrix is sent to the browser."""
@@ -333,7 +334,7 @@ def _matrix(
 
 def _end(display: Display) -> str:
     if display.percentile < 100:
-        return f"the {display.percentile:g}th percentile"
+        return f"the {ordinal(display.percentile)} percentile"
     return "the largest value"
 
 

@@ -272,9 +272,9 @@ def discard_animation(
     """
     st.markdown("**The discard ratio, animated**")
     st.caption(
-        "The share of each layer's smallest shown that is set to zero grows from 0 to 0.99, for "
+        "The share of each layer's smallest entries that is set to zero grows from 0 to 0.99, for "
         "plain rollout and for gradient rollout of one class beside it. Every frame has its own "
-        "scale; at high ratios only what passes through a few shown is left."
+        "scale; at high ratios only what passes through a few entries is left."
     )
     known = [name for name in classes if name in vit.labels]
     wanted = screen.current().animated

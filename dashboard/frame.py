@@ -210,10 +210,10 @@ def _framing() -> Framing:
 def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
     device = best_device().type.upper()
     if cnn.matches(vit):
-        pair = f"Matched pair: both trained on {cnn.pretraining}."
+        pair = f"Matched pair: both trained on {cnn.training}."
     else:
         pair = (
-            f"Unmatched pair. CNN: {cnn.pretraining}. ViT: {vit.pretraining}. "
+            f"Unmatched pair. CNN: {cnn.training}. ViT: {vit.training}. "
             "Differences may come from the training data."
         )
     st.caption(f"{plain(pair)} Models run on {device}.")
@@ -232,12 +232,14 @@ def _picture() -> Picture:
         picture = cache.own_picture(wanted)
     if picture is None:
         picture = cache.from_sample(next(iter(offered.values())))
+        own_one = wanted.startswith(OWN)
         gone = (
             "This picture of somebody's own is not held here any more"
-            if wanted.startswith(OWN)
+            if own_one
             else f"There is no picture {wanted!r}"
         )
-        screen.problem(f"{gone}; shown instead: {picture.name}. Upload it again to see it.")
+        again = " Upload it again to see it." if own_one else ""
+        screen.problem(f"{gone}; shown instead: {picture.name}.{again}")
     st.caption(f"Picture: {plain(picture.name)}")
     own = [name for name in screen.own_pictures() if cache.own_pictures().get(name)]
     with st.container(horizontal=True, gap="xsmall", key="thumbnails"):

@@ -95,7 +95,7 @@ class Result:
         return cls(
             title=task.title,
             objective=task.objective.describe(task.model),
-            pretraining=task.model.spec.pretraining,
+            pretraining=task.model.spec.training,
             planned=task.steps,
             side=task.side,
             seed=task.seed,

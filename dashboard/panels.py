@@ -324,7 +324,7 @@ def replaced(
         return explanation.relevance, ""
     gone = display.replaces_spikes(explanation)
     shown = heatmaps.fill(explanation.relevance, spikes) if gone else explanation.relevance
-    return shown, _spike_note(spikes, gone)
+    return shown, _spike_note(spikes, gone, display)
 
 
 def settings(explanation: Explanation) -> str:
@@ -337,11 +337,13 @@ def settings(explanation: Explanation) -> str:
     return f"{', '.join(chosen).capitalize()}." if chosen else ""
 
 
-def _spike_note(spikes: Mask, replaced: bool) -> str:
+def _spike_note(spikes: Mask, replaced: bool, display: Display) -> str:
     count = int(spikes.sum())
     row, col = np.argwhere(spikes)[0]
     more = f" and {count - 1} more" if count > 1 else ""
-    fate = "replaced by their neighbors' median" if replaced else "kept (see Display)"
+    fate = "replaced by their neighbors' median" if replaced else "kept"
+    if display.spikes == "auto":
+        fate += ", as “Auto” in Display does with this map"
     return f"Isolated bright patches (row {row}, column {col}{more}): {fate}."
 
 
@@ -455,4 +457,4 @@ def _choose_matched_pair() -> None:
 
 def _facts(spec: ModelSpec) -> str:
     size = f"{spec.parameters:g} M parameters, " if spec.parameters else ""
-    return f"{size}{spec.input_size} px, {spec.pretraining}; license {spec.license}."
+    return f"{size}{spec.input_size} px, {spec.training}; license {spec.license}."

@@ -36,7 +36,10 @@ class Settings(BaseSettings):
         description="folder offered for random draws: pictures, a folder a category, or the root "
         "of torchvision's Caltech101",
     )
-    locked: bool = Field(False, description="offer the embedded pair only: no download, no models")
+    locked: bool = Field(
+        False,
+        description="offer the embedded pair only: no download, no models of one's own",
+    )
     passes: int | None = Field(
         None, ge=1, le=64, description="network passes at the same time; with few cores one is best"
     )

@@ -1,4 +1,4 @@
-"""Text from strangers, made harmless, for Markdown and for figures; the color of text."""
+"""Text from outside, made harmless, for Markdown and for figures; the color of text."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def in_figure(text: str) -> str:
     for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(sign, entity)
     return text.replace("$", f"${_JOINER}").replace("%{", f"%{_JOINER}{{")
+
+
+def ordinal(number: float) -> str:
+    """A number as one says which: 81st, 99th, 99.5th."""
+    last, ending = number % 10, "th"
+    if not 11 <= number % 100 <= 13:
+        ending = {1: "st", 2: "nd", 3: "rd"}.get(int(last) if last == int(last) else 0, "th")
+    return f"{number:g}{ending}"
 
 
 def text_color() -> str:

@@ -19,6 +19,7 @@ from core.paths import ROOT, WEIGHTS
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
+NOT_STATED = "not stated"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
 
 MATCHED_PAIR = ("torchvision/resnet50", "timm/deit_small_patch16_224.fb_in1k")
@@ -77,9 +78,9 @@ class ModelSpec(Frozen):
     architecture: str
     parameters: float | None = None
     input_size: int = 224
-    pretraining: str = "not stated"
+    pretraining: str = NOT_STATED
     trained_on: str = ""
-    license: str = "not stated"
+    license: str = NOT_STATED
     weights: str = ""
     head: str = ""
     revision: str = "main"
@@ -92,6 +93,13 @@ class ModelSpec(Frozen):
     def available(self) -> bool:
         """Whether the weights are on this machine already (no download needed)."""
         return is_stored(self.source, self.architecture, self.weights, self.revision, self.head)
+
+    @property
+    def training(self) -> str:
+        """What it was trained on, for people; a model of one's own may not say."""
+        if self.pretraining != NOT_STATED:
+            return self.pretraining
+        return self.trained_on or "data that its entry does not name"
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""

@@ -76,6 +76,7 @@ def test_sliver_is_fitted_or_refused_but_never_blown_up(
         if fit in ("crop", "pad", "stretch") or (fit == "native" and min(size) > 1):
             view = model.view(image, core.Framing(fit))
             assert view.size == (224, 224)
+            assert (np.asarray(view) == (10, 200, 30)).all(axis=2).any(), "something of it is left"
         else:
             with pytest.raises(ImageError, match=r"too narrow for this fit; choose"):
                 model.view(image, core.Framing(fit))

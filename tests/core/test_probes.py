@@ -186,9 +186,10 @@ def within_the_network(model: Model, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parts[-1], "forward", stop)
 
 
-def within_the_backward_pass(model: Model, patch: pytest.MonkeyPatch) -> None:
-    """Autograd fails."""
+def within_the_backward_pass(patch: pytest.MonkeyPatch) -> None:
+    """Autograd fails, by either of its ways in."""
     patch.setattr(torch.autograd, "grad", stop)
+    patch.setattr(torch.autograd, "backward", stop)
 
 
 def within_the_arithmetic(model: Model, patch: pytest.MonkeyPatch) -> None:
@@ -204,9 +205,12 @@ def within_the_arithmetic(model: Model, patch: pytest.MonkeyPatch) -> None:
         patch.setitem(registry.all_methods(), name, dataclasses.replace(method, run=run))
 
 
-@pytest.mark.parametrize(
-    "failure", [within_the_network, within_the_backward_pass, within_the_arithmetic]
-)
+def takes_gradients(name: str, method: str) -> bool:
+    """Whether a method asks for gradients of this model."""
+    return bool(core.needs(built(name).model, method).gradients) or method in AT_PIXELS
+
+
+@pytest.mark.parametrize("failure", [within_the_network, within_the_arithmetic])
 @pytest.mark.parametrize(("name", "method"), CALLS)
 def test_failure_midway_leaves_nothing_behind(
     name: str, method: str, failure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
@@ -214,17 +218,39 @@ def test_failure_midway_leaves_nothing_behind(
     model, image = built(name).model, pictures(name, 1)[0]
     wanted = core.explain(model, image, method, 1, framing=GIVEN).relevance
     before = state(model.module)
-    needs_gradient = bool(core.needs(model, method).gradients) or method in AT_PIXELS
     with monkeypatch.context() as patch:
         failure(model, patch)
-        if failure is within_the_backward_pass and not needs_gradient:
+        with pytest.raises(Midway):
             core.explain(model, image, method, 1, framing=GIVEN)
-        else:
-            with pytest.raises(Midway):
-                core.explain(model, image, method, 1, framing=GIVEN)
     assert_untouched(built(name), before)
     again = core.explain(model, image, method, 1, framing=GIVEN).relevance
     np.testing.assert_array_equal(again, wanted)
+
+
+@pytest.mark.parametrize(("name", "method"), CALLS)
+def test_failure_in_the_backward_pass_leaves_nothing_behind(
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a method that states no gradients gives its map where none can be had."""
+    model, image = built(name).model, pictures(name, 1)[0]
+    wanted = core.explain(model, image, method, 1, framing=GIVEN).relevance
+    before = state(model.module)
+    with monkeypatch.context() as patch:
+        within_the_backward_pass(patch)
+        if takes_gradients(name, method):
+            with pytest.raises(Midway):
+                core.explain(model, image, method, 1, framing=GIVEN)
+        else:
+            without = core.explain(model, image, method, 1, framing=GIVEN).relevance
+            np.testing.assert_array_equal(without, wanted)
+    assert_untouched(built(name), before)
+    again = core.explain(model, image, method, 1, framing=GIVEN).relevance
+    np.testing.assert_array_equal(again, wanted)
+
+
+def test_both_kinds_of_method_meet_a_failing_backward_pass() -> None:
+    kinds = [takes_gradients(name, method) for name, method in CALLS]
+    assert 0 < sum(kinds) < len(kinds)
 
 
 def test_state_notices_what_it_should() -> None:

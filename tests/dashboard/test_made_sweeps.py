@@ -148,8 +148,10 @@ def test_a_reader_who_reloads_keeps_it(
 
 
 def test_stop_is_for_the_reader_who_pressed_it(made: Made, sweeps: Sweeps) -> None:
+    sweeps.pace = 0.2
     run = made.samples(PAIR, "Ada")
     assert made.samples(PAIR, "Grace") is run
+    until(lambda: run.done > 0, 60)
     run.readers.stop("Ada")
     assert made.samples(PAIR, "Ada") is run, "it is not begun anew for Ada"
     assert not run.readers.looks("Ada")

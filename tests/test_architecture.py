@@ -445,7 +445,6 @@ IN_PROCESS = {
     "dashboard/opening.py": {"Image.open"},  # samples
     "dashboard/stills.py": {"Image.open"},  # figures that this process made
     "dashboard/sweeping.py": {"read_image"},  # samples
-    "dashboard/archive.py": {"read_image"},
 }
 """Files where a picture may be decoded in this process, and by what."""
 

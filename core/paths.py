@@ -8,4 +8,5 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 LABELS = DATA / "labels"
 SAMPLES = DATA / "samples"
+SWEEPS = DATA / "sweeps"
 WEIGHTS = DATA / "weights"

@@ -34,6 +34,8 @@ _OFFERED = (
     "cnn_right=no",
 )
 _EMBEDDED = core.embedded_pair()
+DEMONSTRATION = "demonstration"
+"""What the address calls the sweep that comes with the application."""
 
 
 # -- which sweep --------------------------------------------------------------------------------
@@ -43,9 +45,12 @@ def chosen() -> tuple[Path | None, Run | None]:
     """The sweep to look at: its folder, and its run if the application makes it."""
     folder = settings.sweeps()
     found, broken = sweep.list_sweeps(folder) if folder else ([], {})
-    offered = {one.folder.name: one for one in found}
+    offered = {one.folder.name: one for one in [*found, *sweep.find_sweeps(sweep.SWEEPS)]}
     made = cache.made_sweeps()
     titles = {name: f"{name} · {one.total:,} pictures" for name, one in offered.items()}
+    if DEMONSTRATION in titles:
+        total = offered[DEMONSTRATION].total
+        titles[DEMONSTRATION] = f"Demonstration: {total:,} photographs that come with Parallax"
     for name in _own():
         if (own := made.get(name)) is not None:
             titles[name] = own.title
@@ -163,9 +168,26 @@ def rows_of(folder: Path, run: Run | None) -> Rows | None:
         if run is None:
             st.info(plain(str(error)), icon=":material/hourglass_empty:")
         return None
+    _tell_other_weights(rows.sweep)
     if not rows.sweep.finished:
         st.caption(f"Not finished: {rows.sweep.done:,} of {rows.sweep.total:,} pictures so far.")
     return rows
+
+
+def _tell_other_weights(found: sweep.Sweep) -> None:
+    """Say which of the models that come with the application had other weights then."""
+    titles = [
+        core.find_spec(part["id"]).title
+        for part in found.manifest["models"].values()
+        if part["id"] in _EMBEDDED
+        and cache.model(part["id"]).weights_digest != part["weights_sha256"]
+    ]
+    if titles:
+        st.info(
+            f"Made with other weights of {plain(' and '.join(titles))} than those here: answers "
+            "and maps are not those that the other pages show.",
+            icon=":material/history:",
+        )
 
 
 # -- a sweep of one's own -----------------------------------------------------------------------

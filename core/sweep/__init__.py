@@ -5,6 +5,7 @@
 means in `core.sweep.classes`.
 """
 
+from core.paths import SWEEPS
 from core.sweep.classes import read_exceptions
 from core.sweep.plan import FITS, Plan
 from core.sweep.run import run
@@ -14,6 +15,7 @@ from core.sweep.store import Sweep, find_sweeps, list_sweeps, open_sweep
 __all__ = [
     "FITS",
     "Plan",
+    "SWEEPS",
     "Sweep",
     "find_sweeps",
     "list_sweeps",

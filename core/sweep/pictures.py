@@ -39,7 +39,7 @@ class Source:
         A ``"folder"`` of this machine, an ``"address"`` of a folder elsewhere, or a Parquet file
         that holds their ``"paths"`` or ``"bytes"``.
     root
-        The folder or the file, absolute.
+        The folder or the file; absolute, but in the manifest of a sweep that can be moved.
     column
         Of the Parquet file.
     """

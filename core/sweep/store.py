@@ -174,8 +174,14 @@ class Sweep:
 
     @property
     def source(self) -> Source:
-        """Where the pictures lie."""
-        return Source(**self.manifest["pictures"]["source"])
+        """Where the pictures lie; a relative root is taken from the folder of the sweep.
+
+        So a sweep can be moved together with its pictures.
+        """
+        stated = Source(**self.manifest["pictures"]["source"])
+        if stated.kind == "address" or "://" in stated.root:
+            return stated
+        return dataclasses.replace(stated, root=str((self.folder / stated.root).resolve()))
 
     @cached_property
     def items(self) -> list[Item]:

@@ -48,7 +48,7 @@ def chosen() -> tuple[Path | None, Run | None]:
     for name in _own():
         if (run := made.get(name)) is not None:
             titles[name] = run.title
-    titles[SAMPLES] = "Samples, and every two of them side by side"
+    titles[SAMPLES] = "Samples, and pairs of them side by side"
     wanted = screen.current().sweep
     if wanted is not None and wanted not in titles:
         screen.problem(

@@ -42,6 +42,9 @@ PATIENCE = 60.0
 _HALF = (448, 224)
 """Height and width in pixels of one of two pictures side by side."""
 
+_PAIRED = 7
+"""How many of the single samples are also shown two by two; all would make a long sweep."""
+
 _log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
 
@@ -190,7 +193,7 @@ def _safe(name: str) -> str:
 
 
 def write_samples(path: Path) -> int:
-    """The samples and every two of the single ones side by side, as a Parquet file; how many."""
+    """The samples and every two of the first single ones side by side, in Parquet; how many."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -206,6 +209,7 @@ def write_samples(path: Path) -> int:
         }
         for one in known
     ]
+    single = single[:_PAIRED]
     halves = {one.id: fit_image(core.read_image(one.path), "crop", _HALF) for one in single}
     for left, right in itertools.combinations(single, 2):
         both = Image.new("RGB", (2 * _HALF[1], _HALF[0]))

@@ -39,6 +39,9 @@ class Sample:
         Names of the classes it shows, the most telling first; may be empty.
     halves
         Whether it is two photographs side by side.
+    note
+        What it is there to show, in one or two sentences; begins with "Outside the classes" where
+        none of the 1,000 ImageNet classes fits.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Sample:
     license: str
     classes: tuple[str, ...]
     halves: bool
+    note: str = ""
 
     @property
     def credit(self) -> str:
@@ -70,6 +74,7 @@ def samples() -> tuple[Sample, ...]:
             license=table["license"],
             classes=tuple(entry["name"] for entry in table["objects"]),
             halves=any(entry["half"] != "whole" for entry in table["objects"]),
+            note=table["note"],
         )
         for table in tables
     )

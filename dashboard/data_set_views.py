@@ -54,7 +54,7 @@ def chosen() -> tuple[Path | None, Run | None]:
     for name in _own():
         if (own := made.get(name)) is not None:
             titles[name] = own.title
-    titles[SAMPLES] = "Samples, and every two of them side by side"
+    titles[SAMPLES] = "Samples, and pairs of them side by side"
     titles |= {name: f"{name} · cannot be opened" for name in broken if name not in titles}
     wanted = screen.current().sweep
     if wanted is not None and wanted not in titles:

@@ -59,6 +59,9 @@ PATIENCE = 60.0
 _HALF = (448, 224)
 """Height and width in pixels of one of two pictures side by side."""
 
+_PAIRED = 7
+"""How many of the single samples are also shown two by two; all would make a long sweep."""
+
 _log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
 
@@ -462,11 +465,11 @@ def _safe(name: str) -> str:
 
 def count_samples() -> int:
     """How many pictures `write_samples` writes."""
-    return len(samples()) + math.comb(sum(not one.halves for one in samples()), 2)
+    return len(samples()) + math.comb(min(_PAIRED, sum(not one.halves for one in samples())), 2)
 
 
 def write_samples(path: Path, goes_on: Callable[[], bool] = lambda: True) -> int:
-    """The samples and every two of the single ones side by side, as a Parquet file; how many.
+    """The samples and every two of the first single ones side by side, as a Parquet file; how many.
 
     Raises
     ------
@@ -488,6 +491,7 @@ def write_samples(path: Path, goes_on: Callable[[], bool] = lambda: True) -> int
         }
         for one in known
     ]
+    single = single[:_PAIRED]
     halves: dict[str, Image.Image] = {}
     for one in single:
         if not goes_on():

@@ -38,6 +38,7 @@ EVIDENCE = {
     "endless-sky-data": "the package's copyright file",
     "gcompris-qt-data": "the README beside each file in the source of GCompris",
     "lomiri-wallpapers-16.04": "the package's copyright file",
+    "openclipart-png": "the package's copyright file",
     "plasma-workspace-data": "the .license file beside each picture",
     "python3-scipy": "the documentation of scipy.misc.face",
     "scikit-image": "the documentation of skimage.data",
@@ -134,7 +135,12 @@ def license_text(listed: list[Demo]) -> str:
     lines += ["", "CC0-1.0: https://creativecommons.org/publicdomain/zero/1.0/"]
     lines += [f"{name}: {address}" for name, address in ATTRIBUTION.items()]
     lines += ["", "Where author and license are stated:"]
-    lines += [f"  {package}: {where}" for package, where in EVIDENCE.items()]
+    used = tuple(dict.fromkeys(demo.package for demo in listed))
+    lines += [
+        f"  {package}: {where}"
+        for package, where in EVIDENCE.items()
+        if any(name.startswith(package) for name in used)
+    ]
     for demo in listed:
         lines += [
             "",

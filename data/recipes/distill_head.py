@@ -60,22 +60,30 @@ from data.recipes.weight_files import (
 RELIABILITY = DATA / "reliability.svg"
 FITTED_PARTS = "values, projection, MLP with its norm, layer scales and the norm at the end fitted"
 COUNT = 33_600
-PAIR_SAMPLES = ("cat-beside-cup.jpg", "cup-beside-tripod.jpg")
+UNSEEN = (
+    "astronaut.jpg",
+    "camera.jpg",
+    "chelsea.jpg",
+    "coffee.jpg",
+    "hubble.jpg",
+    "retina.jpg",
+    "rocket.jpg",
+)
+"""Samples of one object that are in no package of :data:`picture_sources.PACKAGES`."""
 
 
 def single_samples() -> dict[str, Image.Image]:
     """Return the shipped pictures of one object: their central squares, 224 by 224 pixels.
 
-    No sample picture is among the training pictures.
+    None of them is among the training pictures.
     """
     out: dict[str, Image.Image] = {}
-    for path in sorted(SAMPLES.glob("*.jpg")):
-        if path.name not in PAIR_SAMPLES:
-            image = Image.open(path).convert("RGB")
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            box = (left, top, left + side, top + side)
-            out[path.name] = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
+    for name in UNSEEN:
+        image = Image.open(SAMPLES / name).convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        out[name] = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
     return out
 
 

@@ -23,6 +23,7 @@ DEBIAN = {
     "endless-sky-data": "0.9.8-1.2",
     "gcompris-qt-data": "3.1-2",
     "lomiri-wallpapers-16.04": "20.04.0-2",
+    "openclipart-png": "1:0.18+dfsg-19",
     "plasma-workspace-data": "4:5.27.5-2+deb12u2",
     "python3-scipy": "1.10.1-2",
 }

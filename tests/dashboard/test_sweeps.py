@@ -377,12 +377,14 @@ def test_too_many_files_are_refused_and_old_sweeps_go(
     assert made.get(runs[-1].name) is runs[-1]
 
 
-def test_the_samples_and_every_two_of_them(tmp_path: Path) -> None:
+def test_the_samples_and_every_two_of_the_first(tmp_path: Path) -> None:
+    """Not of all: with each sample more the sweep would take longer than anyone waits."""
     from dashboard.sweeping import write_samples
 
     single = [one for one in core.samples() if not one.halves]
     count = write_samples(tmp_path / "pictures.parquet")
-    assert count == len(core.samples()) + len(single) * (len(single) - 1) // 2
+    assert len(single) > 7
+    assert count == len(core.samples()) + 7 * 6 // 2
     table: pa.Table = parquet.read_table(tmp_path / "pictures.parquet")
     for data in table["bytes"].to_pylist():
         assert core.read_image(data)

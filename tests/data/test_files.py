@@ -175,6 +175,50 @@ def inputs_of_halves(name: str, model: nn.Module) -> Tensor:
     return values.permute(0, 3, 1, 2)
 
 
+SQUARES = {
+    "goldfish-and-kitten.jpg",
+    "balloon-and-lorikeet.jpg",
+    "balloon-and-panda.jpg",
+    "kitten-and-cup.jpg",
+}
+
+
+def test_teacher_sees_both_objects_of_a_square(
+    cnn: nn.Module, samples: list[dict[str, Any]]
+) -> None:
+    """At the model's own central square, so that maps of either class have something to show."""
+    found = [sample for sample in samples if "-and-" in sample["file"]]
+    assert {sample["file"] for sample in found} == SQUARES
+    for sample in found:
+        with Image.open(SAMPLES / sample["file"]) as image:
+            assert image.width == image.height
+        assert [entry["half"] for entry in sample["objects"]] == ["left", "right"]
+        with torch.inference_mode():
+            values = cnn(inputs(sample["file"], cnn, 224)).softmax(-1)[0]
+        for entry in sample["objects"]:
+            wanted = CATS - {283, 284} if entry["index"] in CATS else {entry["index"]}
+            assert float(values[list(wanted)].sum()) > 0.1, (sample["file"], entry["name"])
+            assert int(values.argmax()) in wanted or float(values.max()) < 0.6
+
+
+def test_teacher_knows_the_new_objects_and_not_those_outside(cnn: nn.Module) -> None:
+    assert top(cnn, "golden-retriever.jpg", 1) == [207]
+    assert top(cnn, "chameleon.jpg", 1) == [47]
+    assert top(cnn, "tiger-drawing.jpg", 1) == [292]
+    assert 292 not in top(cnn, "tiger-lines.jpg", 1)
+    assert 309 in top(cnn, "bee.jpg", 5)
+    with torch.inference_mode():
+        assert float(cnn(inputs("raccoon.jpg", cnn, 224)).softmax(-1).max()) < 0.5
+
+
+def test_samples_say_what_they_show_and_when_no_class_fits(samples: list[dict[str, Any]]) -> None:
+    for sample in samples:
+        outside = sample["note"].startswith("Outside the classes: ")
+        assert outside == (not sample["objects"]), sample["file"]
+        assert sample["note"].endswith((".", "?"))
+    assert sum(not sample["objects"] for sample in samples) == 3
+
+
 def test_samples_are_complete_and_readable(
     samples: list[dict[str, Any]], labels: list[str]
 ) -> None:
@@ -186,7 +230,8 @@ def test_samples_are_complete_and_readable(
         assert sample["title"]
         assert sample["source"]
         assert sample["author"]
-        assert sample["license"] in {"CC0-1.0", "public domain"}
+        licenses = {"CC0-1.0", "public domain", "CC-BY-2.0", "CC-BY-3.0"}
+        assert set(sample["license"].split(" and ")) <= licenses
         with Image.open(SAMPLES / sample["file"]) as image:
             image.load()
             assert image.mode == "RGB"

@@ -24,7 +24,17 @@ ROOT = Path(__file__).resolve().parents[1]
 Query = Mapping[str, str | list[str]]
 
 OF_PAGE: dict[str, tuple[str, ...]] = {
-    "compare": ("fit", "size", "scale", "smooth", "spikes", "blend", "colors", "checked"),
+    "compare": (
+        "fit",
+        "size",
+        "scale",
+        "smooth",
+        "spikes",
+        "blend",
+        "against",
+        "colors",
+        "checked",
+    ),
     "attention": ("tab", "fusion", "matrix", "several_map", "several_layers"),
     "gradient_rollout": (),
     "activation_maximization": ("objective", "moves", "effect"),

@@ -240,7 +240,7 @@ def _picture() -> Picture:
         )
         again = " Upload it again to see it." if own_one else ""
         screen.problem(f"{gone}; shown instead: {picture.name}.{again}")
-    st.caption(f"Picture: {plain(picture.name)}")
+    st.caption("  \n".join(filter(None, [f"Picture: {plain(picture.name)}", plain(picture.note)])))
     own = [name for name in screen.own_pictures() if cache.own_pictures().get(name)]
     with st.container(horizontal=True, gap="xsmall", key="thumbnails"):
         for sample in offered.values():

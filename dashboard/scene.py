@@ -27,6 +27,8 @@ class Picture:
         Names of what it is known to show, the most telling first.
     outside
         Whether it is known to show nothing that is a class of ImageNet.
+    note
+        What there is to look for in it; empty for a picture of one's own.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Picture:
     digest: str
     classes: tuple[str, ...] = ()
     outside: bool = False
+    note: str = ""
 
     @property
     def image(self) -> Image.Image:

@@ -2,7 +2,7 @@
 
 The address is where a screen lives: every run reads it from there, every choice writes it there.
 So reload, Back, Forward, a copied link and a link to another page are the same act: a screen is
-put in. Fields that have their default are left out of the address.
+put in. Fields that have their default are left out of the address, but for the picture.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ Parameters = tuple[tuple[str, str], ...]
 """What was chosen of a method's parameters, as text, sorted by name."""
 
 CNN, VIT = embedded_pair()
+
+OPENING = "balloon-and-panda"
+"""Picture that the bare address opens with. Addresses of before that name none mean the default of
+`Screen.image`, so every other address names its picture."""
 
 PATCHES = r"^[1-9]\d{0,2}x[1-9]\d{0,2}-(?:[0-9a-f]{2}){1,3000}$"
 """Rows, columns, and a bit for each patch in reading order, as hexadecimal digits."""
@@ -235,11 +239,11 @@ class Screen(BaseModel):
         return cls(**values), problems
 
     def address(self) -> dict[str, list[str]]:
-        """All that differs from the default, as keys and values of an address."""
+        """The picture and all that differs from its default, as keys and values of an address."""
         found: dict[str, list[str]] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if name == "page" or value == field.default:
+            if name == "page" or (value == field.default and name != "image"):
                 continue
             if name.endswith("_parameters"):
                 prefix = name.removesuffix("_parameters")
@@ -370,6 +374,7 @@ _SCREEN, _PROBLEMS, _SAID, _OWN = "_screen", "_problems", "_said", "_own"
 def enter(page: str) -> Screen:
     """Read the screen of this run from the address; called once a run, before anything is drawn."""
     given = {key: st.query_params.get_all(key) for key in st.query_params}
+    given = given or {"image": [OPENING]}
     screen, problems = Screen.from_address(page, given)
     problems = list(dict.fromkeys([*problems, *st.session_state.pop(_SAID, [])]))
     st.session_state[_SCREEN], st.session_state[_PROBLEMS] = screen, problems

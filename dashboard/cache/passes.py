@@ -27,7 +27,7 @@ from dashboard.cache.held import results
 from dashboard.cache.models import memo_of, opened_model
 from dashboard.cache.pictures import from_sample
 from dashboard.scene import Picture, Scene
-from dashboard.screen import Screen
+from dashboard.screen import OPENING, Screen
 from dashboard.waiting import watched
 
 Mask = npt.NDArray[np.bool_]
@@ -37,7 +37,7 @@ Params = tuple[tuple[str, Any], ...]
 
 def warm() -> None:
     """Open the embedded pair, both side by side, and make what the first screen shows."""
-    first = Screen()
+    first = Screen(image=OPENING)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(opened_model, (first.cnn, first.vit)))
     start = next(sample for sample in core.samples() if sample.id == first.image)

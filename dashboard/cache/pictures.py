@@ -63,6 +63,7 @@ def from_sample(chosen: Sample) -> Picture:
         digest,
         chosen.classes,
         outside=not chosen.classes,
+        note=chosen.note,
     )
 
 

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 import core
 from dashboard import cache
+from dashboard.screen import OPENING
 from dashboard.titles import TITLES
 from tests.support.application import address, healthy, png, start, texts, upload
 from tests.support.builders import FEW_PASSES
@@ -37,10 +38,19 @@ def panels(app: AppTest) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("page", OF_MODELS)
 def test_each_page_draws_without_a_click(page: str) -> None:
-    app = healthy(start(page))
+    app = healthy(start(page, image=None))
     assert len(app.title) == 1
     assert any("Sources:" in caption.value for caption in app.caption)
     assert not app.warning
+
+
+def test_the_bare_address_opens_with_its_own_picture_and_others_keep_theirs() -> None:
+    app = healthy(start(image=None))
+    opened = next(sample for sample in core.samples() if sample.id == OPENING)
+    assert any(opened.title in caption.value for caption in app.caption)
+    assert any(opened.note in caption.value for caption in app.caption)
+    before = healthy(start(image=None, clip="95"))
+    assert any("A cat beside a cup" in caption.value for caption in before.caption)
 
 
 def test_compare_asks_both_models_the_same_question() -> None:

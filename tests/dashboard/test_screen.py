@@ -249,9 +249,18 @@ def test_all_choices_together() -> None:
     assert hash(screen) == hash(screen.to())
 
 
-def test_defaults_are_left_out() -> None:
-    assert Screen().address() == {}
-    assert Screen(opacity=0.6, classes=()).address() == {}
+PICTURE = {"image": ["cat-beside-cup"]}
+
+
+def test_defaults_are_left_out_but_for_the_picture() -> None:
+    assert Screen().address() == PICTURE
+    assert Screen(opacity=0.6, classes=()).address() == PICTURE
+
+
+def test_an_address_of_before_that_names_no_picture_means_the_one_of_then() -> None:
+    for given in ({"vit_map": ["rollout"]}, {}):
+        screen, _ = Screen.from_address("compare", given)
+        assert screen.image == "cat-beside-cup"
 
 
 # -- defaults that were other ones before ---------------------------------------------------------
@@ -276,13 +285,13 @@ def test_an_address_of_before_means_the_definition_of_then(pick: str) -> None:
 def test_what_is_chosen_now_is_told_apart_from_it(pick: str) -> None:
     chosen = Screen().to(**{pick: "rise", f"{pick}_parameters": ()})
     assert getattr(chosen, f"{pick}_parameters") == (CENTERED,)
-    assert chosen.address() == {pick: ["rise"], f"{pick}.definition": ["centered"]}
+    assert chosen.address() == PICTURE | {pick: ["rise"], f"{pick}.definition": ["centered"]}
     assert Screen.from_address("compare", chosen.address()) == (chosen, [])
-    assert Screen(**{pick: "rise", f"{pick}_parameters": (PAPER,)}).address() == {
+    assert Screen(**{pick: "rise", f"{pick}_parameters": (PAPER,)}).address() == PICTURE | {
         pick: ["rise"],
         f"{pick}.definition": ["paper"],
     }
-    assert Screen(**{pick: "occlusion"}).address() == {pick: ["occlusion"]}
+    assert Screen(**{pick: "occlusion"}).address() == PICTURE | {pick: ["occlusion"]}
 
 
 def test_a_list_of_maps_of_before_means_the_definition_of_then() -> None:

@@ -17,8 +17,12 @@ from dashboard import cache
 HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
 
 
-def start(page: str = "compare", **query: str | list[str]) -> AppTest:
-    """The application on one page, with an address."""
+def start(
+    page: str = "compare", image: str | None = "cat-beside-cup", **query: str | list[str]
+) -> AppTest:
+    """The application on one page, with an address; without a picture in it for ``None``."""
+    if image is not None:
+        query["image"] = image
     app = AppTest.from_file(str(HOME), default_timeout=600)
     if page != "compare":
         app.run()

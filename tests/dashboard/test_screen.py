@@ -258,8 +258,8 @@ def test_defaults_are_left_out_but_for_the_picture() -> None:
 
 
 def test_an_address_of_before_that_names_no_picture_means_the_one_of_then() -> None:
-    for given in ({"vit_map": ["rollout"]}, {}):
-        screen, _ = Screen.from_address("compare", given)
+    for address in ({"vit_map": ["rollout"]}, {}):
+        screen, _ = Screen.from_address("compare", address)
         assert screen.image == "cat-beside-cup"
 
 

@@ -1,0 +1,201 @@
+"""Make all that is shipped again: one list of steps, each of which goes on where it was stopped.
+
+Run by hand; later changes of weights, methods or layouts run it again::
+
+    python -m data.recipes.everything --list
+    python -m data.recipes.everything --photographs FOLDER --packages FOLDER --pictures FOLDER
+    python -m data.recipes.everything --from demo-sweep …
+
+``data/README.md`` says where photographs, packages and pictures come from. A step that has ended is
+written down in the folder ``--work`` and left out next time, unless ``--from`` or ``--only`` names
+it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes
+    ----------
+    name : str
+        For people and ``--from``.
+    module : str
+        What follows ``python -m``.
+    arguments : tuple of str
+        ``{photographs}`` and the like stand for the folders of the command line.
+    makes : str
+        What it writes.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    makes: str
+
+
+STEPS = (
+    Step(
+        "samples",
+        "data.recipes.build_samples",
+        ("--packages", "{packages}"),
+        "data/samples, data/labels",
+    ),
+    Step(
+        "demo-pictures",
+        "data.recipes.build_demo_pictures",
+        ("--packages", "{packages}"),
+        "data/demo",
+    ),
+    Step("weights", "data.recipes.build_weights", ("--verify",), "data/weights, but for the head"),
+    Step(
+        "features",
+        "data.recipes.photograph_features",
+        ("--photographs", "{photographs}", "--cache", "{cache}"),
+        "features of the photographs, in the cache",
+    ),
+    Step(
+        "held-out",
+        "data.recipes.held_out",
+        ("--pictures", "{pictures}", "--cache", "{cache}"),
+        "features of the pictures that serve to measure, in the cache",
+    ),
+    Step(
+        "folds",
+        "data.recipes.fit_head",
+        ("--cache", "{cache}", "--folds"),
+        "a fit for each fold, in the cache",
+    ),
+    Step(
+        "head",
+        "data.recipes.fit_head",
+        ("--cache", "{cache}"),
+        "the fitted weights, their card, the reliability curve",
+    ),
+    Step(
+        "spectrum",
+        "data.recipes.mean_spectrum",
+        ("--photographs", "{photographs}/imagenet-samples"),
+        "data/spectrum.npz",
+    ),
+    Step(
+        "maps",
+        "data.recipes.measure_maps",
+        ("--pictures", "{pictures}"),
+        "the table of maps that point, in the card",
+    ),
+    Step(
+        "evidence",
+        "data.recipes.measure_evidence",
+        ("--pictures", "{pictures}", "--readme"),
+        "data/evidence.json and its table",
+    ),
+    Step(
+        "demo-sweep",
+        "data.recipes.demo_sweep",
+        ("--work", "{work}/demo-sweep"),
+        "data/sweeps/demonstration",
+    ),
+    Step("tables", "data.recipes.describe_files", (), "the tables of data/README.md"),
+)
+
+
+def wanted(first: str | None, only: Sequence[str], ended: Sequence[str]) -> list[Step]:
+    """Return the steps that are to run.
+
+    Parameters
+    ----------
+    first : str or None
+        Name of the step that is the first to run, ended or not, with all that follow.
+    only : sequence of str
+        Names of the only steps to run, ended or not.
+    ended : sequence of str
+        Names of steps that have ended before.
+
+    Raises
+    ------
+    SystemExit
+        No step has such a name.
+    """
+    names = [step.name for step in STEPS]
+    for name in (*only, *([first] if first else [])):
+        if name not in names:
+            raise SystemExit(f"There is no step {name!r}; expected one of {', '.join(names)}.")
+    if only:
+        return [step for step in STEPS if step.name in only]
+    if first:
+        return list(STEPS[names.index(first) :])
+    return [step for step in STEPS if step.name not in ended]
+
+
+def command(step: Step, folders: dict[str, Path | None]) -> list[str]:
+    """Return the command of a step.
+
+    Parameters
+    ----------
+    step : Step
+        What to run.
+    folders : dict of str to pathlib.Path or None
+        What stands for the names in its arguments.
+
+    Raises
+    ------
+    SystemExit
+        A folder that it needs was not given.
+    """
+    for name, folder in folders.items():
+        if folder is None and any(f"{{{name}}}" in argument for argument in step.arguments):
+            raise SystemExit(f"The step {step.name} needs --{name}; see data/README.md.")
+    arguments = [argument.format_map(folders) for argument in step.arguments]
+    return [sys.executable, "-m", step.module, *arguments]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the steps in order; stop at the first that fails."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--photographs", type=Path, help="photographs to fit and measure with")
+    parser.add_argument("--packages", type=Path, help="where packages are unpacked")
+    parser.add_argument("--pictures", type=Path, help="unpacked packages to measure with")
+    parser.add_argument("--cache", type=Path, default=Path("build/features"))
+    parser.add_argument("--work", type=Path, default=Path("build"))
+    parser.add_argument("--from", dest="first", help="this step and all that follow")
+    parser.add_argument("--only", nargs="+", default=[], help="these steps only")
+    parser.add_argument("--list", action="store_true", help="say what the steps are, and end")
+    given = parser.parse_args(arguments)
+    if given.list:
+        for step in STEPS:
+            print(f"{step.name:14} {step.makes}")
+        return
+    record = given.work / "steps.json"
+    ended: list[str] = json.loads(record.read_text("utf-8")) if record.is_file() else []
+    steps = wanted(given.first, given.only, ended)
+    folders = {
+        name: getattr(given, name)
+        for name in ("photographs", "packages", "pictures", "cache", "work")
+    }
+    commands = [command(step, folders) for step in steps]  # all are checked before any runs
+    record.parent.mkdir(parents=True, exist_ok=True)
+    for step, asked in zip(steps, commands, strict=True):
+        print(f"{step.name}: {step.makes}", file=sys.stderr, flush=True)
+        done = subprocess.run(asked, check=False)
+        if done.returncode:
+            raise SystemExit(
+                f"The step {step.name} failed (exit code {done.returncode}); once that is mended, "
+                "the same command goes on from there."
+            )
+        ended = [*(name for name in ended if name != step.name), step.name]
+        record.write_text(json.dumps(ended), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -129,23 +129,29 @@ def _list(store: Store, given: argparse.Namespace) -> None:
 
 def _show(store: Store, given: argparse.Namespace) -> None:
     saved = _got(store, given.id)
-    print(f"id        {saved.id}")
-    print(f"title     {_line(saved.title)}")
-    print(f"name      {_line(saved.author)}")
-    print(f"created   {saved.created:%Y-%m-%d %H:%M:%S} UTC")
-    print(f"page      {_line(saved.page)}{', archived' if saved.archived else ''}")
+    _row("id", saved.id)
+    _row("title", _line(saved.title))
+    _row("name", _line(saved.author))
+    _row("created", f"{saved.created:%Y-%m-%d %H:%M:%S} UTC")
+    _row("page", f"{_line(saved.page)}{', archived' if saved.archived else ''}")
     for file in store.pictures_of(saved.id):
-        print(f"picture   {file.digest}  {len(file.data)} bytes  {_line(file.name)}")
-    print(f"files     {len(store.still(saved.id)) + len(store.arrays(saved.id))} bytes")
+        _row("picture", file.digest, f"{len(file.data)} bytes", _line(file.name))
+    _row("files", f"{len(store.still(saved.id)) + len(store.arrays(saved.id))} bytes")
     for note in saved.notes:
-        print(f"note      {note.created:%Y-%m-%d %H:%M}  {_line(note.author)}: {_line(note.text)}")
+        said = f"{_line(note.author)}: {_line(note.text)}"
+        _row("note", f"{note.created:%Y-%m-%d %H:%M}", said)
+
+
+def _row(*parts: str) -> None:
+    """Print parts in columns; the first is a name."""
+    print("  ".join([parts[0].ljust(8), *parts[1:]]))
 
 
 def _delete(store: Store, given: argparse.Namespace) -> None:
     chosen = [_got(store, screen_id) for screen_id in dict.fromkeys(given.id)]
     if not given.yes:
         for saved in chosen:
-            print(f"{saved.id}  {_line(saved.author or '-')}  {_line(saved.title)}")
+            _row(saved.id, _line(saved.author or "-"), _line(saved.title))
         print("Delete for good? Type yes: ", end="", flush=True)
         if sys.stdin.readline().strip() != "yes":
             raise StoreError("Nothing was deleted.")

@@ -1,4 +1,4 @@
-"""The pictures of the demonstration: complete, small, labelled, and free to be passed on."""
+"""The pictures of the demonstration: complete, small, labeled, and free to be passed on."""
 
 from __future__ import annotations
 

@@ -59,27 +59,9 @@ STEPS = (
     ),
     Step("weights", "data.recipes.build_weights", ("--verify",), "data/weights, but for the head"),
     Step(
-        "features",
-        "data.recipes.photograph_features",
-        ("--photographs", "{photographs}", "--cache", "{cache}"),
-        "features of the photographs, in the cache",
-    ),
-    Step(
-        "held-out",
-        "data.recipes.held_out",
-        ("--pictures", "{pictures}", "--cache", "{cache}"),
-        "features of the pictures that serve to measure, in the cache",
-    ),
-    Step(
-        "folds",
-        "data.recipes.fit_head",
-        ("--cache", "{cache}", "--folds"),
-        "a fit for each fold, in the cache",
-    ),
-    Step(
         "head",
-        "data.recipes.fit_head",
-        ("--cache", "{cache}"),
+        "data.recipes.distill_head",
+        ("--pictures", "{pictures}", "--cache", "{cache}"),
         "the fitted weights, their card, the reliability curve",
     ),
     Step(

@@ -51,7 +51,7 @@ def test_a_folder_that_is_missing_is_said_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it ran"))
-    with pytest.raises(SystemExit, match="step features needs --photographs"):
+    with pytest.raises(SystemExit, match="step spectrum needs --photographs"):
         main(["--work", str(tmp_path), "--packages", "x", "--pictures", "x"])
 
 

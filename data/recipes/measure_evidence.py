@@ -4,6 +4,8 @@ Run by hand, with the pictures of ``distill_head``::
 
     python -m data.recipes.measure_evidence --pictures pictures --readme
 
+``--only rise`` measures one method again, on the same photographs, and keeps the other rows.
+
 Every method of both embedded models and three maps that know nothing are asked the same: how far
 insertion and deletion part, whether the map of a class lies on its picture in a grid of four (of
 maps whose zero means something), and whether the map depends on what was learned; a method that
@@ -163,7 +165,11 @@ def method_row(
 
 
 def measure(
-    models: Sequence[core.Model], views: Sequence[Image.Image], fewer: int
+    models: Sequence[core.Model],
+    views: Sequence[Image.Image],
+    fewer: int,
+    only: Sequence[str] = (),
+    before: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measure every method of every model.
 
@@ -175,17 +181,28 @@ def measure(
         Fitted pictures, all of one size.
     fewer : int
         How many of them the methods of `MANY_PASSES` are measured on.
+    only : sequence of str
+        Names of methods that are measured again, of an earlier result; empty for all.
+    before : dict, optional
+        The earlier result, whose other rows stay.
     """
     size = (views[0].height, views[0].width)
     lead = next((model for model in models if model.multiple > 1), models[0])
     grid = core.removal_grid(lead, size)
+    kept = {(row["model"], row["method"]): row for row in before["rows"]} if before else {}
     rows = []
     for model in models:
         for method in core.methods(model):
+            if only and method.name not in only:
+                rows.append(kept[model.spec.title, method.name])
+                continue
             some = views[:fewer] if method.name in MANY_PASSES else views
             print(f"{model.spec.title}: {method.title} …", file=sys.stderr, flush=True)
             rows.append({"model": model.spec.title} | method_row(model, some, method, grid))
         for name in BASELINES:
+            if only:
+                rows.append(kept[model.spec.title, name])
+                continue
             rows.append({"model": model.spec.title} | baseline_row(model, views, name, grid))
     return {"pictures": len(views), "fewer": fewer, "steps": STEPS, "sure": SURE, "rows": rows}
 
@@ -226,6 +243,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True, help="unpacked packages")
     parser.add_argument("--count", type=int, default=COUNT, help="most photographs")
     parser.add_argument("--fewer", type=int, default=FEWER, help="for methods of many passes")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="methods that are measured again; the others stay"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     parser.add_argument("--readme", action="store_true", help="put the table into the README")
@@ -233,7 +253,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     models = [core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")]
     views = chosen(models, collect(arguments.pictures), arguments.count)
-    result = measure(models, views, arguments.fewer)
+    before = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.only else None
+    result = measure(models, views, arguments.fewer, arguments.only, before)
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     arguments.json.write_text(text, encoding="utf-8")
     print(as_markdown(result))

@@ -50,6 +50,17 @@ def test_a_map_without_a_zero_has_no_share(monkeypatch: pytest.MonkeyPatch) -> N
     assert row["all"]["n"] == 4
 
 
+def test_one_method_can_be_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_evidence, "MANY_PASSES", {})
+    monkeypatch.setattr(measure_evidence, "STEPS", 2)
+    models, views = [built("plain").model], [picture(12, 12, seed) for seed in range(4)]
+    names = [*(method.name for method in core.methods(models[0])), *measure_evidence.BASELINES]
+    before = {"rows": [{"model": models[0].spec.title, "method": name} for name in names]}
+    result = measure_evidence.measure(models, views, 4, ["cam"], before)
+    assert [row["method"] for row in result["rows"]] == names
+    assert [row["method"] for row in result["rows"] if "blur" in row] == ["cam"]
+
+
 def test_insertion_minus_deletion_is_that_of_the_curves() -> None:
     model, views = built("timm").model, [picture(4, 4, seed) for seed in range(3)]
     maps = [np.random.default_rng(seed).random((4, 4)) for seed in range(3)]

@@ -28,7 +28,7 @@ from PIL import Image
 import core
 from core.paths import DATA, ROOT
 from data.recipes.describe_files import parts
-from data.recipes.head_fit import SURE
+from data.recipes.head_measures import SURE
 from data.recipes.picture_sources import NATURAL, Source, collect, split
 
 SEED = 11

@@ -28,7 +28,7 @@ from PIL import Image
 import core
 from data.recipes.distill_pictures import random_crop
 from data.recipes.head_card import read_details, write_card
-from data.recipes.head_fit import SURE
+from data.recipes.head_measures import SURE
 from data.recipes.measure_evidence import MANY_PASSES
 from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, Source, collect, split
 from data.recipes.weight_files import write_checksums

@@ -4,7 +4,8 @@ Everything is kept in a folder in chunks, in the order in which it is worth most
 was stopped goes on where it was and a fit can be made of what is there. Both networks run in
 OpenVINO, on one thread in each of several processes: the teacher in single precision (its scores
 agree with PyTorch's to 1e-5), the backbone in bfloat16 where the processor computes in it, which is
-three times as fast; the cosine with single precision is above 0.999 for every vector.
+three times as fast; on 16 photographs the cosine with single precision was above 0.9997 for every
+vector.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def top_classes(
         hide_index=True,
         on_select=screen.guarded(pick) if selectable else "ignore",
         selection_mode="single-row",
-        row_height=28,
+        row_height=24,
         column_config={
             "class": st.column_config.TextColumn("Class"),
             "probability": st.column_config.ProgressColumn(

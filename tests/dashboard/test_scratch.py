@@ -29,11 +29,14 @@ with scratch.own() as folder:
 posix = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
 
-async def visit(address: str) -> None:
-    """Begin a sweep, which writes pictures."""
+async def visit(address: str, place: Path) -> None:
+    """Begin a sweep, and stay until it has written its pictures."""
     async with crowd.visitor(address) as somebody:
         seen = await somebody.look(crowd.Screen("data_set", ""))
         assert seen.errors == []
+        async with asyncio.timeout(60):
+            while not files(place):
+                await asyncio.sleep(0.1)
 
 
 def files(folder: Path) -> list[Path]:
@@ -47,7 +50,7 @@ def test_what_visitors_brought_goes_with_the_server(name: str, tmp_path: Path) -
     place = tmp_path / "temporary"
     place.mkdir()
     with running(tmp_path / "first.log", TMPDIR=str(place)) as (address, process):
-        asyncio.run(visit(address))
+        asyncio.run(visit(address, place))
         assert len(files(place)) == 1
         os.kill(process, getattr(signal, name))
         if name != "SIGKILL":

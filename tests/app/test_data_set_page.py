@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import core
 from core import sweep
-from dashboard import cache
+from dashboard import application, cache
 from tests.support.application import address, healthy, start, texts
 from tests.support.rows import synthetic
 
@@ -161,7 +161,7 @@ def test_the_looks_of_a_sweep_of_others_are_decoded_in_another_process(
         return strange(files, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(core, "read_strange_images", noted)
-    cache.results.clear()
+    application.end()  # what was decoded before is not held
     healthy(start("data_set", sweep="made-up", order="listed", leaf="3"))
     assert asked == [12]
 

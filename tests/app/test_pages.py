@@ -208,7 +208,12 @@ def test_display_choices_change_what_is_drawn() -> None:
     app.segmented_control(key="screen-blend").set_value("brightness").run()
     figure = json.loads(healthy(app).get("plotly_chart")[0].proto.spec)
     assert len({image["source"] for image in figure["layout"]["images"]}) == 3
-    assert address(app) == {"vit_map": ["rollout"], "scale": ["shared"], "blend": ["brightness"]}
+    assert address(app) == {
+        "image": ["cat-beside-cup"],
+        "vit_map": ["rollout"],
+        "scale": ["shared"],
+        "blend": ["brightness"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_review_from_gallery_to_archive() -> None:
     app.selectbox(key="screen-of_class").set_value("").run()
     app.text_input(key="screen-search").set_value("EYE ada").run()
     assert cards(healthy(app)) == [ids["First"]]
-    assert address(app) == {"search": ["EYE ada"]}
+    assert address(app) == {"image": ["cat-beside-cup"], "search": ["EYE ada"]}
 
     app.button(key=f"view-{ids['First']}").click().run()
     assert "First" in [s.value for s in healthy(app).subheader]
@@ -188,7 +188,9 @@ def test_review_from_gallery_to_archive() -> None:
     press(app, "Take back")
     assert cache.store().find()[1] == 3
     press(healthy(app), "All saved screens")
-    assert address(app) == {"search": ["EYE ada"]}, "what was looked for is there again"
+    assert address(app) == {"image": ["cat-beside-cup"], "search": ["EYE ada"]}, (
+        "what was looked for is there again"
+    )
 
 
 def test_who_comes_late_is_told() -> None:

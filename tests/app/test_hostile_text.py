@@ -24,7 +24,7 @@ HOSTILE = (
 RAW = re.compile(
     r"(?<!\\)<a href|(?<!\\)!\[i\]|://evil|www\.evil|m@evil|:material/home|(?<!\\)\*\*b|(?<!\\)`c"
 )
-IN_FIGURE = re.compile(r"<a href|<b>b")
+IN_FIGURE = re.compile(r"<a href|<b>b</b>")
 
 
 def elements(block: Any) -> Iterator[Any]:

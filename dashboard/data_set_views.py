@@ -112,7 +112,7 @@ def _watch(run: Run) -> None:
         st.rerun()
     reader = presence.reader()
     run.readers.join(reader)  # the connection may have been lost for a moment
-    left, middle, right = st.columns([4, 2, 1], vertical_alignment="center")
+    left, middle, right = st.columns([4, 3, 2], vertical_alignment="center")
     doing = "Stopping" if run.stopped else "Sweeping"
     left.progress(
         min(1.0, run.done / max(1, run.total)),

@@ -77,7 +77,7 @@ def block_picker(
         filter_mode="contains",
         format_func=lambda name: PARTS[name][:1].upper() + PARTS[name][1:],
         help=" ".join(
-            f"**{PARTS[name].capitalize()}**: {model.taps[f'{block}.{name}'].meaning}."
+            f"**{PARTS[name][:1].upper() + PARTS[name][1:]}**: {model.taps[f'{block}.{name}'].meaning}."
             for name in parts
         ),
         **screen.tied(f"{field}-part", part, write_part),

@@ -75,9 +75,9 @@ def block_picker(
         "Part of the block",
         parts,
         filter_mode="contains",
-        format_func=lambda name: PARTS[name][:1].upper() + PARTS[name][1:],
+        format_func=lambda name: _capital(PARTS[name]),
         help=" ".join(
-            f"**{PARTS[name][:1].upper() + PARTS[name][1:]}**: {model.taps[f'{block}.{name}'].meaning}."
+            f"**{_capital(PARTS[name])}**: {model.taps[f'{block}.{name}'].meaning}."
             for name in parts
         ),
         **screen.tied(f"{field}-part", part, write_part),
@@ -116,3 +116,8 @@ def channel_picker(field: str, label: str, tap: Tap, strongest: int) -> int:
         ),
     )
     return strongest if wanted is None else wanted
+
+
+def _capital(text: str) -> str:
+    """A text with a capital first; the rest stays, as in MLP."""
+    return text[:1].upper() + text[1:]

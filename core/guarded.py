@@ -59,10 +59,9 @@ def read_strange_image(data: bytes, name: str) -> Image.Image:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ImageTimeout(f"{_stopped(name)} If the machine is busy, try again.") from error
+        raise _late(name) from error
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise BusyError(f"{name} cannot be read at the moment ({reason}); try again.") from error
+        raise _not_started(name, error) from error
     finally:
         _one_at_a_time.release()
     if done.returncode != 0:
@@ -143,16 +142,13 @@ class StrangePictures:
                 self._look()
             late = asked.is_alive()
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise BusyError(
-                f"{name} cannot be read at the moment ({reason}); try again."
-            ) from error
+            raise _not_started(name, error) from error
         finally:
             if not answer:
                 self._end(asked)
             _one_at_a_time.release()
         if late:
-            raise ImageTimeout(f"{_stopped(name)} If the machine is busy, try again.")
+            raise _late(name)
         if not answer:
             raise ImageError(_stopped(name))
         return _answered(answer[0], name)
@@ -219,6 +215,15 @@ def _answered(answer: bytes, name: str) -> Image.Image:
         raise ImageError(content.decode("utf-8").replace("\0", name, 1))
     width, height = (int(side) for side in head.split())
     return Image.frombytes("RGB", (width, height), content)
+
+
+def _late(name: str) -> ImageTimeout:
+    return ImageTimeout(f"{_stopped(name)} If the machine is busy, try again.")
+
+
+def _not_started(name: str, error: OSError) -> BusyError:
+    reason = error.strerror or type(error).__name__
+    return BusyError(f"{name} cannot be read at the moment ({reason}); try again.")
 
 
 def _stopped(name: str) -> str:

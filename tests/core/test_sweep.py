@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from core.sweep.command import main
 from core.sweep.pictures import Source, list_pictures, read
 from core.sweep.schema import is_light, schema
 from core.sweep.work import Chunk, Work, divergence
+from data.recipes import demo_sweep
 from tests.support.builders import GIVEN, close
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -770,3 +772,23 @@ def test_ray_that_is_not_installed_is_named(
 
 def test_a_source_is_plain_data() -> None:
     assert Source("folder", "/pictures") == Source(**vars(Source("folder", "/pictures")))
+
+
+def test_a_sweep_that_is_shipped_finds_its_pictures_wherever_both_lie(
+    forty: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    pictures = tmp_path / "here" / "demo" / "pictures"
+    shutil.copytree(forty, pictures)
+    plan, made = plan_of(pictures, tiny, maps=("cam",)), tmp_path / "work"
+    sweep.run(plan, made, chunk=32, on_progress=lambda done, total: done == 0)
+    target = tmp_path / "here" / "sweeps" / "shown"
+    with pytest.raises(SystemExit, match="32 of 40 pictures"):
+        demo_sweep.publish(made, target, pictures)
+    sweep.run(plan, made, chunk=32)
+    demo_sweep.publish(made, target, pictures)
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    [found] = sweep.find_sweeps(moved / "sweeps")
+    assert found.finished
+    assert found.manifest["pictures"]["source"]["root"] == "../../demo/pictures"
+    one = found.items[7]
+    assert found.original(7) == (moved / "demo" / "pictures" / one.path).read_bytes()

@@ -44,7 +44,7 @@ Parameters = tuple[tuple[str, str], ...]
 
 CNN, VIT = embedded_pair()
 
-OPENING = "coffee"
+OPENING = "panda-and-polar-bear"
 """Picture that the bare address opens with. Addresses of before that name none mean the default of
 `Screen.image`, so every other address names its picture."""
 

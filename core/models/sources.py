@@ -159,16 +159,10 @@ def _local(spec: ModelSpec) -> Loaded:
 
 
 def _read_files(paths: Sequence[Path]) -> Mapping[str, Tensor]:
-    """Names and tensors of all files; no two may hold the same tensor."""
+    """Names and tensors of all files; where two hold the same one, the later file's counts."""
     state: dict[str, Tensor] = {}
     for path in paths:
-        tensors = _read_checkpoint(path)
-        if twice := sorted(state.keys() & tensors.keys()):
-            raise WeightsError(
-                f"{path.name} holds {twice[0]!r}, which {paths[0].name} holds already; leave in "
-                "it only what that file has not."
-            )
-        state |= tensors
+        state |= _read_checkpoint(path)
     return state
 
 

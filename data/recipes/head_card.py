@@ -16,12 +16,15 @@ from core.paths import WEIGHTS
 CARD = WEIGHTS / "dinov2-small.card.json"
 TEACHER = "EfficientNet-Lite0"
 KINDS = {"natural": "crops of held-out photographs", "cutouts": "held-out cut-outs"}
+TRUE = {
+    "caltech101": "photographs of Caltech-101 held out from the fit",
+    "imagenet-samples": "labeled photographs of classes left out of the fit",
+}
 FITTED = (
     "Fitted were a head and, in the last block, what turns attention into outputs (values, "
     "projection, MLP): every layer's attention is the backbone's own, the last layer's values and "
     "outputs are not."
 )
-HEAD_ONLY = "Fitted was a head alone: everything below it is the backbone's own."
 BACKBONE = (
     "The package that the backbone comes from does not say whether it stayed frozen while a "
     "decoder was trained on it."
@@ -34,11 +37,25 @@ def card_of(details: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     details : dict
-        What :func:`distill_head.choose` returned, and what other recipes added.
+        What :func:`fit_head.measured` returned, and what other recipes added.
     """
     files, least = details["source_files_of_class"], details["least_files"]
     sure = f"where that one is sure (above {details['confident']:.0%})"
     measurements = [
+        {
+            "what": what,
+            "on": title,
+            "value": details["true"][collection]["student"][key],
+            "error": details["true"][collection]["student"][f"{key}_error"],
+            "count": details["true"][collection]["student"]["n"],
+        }
+        for key, what in (
+            ("top1", "Right first answer"),
+            ("top5", "Right answer among its first five"),
+        )
+        for collection, title in TRUE.items()
+    ]
+    measurements += [
         {
             "what": what,
             "on": title,
@@ -60,16 +77,17 @@ def card_of(details: dict[str, Any]) -> dict[str, Any]:
             "count": len(files),
         }
         for key, what in (
-            ("classes_taught", "at least one picture"),
-            ("classes_taught_well", f"{least} pictures or more"),
+            ("classes_taught", "at least one photograph"),
+            ("classes_taught_well", f"{least} photographs or more"),
         )
     ]
     return {
-        "class_origin": f"Its classes were fitted to the answers of {TEACHER}, not to labels.",
-        "caveats": [FITTED if details["settings"]["rate_of_block"] else HEAD_ONLY, BACKBONE],
+        "class_origin": f"Its classes were fitted to one labeled photograph of each, and to the "
+        f"answers of {TEACHER} on others.",
+        "caveats": [FITTED, BACKBONE],
         "measurements": measurements,
         "doubtful": [index for index, count in enumerate(files) if count < least],
-        "doubtful_reason": f"The model was shown this class in fewer than {least} pictures: "
+        "doubtful_reason": f"The model was shown this class in fewer than {least} photographs: "
         "distrust its map.",
         "details": details,
     }

@@ -1,4 +1,4 @@
-"""How good the distilled classes are: agreement with the teacher, coverage, calibration."""
+"""How good the classes are: right answers, agreement with the teacher, coverage, calibration."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
-from data.recipes.head_fit import SURE, Table, in_parts
+from torch import Tensor
+from torch.nn import functional as F
 
 BINS = 10
 REPLICATES = 2000
 SEED = 3
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
+SURE = 0.3
+"""Probability above which the teacher is sure of its first class."""
 LEAST_FILES = 3
-"""Source files that must show a class to learn from, or else it is doubtful."""
+"""Photographs that must show a class to learn from, or else it is doubtful."""
+FACTORS = torch.linspace(0.4, 2.5, 43)
 
 
 def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:
@@ -41,99 +43,92 @@ def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:
     return float(((drawn @ np.bincount(place, hits)) / (drawn @ sizes)).std())
 
 
-def rates(ranked: Tensor, wanted: Tensor) -> dict[str, float | int]:
-    """Return how often the wanted class is the first, and is among the five.
+def rates(ranked: Tensor, wanted: Tensor, family: np.ndarray) -> dict[str, float | int]:
+    """Return how often a wanted class is the first, and is among the five.
 
     Parameters
     ----------
     ranked : torch.Tensor
-        The student's five first classes, (pictures, 5).
+        The five first classes, (pictures, 5).
     wanted : torch.Tensor
-        The teacher's first class, (pictures,).
+        Whether a class is right, (pictures, 1000) booleans.
+    family : numpy.ndarray
+        Number or name of each picture's family.
     """
-    hits = ranked == wanted[:, None]
-    return {
-        "top1": round(float(hits[:, 0].float().mean()), 3) if len(hits) else 0.0,
-        "top5": round(float(hits.any(-1).float().mean()), 3) if len(hits) else 0.0,
-        "n": len(hits),
-    }
+    hits = wanted.gather(1, ranked).numpy()
+    out: dict[str, float | int] = {}
+    for key, right in (("top1", hits[:, 0]), ("top5", hits.any(-1))):
+        out[key] = round(float(right.mean()), 3) if len(right) else 0.0
+        out[f"{key}_error"] = round(error_of_rate(right, family), 3)
+    return out | {"n": len(hits)}
 
 
-def taught(table: Table) -> np.ndarray:
-    """Count, for each class, the source files in which the teacher was sure of it.
-
-    Parameters
-    ----------
-    table : Table
-        The pictures to fit to.
-
-    Returns
-    -------
-    numpy.ndarray
-        (1000,) numbers of different source files.
-    """
-    best, first = table.probabilities().max(-1)
-    rows = np.flatnonzero((best > SURE).numpy())
-    pairs = np.unique(np.stack([first.numpy()[rows], table.source[rows]]), axis=1)
-    return np.bincount(pairs[0], minlength=table.logits.shape[1])
+def first_of(logits: Tensor) -> Tensor:
+    """Return the teacher's first class, (pictures, 1000) booleans."""
+    return F.one_hot(logits.argmax(-1), logits.shape[1]).bool()
 
 
-def agreement(student: nn.Module, table: Table, sources: np.ndarray) -> dict[str, Any]:
+def agreement(
+    scores: Tensor, logits: Tensor, natural: Tensor, family: np.ndarray, files: np.ndarray
+) -> dict[str, Any]:
     """Measure how often the student names the teacher's class.
 
     Parameters
     ----------
-    student : torch.nn.Module
-        Gives class scores.
-    table : Table
-        Held-out pictures.
-    sources : numpy.ndarray
-        What :func:`taught` returned for the pictures to fit to.
+    scores, logits : torch.Tensor
+        The student's and the teacher's class scores of held-out pictures, (pictures, 1000).
+    natural : torch.Tensor
+        True for crops of photographs, False for cut-outs.
+    family : numpy.ndarray
+        Number or name of each picture's family.
+    files : numpy.ndarray
+        How many photographs taught each class, (1000,).
 
     Returns
     -------
     dict
-        Rates for crops of photographs and for cut-outs where the teacher is sure, with standard
-        errors and the number of files; rates by the teacher's confidence (over all crops), and by
-        how many source files taught the class.
+        Rates for crops of photographs and for cut-outs where the teacher is sure; rates by the
+        teacher's confidence (over all crops), and by how many photographs taught the class.
     """
-    best, first = table.probabilities().max(-1)
-    ranked = in_parts(student, table.inputs).topk(5).indices
-    natural, sure = torch.from_numpy(table.natural), best > SURE
-    taught_by = torch.from_numpy(sources)[first]
-    out: dict[str, Any] = {}
-    for name, rows in (("natural", sure & natural), ("cutouts", sure & ~natural)):
-        out[name] = rates(ranked[rows], first[rows])
-        hits, chosen = (ranked == first[:, None])[rows].numpy(), rows.numpy()
-        out[name]["top1_error"] = round(error_of_rate(hits[:, 0], table.family[chosen]), 3)
-        out[name]["top5_error"] = round(error_of_rate(hits.any(-1), table.family[chosen]), 3)
-        out[name]["files"] = int(np.unique(table.source[chosen]).size)
-    out |= {"by_confidence": [], "by_source_files": []}
-    for low, high in itertools.pairwise(CONFIDENCES):
-        rows = natural & (best > low) & (best <= high)
-        out["by_confidence"].append({"above": low, "to": high, **rates(ranked[rows], first[rows])})
-    for low, top in ((0, 0), (1, 2), (3, 9), (10, 10**6)):
-        rows = natural & sure & (taught_by >= low) & (taught_by <= top)
-        label = "10 or more" if low == 10 else "none" if low == 0 else f"{low} to {top}"
-        out["by_source_files"].append({"files": label, **rates(ranked[rows], first[rows])})
+    best, first = logits.softmax(-1).max(-1)
+    ranked, wanted, sure = scores.topk(5).indices, first_of(logits), best > SURE
+    taught_by = torch.from_numpy(files)[first]
+
+    def of(rows: Tensor) -> dict[str, float | int]:
+        return rates(ranked[rows], wanted[rows], family[rows.numpy()])
+
+    out: dict[str, Any] = {"natural": of(sure & natural), "cutouts": of(sure & ~natural)}
+    out["by_confidence"] = [
+        {"above": low, "to": high, **of(natural & (best > low) & (best <= high))}
+        for low, high in itertools.pairwise(CONFIDENCES)
+    ]
+    out["by_source_files"] = [
+        {
+            "files": "10 or more" if top is None else str(low) if top == low else f"{low} to {top}",
+            **of(natural & sure & (taught_by >= low) & (taught_by <= (top or taught_by.max()))),
+        }
+        for low, top in ((1, 2), (3, 9), (10, None))
+    ]
     return out
 
 
-def weights(table: Table, weight_of_unsure: float) -> Tensor:
-    """Return what each picture counts, so that the table is like the pictures that were drawn.
+def best_scale(scores: Tensor, logits: Tensor) -> float:
+    """Return what to multiply scores by so that a probability tells how often it is right.
+
+    Temperature scaling (Guo et al. 2017): the factor with the least cross-entropy against the
+    teacher's first class.
 
     Parameters
     ----------
-    table : Table
-        Pictures; crops of photographs count, cut-outs do not.
-    weight_of_unsure : float
-        How many pictures each one stands for of which the teacher is not sure.
+    scores, logits : torch.Tensor
+        The student's and the teacher's class scores of held-out pictures, (pictures, 1000).
     """
-    sure = table.probabilities().amax(-1) > SURE
-    return torch.where(sure, 1.0, weight_of_unsure) * torch.from_numpy(table.natural)
+    first = logits.argmax(-1)
+    losses = torch.stack([F.cross_entropy(scores * factor, first) for factor in FACTORS])
+    return float(FACTORS[int(losses.argmin())])
 
 
-def calibration(student: nn.Module, table: Table, weight: Tensor) -> dict[str, Any]:
+def calibration(scores: Tensor, logits: Tensor) -> dict[str, Any]:
     """Measure whether the student is as often right as its probability says.
 
     "Right" is to name the teacher's first class. The expected calibration error is the mean
@@ -141,30 +136,24 @@ def calibration(student: nn.Module, table: Table, weight: Tensor) -> dict[str, A
 
     Parameters
     ----------
-    student : torch.nn.Module
-        Gives class scores.
-    table : Table
-        Held-out pictures.
-    weight : torch.Tensor
-        What each picture counts, (pictures,).
+    scores, logits : torch.Tensor
+        The student's and the teacher's class scores of held-out pictures, (pictures, 1000).
 
     Returns
     -------
     dict
         ``error``, and ``bins`` with bounds, share of pictures, mean probability and agreement.
     """
-    confidence, guess = in_parts(student, table.inputs).softmax(-1).max(-1)
-    right = (guess == table.probabilities().argmax(-1)).float()
-    weight = weight / weight.sum()
+    confidence, guess = scores.softmax(-1).max(-1)
+    right = (guess == logits.argmax(-1)).float()
     place = (confidence * BINS).long().clamp_max(BINS - 1)
     bins, error = [], 0.0
     for index in range(BINS):
         chosen = place == index
-        share = float(weight[chosen].sum())
+        share = float(chosen.float().mean())
         if not share:
             continue
-        mean = float((weight * confidence)[chosen].sum()) / share
-        hit = float((weight * right)[chosen].sum()) / share
+        mean, hit = float(confidence[chosen].mean()), float(right[chosen].mean())
         error += share * abs(mean - hit)
         bins.append(
             {
@@ -172,7 +161,7 @@ def calibration(student: nn.Module, table: Table, weight: Tensor) -> dict[str, A
                 "share": round(share, 3),
                 "probability": round(mean, 3),
                 "agreement": round(hit, 3),
-                "n": int((chosen & (weight > 0)).sum()),
+                "n": int(chosen.sum()),
             }
         )
     return {"error": round(error, 3), "bins": bins}

@@ -1,6 +1,6 @@
 """Measure whether maps are true to their models, on held-out photographs.
 
-Run by hand, with the pictures of ``distill_head``::
+Run by hand, with the pictures of ``held_out``::
 
     python -m data.recipes.measure_evidence --pictures pictures --readme
 
@@ -11,17 +11,18 @@ insertion and deletion part, whether the map of a class lies on its picture in a
 maps whose zero means something), and whether the map depends on what was learned; a method that
 draws draws anew for each network, and how much two draws on the intact one agree stands beside.
 Both models see the same pixels; each is asked about the class that is most probable to it. Methods
-that need many passes are measured on fewer pictures and with fewer passes, and the table says so.
-With the defaults that takes about a quarter of an hour on two idle processor cores; ``--count`` and
-``--fewer`` take more.
+that need many passes spend as many as the pages do, on all pictures unless ``--fewer`` says less.
+Each row is kept in the folder ``--work`` once it is measured, and a run that was stopped goes on
+there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ from PIL import Image
 import core
 from core.paths import DATA, ROOT
 from data.recipes.describe_files import parts
-from data.recipes.head_fit import SURE
+from data.recipes.head_measures import SURE
 from data.recipes.picture_sources import NATURAL, Source, collect, split
 
 SEED = 11
 REPLICATES = 2000
-COUNT, FEWER = 16, 4
+COUNT = 16
 STEPS = 16
 FILLS = ("blur", "mean")
 GIVEN = core.Framing("given")
@@ -50,11 +51,11 @@ BASELINES = {
 }
 MANY_PASSES: dict[str, dict[str, Any]] = {
     "occlusion": {"stride": 2},
-    "rise": {"definition": "centered", "count": 256},
-    "integrated_gradients": {"steps": 16},
-    "smooth_grad": {"count": 12},
+    "rise": {"definition": "centered", "count": 500},
+    "integrated_gradients": {"steps": 32},
+    "smooth_grad": {"count": 24},
 }
-"""Methods of many passes, and how many are spent here."""
+"""Methods of many passes, and how many are spent: what the pages begin with."""
 
 
 def chosen(models: Sequence[core.Model], sources: list[Source], count: int) -> list[Image.Image]:
@@ -168,8 +169,8 @@ def measure(
     models: Sequence[core.Model],
     views: Sequence[Image.Image],
     fewer: int,
-    only: Sequence[str] = (),
-    before: dict[str, Any] | None = None,
+    known: Sequence[dict[str, Any]] = (),
+    on_row: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
 ) -> dict[str, Any]:
     """Measure every method of every model.
 
@@ -181,30 +182,34 @@ def measure(
         Fitted pictures, all of one size.
     fewer : int
         How many of them the methods of `MANY_PASSES` are measured on.
-    only : sequence of str
-        Names of methods that are measured again, of an earlier result; empty for all.
-    before : dict, optional
-        The earlier result, whose other rows stay.
+    known : sequence of dict
+        Rows that are not measured again.
+    on_row : callable, optional
+        Called with all rows so far, after each that was measured.
     """
     size = (views[0].height, views[0].width)
     lead = next((model for model in models if model.multiple > 1), models[0])
     grid = core.removal_grid(lead, size)
-    kept = {(row["model"], row["method"]): row for row in before["rows"]} if before else {}
-    rows = []
+    kept = {(row["model"], row["method"]): row for row in known}
+    rows: list[dict[str, Any]] = []
     for model in models:
-        for method in core.methods(model):
-            if only and method.name not in only:
-                rows.append(kept[model.spec.title, method.name])
+        title = model.spec.title
+        for method in (*core.methods(model), *BASELINES):
+            name = method if isinstance(method, str) else method.name
+            if (title, name) in kept:
+                rows.append(kept[title, name])
                 continue
-            some = views[:fewer] if method.name in MANY_PASSES else views
-            print(f"{model.spec.title}: {method.title} …", file=sys.stderr, flush=True)
-            rows.append({"model": model.spec.title} | method_row(model, some, method, grid))
-        for name in BASELINES:
-            if only:
-                rows.append(kept[model.spec.title, name])
-                continue
-            rows.append({"model": model.spec.title} | baseline_row(model, views, name, grid))
-    return {"pictures": len(views), "fewer": fewer, "steps": STEPS, "sure": SURE, "rows": rows}
+            print(f"{title}: {name} …", file=sys.stderr, flush=True)
+            if isinstance(method, str):
+                found = baseline_row(model, views, method, grid)
+            else:
+                some = views[:fewer] if name in MANY_PASSES else views
+                found = method_row(model, some, method, grid)
+            rows.append({"model": title} | found)
+            on_row(rows)
+    settings = {"pictures": len(views), "fewer": fewer, "steps": STEPS, "sure": SURE}
+    weights = {model.spec.id: model.weights_digest for model in models}
+    return settings | {"weights": weights, "rows": rows}
 
 
 def as_markdown(result: dict[str, Any]) -> str:
@@ -242,19 +247,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--pictures", type=Path, required=True, help="unpacked packages")
     parser.add_argument("--count", type=int, default=COUNT, help="most photographs")
-    parser.add_argument("--fewer", type=int, default=FEWER, help="for methods of many passes")
+    parser.add_argument("--fewer", type=int, default=COUNT, help="for methods of many passes")
     parser.add_argument(
         "--only", nargs="+", default=[], help="methods that are measured again; the others stay"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("build"), help="for rows, one by one")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     parser.add_argument("--readme", action="store_true", help="put the table into the README")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     models = [core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")]
     views = chosen(models, collect(arguments.pictures), arguments.count)
-    before = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.only else None
-    result = measure(models, views, arguments.fewer, arguments.only, before)
+    if arguments.only:
+        before = json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]
+        known = [row for row in before if row["method"] not in arguments.only]
+    else:
+        known = []
+    asked = [len(views), arguments.fewer, STEPS, MANY_PASSES, arguments.only]
+    asked += [model.weights_digest for model in models]
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    work = arguments.work / f"evidence-{digest}.json"
+    if work.is_file():
+        known = json.loads(work.read_text(encoding="utf-8"))
+    work.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        measured = {(row["model"], row["method"]) for row in rows}
+        later = [row for row in known if (row["model"], row["method"]) not in measured]
+        work.write_text(json.dumps([*rows, *later], ensure_ascii=False), encoding="utf-8")
+
+    result = measure(models, views, arguments.fewer, known, keep)
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     arguments.json.write_text(text, encoding="utf-8")
     print(as_markdown(result))

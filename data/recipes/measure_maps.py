@@ -1,6 +1,6 @@
 """Measure class-specific maps on pictures with two objects whose places are known.
 
-Run by hand after ``distill_head``, with the same pictures. Two held-out cut-outs are set side by
+Run by hand after ``held_out``, with the same pictures. Two held-out cut-outs are set side by
 side on a held-out photograph; the map of each one's class should lie on it and not on the other::
 
     python -m data.recipes.measure_maps --pictures pictures
@@ -28,7 +28,7 @@ from PIL import Image
 import core
 from data.recipes.distill_pictures import random_crop
 from data.recipes.head_card import read_details, write_card
-from data.recipes.head_fit import SURE
+from data.recipes.head_measures import SURE
 from data.recipes.measure_evidence import MANY_PASSES
 from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, Source, collect, split
 from data.recipes.weight_files import write_checksums

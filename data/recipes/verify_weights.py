@@ -19,6 +19,7 @@ from data.recipes.weight_files import (
     CNN_ARCHITECTURE,
     CNN_FILE,
     DEPTH,
+    HEAD_FILE,
     REFERENCE_FILE,
     VIT_FILE,
     check_fitted,
@@ -213,8 +214,14 @@ def report(
         Where the weight files lie and the reference goes.
     """
     halved = to_half(vit)
-    check_fitted(halved, load_file(folder / VIT_FILE))
-    print("queries, keys and all layers before the last are bit for bit those of the source")
+    shipped = load_file(folder / VIT_FILE)
+    if shipped.keys() != halved.keys() or not all(
+        torch.equal(tensor, halved[name]) for name, tensor in shipped.items()
+    ):
+        raise SystemExit(f"{VIT_FILE} is not what its source gives")
+    if (folder / HEAD_FILE).exists():
+        check_fitted(halved, load_file(folder / HEAD_FILE))
+        print("what was fitted leaves queries, keys and all layers before the last as they were")
     halved = {key: value.float() for key, value in halved.items()}
     for side in (SIDE, 224):
         inputs = picture(side)

@@ -14,6 +14,7 @@ from core.paths import WEIGHTS
 
 CNN_FILE = "efficientnet-lite0.safetensors"
 VIT_FILE = "dinov2-small.safetensors"
+HEAD_FILE = "dinov2-small.head.safetensors"
 REFERENCE_FILE = "dinov2-small.reference.npz"
 CNN_ARCHITECTURE = "tf_efficientnet_lite0"
 VIT_ARCHITECTURE = "vit_small_patch14_dinov2"
@@ -21,7 +22,7 @@ DEPTH = 12
 CLASSES = 1000
 LAST = f"blocks.{DEPTH - 1}."
 FITTED = (f"{LAST}attn.", f"{LAST}ls", f"{LAST}norm2.", f"{LAST}mlp.", "norm.", "head.")
-"""Beginnings of the names that ``distill_head`` fits. Of ``attn.qkv`` these are the values only:
+"""Beginnings of the names that ``fit_head`` fits. Of ``attn.qkv`` these are the values only:
 queries and keys stay, and with them every layer's attention."""
 
 Weights = dict[str, Tensor]
@@ -57,50 +58,34 @@ def to_half(weights: Weights) -> Weights:
     return out
 
 
-def source_rows(name: str, tensor: Tensor) -> int:
-    """Return how many first rows of a tensor are those of the source, whatever was fitted."""
-    if name.startswith(f"{LAST}attn.qkv."):
-        return 2 * len(tensor) // 3
-    return 0 if name.startswith(FITTED) else len(tensor)
-
-
-def add_fitted(backbone: Weights, path: Path) -> Weights:
-    """Replace what is fitted by what a weight file that was written before has there.
-
-    Parameters
-    ----------
-    backbone : dict of str to torch.Tensor
-        State dict without a head, in half precision.
-    path : pathlib.Path
-        The transformer's safetensors file. Where there is none, the head is zero, which gives
-        every class the same probability until ``distill_head`` has run.
-    """
-    out = dict(backbone)
-    if not path.exists():
-        out["head.weight"] = torch.zeros(CLASSES, 384, dtype=torch.float16)
-        out["head.bias"] = torch.zeros(CLASSES, dtype=torch.float16)
-        return out
-    for name, tensor in load_file(path).items():
-        if name.startswith(FITTED):
-            rows = source_rows(name, tensor)
-            out[name] = torch.cat([out[name][:rows], tensor[rows:]]) if rows else tensor
-    return out
-
-
-def check_fitted(backbone: Weights, shipped: Weights) -> None:
-    """Refuse weights that differ from their source in more than what is fitted.
+def check_fitted(backbone: Weights, fitted: Weights) -> None:
+    """Refuse a file of fitted tensors that holds others, or another attention.
 
     Parameters
     ----------
     backbone : dict of str to torch.Tensor
         State dict without a head, as it was read from the graph, in half precision.
-    shipped : dict of str to torch.Tensor
-        State dict as it is shipped.
+    fitted : dict of str to torch.Tensor
+        What is to take the place of its tensors, and the head.
     """
-    for name, tensor in backbone.items():
-        rows = source_rows(name, tensor)
-        if not torch.equal(shipped[name][:rows], tensor[:rows]):
-            raise SystemExit(f"{name} differs from its source and is not among what is fitted")
+    for name, tensor in fitted.items():
+        if not name.startswith(FITTED):
+            raise SystemExit(f"{name} is not among what is fitted")
+        if name.startswith(f"{LAST}attn.qkv."):
+            rows = 2 * len(tensor) // 3
+            if not torch.equal(tensor[:rows], backbone[name][:rows]):
+                raise SystemExit(f"queries and keys in {name} differ from the backbone's")
+
+
+def whole_vit(folder: Path = WEIGHTS) -> Weights:
+    """Read both files of the transformer, as the application does.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder of the weight files.
+    """
+    return load_file(folder / VIT_FILE) | load_file(folder / HEAD_FILE)
 
 
 def write_checksums(folder: Path = WEIGHTS) -> None:

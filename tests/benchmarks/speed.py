@@ -239,11 +239,12 @@ def opening(rounds: int) -> list[Row]:
     """Opening the embedded ViT, against timm with the same file."""
     from safetensors.torch import load_file
 
-    path = Path(__file__).resolve().parents[2] / "data" / "weights" / "dinov2-small.safetensors"
+    folder = Path(__file__).resolve().parents[2] / "data" / "weights"
 
     def plain() -> nn.Module:
         module: nn.Module = timm.create_model("vit_small_patch14_dinov2", num_classes=1000)
-        state = load_file(path)
+        state = load_file(folder / "dinov2-small.safetensors")
+        state |= load_file(folder / "dinov2-small.head.safetensors")
         module.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         return module.eval()
 

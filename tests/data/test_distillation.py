@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +11,29 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from core.paths import WEIGHTS
+from core.paths import LABELS, WEIGHTS
 from data.recipes import picture_sources
 from data.recipes.distill_pictures import draw
-from data.recipes.head_features import MOST_OF_A_CLASS, check_recipe, chosen_rows
-from data.recipes.head_fit import Settings, Table, calibrate, fit, in_parts, sure_loss
-from data.recipes.head_measures import agreement, calibration, error_of_rate, taught
+from data.recipes.fit_head import FOLDS, earlier_fit, fold_of
+from data.recipes.head_measures import agreement, best_scale, calibration, error_of_rate, rates
 from data.recipes.last_block import Student, block_inputs, class_attention, differences
 from data.recipes.measure_maps import compose, coverage, share, summary
+from data.recipes.photograph_features import ORDER, chunks
+from data.recipes.photograph_fit import (
+    KNOWN,
+    LIFT,
+    Views,
+    classes_of,
+    counts_of,
+    fit,
+    in_parts,
+    lifted,
+    ridge,
+)
+from data.recipes.photographs import LABELED, photographs, view_of
 from data.recipes.picture_sources import (
     CUTOUT,
     NATURAL,
@@ -30,15 +44,16 @@ from data.recipes.picture_sources import (
     split,
 )
 from data.recipes.weight_files import (
+    FITTED,
+    HEAD_FILE,
+    LAST,
     VIT_FILE,
-    add_fitted,
     check_fitted,
-    save_weights,
-    source_rows,
-    to_half,
+    vit_model,
+    whole_vit,
 )
 
-CLASSES, CHANNELS = 6, 4
+CLASSES = 6
 
 
 def photograph(seed: int, side: int = 300) -> Image.Image:
@@ -61,21 +76,6 @@ def some_sources() -> list[Source]:
     return natural + cutouts
 
 
-def table(count: int = 400, seed: int = 0) -> tuple[Table, nn.Sequential]:
-    """Pictures whose teacher is a known linear layer, and that layer."""
-    generator = torch.Generator().manual_seed(seed)
-    student = nn.Sequential(nn.Flatten(), nn.Linear(CHANNELS, CLASSES))
-    with torch.no_grad():
-        student[1].weight.copy_(3 * torch.randn(CLASSES, CHANNELS, generator=generator))
-        student[1].bias.zero_()
-        inputs = torch.randn(count, 1, CHANNELS, generator=generator).half()
-        logits = student(inputs.float()).numpy().astype(np.float16)
-    rows = np.arange(count)
-    return Table(
-        inputs.numpy(), logits, logits, rows // 4, rows % 3, rows % 2 == 0, rows // 8
-    ), student
-
-
 def backbone(seed: int = 0) -> nn.Module:
     """A small transformer of the embedded one's architecture."""
     torch.manual_seed(seed)
@@ -88,28 +88,6 @@ def backbone(seed: int = 0) -> nn.Module:
         num_classes=CLASSES,
         init_values=0.7,
     ).eval()
-
-
-def seen_by(network: nn.Module, count: int = 240, seed: int = 0) -> Table:
-    """Pictures whose teacher is the network itself, with another last block and head."""
-    other = backbone(seed)
-    for name in ("blocks", "norm"):
-        getattr(other, name).load_state_dict(getattr(network, name).state_dict())
-    torch.manual_seed(seed + 1)
-    with torch.no_grad():
-        for parameter in other.blocks[-1].mlp.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-        other.head.weight.copy_(2 * torch.randn_like(other.head.weight))
-    pictures = torch.randn(count, 3, 56, 56)
-    pictures *= torch.rand(count, 3, 1, 1) * 2
-    inputs = block_inputs(network, pictures)
-    teacher = Student(other, CLASSES)
-    teacher.head.load_state_dict(other.head.state_dict())
-    logits = in_parts(teacher, inputs.numpy()).numpy().astype(np.float16)
-    rows = np.arange(count)
-    return Table(
-        inputs.half().numpy(), logits, logits, rows // 4, rows % 3, rows % 2 == 0, rows // 8
-    )
 
 
 def test_no_family_is_on_two_sides() -> None:
@@ -154,29 +132,6 @@ def test_pictures_of_a_split_come_from_its_sources_only() -> None:
                 assert sources[index].kind == kind
 
 
-def test_crowded_classes_are_thinned_out_only_where_they_are_fitted_to() -> None:
-    logits = torch.zeros(3000, 10)
-    logits[:2000, 0] = 9.0  # sure of class 0, a crowd
-    logits[2000:2004, 1] = 9.0  # sure of class 1, a rare one
-    train = np.arange(3000) % 2 == 0
-    kept = chosen_rows(logits, train, np.random.default_rng(0))
-    crowd = kept[kept < 2000]
-    assert np.isin(np.arange(2000, 2004), kept).all()
-    assert (crowd % 2 == 1).sum() == 1000
-    assert 0 < (crowd % 2 == 0).sum() < 4 * MOST_OF_A_CLASS
-    assert 0.2 < (kept >= 2004).sum() / 996 < 0.4
-
-
-def test_features_of_another_recipe_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.sha256"
-    sources = some_sources()[:2]
-    check_recipe(sources, backbone(), path)
-    check_recipe(sources, backbone(), path)
-    for others, network in ((sources[:1], backbone()), (sources, backbone(seed=1))):
-        with pytest.raises(SystemExit, match="another recipe"):
-            check_recipe(others, network, path)
-
-
 def test_student_is_the_network_from_the_last_blocks_attention_on() -> None:
     network = backbone()
     pictures = torch.randn(3, 3, 56, 56)
@@ -211,78 +166,40 @@ def test_fitted_weights_change_the_classes_and_no_attention() -> None:
         "class_token": 1.0,
         "patches": 1.0,
     }
-    for name, tensor in student.weights().items():
-        original = before.state_dict()[name]
-        rows = source_rows(name.replace("blocks.2.", "blocks.11."), tensor)
-        assert torch.equal(tensor[:rows], original[:rows]), name
-        assert rows == len(tensor) or not torch.equal(tensor[rows:], original[rows:]), name
+    own = {name.replace("blocks.2.", "blocks.11."): t for name, t in before.state_dict().items()}
+    fitted = {name.replace("blocks.2.", "blocks.11."): t for name, t in student.weights().items()}
+    moved = {name for name, tensor in fitted.items() if not torch.equal(tensor, own[name])}
+    assert {"head.bias", "norm.weight", f"{LAST}attn.qkv.weight", f"{LAST}mlp.fc1.bias"} <= moved
+    check_fitted(own, {name: fitted[name] for name in moved})
 
 
-@pytest.mark.parametrize("rate", [0.0, 3e-4])
-def test_fit_agrees_with_the_teacher_and_moves_the_block_only_when_asked(rate: float) -> None:
-    network = backbone()
-    pictures = seen_by(network)
-    train, validation = pictures.part("train"), pictures.part("validation")
-    classes = torch.randn(CLASSES, 40, generator=torch.Generator().manual_seed(0))
-    settings = Settings(rate_of_block=rate, temperature=2.0, dropout=0.1)
-    student, epoch, loss = fit(network, train, validation, classes, settings, 0)
-    assert epoch > 0
-    assert loss == pytest.approx(sure_loss(student, validation))
-    assert loss < 0.8 * sure_loss(Student(network, CLASSES), validation)
-    assert agreement(student, train, taught(train))["natural"]["top1"] > 0.6
-    for name, tensor in student.weights().items():
-        original = network.state_dict()[name]
-        rows = source_rows(name.replace("blocks.2.", "blocks.11."), tensor)
-        assert torch.equal(tensor[:rows], original[:rows]), name
-        if rows < len(tensor) and not name.startswith("head."):
-            assert torch.equal(tensor[rows:], original[rows:]) == (rate == 0.0), name
-
-
-def test_a_rebuild_keeps_what_was_fitted_and_restores_the_rest(tmp_path: Path) -> None:
-    path = tmp_path / VIT_FILE
-    shipped = load_file(WEIGHTS / VIT_FILE)
-    backbone = {name: tensor for name, tensor in shipped.items() if not name.startswith("head.")}
-    bare = add_fitted(backbone, path)
-    assert set(bare) == set(shipped)
-    assert not bare["head.weight"].any()
-    changed = {name: tensor + 1 for name, tensor in shipped.items()}
-    save_weights(changed, path)
-    rebuilt = add_fitted(backbone, path)
-    check_fitted(backbone, rebuilt)
-    assert torch.equal(rebuilt["blocks.0.attn.qkv.weight"], shipped["blocks.0.attn.qkv.weight"])
-    assert torch.equal(rebuilt["blocks.11.norm1.bias"], shipped["blocks.11.norm1.bias"])
-    for name in ("blocks.11.attn.qkv.weight", "blocks.11.attn.qkv.bias"):
-        rows = 2 * 384
-        assert torch.equal(rebuilt[name][:rows], shipped[name][:rows])
-        assert torch.equal(rebuilt[name][rows:], changed[name][rows:])
-    assert torch.equal(rebuilt["blocks.11.mlp.fc1.weight"], changed["blocks.11.mlp.fc1.weight"])
-    assert torch.equal(rebuilt["head.bias"], changed["head.bias"])
-
-
-@pytest.mark.parametrize(
-    "name", ["blocks.0.norm1.weight", "blocks.11.norm1.weight", "blocks.11.attn.qkv.weight"]
-)
-def test_weights_that_differ_elsewhere_are_refused(name: str) -> None:
-    weights = to_half(backbone().state_dict())
-    weights = {key.replace("blocks.2.", "blocks.11."): value for key, value in weights.items()}
-    check_fitted(weights, weights)
-    wrong = weights[name].clone()
-    wrong[0] += 1
+@pytest.mark.parametrize("name", ["attn.qkv.weight", "attn.qkv.bias"])
+def test_another_attention_is_refused(name: str) -> None:
+    own = {key.replace("blocks.2.", "blocks.11."): t for key, t in backbone().state_dict().items()}
+    values = own[f"{LAST}{name}"].clone()
+    values[-1] += 1
+    check_fitted(own, {f"{LAST}{name}": values})
+    values[0] += 1
     with pytest.raises(SystemExit, match=name):
-        check_fitted(weights, {**weights, name: wrong})
+        check_fitted(own, {f"{LAST}{name}": values})
 
 
-def test_the_teacher_itself_agrees_and_is_calibrated_to_itself() -> None:
-    pictures, student = table()
-    files = taught(pictures)
-    assert files.sum() > 0
-    found = agreement(student, pictures, files)
-    assert found["natural"]["top1"] > 0.98  # its scores were rounded to half precision
-    rows = found["by_confidence"]
-    assert sum(row["n"] for row in rows) == pictures.natural.sum()
-    weight = torch.ones(len(pictures))
-    # It is never wrong, so it may be certain.
-    assert calibrate(student, student[1], pictures, weight) > 1.5
+@pytest.mark.parametrize("name", ["blocks.0.norm1.weight", "blocks.11.norm1.weight", "pos_embed"])
+def test_other_tensors_are_not_fitted(name: str) -> None:
+    own = {key.replace("blocks.2.", "blocks.11."): t for key, t in backbone().state_dict().items()}
+    with pytest.raises(SystemExit, match=name):
+        check_fitted(own, {name: own[name]})
+
+
+def test_shipped_files_are_the_backbone_and_what_was_fitted() -> None:
+    own, fitted = load_file(WEIGHTS / VIT_FILE), load_file(WEIGHTS / HEAD_FILE)
+    check_fitted(own, fitted)
+    assert not [name for name in own if name.startswith("head.")]
+    assert set(fitted) - set(own) == {"head.weight", "head.bias"}
+    whole = whole_vit()
+    assert whole.keys() == own.keys() | fitted.keys()
+    assert all(torch.equal(whole[name], tensor) for name, tensor in fitted.items())
+    assert (WEIGHTS / HEAD_FILE).stat().st_size < 6e6
 
 
 def test_error_of_a_rate_counts_files_and_not_pictures() -> None:
@@ -297,21 +214,223 @@ def test_error_of_a_rate_counts_files_and_not_pictures() -> None:
 
 
 def test_calibration_finds_the_scale_and_measures_its_lack() -> None:
-    pictures, student = table()
-    weight = torch.ones(len(pictures))
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2000, CLASSES, generator=generator)
     # A student that names the teacher's class in four of five pictures but is always certain.
-    wrong = torch.arange(len(pictures)) % 5 == 0
-    inputs = torch.from_numpy(pictures.inputs)
-    inputs[wrong] = -inputs[wrong]
-    with torch.no_grad():
-        student[1].weight.mul_(20)
-    before = calibration(student, pictures, weight)
+    wrong = torch.arange(2000) % 5 == 0
+    first = torch.nn.functional.one_hot(logits.argmax(1), CLASSES).float()
+    first[wrong] = first[wrong].roll(1, dims=1)
+    scores = 15 * first
+    before = calibration(scores, logits)
     assert before["error"] == pytest.approx(0.2, abs=0.05)
-    assert calibrate(student, student[1], pictures, weight) < 0.5
-    assert calibration(student, pictures, weight)["error"] < before["error"]
-    only = torch.zeros(len(pictures))
-    only[~wrong] = 1.0
-    assert calibration(student, pictures, only)["error"] < 0.15
+    assert sum(one["n"] for one in before["bins"]) == 2000
+    assert best_scale(scores, logits) < 0.5
+    assert calibration(scores * best_scale(scores, logits), logits)["error"] < before["error"]
+    assert calibration(scores[~wrong], logits[~wrong])["error"] < 0.05
+    # It is never wrong, so it may be certain.
+    assert best_scale(logits, logits) > 1.5
+
+
+def test_agreement_counts_what_the_teacher_is_sure_of() -> None:
+    logits = torch.zeros(6, 10)
+    logits[torch.arange(5), torch.tensor([0, 1, 2, 3, 4])] = 9.0  # of the sixth it is not sure
+    scores = logits.clone()
+    scores[1] = torch.arange(10.0) / 10  # the teacher's class is not among the five
+    scores[2, 7] = 20.0  # … is the second
+    natural = torch.tensor([True, True, True, False, True, True])
+    files = np.array([1, 2, 3, 4, 12, 0, 0, 0, 0, 0])
+    found = agreement(scores, logits, natural, np.arange(6), files)
+    assert (found["natural"]["n"], found["natural"]["top1"]) == (4, 0.5)
+    assert found["natural"]["top5"] == 0.75
+    assert (found["cutouts"]["n"], found["cutouts"]["top1"]) == (1, 1.0)
+    assert [row["n"] for row in found["by_source_files"]] == [2, 1, 1]
+    assert [row["n"] for row in found["by_confidence"]] == [1, 0, 0, 0, 4]
+
+
+def test_one_of_several_classes_is_right() -> None:
+    ranked = torch.tensor([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])
+    wanted = torch.zeros(2, 10, dtype=torch.bool)
+    wanted[0, [0, 9]] = wanted[1, [7, 1]] = True
+    found = rates(ranked, wanted, np.arange(2))
+    assert (found["top1"], found["top5"], found["n"]) == (0.5, 1.0, 2)
+    assert found["top1_error"] > 0 == found["top5_error"]
+
+
+# -- photographs --------------------------------------------------------------------------------
+
+SAMPLES_OF_CLASSES = [f"{LABELED}/n{number:08d}_{number:04d}.jpg" for number in range(1000)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A few files of every collection; only their names count."""
+    names = [
+        *SAMPLES_OF_CLASSES[:3],
+        *(f"caltech101/cup/image_{number:04d}.jpg" for number in (1, 9, 10, 57)),
+        "clothing/Hat/one.jpg",
+        "grocery/dataset/train/Fruit/Melon/Galia-Melon/Galia-Melon_001.jpg",
+        "grocery/dataset/test/Fruit/Melon/Galia-Melon/Galia-Melon_002.jpg",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_families_of_photographs(folder: Path) -> None:
+    found = {one.name: one for one in photographs(folder)}
+    assert len(found) == 10
+    cups = [found[f"caltech101/cup/image_{number:04d}.jpg"].family for number in (1, 9, 10, 57)]
+    assert cups[0] == cups[1]
+    assert len(set(cups)) == 3
+    melons = {one.family for one in found.values() if one.folder == "Galia-Melon"}
+    assert len(melons) == 1
+    assert found["clothing/Hat/one.jpg"].folder == "Hat"
+    shutil.rmtree(folder / "grocery")
+    with pytest.raises(FileNotFoundError, match="grocery"):
+        photographs(folder)
+
+
+def test_chunks_come_in_order_and_hold_every_photograph_once(folder: Path) -> None:
+    found = chunks(photographs(folder))
+    assert len({chunk.file for chunk in found}) == len(found)
+    first = [chunk for chunk in found if chunk.view == 0]
+    assert sorted(name for chunk in first for name in chunk.names) == sorted(
+        one.name for one in photographs(folder)
+    )
+    assert found[0].collection == LABELED
+    assert len(found) == sum(len(collections) for _, collections in ORDER)
+
+
+def test_views_are_the_same_each_time_and_differ() -> None:
+    image = photograph(3, 300).crop((0, 0, 300, 200))
+    views = [np.asarray(view_of(image, "a.jpg", number)) for number in range(4)]
+    assert all(view.shape == (SIDE, SIDE, 3) for view in views)
+    assert np.array_equal(views[2], np.asarray(view_of(image, "a.jpg", 2)))
+    assert not np.array_equal(views[2], np.asarray(view_of(image, "b.jpg", 2)))
+    assert len({view.tobytes() for view in views}) == 4
+    # The first is what the transformer is evaluated on: the central square.
+    square = image.crop((50, 0, 250, 200)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    assert np.abs(views[0].astype(int) - np.asarray(square).astype(int)).mean() < 3
+
+
+def test_what_a_folder_says_of_its_photographs() -> None:
+    labels = (LABELS / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
+    classes = classes_of(SAMPLES_OF_CLASSES)
+    assert classes(SAMPLES_OF_CLASSES[7]) == [7]
+    assert [labels[i] for i in classes("caltech101/rooster/image_0001.jpg")] == ["cock"]
+    assert classes("caltech101/watch/image_0001.jpg") == []
+    assert [labels[i] for i in classes("grocery/dataset/val/Fruit/Lemon/Lemon_1.jpg")] == ["lemon"]
+    with pytest.raises(ValueError, match="1000 expected"):
+        classes_of(SAMPLES_OF_CLASSES[1:])
+
+
+def test_every_class_that_a_folder_names_exists() -> None:
+    labels = set((LABELS / "imagenet1k.txt").read_text(encoding="utf-8").splitlines())
+    tables = tomllib.loads(KNOWN.read_text(encoding="utf-8"))
+    assert set(tables) == {"caltech101", "clothing", "grocery"}
+    for folders in tables.values():
+        assert list(folders) == sorted(folders)
+        for names in folders.values():
+            assert names
+            assert set(names) <= labels
+
+
+def test_known_classes_are_lifted_and_the_rest_stays() -> None:
+    logits = torch.tensor([[5.0, 1.0, 0.0, -2.0], [5.0, 1.0, 0.0, -2.0], [5.0, 1.0, 0.0, -2.0]])
+    known = torch.tensor([[0, 0, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    found = lifted(logits, known)
+    assert found[0].tolist() == [5.0, 1.0, 5.0 + LIFT, 3.0 + LIFT]
+    assert found[1].tolist() == [5.0 + LIFT, 1.0, 0.0, -2.0]
+    assert torch.equal(found[2], logits[2])
+
+
+def test_crowded_folders_count_less_for_each_photograph() -> None:
+    names = [f"caltech101/cup/image_{number:04d}.jpg" for number in range(100)]
+    names += ["caltech101/pizza/image_0001.jpg", SAMPLES_OF_CLASSES[0]]
+    empty = np.zeros((len(names), 0), dtype=np.float16)
+    counts = counts_of(Views(np.array(names), np.zeros(len(names)), empty, empty, empty))
+    assert counts[0] < counts[100] == counts[101] == 1
+    assert counts[:100].sum() > counts[100]
+
+
+def test_folds_hold_out_families_and_whole_classes() -> None:
+    folds = [fold_of(name) for name in SAMPLES_OF_CLASSES]
+    assert set(folds) == set(range(FOLDS))
+    assert min(np.bincount(folds)) > 150
+    cups = [fold_of(f"caltech101/cup/image_{number:04d}.jpg") for number in range(100)]
+    assert all(len(set(cups[at : at + 10])) == 1 for at in range(0, 100, 10))
+    assert len(set(cups)) > 1
+    assert fold_of("clothing/Hat/one.jpg") == -1
+
+
+def test_fit_goes_on_from_an_earlier_one(tmp_path: Path) -> None:
+    whole = load_file(WEIGHTS / VIT_FILE)
+    network = vit_model()
+    network.load_state_dict(whole, strict=True)
+    head = {"head.weight": torch.ones(1000, 384).half(), "head.bias": torch.arange(1000).half()}
+    bias = whole[f"{LAST}mlp.fc1.bias"] + 1
+    save_file({**head, f"{LAST}mlp.fc1.bias": bias}, tmp_path / "earlier.safetensors")
+    state = earlier_fit(tmp_path / "earlier.safetensors", network)
+    student = Student(network, 1000)
+    student.load_state_dict(state, strict=True)
+    assert torch.equal(student.head.bias, torch.arange(1000.0))
+    assert torch.equal(student.block.mlp.fc1.bias, bias.float())
+    assert torch.equal(student.norm.weight, whole["norm.weight"].float())
+    # Without a step it is what it was.
+    inputs = np.random.default_rng(0).normal(size=(64, 7, 384)).astype(np.float16)
+    empty = np.zeros((64, 1000), dtype=np.float16)
+    names = np.array([f"clothing/Hat/{number}.jpg" for number in range(64)])
+    views = Views(names, np.zeros(64, dtype=int), inputs, empty, empty)
+    known = torch.zeros(64, 1000, dtype=torch.bool)
+    same = fit(network, views, known, torch.randn(1000, 8), seed=0, epochs=0, earlier=state)
+    assert torch.allclose(in_parts(same, inputs), in_parts(student, inputs), rtol=1e-3, atol=0.1)
+
+
+def test_ridge_finds_a_linear_teacher() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(4000, 5, generator=generator)
+    wanted = torch.randn(7, 5, generator=generator)
+    wanted -= wanted.mean(0)
+    weight, bias = ridge(tokens, tokens @ wanted.T + 3, torch.rand(4000) + 0.1)
+    assert torch.allclose(weight * 1.03, wanted, atol=0.05)
+    assert float(bias.abs().max()) < 0.05
+
+
+def test_fit_learns_what_the_photographs_show_and_leaves_the_attention() -> None:
+    """A teacher that is the network itself, but for another MLP and head."""
+    network, other = backbone(), backbone()
+    generator = torch.Generator().manual_seed(1)
+    head = torch.nn.Linear(24, 1000)
+    with torch.no_grad():
+        for parameter in other.blocks[-1].mlp.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+        head.weight.copy_(torch.randn(head.weight.shape, generator=generator))
+        head.weight[20:] = 0  # of a thousand classes few are seen
+        pictures = torch.randn(240, 3, 56, 56, generator=generator)
+        pictures *= 2 * torch.rand(240, 3, 1, 1, generator=generator)
+        inputs = block_inputs(network, pictures)
+        teacher = Student(other, 1000)
+        teacher.head.load_state_dict(head.state_dict())
+        logits = in_parts(teacher, inputs.numpy())
+    names = np.array([f"clothing/Hat/{number}.jpg" for number in range(240)])
+    views = Views(
+        names,
+        np.zeros(240, dtype=int),
+        inputs.half().numpy(),
+        logits.half().numpy(),
+        logits.half().numpy(),
+    )
+    known = torch.zeros(240, 1000, dtype=torch.bool)
+    classes = torch.randn(1000, 40, generator=generator)
+    student = fit(network, views, known, classes, seed=0, epochs=40)
+    hits = in_parts(student, views.inputs).argmax(-1) == logits.argmax(-1)
+    assert float(hits.float().mean()) > 0.6
+    own = {key.replace("blocks.2.", "blocks.11."): t for key, t in network.state_dict().items()}
+    fitted = {key.replace("blocks.2.", "blocks.11."): t for key, t in student.weights().items()}
+    moved = {name: t for name, t in fitted.items() if name.startswith(FITTED)}
+    check_fitted(own, moved)
+    assert not torch.equal(moved[f"{LAST}mlp.fc1.weight"], own[f"{LAST}mlp.fc1.weight"])
 
 
 def test_objects_of_a_composite_lie_side_by_side() -> None:

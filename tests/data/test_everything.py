@@ -15,7 +15,9 @@ from core.paths import ROOT
 from data.recipes import everything
 from data.recipes.everything import STEPS, Step, command, main, wanted
 
-FOLDERS = {name: Path(name) for name in ("photographs", "packages", "pictures", "cache", "work")}
+FOLDERS = {
+    name: Path(name) for name in ("photographs", "packages", "pictures", "earlier", "cache", "work")
+}
 
 
 def test_every_step_is_a_recipe_that_takes_its_arguments() -> None:
@@ -51,7 +53,7 @@ def test_a_folder_that_is_missing_is_said_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it ran"))
-    with pytest.raises(SystemExit, match="step spectrum needs --photographs"):
+    with pytest.raises(SystemExit, match="step features needs --photographs"):
         main(["--work", str(tmp_path), "--packages", "x", "--pictures", "x"])
 
 

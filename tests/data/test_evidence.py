@@ -55,10 +55,13 @@ def test_one_method_can_be_measured_again(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(measure_evidence, "STEPS", 2)
     models, views = [built("plain").model], [picture(12, 12, seed) for seed in range(4)]
     names = [*(method.name for method in core.methods(models[0])), *measure_evidence.BASELINES]
-    before = {"rows": [{"model": models[0].spec.title, "method": name} for name in names]}
-    result = measure_evidence.measure(models, views, 4, ["cam"], before)
+    before = [{"model": models[0].spec.title, "method": name} for name in names if name != "cam"]
+    seen: list[int] = []
+    result = measure_evidence.measure(models, views, 4, before, lambda rows: seen.append(len(rows)))
     assert [row["method"] for row in result["rows"]] == names
     assert [row["method"] for row in result["rows"] if "blur" in row] == ["cam"]
+    assert seen == [names.index("cam") + 1]
+    assert result["weights"] == {models[0].spec.id: models[0].weights_digest}
 
 
 def test_insertion_minus_deletion_is_that_of_the_curves() -> None:

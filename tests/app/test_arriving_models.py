@@ -12,6 +12,8 @@ from safetensors.torch import save
 from tests.support.hub import Hub, playing, until
 from tests.support.serving import chromium, patient, serve, settle
 
+pytestmark = pytest.mark.slow
+
 WANTED = "timm/deit_tiny_patch16_224.fb_in1k"
 TITLE, SHOWN = "DeiT-Ti/16", "DINOv2 ViT-S/14"
 

@@ -101,6 +101,7 @@ def no_sideways_scroll(page: Page) -> None:
     assert overflow <= 1, f"the page is {overflow} px wider than the window"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_at_both_widths_and_in_both_themes(
     browser: Browser, address: str, name: str
@@ -121,6 +122,7 @@ def test_every_page_at_both_widths_and_in_both_themes(
         page.close()
 
 
+@pytest.mark.slow
 def test_compare_answers_at_its_own_name_as_at_the_bare_address(
     browser: Browser, address: str
 ) -> None:
@@ -137,6 +139,7 @@ def test_compare_answers_at_its_own_name_as_at_the_bare_address(
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_serious_for_people_who_use_other_means(
@@ -172,6 +175,7 @@ def test_first_screen_answers_the_question(browser: Browser, address: str) -> No
     page.close()
 
 
+@pytest.mark.slow
 def test_server_works_from_any_folder(browser: Browser, tmp_path: Path) -> None:
     with serve(tmp_path / "server.log", cwd=tmp_path) as url:
         page = visit(browser, url)
@@ -194,6 +198,7 @@ sys.addaudithook(hold)
 """Has a server import its frame, and with it PyTorch's users, only once a file is there."""
 
 
+@pytest.mark.slow
 def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -219,6 +224,7 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
         page.close()
 
 
+@pytest.mark.slow
 def test_hovering_a_map_reads_both(browser: Browser, address: str) -> None:
     page = visit(browser, address)
     drags = page.locator(".js-plotly-plot").first.locator("rect.nsewdrag")
@@ -232,6 +238,7 @@ def test_hovering_a_map_reads_both(browser: Browser, address: str) -> None:
     page.close()
 
 
+@pytest.mark.slow
 def test_selecting_a_row_of_the_table_makes_that_class_the_target(
     browser: Browser, address: str
 ) -> None:
@@ -247,6 +254,7 @@ def test_selecting_a_row_of_the_table_makes_that_class_the_target(
     page.close()
 
 
+@pytest.mark.slow
 def test_activation_maximization_grows_and_can_be_stopped(browser: Browser, address: str) -> None:
     page = visit(browser, f"{address}/activation_maximization")
     page.get_by_role("button", name="Start").click()

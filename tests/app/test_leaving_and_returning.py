@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from dashboard.titles import TITLES
 from tests.support.serving import chromium, patient, running_again, serve, settle
 
+pytestmark = pytest.mark.slow
+
 CHANGED = {
     "": "image=coffee&size=336&classes=espresso&vit_map=rollout&vit_map.fusion=max&clip=95",
     "attention": "image=camera&tab=layer&layer=3&query=r4c7&mass=0.3",

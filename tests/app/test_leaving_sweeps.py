@@ -17,6 +17,8 @@ from tests.support import crowd
 from tests.support.hub import until
 from tests.support.serving import serve
 
+pytestmark = pytest.mark.slow
+
 PORTION = 3
 """Places for computing that a portion of pictures takes of the transformer, one after the other:
 for the pass, for the attention and for the gradients that its map asks for. Of the convolutional

@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from dashboard import archive
 from tests.support.serving import chromium, patient, running, settle
 
+pytestmark = pytest.mark.slow
+
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
 
 

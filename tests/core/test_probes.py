@@ -36,20 +36,15 @@ from tests.support.builders import (
     picture,
     pictures,
     pixels_of,
+    served,
+    spread,
 )
-
-
-def methods_of(name: str) -> list[str]:
-    """Names of the methods that serve a model, in alphabetical order."""
-    kind = "vit" if name in VITS else "cnn"
-    served = [method for method, entry in all_methods().items() if kind in entry.serves]
-    return sorted(m for m in served if m != "cam" or RECIPES[name].linear)
 
 
 AT_PIXELS = ("integrated_gradients", "input_x_gradient", "smooth_grad")
 """Methods that ask for gradients at the pixels, which no tap stands for."""
 
-CALLS = [(name, method) for name in RECIPES for method in methods_of(name)]
+CALLS = spread()
 
 
 def state(module: nn.Module) -> dict[str, Any]:
@@ -279,12 +274,13 @@ def test_callers_without_gradients_get_the_same(
 ) -> None:
     """And leave nothing behind that would forbid a gradient later on."""
     case = built(name)
+    methods = [method for one, method in CALLS if one == name]
     # A size of its own: whatever a model keeps for a size is made within the mode.
     own_size = name in VITS and case.model.flexible
     images = [picture(*grid, seed) for seed in (0, 1)] if own_size else pictures(name, 2)
 
     def maps(recording: core.Recording) -> list[Any]:
-        found = [core.explain(case.model, recording, method, 1) for method in methods_of(name)]
+        found = [core.explain(case.model, recording, method, 1) for method in methods]
         return [one.relevance for several in found for one in several]
 
     with mode():
@@ -344,6 +340,7 @@ def test_recorder_ends_with_an_error() -> None:
     assert not is_recorded(case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["timm registers", "timm rotary", "torchvision", "hf dinov2", "plain"]
 )
@@ -353,7 +350,7 @@ def test_four_threads_share_one_model(name: str) -> None:
     images = pictures(name, 3)
     jobs = [
         (method, image, target)
-        for method in methods_of(name)
+        for method in served(name)
         for image in range(3)
         for target in (0, 3)
     ]

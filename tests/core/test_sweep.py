@@ -150,7 +150,10 @@ def opened(plan: sweep.Plan) -> dict[str, core.Model]:
 
 @pytest.mark.parametrize(
     "engine",
-    ["here", pytest.param("ray", marks=pytest.mark.filterwarnings("ignore"))],
+    [
+        "here",
+        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore")]),
+    ],
 )
 def test_rows_are_what_core_says_of_each_picture_alone(
     engine: Any, forty: Path, tiny: dict[str, Any], tmp_path: Path
@@ -285,6 +288,7 @@ def test_killed_twice_it_ends_as_if_undisturbed(
     assert columns(resumed)["index"].to_pylist() == list(range(40))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_of_ray_costs_no_row(
     forty: Path, tiny: dict[str, Any], tmp_path: Path

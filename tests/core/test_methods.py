@@ -111,7 +111,7 @@ def test_a_method_without_oracle_would_be_noticed() -> None:
     assert missing({**all_methods(), "new": find_method("cam")}) == {"new"}
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_reference_transformer_is_the_librarys(name: str) -> None:
     case = built(name)
     pixels = pixels_of(case, pictures(name, 2))
@@ -120,7 +120,7 @@ def test_reference_transformer_is_the_librarys(name: str) -> None:
     close(found.detach(), answer(case.bare, pixels))
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_facts_of_a_transformer(name: str) -> None:
     case = built(name)
     model = case.model
@@ -131,7 +131,7 @@ def test_facts_of_a_transformer(name: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_readout_is_what_the_classifier_reads(name: str, count: int) -> None:
     case = built(name)
     images = pictures(name, count)

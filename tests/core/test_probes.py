@@ -32,6 +32,7 @@ from tests.support.builders import (
     VITS,
     Built,
     answer,
+    builds,
     built,
     picture,
     pictures,
@@ -39,7 +40,6 @@ from tests.support.builders import (
     served,
     spread,
 )
-
 
 AT_PIXELS = ("integrated_gradients", "input_x_gradient", "smooth_grad")
 """Methods that ask for gradients at the pixels, which no tap stands for."""
@@ -114,14 +114,14 @@ def assert_untouched(case: Built, before: dict[str, Any]) -> None:
     assert not is_recorded(case)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_opened_model_is_frozen(name: str) -> None:
     module = built(name).model.module
     assert not any(parameter.requires_grad for parameter in module.parameters())
     assert not any(part.training for part in module.modules())
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_recorded_logits_are_bit_identical(name: str) -> None:
     case = built(name)
     images = pictures(name, 3)
@@ -268,7 +268,7 @@ def test_state_notices_what_it_should() -> None:
 @pytest.mark.parametrize(
     ("mode", "grid"), [(torch.no_grad, (4, 5)), (torch.inference_mode, (5, 4))]
 )
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_callers_without_gradients_get_the_same(
     name: str, mode: Callable[..., Any], grid: tuple[int, int]
 ) -> None:
@@ -296,7 +296,7 @@ def test_callers_without_gradients_get_the_same(
         core.maximize(case.model, core.head_channel(1, 0, 1, "query"), steps=1, size=size)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_without_a_recorder_nothing_is_recorded(name: str) -> None:
     case = built(name)
     recording = core.record(case.model, pictures(name, 1), GIVEN)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 import core
 from dashboard.titles import TITLES
 from tests.support.crowd import health
-from tests.support.serving import chromium, patient, serve, settle
+from tests.support.serving import patient, serve, settle
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
 PAGES = TITLES
@@ -32,21 +31,6 @@ STREAMLITS_OWN: set[str] = set()
 def path_of(name: str) -> str:
     """Path of a page; the default page lives at the root."""
     return "" if name == "compare" else name
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The application, started as the README says."""
-    log = tmp_path_factory.mktemp("server") / "server.log"
-    with serve(log) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    with chromium() as opened:
-        yield opened
 
 
 def visit(browser: Browser, url: str, width: int = 1440, scheme: str = "light") -> Page:

@@ -44,6 +44,7 @@ def files(folder: Path) -> list[Path]:
     return list(folder.rglob("pictures.parquet"))
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL"])
 def test_what_visitors_brought_goes_with_the_server(name: str, tmp_path: Path) -> None:

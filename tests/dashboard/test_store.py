@@ -751,6 +751,7 @@ def test_a_store_that_goes_closes_its_connections(tmp_path: Path) -> None:
     assert len(closed) == 1
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_and_leaves_nothing_half_written(address: str) -> None:
     moments = random.Random(12)
     Store(address).close()

@@ -446,6 +446,7 @@ def test_patches_sizes_and_weights_out_of_range_are_refused() -> None:
         sentence(error)
 
 
+@pytest.mark.slow
 def test_seam_penalty_helps_among_random_moves_too(vit: Model) -> None:
     """With the default moves little of the grid is left: −0.19 here, 0.00 with the penalty."""
     channel, without = core.mlp_channel(8, 967), core.Regularization(seam=0)

@@ -190,6 +190,7 @@ def test_maps_before_rounding_are_those_of_each_picture_alone(
                 assert np.abs(together.relevance - alone.relevance).max() <= 1e-5 * largest
 
 
+@pytest.mark.slow
 def test_the_embedded_pair_on_the_samples(tmp_path: Path) -> None:
     samples = core.samples()[:3]
     for sample in samples:
@@ -259,6 +260,7 @@ def same_rows(first: sweep.Sweep, second: sweep.Sweep) -> None:
                 assert b[name] == value, name
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_as_if_undisturbed(
     forty: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -10,16 +10,12 @@ from playwright.sync_api import Browser, Page, expect
 from safetensors.torch import save
 
 from tests.support.hub import Hub, playing, until
-from tests.support.serving import chromium, patient, serve, settle
+from tests.support.serving import patient, serve, settle
+
+pytestmark = pytest.mark.slow
 
 WANTED = "timm/deit_tiny_patch16_224.fb_in1k"
 TITLE, SHOWN = "DeiT-Ti/16", "DINOv2 ViT-S/14"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

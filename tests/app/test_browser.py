@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 import core
 from dashboard.titles import TITLES
 from tests.support.crowd import health
-from tests.support.serving import chromium, patient, serve, settle
+from tests.support.serving import patient, serve, settle
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
 PAGES = TITLES
@@ -32,21 +31,6 @@ STREAMLITS_OWN: set[str] = set()
 def path_of(name: str) -> str:
     """Path of a page; the default page lives at the root."""
     return "" if name == "compare" else name
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The application, started as the README says."""
-    log = tmp_path_factory.mktemp("server") / "server.log"
-    with serve(log) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    with chromium() as opened:
-        yield opened
 
 
 def visit(browser: Browser, url: str, width: int = 1440, scheme: str = "light") -> Page:
@@ -101,6 +85,7 @@ def no_sideways_scroll(page: Page) -> None:
     assert overflow <= 1, f"the page is {overflow} px wider than the window"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_at_both_widths_and_in_both_themes(
     browser: Browser, address: str, name: str
@@ -121,6 +106,7 @@ def test_every_page_at_both_widths_and_in_both_themes(
         page.close()
 
 
+@pytest.mark.slow
 def test_compare_answers_at_its_own_name_as_at_the_bare_address(
     browser: Browser, address: str
 ) -> None:
@@ -137,6 +123,7 @@ def test_compare_answers_at_its_own_name_as_at_the_bare_address(
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_serious_for_people_who_use_other_means(
@@ -172,6 +159,7 @@ def test_first_screen_answers_the_question(browser: Browser, address: str) -> No
     page.close()
 
 
+@pytest.mark.slow
 def test_server_works_from_any_folder(browser: Browser, tmp_path: Path) -> None:
     with serve(tmp_path / "server.log", cwd=tmp_path) as url:
         page = visit(browser, url)
@@ -194,6 +182,7 @@ sys.addaudithook(hold)
 """Has a server import its frame, and with it PyTorch's users, only once a file is there."""
 
 
+@pytest.mark.slow
 def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -219,6 +208,7 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
         page.close()
 
 
+@pytest.mark.slow
 def test_hovering_a_map_reads_both(browser: Browser, address: str) -> None:
     page = visit(browser, address)
     drags = page.locator(".js-plotly-plot").first.locator("rect.nsewdrag")
@@ -232,6 +222,7 @@ def test_hovering_a_map_reads_both(browser: Browser, address: str) -> None:
     page.close()
 
 
+@pytest.mark.slow
 def test_selecting_a_row_of_the_table_makes_that_class_the_target(
     browser: Browser, address: str
 ) -> None:
@@ -247,6 +238,7 @@ def test_selecting_a_row_of_the_table_makes_that_class_the_target(
     page.close()
 
 
+@pytest.mark.slow
 def test_activation_maximization_grows_and_can_be_stopped(browser: Browser, address: str) -> None:
     page = visit(browser, f"{address}/activation_maximization")
     page.get_by_role("button", name="Start").click()

@@ -13,6 +13,8 @@ from tests.support import crowd
 from tests.support.hub import until
 from tests.support.serving import serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

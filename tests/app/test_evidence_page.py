@@ -112,6 +112,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurements, "SEEDS", range(5))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 def test_curves_are_those_of_core_and_chance_is_beside_them() -> None:
     app = start(question="curves", measured="yes", vit_maps=["rollout"], fill="mean")
@@ -226,6 +227,7 @@ def test_models_without_classes_are_told_of() -> None:
     assert any("no such class" in w.value for w in app.warning)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 def test_compare_says_whether_a_map_beats_chance_when_it_is_asked() -> None:
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=200).run()

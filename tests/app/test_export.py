@@ -70,17 +70,31 @@ def shown_by(app: AppTest) -> Shown:
     return found
 
 
+USUAL = ("compare", "classes", "layers and heads", "shuffled", "four in one")
+"""One of each page that shows models; the others are slow tests."""
+
+NAMES = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in SCREENS]
+
+
+class Drawn(dict[str, Shown]):
+    """Screens by name, each drawn when it is first asked for."""
+
+    def __missing__(self, name: str) -> Shown:
+        page, query = SCREENS[name]
+        return self.setdefault(name, shown_by(start(page, **query)))
+
+
 @pytest.fixture(scope="module")
-def every() -> Iterator[dict[str, Shown]]:
-    """All screens, each drawn once, with few passes for a curve."""
+def every() -> Iterator[Drawn]:
+    """All screens, with few passes for a curve."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measurements, "STEPS", 4)
         patch.setattr(measurements, "SEEDS", range(5))
-        yield {name: shown_by(start(page, **query)) for name, (page, query) in SCREENS.items()}
+        yield Drawn()
 
 
-@pytest.mark.parametrize("name", SCREENS)
-def test_a_manifest_opens_to_the_same_arrays(every: dict[str, Shown], name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_manifest_opens_to_the_same_arrays(every: Drawn, name: str) -> None:
     shown = every[name]
     assert shown.arrays
     text = export.described(shown, "A title", "Ada").json_text()
@@ -113,9 +127,10 @@ def same_arrays(shown: Shown, folder: Path) -> None:
         assert np.array_equal(found[key], array.values, equal_nan=True), f"{folder.name}: {key}"
 
 
-def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_lines_of_python_make_the_same_arrays(every: Drawn, tmp_path: Path) -> None:
     """All screens' lines run in one fresh interpreter that knows nothing but `core`."""
-    scripts = {name: python_lines.script(shown) for name, shown in every.items()}
+    scripts = {name: python_lines.script(every[name]) for name in SCREENS}
     for name, text in scripts.items():
         assert "dashboard" not in text
         assert "streamlit" not in text
@@ -123,12 +138,12 @@ def test_the_lines_of_python_make_the_same_arrays(every: dict[str, Shown], tmp_p
         folder.mkdir()
         (folder / "arrays.py").write_text(text, encoding="utf-8")
     run_lines(*(tmp_path / name for name in scripts))
-    for name, shown in every.items():
-        same_arrays(shown, tmp_path / name)
+    for name in SCREENS:
+        same_arrays(every[name], tmp_path / name)
 
 
-@pytest.mark.parametrize("name", SCREENS)
-def test_every_page_has_a_still_a_report_and_its_arrays(every: dict[str, Shown], name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_page_has_a_still_a_report_and_its_arrays(every: Drawn, name: str) -> None:
     shown = every[name]
     for kept in shown.figures.values():
         assert stills.tiles(kept.figure), kept.alt
@@ -145,7 +160,7 @@ def test_every_page_has_a_still_a_report_and_its_arrays(every: dict[str, Shown],
     assert "<link" not in report
 
 
-def test_a_still_shows_the_very_overlay(every: dict[str, Shown]) -> None:
+def test_a_still_shows_the_very_overlay(every: Drawn) -> None:
     shown = every["compare"]
     [kept] = shown.figures.values()
     picture, cam, rollout = stills.tiles(kept.figure)
@@ -167,7 +182,7 @@ def test_a_still_shows_the_very_overlay(every: dict[str, Shown]) -> None:
 
 
 def test_notes_name_method_parameters_and_caveats(
-    every: dict[str, Shown], monkeypatch: pytest.MonkeyPatch
+    every: Drawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[str] = []
     write = rendering.write
@@ -185,6 +200,7 @@ def test_notes_name_method_parameters_and_caveats(
     assert caveat.split(".")[0] in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
@@ -198,16 +214,14 @@ def test_notes_name_method_parameters_and_caveats(
         ("four in one", {"four-in-one-dinov2-small", "quarter-4-cam-efficientnet-lite0"}),
     ],
 )
-def test_what_is_measured_is_among_the_arrays(
-    every: dict[str, Shown], name: str, wanted: set[str]
-) -> None:
+def test_what_is_measured_is_among_the_arrays(every: Drawn, name: str, wanted: set[str]) -> None:
     assert wanted <= every[name].arrays.keys()
 
 
 # -- what differs ---------------------------------------------------------------------------------
 
 
-def test_what_differs_is_said(every: dict[str, Shown]) -> None:
+def test_what_differs_is_said(every: Drawn) -> None:
     now = export.described(every["compare"])
     model_id, model = next(iter(now.models.items()))
     name, array = next(iter(now.arrays.items()))

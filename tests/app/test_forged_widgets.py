@@ -81,7 +81,14 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalScriptRunner, "__init__", with_handler)
 
 
-@pytest.mark.parametrize("page", SCREENS)
+USUAL = ("compare", "review")
+"""Pages that each run of the tests looks at; the others are slow tests."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page if page in USUAL else pytest.param(page, marks=pytest.mark.slow) for page in SCREENS],
+)
 def test_a_forged_value_is_at_most_a_sentence(page: str) -> None:
     app = start(page, **SCREENS[page])  # type: ignore[arg-type]
     query = address(app)

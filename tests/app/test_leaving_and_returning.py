@@ -14,7 +14,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from dashboard.titles import TITLES
-from tests.support.serving import chromium, patient, running_again, serve, settle
+from tests.support.serving import patient, running_again, settle
+
+pytestmark = pytest.mark.slow
 
 CHANGED = {
     "": "image=coffee&size=336&classes=espresso&vit_map=rollout&vit_map.fusion=max&clip=95",
@@ -26,20 +28,6 @@ CHANGED = {
     "data_set": "x=artifacts&y=vit_pca_1&where=artifacts%3E%3D0&order=listed&leaf=2&picked=3",
 }
 """By page, a screen that differs from the default in many ways."""
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The application, started as the README says."""
-    log = tmp_path_factory.mktemp("server") / "server.log"
-    with serve(log) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -123,28 +111,21 @@ def test_a_click_is_undone_by_back(context: BrowserContext, address: str) -> Non
     assert numbers(page) == second
 
 
-def test_no_other_host_is_asked(context: BrowserContext, address: str) -> None:
-    asked: set[str] = set()
-    page = context.new_page()
-    page.on("request", lambda request: asked.add(request.url.split("/")[2]))
-    for path in CHANGED:
-        page.goto(f"{address}/{path}")
-        settle(page)
-    assert {host for host in asked if not host.startswith("127.0.0.1")} <= {""}, asked
-
-
-def test_every_page_has_a_title_and_one_first_heading(
+def test_every_page_has_a_title_and_one_first_heading_and_asks_no_other_host(
     context: BrowserContext, address: str
 ) -> None:
-    titles = set()
+    titles: set[str] = set()
+    asked: set[str] = set()
     for path in CHANGED:
         page = context.new_page()
+        page.on("request", lambda request: asked.add(request.url.split("/")[2]))
         page.goto(f"{address}/{path}")
         settle(page)
         titles.add(page.title())
         assert page.locator("h1").count() == 1
         page.close()
     assert len(titles) == len(CHANGED)
+    assert {host for host in asked if not host.startswith("127.0.0.1")} <= {""}, asked
 
 
 def test_an_own_picture_has_an_address(

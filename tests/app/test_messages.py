@@ -90,6 +90,7 @@ async def _emptied(address: str) -> None:
         assert crowd.health(address)["served"] == served, "no pass was made again"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_message_that_empties_streamlits_caches_costs_nobody_anything(address: str) -> None:
     asyncio.run(_emptied(address))
@@ -206,6 +207,7 @@ async def _said(address: str, say: Callable[[BackMsg], None], closes: bool) -> N
         assert crowd.health(address)["served"] == served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "say",
     [
@@ -220,6 +222,7 @@ def test_others_see_what_they_saw_before(
     assert not asked_git.exists(), "git runs in the thread that serves everybody"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("say", [many_files, large])
 def test_who_says_too_much_is_shut_out_at_once(
     say: Callable[[BackMsg], None], address: str
@@ -265,6 +268,7 @@ def test_many_who_ask_at_once_are_given_one_application() -> None:
 # -- below another path ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_health_is_told_below_the_base_path_as_well(tmp_path: Path) -> None:
     with running(tmp_path / "server.log", base="/lab") as (url, _):
         for path in ("/healthz", "/lab/healthz"):

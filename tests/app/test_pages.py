@@ -102,6 +102,7 @@ def test_a_class_of_which_both_models_are_sure_needs_no_warning() -> None:
     assert not app.info
 
 
+@pytest.mark.slow
 def test_a_map_without_a_zero_keeps_its_own_scale_where_others_are_compared() -> None:
     """An address of before, whose RISE is the paper's, beside CAM on a shared scale."""
     app = healthy(start(scale="shared", vit_map="rise", **{"vit_map.count": "3"}))
@@ -185,6 +186,7 @@ def test_parameters_start_from_the_models_own_and_stand_in_the_address() -> None
     assert "vit_map.fusion" not in address(app), "parameters belong to their method"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["cnn_map", "vit_map"])
 def test_every_method_draws_on_compare(key: str) -> None:
     offered = start().selectbox(key=f"screen-{key}").options

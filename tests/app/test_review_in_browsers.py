@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,11 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dashboard import archive
-from tests.support.serving import chromium, patient, running, settle
+from tests.support.serving import patient, running, settle
+
+pytestmark = pytest.mark.slow
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 def visit(browser: Browser, address: str) -> Page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from tests.support.builders import (
     VITS,
     Built,
     answer,
+    builds,
     built,
     close,
     grid_of,
@@ -126,7 +128,7 @@ def read(case: Built, pixels: Tensor, attention: npt.NDArray[Any]) -> npt.NDArra
     return np.stack([oracles.readout(case, trace, head) for head in attention])
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_maps_are_the_librarys_own_attention(name: str) -> None:
     case = built(name)
     rows, cols = grid_of(name)
@@ -155,7 +157,7 @@ def test_maps_are_the_librarys_own_attention(name: str) -> None:
             close(matrix, ours[head])
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_gradient_of_attention_is_autograds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = built(name)
     layers = range(DEPTH)
@@ -169,7 +171,7 @@ def test_gradient_of_attention_is_autograds(name: str, monkeypatch: pytest.Monke
         assert wanted.abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_rows_sum_to_one(name: str) -> None:
     attention = look(name)
     recording = record(built(name), 2)
@@ -186,18 +188,19 @@ def test_rows_sum_to_one(name: str) -> None:
     assert bool(on_prefix.any()) == (attention.prefix > 0)
 
 
-@pytest.mark.parametrize("fusion", ["mean", "max", "min"])
-@pytest.mark.parametrize("discard", [0.0, 0.4])
-@pytest.mark.parametrize("name", VITS)
-def test_joint_map_is_the_product_of_layers(name: str, fusion: Any, discard: float) -> None:
+@pytest.mark.parametrize("name", builds(VITS))
+def test_joint_map_is_the_product_of_layers(name: str) -> None:
     case, attention = built(name), look(name)
     pixels = case.model.pixels(pictures(name, 1)[0], GIVEN)
-    joints = attention.joints(fusion, discard)
-    assert joints.shape == (DEPTH, *grid_of(name))
-    for layer in range(DEPTH):
-        wanted = oracles.joint(case, pixels, layer, fusion, discard)
-        close(joints[layer], wanted[case.prefix :].reshape(grid_of(name)))
-        close(attention.joint(layer, fusion=fusion, discard=discard), joints[layer])
+    fusions: tuple[Any, ...] = ("mean", "max", "min")
+    for fusion, discard in itertools.product(fusions, (0.0, 0.4)):
+        note = f"{fusion}, {discard}"
+        joints = attention.joints(fusion, discard)
+        assert joints.shape == (DEPTH, *grid_of(name)), note
+        for layer in range(DEPTH):
+            wanted = oracles.joint(case, pixels, layer, fusion, discard)
+            close(joints[layer], wanted[case.prefix :].reshape(grid_of(name)), note=note)
+            close(attention.joint(layer, fusion=fusion, discard=discard), joints[layer], note=note)
 
 
 def test_last_joint_map_is_rollout() -> None:
@@ -207,7 +210,7 @@ def test_last_joint_map_is_rollout() -> None:
         close(look("timm").joint(DEPTH - 1, fusion), rollout.relevance, 1e-6)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_projection_is_the_sigmoid_of_a_channel(name: str) -> None:
     case, attention = built(name), look(name)
     _, trace = traces(case, case.model.pixels(pictures(name, 1)[0], GIVEN))[0]
@@ -261,13 +264,13 @@ def test_a_recording_serves_attention() -> None:
     assert prediction.top == core.predict(model, image, framing=GIVEN).top
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 2), (4, 4)])
-@pytest.mark.parametrize("name", [name for name in VITS if name not in FIXED_SIZE])
-def test_any_grid(name: str, shape: tuple[int, int]) -> None:
-    attention = core.attention(built(name).model, picture(*shape), GIVEN)
-    assert attention.grid == shape
-    assert attention.maps(0).shape == (HEADS, *shape)
-    assert attention.joints().shape == (DEPTH, *shape)
+@pytest.mark.parametrize("name", builds([name for name in VITS if name not in FIXED_SIZE]))
+def test_any_grid(name: str) -> None:
+    for shape in ((1, 1), (1, 5), (3, 2), (4, 4)):
+        attention = core.attention(built(name).model, picture(*shape), GIVEN)
+        assert attention.grid == shape
+        assert attention.maps(0).shape == (HEADS, *shape)
+        assert attention.joints().shape == (DEPTH, *shape)
 
 
 def test_convolutional_network_has_no_attention() -> None:
@@ -305,7 +308,7 @@ def test_refusals(call: Any, words: list[str]) -> None:
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_a_recording_without_values_serves_attention(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +338,7 @@ def refuse(*_: object) -> None:
     raise AssertionError("the network ran again")
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_attention_in_turn_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rows of attention are rebuilt at a time."""
     case = built(name)

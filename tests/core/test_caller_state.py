@@ -28,6 +28,7 @@ from tests.support.builders import (
     PREPROCESSING,
     RECIPES,
     as_model,
+    builds,
     built,
     pictures,
     shake,
@@ -212,7 +213,7 @@ def reference(name: str) -> dict[str, Any]:
     return REFERENCES[name]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", builds(NETWORKS))
 @pytest.mark.parametrize("state", STATES)
 def test_every_result_is_the_same_in_every_state(state: str, name: str) -> None:
     wanted = reference(name)
@@ -247,7 +248,7 @@ def test_every_registered_method_is_tried() -> None:
     assert set(BRIEF) <= tried
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", builds(NETWORKS))
 @pytest.mark.parametrize("state", STATES)
 def test_a_recording_serves_inside_and_outside(state: str, name: str) -> None:
     """Begun outside and read inside, and the other way round."""
@@ -339,6 +340,7 @@ def test_whoever_watches_a_maximization_is_in_the_callers_state() -> None:
     assert seen == [before] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_id", core.embedded_pair())
 @pytest.mark.parametrize("state", STATES)
 def test_the_embedded_models_open_in_every_state(state: str, model_id: str) -> None:

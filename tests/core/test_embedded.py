@@ -98,7 +98,13 @@ def test_cam_and_last_layer_heads_light_up_the_cat_and_not_the_background(
     assert sum(value > 2 for value in heads) >= 5, heads
 
 
-@pytest.mark.parametrize("sample", samples(), ids=lambda s: s.id)
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(one, id=one.id, marks=[] if one.id == "chelsea" else pytest.mark.slow)
+        for one in samples()
+    ],
+)
 def test_every_method_gives_a_finite_map_on_every_sample(cnn: Model, vit: Model, sample) -> None:
     image = core.read_image(sample.path)
     for model in (cnn, vit):

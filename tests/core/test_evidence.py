@@ -31,6 +31,7 @@ from tests.support.builders import (
     Built,
     answer,
     as_model,
+    builds,
     built,
     picture,
     pictures,
@@ -460,7 +461,7 @@ def a_method_of(name: str) -> str:
     return "rollout" if name in VITS else "grad_cam"
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_every_family_can_forget(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each depth changes what belongs to it and nothing else; the last one everything learned."""
     case = built(name)

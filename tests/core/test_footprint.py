@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 import core
 from core import capacity
 from core.errors import ImageError
-from tests.support.builders import CNNS, GIVEN, built, picture, sentence
+from tests.support.builders import CNNS, GIVEN, builds, built, picture, sentence
 
 FACTOR = 3.0
 """How far a footprint may be from what a pass really takes, up or down: libraries copy for a kernel
@@ -41,7 +41,7 @@ def most_taken(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("size", [(128, 128), (96, 160)])
-@pytest.mark.parametrize("name", CNNS)
+@pytest.mark.parametrize("name", builds(CNNS))
 def test_footprint_is_near_what_a_pass_takes(name: str, size: tuple[int, int]) -> None:
     model = built(name).model
     pixels = torch.zeros((1, 3, *size), dtype=torch.float32)
@@ -60,7 +60,7 @@ def test_footprint_is_near_what_a_pass_takes(name: str, size: tuple[int, int]) -
         assert taken / FACTOR < stated < FACTOR * taken
 
 
-@pytest.mark.parametrize("name", CNNS)
+@pytest.mark.parametrize("name", builds(CNNS))
 def test_a_graph_that_begins_later_costs_less(name: str) -> None:
     model, size = built(name).model, (128, 128)
     graphs = [model.footprint(size, True, layer.name) for layer in model.layers]

@@ -23,6 +23,7 @@ from tests.support.builders import (
     Built,
     answer,
     as_model,
+    builds,
     built,
     classifier,
     close,
@@ -35,7 +36,7 @@ from tests.support.builders import (
 VIT_METHODS = [name for name, method in all_methods().items() if "vit" in method.serves]
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in CNNS.items() if recipe.linear])
+@pytest.mark.parametrize("name", builds([name for name, recipe in CNNS.items() if recipe.linear]))
 def test_cam_adds_up_to_the_logit(name: str) -> None:
     case = built(name)
     bias = classifier(case).bias
@@ -45,7 +46,7 @@ def test_cam_adds_up_to_the_logit(name: str) -> None:
         assert total == pytest.approx(explanation.prediction.logits[explanation.target], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in CNNS.items() if recipe.linear])
+@pytest.mark.parametrize("name", builds([name for name, recipe in CNNS.items() if recipe.linear]))
 def test_cam_family_agrees_at_the_features(name: str) -> None:
     case = built(name)
     for cam, hires, grad in zip(
@@ -58,14 +59,14 @@ def test_cam_family_agrees_at_the_features(name: str) -> None:
         close(grad.relevance, np.maximum(cam.relevance, 0) / cam.relevance.size)
 
 
-@pytest.mark.parametrize("fusion", ["mean", "max", "min"])
-@pytest.mark.parametrize("discard", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("name", VITS)
-def test_rollout_is_a_share(name: str, fusion: str, discard: float) -> None:
-    for explanation in explain(built(name), 2, "rollout", fusion=fusion, discard=discard):
-        assert explanation.prefix_mass is not None
-        assert explanation.relevance.min() >= 0
-        assert explanation.relevance.sum() + explanation.prefix_mass == pytest.approx(1, abs=1e-5)
+@pytest.mark.parametrize("name", builds(VITS))
+def test_rollout_is_a_share(name: str) -> None:
+    for fusion, discard in itertools.product(("mean", "max", "min"), (0.0, 0.5, 1.0)):
+        for explanation in explain(built(name), 2, "rollout", fusion=fusion, discard=discard):
+            assert explanation.prefix_mass is not None
+            assert explanation.relevance.min() >= 0
+            whole = explanation.relevance.sum() + explanation.prefix_mass
+            assert whole == pytest.approx(1, abs=1e-5), f"{fusion}, {discard}"
 
 
 @pytest.mark.parametrize("name", ["timm", "timm registers", "hf dinov2"])
@@ -139,7 +140,7 @@ def test_definitions_of_rollout_differ() -> None:
             assert np.abs(one - other).max() > 1e-2
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_a_recording_serves_every_method(name: str) -> None:
     model = built(name).model
     image = pictures(name, 1)[0]
@@ -152,7 +153,7 @@ def test_a_recording_serves_every_method(name: str) -> None:
             assert shared.target == alone.target == (target if method.class_specific else None)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_a_list_is_its_members(name: str) -> None:
     model = built(name).model
     images = pictures(name, 3)
@@ -221,7 +222,7 @@ def test_moving_a_slider_never_runs_the_network(monkeypatch: pytest.MonkeyPatch)
             core.explain(cnn, recordings[1], method, target)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_default_target_is_the_top_class(name: str) -> None:
     model, image = built(name).model, pictures(name, 1)[0]
     top = int(answer(built(name).bare, model.pixels(image, GIVEN)).argmax())

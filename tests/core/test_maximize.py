@@ -27,6 +27,7 @@ from tests.support.builders import (
     Plain,
     answer,
     as_model,
+    builds,
     built,
     pictures,
     pixels_of,
@@ -305,7 +306,7 @@ def test_moves_keep_shape_range_and_gradient() -> None:
     assert torch.allclose(still, unit, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_transformers_of_every_family_can_be_maximized(name: str) -> None:
     model = built(name).model
     size = model.preprocessing.size
@@ -349,7 +350,7 @@ def test_moves_turn_and_scale_but_never_shear() -> None:
         assert np.abs(matrix[:, 2]).max() <= 2 * 0.05
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_channels_of_every_family_against_the_reference(name: str) -> None:
     case = built(name)
     pixels = pixels_of(case, pictures(name, 1))
@@ -377,7 +378,7 @@ def linears_of_mlps(module: nn.Module, last: bool) -> list[nn.Linear]:
     return found  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_mlp_channel_is_one_of_the_hidden_layer(name: str) -> None:
     """Its gradient passes an activation straight, where one makes the hidden layer."""
     case, layer, channel = built(name), 1, 5
@@ -445,6 +446,7 @@ def test_patches_sizes_and_weights_out_of_range_are_refused() -> None:
         sentence(error)
 
 
+@pytest.mark.slow
 def test_seam_penalty_helps_among_random_moves_too(vit: Model) -> None:
     """With the default moves little of the grid is left: −0.19 here, 0.00 with the penalty."""
     channel, without = core.mlp_channel(8, 967), core.Regularization(seam=0)

@@ -30,6 +30,7 @@ from tests.support.builders import (
     OneConvolution,
     answer,
     as_model,
+    builds,
     built,
     close,
     explain,
@@ -38,16 +39,22 @@ from tests.support.builders import (
     pixels_of,
 )
 
+FUSIONS, DISCARDS = ("mean", "max", "min"), (0.0, 0.35, 0.9)
+DEFINITIONS = ("paper", "columns", "vit-explain")
+ROLLOUTS = [
+    [
+        {"fusion": FUSIONS[f], "discard": DISCARDS[d], "definition": DEFINITIONS[(f + d + s) % 3]}
+        for f in range(3)
+        for d in range(3)
+    ]
+    for s in range(3)
+]
+"""All 27 choices of rollout in three parts; in each part every two values of them meet once."""
+
 TOKEN_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("attention", {}),
     ("attention", {"layer": 0, "head": 2}),
     ("attention", {"layer": 1}),
-    *[
-        ("rollout", {"fusion": fusion, "discard": discard, "definition": definition})
-        for fusion in ("mean", "max", "min")
-        for discard in (0.0, 0.35, 0.9)
-        for definition in ("paper", "columns", "vit-explain")
-    ],
     ("rollout", {"layers": (1, 2), "fusion": "max"}),
     ("rollout", {"layers": (0, 2), "definition": "columns"}),
     ("rollout", {"layers": (2, 0), "definition": "vit-explain", "discard": 0.2}),
@@ -65,6 +72,22 @@ TOKEN_CALLS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+TOKEN_METHODS = sorted({name for name, _ in TOKEN_CALLS})
+
+
+def token_calls(name: str, method: str) -> list[dict[str, Any]]:
+    """Parameters that a method of tokens is tried with on a build.
+
+    Of rollout the builds of a library share them, where they are three or more.
+    """
+    calls = [params for one, params in TOKEN_CALLS if one == method]
+    if method != "rollout":
+        return calls
+    others = [one for one in VITS if one.partition(" ")[0] == name.partition(" ")[0]]
+    parts = ROLLOUTS if len(others) < 3 else [ROLLOUTS[others.index(name) % 3]]
+    return calls + [params for part in parts for params in part]
+
+
 MAPS_OF_TOKENS = [name for name in oracles.PER_PLACE if "vit" in find_method(name).serves]
 
 
@@ -79,7 +102,7 @@ def missing(methods: dict[str, Method]) -> set[str]:
 def test_every_method_has_an_oracle_and_is_tried() -> None:
     assert not missing(all_methods())
     assert set(oracles.ORACLES) == set(all_methods())
-    assert {name for name, _ in TOKEN_CALLS} == set(oracles.PER_TOKEN)
+    assert set(TOKEN_METHODS) == set(oracles.PER_TOKEN)
     served = {name for name, method in all_methods().items() if "vit" in method.serves}
     assert served == {*oracles.PER_TOKEN, *MAPS_OF_TOKENS}
 
@@ -88,7 +111,7 @@ def test_a_method_without_oracle_would_be_noticed() -> None:
     assert missing({**all_methods(), "new": find_method("cam")}) == {"new"}
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_reference_transformer_is_the_librarys(name: str) -> None:
     case = built(name)
     pixels = pixels_of(case, pictures(name, 2))
@@ -97,7 +120,7 @@ def test_reference_transformer_is_the_librarys(name: str) -> None:
     close(found.detach(), answer(case.bare, pixels))
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_facts_of_a_transformer(name: str) -> None:
     case = built(name)
     model = case.model
@@ -108,7 +131,7 @@ def test_facts_of_a_transformer(name: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_readout_is_what_the_classifier_reads(name: str, count: int) -> None:
     case = built(name)
     images = pictures(name, count)
@@ -125,20 +148,31 @@ def test_readout_is_what_the_classifier_reads(name: str, count: int) -> None:
         close(row, oracles.readout(case, trace, np.eye(len(row))), 1e-5)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize(("method", "params"), TOKEN_CALLS, ids=str)
-@pytest.mark.parametrize("name", VITS)
-def test_transformer_method(name: str, method: str, params: dict[str, Any], count: int) -> None:
+@pytest.mark.parametrize("method", TOKEN_METHODS)
+@pytest.mark.parametrize("name", builds(VITS))
+def test_transformer_method(name: str, method: str) -> None:
     case = built(name)
-    images = pictures(name, count)
-    wanted = oracles.ORACLES[method](case, pixels_of(case, images), TARGETS[:count], **params)
-    grid = grid_of(name)
-    for explanation, row in zip(explain(case, count, method, **params), wanted, strict=True):
-        assert explanation.relevance.shape == grid
-        assert explanation.relevance.dtype == np.float32
-        close(explanation.relevance, row[case.prefix :].reshape(grid))
-        share = row[: case.prefix].sum() / row.sum()
-        assert explanation.prefix_mass == pytest.approx(share, abs=1e-5)
+    images, grid = pictures(name, 3), grid_of(name)
+    for number, params in enumerate(token_calls(name, method)):
+        count = 3 if number % 3 else 1
+        wanted = oracles.ORACLES[method](
+            case, pixels_of(case, images[:count]), TARGETS[:count], **params
+        )
+        for explanation, row in zip(explain(case, count, method, **params), wanted, strict=True):
+            assert explanation.relevance.shape == grid, params
+            assert explanation.relevance.dtype == np.float32
+            close(explanation.relevance, row[case.prefix :].reshape(grid), note=str(params))
+            share = row[: case.prefix].sum() / row.sum()
+            assert explanation.prefix_mass == pytest.approx(share, abs=1e-5), params
+
+
+def test_every_library_is_tried_with_every_choice_of_rollout() -> None:
+    every = [params for part in ROLLOUTS for params in part]
+    assert len({tuple(params.values()) for params in every}) == 27
+    for library in ("timm", "torchvision", "hf"):
+        names = [name for name in VITS if name.startswith(library)]
+        tried = [params for name in names for params in token_calls(name, "rollout")]
+        assert all(params in tried for params in every)
 
 
 def has_layers(case: Built, method: str) -> bool:
@@ -147,14 +181,14 @@ def has_layers(case: Built, method: str) -> bool:
     return any(p.name == "layer" and p.kind == "choice" for p in parameters)
 
 
-@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("method", MAPS_OF_TOKENS)
-@pytest.mark.parametrize("name", VITS)
-def test_map_of_the_tokens_that_enter_a_block(name: str, method: str, count: int) -> None:
+@pytest.mark.parametrize("name", builds(VITS))
+def test_map_of_the_tokens_that_enter_a_block(name: str, method: str) -> None:
     case = built(name)
-    pixels = pixels_of(case, pictures(name, count))
     layers = [f"block.{i}.input" for i in range(DEPTH)] if has_layers(case, method) else []
-    for layer in (None, *layers):
+    calls: list[tuple[int, str | None]] = [(1, None), (3, None), *((3, layer) for layer in layers)]
+    for count, layer in calls:
+        pixels = pixels_of(case, pictures(name, count))
         params = {} if layer is None else {"layer": layer}
         wanted = oracles.ORACLES[method](case, pixels, TARGETS[:count], **params)
         explanations = explain(case, count, method, **params)
@@ -171,7 +205,7 @@ CNN_METHODS = [name for name, method in all_methods().items() if "cnn" in method
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("method", CNN_METHODS)
-@pytest.mark.parametrize("name", CNNS)
+@pytest.mark.parametrize("name", builds(CNNS))
 def test_convolutional_method(name: str, method: str, count: int) -> None:
     case = built(name)
     if method == "cam" and not case.linear:
@@ -186,7 +220,7 @@ def test_convolutional_method(name: str, method: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("method", [m for m in CNN_METHODS if has_layers(built("plain"), m)])
-@pytest.mark.parametrize("name", ["plain", "torchvision efficientnet", "timm resnet"])
+@pytest.mark.parametrize("name", builds(["plain", "torchvision efficientnet", "timm resnet"]))
 def test_convolutional_method_at_every_layer(name: str, method: str) -> None:
     case = built(name)
     pixels = pixels_of(case, pictures(name, 1))

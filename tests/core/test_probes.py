@@ -32,24 +32,19 @@ from tests.support.builders import (
     VITS,
     Built,
     answer,
+    builds,
     built,
     picture,
     pictures,
     pixels_of,
+    served,
+    spread,
 )
-
-
-def methods_of(name: str) -> list[str]:
-    """Names of the methods that serve a model, in alphabetical order."""
-    kind = "vit" if name in VITS else "cnn"
-    served = [method for method, entry in all_methods().items() if kind in entry.serves]
-    return sorted(m for m in served if m != "cam" or RECIPES[name].linear)
-
 
 AT_PIXELS = ("integrated_gradients", "input_x_gradient", "smooth_grad")
 """Methods that ask for gradients at the pixels, which no tap stands for."""
 
-CALLS = [(name, method) for name in RECIPES for method in methods_of(name)]
+CALLS = spread()
 
 
 def state(module: nn.Module) -> dict[str, Any]:
@@ -119,14 +114,14 @@ def assert_untouched(case: Built, before: dict[str, Any]) -> None:
     assert not is_recorded(case)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_opened_model_is_frozen(name: str) -> None:
     module = built(name).model.module
     assert not any(parameter.requires_grad for parameter in module.parameters())
     assert not any(part.training for part in module.modules())
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_recorded_logits_are_bit_identical(name: str) -> None:
     case = built(name)
     images = pictures(name, 3)
@@ -273,18 +268,19 @@ def test_state_notices_what_it_should() -> None:
 @pytest.mark.parametrize(
     ("mode", "grid"), [(torch.no_grad, (4, 5)), (torch.inference_mode, (5, 4))]
 )
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_callers_without_gradients_get_the_same(
     name: str, mode: Callable[..., Any], grid: tuple[int, int]
 ) -> None:
     """And leave nothing behind that would forbid a gradient later on."""
     case = built(name)
+    methods = [method for one, method in CALLS if one == name]
     # A size of its own: whatever a model keeps for a size is made within the mode.
     own_size = name in VITS and case.model.flexible
     images = [picture(*grid, seed) for seed in (0, 1)] if own_size else pictures(name, 2)
 
     def maps(recording: core.Recording) -> list[Any]:
-        found = [core.explain(case.model, recording, method, 1) for method in methods_of(name)]
+        found = [core.explain(case.model, recording, method, 1) for method in methods]
         return [one.relevance for several in found for one in several]
 
     with mode():
@@ -300,7 +296,7 @@ def test_callers_without_gradients_get_the_same(
         core.maximize(case.model, core.head_channel(1, 0, 1, "query"), steps=1, size=size)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_without_a_recorder_nothing_is_recorded(name: str) -> None:
     case = built(name)
     recording = core.record(case.model, pictures(name, 1), GIVEN)
@@ -344,6 +340,7 @@ def test_recorder_ends_with_an_error() -> None:
     assert not is_recorded(case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["timm registers", "timm rotary", "torchvision", "hf dinov2", "plain"]
 )
@@ -353,7 +350,7 @@ def test_four_threads_share_one_model(name: str) -> None:
     images = pictures(name, 3)
     jobs = [
         (method, image, target)
-        for method in methods_of(name)
+        for method in served(name)
         for image in range(3)
         for target in (0, 3)
     ]

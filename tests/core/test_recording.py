@@ -36,6 +36,7 @@ from tests.support.builders import (
     Built,
     answer,
     as_model,
+    builds,
     built,
     close,
     grid_of,
@@ -118,17 +119,17 @@ def test_a_tap_that_is_not_in_the_table_is_refused(name: str, tap: str, place: s
         recording.tensor(tap)
 
 
-@pytest.mark.parametrize("part", ["query", "key", "value"])
-@pytest.mark.parametrize("name", VITS)
-def test_no_gradient_at_queries_keys_and_values(name: str, part: str) -> None:
+@pytest.mark.parametrize("name", builds(VITS))
+def test_no_gradient_at_queries_keys_and_values(name: str) -> None:
     """They are joined in one tensor, or computed again beside the network."""
     case = built(name)
-    tap = f"block.1.{part}"
-    with pytest.raises(ParameterError, match=f"{tap!r}.*block.1.context"):
-        core.record(case.model, pictures(name, 1), GIVEN, core.Needs(gradients=[tap]))
     recording = core.record(case.model, pictures(name, 1), GIVEN)
-    with pytest.raises(ParameterError, match=f"{tap!r}"):
-        recording.gradients([tap], [1])
+    for part in ("query", "key", "value"):
+        tap = f"block.1.{part}"
+        with pytest.raises(ParameterError, match=f"{tap!r}.*block.1.context"):
+            core.record(case.model, pictures(name, 1), GIVEN, core.Needs(gradients=[tap]))
+        with pytest.raises(ParameterError, match=f"{tap!r}"):
+            recording.gradients([tap], [1])
     assert recording.gradients(["block.1.context"], [1])["block.1.context"].any()
 
 
@@ -155,7 +156,7 @@ def check_tap(recording: Recording, tap: core.Tap, grid: tuple[int, int], prefix
     assert tuple(on_grid.shape) == (len(recording), tap.features, *grid), tap.name
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_taps_of_a_transformer(name: str) -> None:
     case = built(name)
     names = [f"block.{layer}.{part}" for layer in range(DEPTH) for part in PARTS]
@@ -183,7 +184,7 @@ def test_taps_of_a_transformer(name: str) -> None:
             assert output.shape[-1] == layer.channels
 
 
-@pytest.mark.parametrize("name", CNNS)
+@pytest.mark.parametrize("name", builds(CNNS))
 def test_taps_of_a_convolutional_network(name: str) -> None:
     case = built(name)
     stages = [f"stage.{i}" for i in range(len(case.stages))]
@@ -205,7 +206,7 @@ def test_taps_of_a_convolutional_network(name: str) -> None:
             assert (layer.channels, layer.heads) == (tensor.shape[1], 0)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_every_tap_can_be_kept_alone(name: str) -> None:
     case = built(name)
     everything = core.record(case.model, pictures(name, 2), GIVEN, core.Needs(case.model.taps))
@@ -215,7 +216,7 @@ def test_every_tap_can_be_kept_alone(name: str) -> None:
         assert torch.equal(alone.tensor(tap), everything.tensor(tap)), tap
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_gradient_at_every_tap_has_its_axes(name: str) -> None:
     """And it does not matter which other taps were asked for in the same pass."""
     case = built(name)
@@ -229,7 +230,7 @@ def test_gradient_at_every_tap_has_its_axes(name: str) -> None:
         close(found[tap], alone.gradients([tap], TARGETS)[tap], 1e-5)
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_feature_on_the_grid_is_a_channel_of_a_head_at_a_patch(name: str) -> None:
     case = built(name)
     rows, cols = grid_of(name)
@@ -244,7 +245,7 @@ def test_feature_on_the_grid_is_a_channel_of_a_head_at_a_patch(name: str) -> Non
             assert torch.equal(on_grid[:, feature, row, col], one[:, token, channel])
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_taps_are_listed_in_the_order_of_the_pass(name: str) -> None:
     """The graph begins at the first tap that a gradient is asked for."""
     case = built(name)
@@ -310,7 +311,7 @@ def kept_by_a_hook(case: Built, pixels: Tensor, path: str, enters: bool) -> Tens
     return kept[0]
 
 
-@pytest.mark.parametrize("name", CNNS)
+@pytest.mark.parametrize("name", builds(CNNS))
 def test_features_of_a_stage_are_what_its_module_returns(name: str) -> None:
     case = built(name)
     image = pictures(name, 1)[0]
@@ -335,7 +336,7 @@ def paths_in_a_block(case: Built, layer: int) -> dict[str, tuple[str, bool]]:
     return {"input": (block, True), "hidden": (linears[-1], True), "output": (block, False)}
 
 
-@pytest.mark.parametrize("name", VITS)
+@pytest.mark.parametrize("name", builds(VITS))
 def test_features_of_a_block_are_its_parts(name: str) -> None:
     case = built(name)
     image, grid = pictures(name, 1)[0], grid_of(name)
@@ -395,7 +396,7 @@ def needs_of(model: Model, calls: dict[str, dict[str, Any]]) -> core.Needs:
     return total
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_stated_needs_cost_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, calls = built(name).model, pictures(name, 3), calls_of(name)
     singles = {
@@ -416,7 +417,7 @@ def test_stated_needs_cost_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) 
     assert len(backward) == 1 + (DEPTH if "legrad" in calls else 0)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_unstated_needs_cost_one_pass_more_and_give_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,7 +438,7 @@ def test_unstated_needs_cost_one_pass_more_and_give_the_same(
             assert stated <= recording.needs
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_usual_needs_serve_every_map_without_expensive_gradients(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

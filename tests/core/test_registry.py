@@ -21,6 +21,7 @@ from tests.support.builders import (
     RECIPES,
     VITS,
     as_model,
+    builds,
     built,
     close,
     pictures,
@@ -53,7 +54,7 @@ def without_classes() -> Model:
 # -- what is offered ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_methods_of_a_model_come_in_the_fields_order(name: str) -> None:
     model = built(name).model
     offered = core.methods(model)
@@ -72,7 +73,7 @@ def test_no_two_methods_share_a_place_or_a_title() -> None:
         assert len({getattr(entry, key) for entry in entries}) == len(entries), key
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_what_is_not_offered_says_why(name: str) -> None:
     """Whether a method can serve a model never raises; explaining without it does."""
     model, image = built(name).model, pictures(name, 1)[0]
@@ -108,7 +109,7 @@ def test_unknown_method_names_the_known() -> None:
     assert all(name in str(caught.value) for name in ("'gradcam'", *all_methods()))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", builds(RECIPES))
 def test_defaults_are_within_their_ranges(name: str) -> None:
     model = built(name).model
     for method in core.methods(model):

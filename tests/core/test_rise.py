@@ -81,6 +81,7 @@ def test_every_other_method_has_a_zero() -> None:
             assert found.signed is method.signed
 
 
+@pytest.mark.slow
 def test_two_draws_of_the_default_count_agree() -> None:
     model = core.open_model("efficientnet-lite0")
     [sample] = [one for one in core.samples() if one.id == "chelsea"]
@@ -91,6 +92,7 @@ def test_two_draws_of_the_default_count_agree() -> None:
     assert heatmaps.rank_correlation(*maps) > 0.6
 
 
+@pytest.mark.slow
 def test_a_class_is_found_on_its_object() -> None:
     model = core.open_model("efficientnet-lite0")
     [sample] = [one for one in core.samples() if one.id == "cat-beside-cup"]

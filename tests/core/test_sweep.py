@@ -150,7 +150,10 @@ def opened(plan: sweep.Plan) -> dict[str, core.Model]:
 
 @pytest.mark.parametrize(
     "engine",
-    ["here", pytest.param("ray", marks=pytest.mark.filterwarnings("ignore"))],
+    [
+        "here",
+        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore")]),
+    ],
 )
 def test_rows_are_what_core_says_of_each_picture_alone(
     engine: Any, forty: Path, tiny: dict[str, Any], tmp_path: Path
@@ -187,6 +190,7 @@ def test_maps_before_rounding_are_those_of_each_picture_alone(
                 assert np.abs(together.relevance - alone.relevance).max() <= 1e-5 * largest
 
 
+@pytest.mark.slow
 def test_the_embedded_pair_on_the_samples(tmp_path: Path) -> None:
     samples = core.samples()[:3]
     for sample in samples:
@@ -256,6 +260,7 @@ def same_rows(first: sweep.Sweep, second: sweep.Sweep) -> None:
                 assert b[name] == value, name
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_as_if_undisturbed(
     forty: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -285,6 +290,7 @@ def test_killed_twice_it_ends_as_if_undisturbed(
     assert columns(resumed)["index"].to_pylist() == list(range(40))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_of_ray_costs_no_row(
     forty: Path, tiny: dict[str, Any], tmp_path: Path

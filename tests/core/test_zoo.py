@@ -39,6 +39,8 @@ from tests.support.builders import (
     timm_vit,
 )
 
+pytestmark = pytest.mark.slow
+
 TARGET = 3
 
 

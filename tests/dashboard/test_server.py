@@ -40,6 +40,7 @@ asyncio.run(live())
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_during_a_maximization_ends_without_a_crash() -> None:
     """A thread that is cut off inside a network would abort the process."""
     ended = alone(ENDING)

@@ -69,7 +69,7 @@ def server() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if request.param == "sqlite":
@@ -504,6 +504,7 @@ def test_what_an_earlier_version_stored_is_found_and_bounded(address: str) -> No
     store.close()
 
 
+@pytest.mark.slow
 def test_a_moment_of_the_year_9999_is_read_whatever_zone_a_server_has(server: str) -> None:
     engine = create_engine(server)
     with engine.begin() as connection:
@@ -625,6 +626,7 @@ def test_a_server_that_never_answers_is_waited_for_a_few_seconds_and_not_again()
         assert time.monotonic() - begun < 2 * engines.CONNECTING + 2
 
 
+@pytest.mark.slow
 def test_a_locked_table_is_waited_for_a_few_seconds(server: str) -> None:
     engine = create_engine(server)
     with engine.begin() as connection:
@@ -645,6 +647,7 @@ def test_a_locked_table_is_waited_for_a_few_seconds(server: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_server_that_stands_still_is_hung_up_on(
     server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -748,6 +751,7 @@ def test_a_store_that_goes_closes_its_connections(tmp_path: Path) -> None:
     assert len(closed) == 1
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_and_leaves_nothing_half_written(address: str) -> None:
     moments = random.Random(12)
     Store(address).close()

@@ -5,7 +5,7 @@ And the few helpers that most tests need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import core
-from core.methods.registry import find_method
+from core.methods.registry import all_methods, find_method
 from core.models import Model, wrap
 from core.models.base import Preprocessing
 from core.models.heads import suit_head
@@ -530,6 +530,56 @@ CNNS: dict[str, Recipe] = {
 RECIPES = VITS | CNNS
 
 
+USUAL = {
+    "timm",
+    "timm attention pool over prefix",
+    "timm registers",
+    "torchvision",
+    "hf dinov2",
+    "timm rotary",
+    "timm rotary dinov3",
+    "plain",
+    "torchvision resnet",
+    "timm convnext",
+}
+"""Builds of every library and kind that each run of the tests looks at; see `builds`."""
+
+
+def builds(names: Iterable[str]) -> list[Any]:
+    """Values of a test's parameter: builds, of which all but the usual ones are slow tests."""
+    return [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def served(name: str) -> list[str]:
+    """Names of the methods that serve a build, in alphabetical order."""
+    kind = "vit" if name in VITS else "cnn"
+    found = [method for method, entry in all_methods().items() if kind in entry.serves]
+    return sorted(method for method in found if method != "cam" or RECIPES[name].linear)
+
+
+def spread(least: int = 2) -> list[tuple[str, str]]:
+    """Pairs of a build and a method, for what need not be tried on their full product.
+
+    Each method meets each library (and what rotates its tokens), each build ``least`` methods.
+    """
+    libraries: dict[tuple[bool, bool, str], list[str]] = {}
+    for name in RECIPES:
+        library = (name in VITS, name in ROTARY, name.partition(" ")[0])
+        libraries.setdefault(library, []).append(name)
+    found: set[tuple[str, str]] = set()
+    for names in libraries.values():
+        methods = sorted({method for name in names for method in served(name)})
+        for place in range(max(len(methods), least * len(names))):
+            method = methods[place % len(methods)]
+            able = [name for name in names if method in served(name)]
+            found.add((able[(place + place // len(methods)) % len(able)], method))
+    for name in RECIPES:
+        methods = served(name)
+        have = [method for one, method in found if one == name]
+        found |= {(name, m) for m in [m for m in methods if m not in have][: least - len(have)]}
+    return sorted(found)
+
+
 @cache
 def built(name: str) -> Built:
     """The model of this name, built once; tests must leave it as it is."""
@@ -586,7 +636,11 @@ def classifier(case: Built) -> nn.Linear:
 
 
 def close(
-    found: npt.ArrayLike, wanted: npt.ArrayLike, tolerance: float = 2e-5, least: float = 0.0
+    found: npt.ArrayLike,
+    wanted: npt.ArrayLike,
+    tolerance: float = 2e-5,
+    least: float = 0.0,
+    note: str = "",
 ) -> None:
     """Equal up to single precision, measured against the largest value.
 
@@ -594,9 +648,13 @@ def close(
     ----------
     least
         A difference that is never more than rounding, whatever the largest value.
+    note
+        What is said beside where they differ.
     """
     scale = np.abs(np.asarray(wanted)).max()
-    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=max(least, tolerance * scale))
+    np.testing.assert_allclose(
+        found, wanted, rtol=tolerance, atol=max(least, tolerance * scale), err_msg=note
+    )
 
 
 def pixels_of(case: Built, images: Sequence[Image.Image]) -> Tensor:

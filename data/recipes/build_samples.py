@@ -206,8 +206,8 @@ SAMPLES = (
         "A giant panda and a polar bear in one square",
         ("panda", "polar bear"),
         ((388, "left"), (296, "right")),
-        "Two objects, both known to both models: choose the other class, and both maps should "
-        "change sides.",
+        "Two objects that both models know. Choose the other class, and both maps should change "
+        "sides.",
         strips=((225, 68, 272), (540, 77, 307)),
     ),
     Sample(

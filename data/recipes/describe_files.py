@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from core.paths import DATA, ROOT, SAMPLES
+from core.paths import DATA, ROOT, SAMPLES, SWEEPS
 from data.recipes.head_card import TRUE, read_details
 
 LICENSE = "Apache-2.0"
@@ -74,6 +74,10 @@ SOURCES = {
 
 
 DEMO_PICTURES = DATA / "demo" / "pictures"
+DEMO_SWEEP = (
+    "made by `recipes/demo_sweep.py` of `demo/pictures`",
+    f"{LICENSE}; thumbnails as `demo/LICENSES.txt` says",
+)
 
 
 def data_files() -> list[Path]:
@@ -105,7 +109,7 @@ def file_table() -> str:
     lines = ["| file | source | license | SHA-256 |", "|---|---|---|---|"]
     for path in data_files():
         name = path.relative_to(DATA).as_posix()
-        source, license = sources[name]
+        source, license = DEMO_SWEEP if path.is_relative_to(SWEEPS) else sources[name]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines.append(f"| `{name}` | {source} | {license} | `{digest}` |")
     return "\n".join(lines)

@@ -29,6 +29,7 @@ import core
 from data.recipes.distill_pictures import random_crop
 from data.recipes.head_card import read_details, write_card
 from data.recipes.head_measures import SURE
+from data.recipes.head_samples import on_samples
 from data.recipes.measure_evidence import MANY_PASSES
 from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, Source, collect, split
 from data.recipes.weight_files import write_checksums
@@ -295,6 +296,8 @@ def main() -> None:
     cnn, vit = core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")
     details = read_details()
     details["composites"] = measure(cnn, vit, collect(arguments.pictures))
+    details["composites"]["weights"] = {model.spec.id: model.weights_digest for model in (cnn, vit)}
+    details["samples"] = on_samples(vit.module)
     write_card(details)
     write_checksums()
     print(json.dumps(details["composites"], indent=1))

@@ -238,4 +238,4 @@ def test_what_is_not_shown_is_said() -> None:
     said = "\n".join(text.value for text in app.markdown)
     assert "those that somebody chose" in said
     assert "unmatched" in said
-    assert "fitted to the answers" in said
+    assert "fitted to one labeled photograph of each" in said

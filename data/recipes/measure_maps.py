@@ -294,7 +294,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cnn, vit = core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")
     details = read_details()
-    details["composites"] = measure(cnn, vit, collect(arguments.pictures))
+    weights = {model.spec.id: model.weights_digest for model in (cnn, vit)}
+    details["composites"] = measure(cnn, vit, collect(arguments.pictures)) | {"weights": weights}
     write_card(details)
     write_checksums()
     print(json.dumps(details["composites"], indent=1))

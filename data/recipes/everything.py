@@ -103,7 +103,7 @@ STEPS = (
     Step(
         "evidence",
         "data.recipes.measure_evidence",
-        ("--pictures", "{pictures}", "--readme"),
+        ("--pictures", "{pictures}", "--table"),
         "data/evidence.json and its table",
     ),
     Step(
@@ -112,7 +112,12 @@ STEPS = (
         ("--work", "{work}/demo-sweep"),
         "data/sweeps/demonstration",
     ),
-    Step("tables", "data.recipes.describe_files", (), "the tables of data/README.md"),
+    Step(
+        "tables",
+        "data.recipes.describe_files",
+        (),
+        "the tables of data/README.md and docs/measurements.md",
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 Run by hand, with the pictures of ``held_out``::
 
-    python -m data.recipes.measure_evidence --pictures pictures --readme
+    python -m data.recipes.measure_evidence --pictures pictures --table
 
 ``--only rise`` measures one method again, on the same photographs, and keeps the other rows.
 
@@ -31,8 +31,7 @@ import torch
 from PIL import Image
 
 import core
-from core.paths import DATA, ROOT
-from data.recipes.describe_files import parts
+from data.recipes.describe_files import EVIDENCE, evidence_markdown, write
 from data.recipes.head_measures import SURE
 from data.recipes.picture_sources import NATURAL, Source, collect, split
 
@@ -42,8 +41,6 @@ COUNT = 16
 STEPS = 16
 FILLS = ("blur", "mean")
 GIVEN = core.Framing("given")
-RESULTS = DATA / "evidence.json"
-README = ROOT / "README.md"
 BASELINES = {
     "random": "Random order",
     "center": "From the center outward",
@@ -212,36 +209,6 @@ def measure(
     return settings | {"weights": weights, "rows": rows}
 
 
-def as_markdown(result: dict[str, Any]) -> str:
-    """Return the table, as the README shows it."""
-    lines = [
-        f"{result['pictures']} held-out photographs of which both models are sure (probability "
-        f"above {result['sure']:g}), no class twice; {result['steps']} steps on the transformer's "
-        "patches; each model's own first class. Mean ± standard error (bootstrap over pictures; "
-        "of pointing, over grids of four).",
-        "",
-        "| Map | Pictures | Insertion − deletion, blur | Insertion − deletion, mean color "
-        "| Share in its own quarter | Rank correlation, last layer random | … all layers random |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        title = row["title"]
-        if row["parameters"]:
-            spent = ", ".join(f"{name} {value}" for name, value in row["parameters"].items())
-            title += f" ({spent})"
-        cells = []
-        for column in ("blur", "mean", "pointing", "last", "all"):
-            found = row.get(column)
-            # One grid of four has no spread.
-            spread = f" ± {found['error']:.2f}" if found and found["error"] else ""
-            cells.append(f"{found['value']:.2f}{spread}" if found else "")
-        if ceiling := row.get("ceiling"):
-            cells[-1] += f" (two draws on the intact network: {ceiling['value']:.2f})"
-        pictures = row["blur"]["n"] if row["blur"] else 0
-        lines.append(f"| {title}, {row['model']} | {pictures} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -253,8 +220,12 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build"), help="for rows, one by one")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--json", type=Path, default=EVIDENCE, help="file to write")
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="put the table of data/evidence.json into docs/measurements.md",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     models = [core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")]
@@ -280,10 +251,9 @@ def main() -> None:
     result = measure(models, views, arguments.fewer, known, keep)
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     arguments.json.write_text(text, encoding="utf-8")
-    print(as_markdown(result))
-    if arguments.readme:
-        before, _, after = parts(README.read_text(encoding="utf-8"), "evidence")
-        README.write_text(before + as_markdown(result) + after, encoding="utf-8")
+    print(evidence_markdown(result))
+    if arguments.table:
+        write("evidence")
 
 
 if __name__ == "__main__":

@@ -295,8 +295,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cnn, vit = core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")
     details = read_details()
-    details["composites"] = measure(cnn, vit, collect(arguments.pictures))
-    details["composites"]["weights"] = {model.spec.id: model.weights_digest for model in (cnn, vit)}
+    weights = {model.spec.id: model.weights_digest for model in (cnn, vit)}
+    details["composites"] = measure(cnn, vit, collect(arguments.pictures)) | {"weights": weights}
     details["samples"] = on_samples(vit.module)
     write_card(details)
     write_checksums()

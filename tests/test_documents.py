@@ -129,3 +129,12 @@ def test_every_test_that_may_be_skipped_is_listed() -> None:
     }
     assert skipping
     assert {name for name in skipping if f"`{name}`" not in listed} == set()
+
+
+def test_docstrings_of_recipes_begin_with_what_is_given() -> None:
+    found = [
+        f"{name_of(path)}: {line}"
+        for path in sorted((ROOT / "data" / "recipes").glob("*.py"))
+        for line in re.findall(r'"""(?:Returns?|Yields?) .*', path.read_text(encoding="utf-8"))
+    ]
+    assert found == []

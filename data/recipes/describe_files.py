@@ -90,7 +90,7 @@ DEMO_SWEEP = (
 
 
 def data_files() -> list[Path]:
-    """Return every file below the folder that is neither a script nor this README.
+    """Every file below the folder that is neither a script nor this README.
 
     The demonstration's pictures have a table of their own, with checksums beside it.
     """
@@ -107,7 +107,7 @@ def data_files() -> list[Path]:
 
 
 def file_table() -> str:
-    """Return the table of files, with source, license and SHA-256."""
+    """The table of files, with source, license and SHA-256."""
     sources = dict(SOURCES)
     table = tomllib.loads((SAMPLES / "samples.toml").read_text(encoding="utf-8"))
     for sample in table["sample"]:
@@ -125,7 +125,7 @@ def file_table() -> str:
 
 
 def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[str]:
-    """Return a table of agreements."""
+    """A table of agreements."""
     lines = [
         f"| {title} | same first class | teacher's first class among the student's five "
         "| pictures |",
@@ -140,7 +140,7 @@ def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[st
 
 
 def head_table() -> str:
-    """Return what the fitted classes were taught with, and how good they are."""
+    """What the fitted classes were taught with, and how good they are."""
     head = read_details()
     calibration, settings = head["calibration"], head["settings"]
     lines = [

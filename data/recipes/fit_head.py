@@ -83,7 +83,7 @@ def open_backbone() -> nn.Module:
 
 
 def fold_of(name: str) -> int:
-    """Return the fold in which a photograph is held out; -1 for those that always teach.
+    """The fold in which a photograph is held out; -1 for those that always teach.
 
     A labeled sample is the only one of its class, so its class is left out with it. Of Caltech a
     family goes as a whole.
@@ -100,9 +100,9 @@ def earlier_fit(path: Path, backbone: nn.Module) -> Weights:
 
     Parameters
     ----------
-    path : pathlib.Path
+    path
         A whole transformer, or what was fitted of it.
-    backbone : torch.nn.Module
+    backbone
         Has what the file lacks.
     """
     state = Student(backbone, CLASSES).state_dict()

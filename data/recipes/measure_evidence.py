@@ -57,15 +57,15 @@ MANY_PASSES: dict[str, dict[str, Any]] = {
 
 
 def chosen(models: Sequence[core.Model], sources: list[Source], count: int) -> list[Image.Image]:
-    """Return fitted held-out photographs of which both models are sure, no class twice.
+    """Fitted held-out photographs of which both models are sure, no class twice.
 
     Parameters
     ----------
-    models : sequence of core.Model
+    models
         The pair.
-    sources : list of Source
-        What :func:`picture_sources.collect` returned; one picture of each family counts.
-    count : int
+    sources
+        What `picture_sources.collect` returned; one picture of each family counts.
+    count
         Most pictures, in a seeded random order.
     """
     families = split(sources)["test"][NATURAL]
@@ -87,7 +87,7 @@ def chosen(models: Sequence[core.Model], sources: list[Source], count: int) -> l
 
 
 def mean(values: Sequence[float]) -> dict[str, float] | None:
-    """Return mean, standard error by a bootstrap over the values, and number; ``nan`` left out."""
+    """Mean, standard error by a bootstrap over the values, and number; ``nan`` left out."""
     known = np.array([value for value in values if np.isfinite(value)])
     if not known.size:
         return None
@@ -104,7 +104,7 @@ def differences(
     fill: str,
     grid: tuple[int, int],
 ) -> list[float]:
-    """Return insertion minus deletion of each map; ``nan`` for one that has no order."""
+    """Insertion minus deletion of each map; ``nan`` for one that has no order."""
     ordered = [i for i, relevance in enumerate(maps) if np.ptp(relevance) > 0]
     found = np.full(len(maps), np.nan)
     for i, curves in zip(
@@ -126,7 +126,7 @@ def differences(
 def baseline_row(
     model: core.Model, views: Sequence[Image.Image], name: str, grid: tuple[int, int]
 ) -> dict[str, Any]:
-    """Return what can be measured of a map that knows nothing of the model."""
+    """What can be measured of a map that knows nothing of the model."""
     maps = [core.baseline_maps(view, grid, seed)[name] for seed, view in enumerate(views)]
     none = [None] * len(views)
     found = {fill: mean(differences(model, views, maps, none, fill, grid)) for fill in FILLS}
@@ -136,7 +136,7 @@ def baseline_row(
 def method_row(
     model: core.Model, views: Sequence[Image.Image], method: core.Method, grid: tuple[int, int]
 ) -> dict[str, Any]:
-    """Return all that is measured of a method."""
+    """All that is measured of a method."""
     params = MANY_PASSES.get(method.name, {})
     first = core.depths_of(model)[1]  # the classifier and the last layer
     last = core.depths_of(model)[-1]
@@ -174,15 +174,15 @@ def measure(
 
     Parameters
     ----------
-    models : sequence of core.Model
+    models
         The pair; the patches of the one that has any are what is removed from both.
-    views : sequence of PIL.Image.Image
+    views
         Fitted pictures, all of one size.
-    fewer : int
+    fewer
         How many of them the methods of `MANY_PASSES` are measured on.
-    known : sequence of dict
+    known
         Rows that are not measured again.
-    on_row : callable, optional
+    on_row
         Called with all rows so far, after each that was measured.
     """
     size = (views[0].height, views[0].width)

@@ -23,6 +23,7 @@ LIBRARIES = ("timm", "torchvision", "transformers")
 
 STOREYS: tuple[tuple[str, ...], ...] = (
     (
+        "answers",
         "capacity",
         "decoder",
         "errors",

@@ -16,9 +16,10 @@ import torch
 from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 
+from core.answers import probabilities
 from core.errors import ImageError, ParameterError
-from core.evidence.answers import Numbers, answers, probabilities
 from core.evidence.removal import cells, removal_grid, without
+from core.evidence.variants import Numbers, answers
 from core.frozen import Frozen
 from core.images import Framing
 from core.models import Model
@@ -299,7 +300,7 @@ def robustness(
         tops = logits.argmax(axis=-1)
         asked = targets[place]
         chosen = int(tops[0]) if asked is None else asked
-        curve = probabilities(logits)[:, chosen]
+        curve = probabilities(logits, model.answer)[:, chosen]
         found[place] = Robustness(
             kind=kind,
             strengths=np.array(jobs[place].strengths, dtype=np.float64),

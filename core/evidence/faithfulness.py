@@ -12,9 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from core import heatmaps
+from core.answers import probabilities
 from core.errors import ImageError, ParameterError
-from core.evidence.answers import Numbers, answers, probabilities
 from core.evidence.removal import Mask, Removals, removal_grid, without
+from core.evidence.variants import Numbers, answers
 from core.fills import FILLS
 from core.frozen import Frozen
 from core.images import Framing, digest
@@ -281,7 +282,7 @@ def _measured(
     for place, logits in answers(model, jobs):
         image, _, asked = cases[place]
         target = int(logits[0].argmax()) if asked is None else asked
-        curve = probabilities(logits)[:, target]
+        curve = probabilities(logits, model.answer)[:, target]
         deletion = curve[: steps + 1]
         found[place] = Faithfulness(
             fractions=_counts(maps[place].size, steps) / maps[place].size,

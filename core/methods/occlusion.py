@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.answers import log_probabilities
 from core.errors import ParameterError
 from core.fills import on_pixels
 from core.methods import cells
@@ -83,14 +84,15 @@ def occlusion(
     filling = cells.filling(recording, parameters.fill)
     chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     assert recording.logits is not None  # else the method was not offered
-    intact = recording.logits.float().log_softmax(-1)
+    intact = log_probabilities(recording.logits.float(), model.answer)
     drops = pixels.new_zeros(len(recording) * len(windows))
     for places in portions(model, size, len(drops)):
         picture, window = places // len(windows), places % len(windows)
         before = pixels[picture]
         without = torch.where(on_pixels(windows[window], size)[:, None], filling[picture], before)
-        answers = run(model, cells.laid_out(without), Needs()).output.float().log_softmax(-1)
-        left = answers.gather(1, chosen[picture, None])[:, 0]
+        answers = run(model, cells.laid_out(without), Needs()).output.float()
+        after = log_probabilities(answers, model.answer)
+        left = after.gather(1, chosen[picture, None])[:, 0]
         # Batches of other sizes may differ in the last digit; where nothing changed, nothing fell.
         changed = (without != before).flatten(1).any(1)
         drops[places] = torch.where(changed, intact[picture, chosen[picture]] - left, 0.0)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.answers import probabilities
 from core.methods import cells
 from core.methods.parameters import choice, number
 from core.methods.registry import Relevance, method
@@ -126,8 +127,9 @@ def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameter
     for places in portions(model, size, len(scores)):
         picture, kept = places // count, masks(places % count)
         mixed = filling[picture].lerp(pixels[picture], kept[:, None])
-        answers = run(model, cells.laid_out(mixed), Needs()).output.float().softmax(-1)
-        scores[places.cpu()] = answers.gather(1, chosen[picture, None])[:, 0].double().cpu()
+        answers = run(model, cells.laid_out(mixed), Needs()).output.float()
+        chances = probabilities(answers, model.answer)
+        scores[places.cpu()] = chances.gather(1, chosen[picture, None])[:, 0].double().cpu()
     by_picture = scores.view(len(recording), count)
     if parameters.definition == "paper":
         weighted, _, _ = _sums(masks, by_picture, cells.grid_of(recording, parameters.patch))

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from core import capacity, probes
+from core.answers import Reading
 from core.errors import ImageError, ParameterError, UnsupportedMethod, UnsupportedModel
 from core.images import Framing, fit_image
 from core.models.builds import leading_builds, shortened
@@ -87,6 +88,9 @@ class Model(ABC):
 
     flexible: bool = True
     """Whether inputs of other sizes than the evaluation size are possible."""
+
+    answer: Reading = "softmax"
+    """How its logits are read as probabilities; see `core.answers`."""
 
     cheap_gradients: frozenset[str] = frozenset()
     """Taps behind which so little is left that a graph from there on costs next to nothing."""
@@ -339,7 +343,9 @@ class Model(ABC):
         digest
             What its weights are to be called; by default they are summed when asked for.
         """
-        return type(self)(self.spec, module, self.labels, self.preprocessing, digest)
+        again = type(self)(self.spec, module, self.labels, self.preprocessing, digest)
+        again.answer = self.answer
+        return again
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from core import capacity
+from core.answers import Reading, probabilities
 from core.errors import ParameterError, UnsupportedMethod
 from core.frozen import Frozen
 from core.images import Framing
@@ -62,12 +63,15 @@ class Prediction(Frozen):
     labels : tuple of str
     probabilities : (k,) float32 in [0, 1], falling
     logits : (classes,) float32
+    answer : str
+        How probabilities follow from the logits: ``"softmax"``, or ``"sigmoid"`` of each.
     """
 
     indices: npt.NDArray[np.int64]
     labels: tuple[str, ...]
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
+    answer: Reading = "softmax"
 
     @property
     def top(self) -> int:
@@ -76,8 +80,7 @@ class Prediction(Frozen):
 
     def probability(self, target: int) -> float:
         """Probability of any class, in [0, 1]."""
-        shifted = np.exp(self.logits - self.logits.max())
-        return float(shifted[target] / shifted.sum())
+        return float(probabilities(self.logits, self.answer)[target])
 
     def rank(self, target: int) -> int:
         """How many classes are more probable than this one: 0 for the first answer."""
@@ -234,13 +237,16 @@ class Recording:
                 f"{self.model.spec.title} was trained without classes and predicts none."
             )
         logits = self.logits.float().cpu()
-        values, indices = logits.softmax(-1).topk(min(k, self.model.classes), dim=-1)
+        values, indices = probabilities(logits, self.model.answer).topk(
+            min(k, self.model.classes), dim=-1
+        )
         return [
             Prediction(
                 indices=index.numpy(),
                 labels=tuple(self.model.label(int(i)) for i in index),
                 probabilities=value.numpy(),
                 logits=row.numpy(),
+                answer=self.model.answer,
             )
             for index, value, row in zip(indices, values, logits, strict=True)
         ]

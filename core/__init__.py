@@ -76,6 +76,7 @@ from core.progress import POLL, waiting, watching
 from core.recording.batches import Batch, record, record_stream, usual_needs
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
+from core.targets import Target, rather_than, read_target
 
 __all__ = [
     "CHANGES",
@@ -125,6 +126,7 @@ __all__ = [
     "StrangePictures",
     "SweepError",
     "Tap",
+    "Target",
     "Transforms",
     "UnsupportedMethod",
     "UnsupportedModel",
@@ -173,10 +175,12 @@ __all__ = [
     "pointing_grid",
     "predict",
     "randomization",
+    "rather_than",
     "read_image",
     "read_labels",
     "read_strange_image",
     "read_strange_images",
+    "read_target",
     "record",
     "record_stream",
     "removal_grid",

@@ -41,6 +41,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
         "progress",
         "rendering",
         "representations",
+        "targets",
     ),
     ("models",),
     ("recording",),

@@ -33,6 +33,7 @@ from core.models.taps import (
     block_tap,
 )
 from core.numerics import own_state
+from core.targets import Target, TargetLike, as_target
 
 
 @dataclass(frozen=True)
@@ -291,34 +292,33 @@ class Model(ABC):
         """Name of a class."""
         return self.labels[target]
 
-    def check_target(self, target: int) -> int:
-        """Return ``target`` if it is one of the classes.
+    def check_target(self, target: TargetLike) -> Target:
+        """What is asked, with the indices that its classes have here.
+
+        Parameters
+        ----------
+        target
+            Index or name of a class, or a target such as `core.rather_than` gives.
 
         Raises
         ------
         UnsupportedMethod
             The model has no classes at all.
         ParameterError
-            No whole number, or out of range.
+            It is no target, or the model has no such class.
         """
-        if isinstance(target, bool) or not isinstance(target, int | np.integer):
-            raise ParameterError(f"The class is {target!r}, expected an index, a whole number.")
+        asked = as_target(target)
         if not self.classes:
             raise UnsupportedMethod(
                 f"{self.spec.title} was trained without classes, so nothing can be said about one; "
                 "choose a model with a class head, or look at its attention."
             )
-        if not 0 <= int(target) < self.classes:
-            raise ParameterError(
-                f"Class {target} is unknown to {self.spec.title}; "
-                f"choose an index from 0 to {self.classes - 1}."
-            )
-        return int(target)
+        return asked.resolved(self.labels, self.spec.title)
 
     def check_targets(
-        self, target: int | Sequence[int | None] | None, count: int
-    ) -> list[int | None]:
-        """The class asked for each of ``count`` pictures; ``None`` for the most probable one.
+        self, target: TargetLike | Sequence[TargetLike | None] | None, count: int
+    ) -> list[Target | None]:
+        """What is asked of each of ``count`` pictures; ``None`` for the most probable class.
 
         Raises
         ------

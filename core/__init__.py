@@ -67,6 +67,7 @@ from core.models.spec import (
     ModelSpec,
     catalog,
     catalog_problem,
+    default_models,
     embedded_pair,
     find_spec,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "class_logit",
     "configure",
     "conv_channel",
+    "default_models",
     "depths_of",
     "digest",
     "download",

@@ -237,8 +237,15 @@ def test_the_catalog_is_read_once(own: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert core.find_spec("mine").title == "One"
         assert core.find_spec("mine").card.class_origin == "Mine."
         assert core.catalog_problem() is None
-        core.embedded_pair()
+        core.default_models()
     assert read == []
+
+
+def test_default_models_need_nothing_that_is_not_here() -> None:
+    found = core.default_models()
+    assert found == ("efficientnet-lite0", "dinov2-small") == core.embedded_pair()
+    assert all(core.find_spec(model_id).available for model_id in found)
+    assert [core.find_spec(model_id).source for model_id in found] == ["embedded"] * 2
 
 
 def test_it_is_read_again_when_a_file_changes(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

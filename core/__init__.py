@@ -59,9 +59,9 @@ from core.maximize.transforms import Transforms
 from core.methods.parameters import Parameter
 from core.methods.registry import Method, changed_methods, find_method, methods
 from core.models import Model, best_device, open_model
-from core.models.base import Readout, VisionTransformer, shared_view
 from core.models.convnet import ConvNet
 from core.models.downloads import Download, download, size_text
+from core.models.model import shared_view
 from core.models.spec import (
     MATCHED_PAIR,
     ModelSpec,
@@ -72,6 +72,7 @@ from core.models.spec import (
     find_spec,
 )
 from core.models.taps import Layer, Tap
+from core.models.transformer import Readout, VisionTransformer
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
 from core.progress import POLL, waiting, watching
 from core.recording.batches import Batch, record, record_stream, usual_needs

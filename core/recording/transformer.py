@@ -11,8 +11,8 @@ from torch import Tensor
 from core import capacity
 from core.errors import ParameterError
 from core.models import VisionTransformer
-from core.models.base import softmax_attention
 from core.models.taps import HEAD_INPUT, Part, Projection, block_tap
+from core.models.transformer import softmax_attention
 from core.numerics import own_state
 from core.recording.recording import Recording
 from core.recording.run import Needs

@@ -15,10 +15,11 @@ from torch import nn
 import core
 from core.errors import CatalogError, UnknownModel, WeightsError
 from core.models import FAMILIES, sources, wrap
-from core.models.base import Preprocessing, VisionTransformer
 from core.models.convnet import ConvNet
+from core.models.preprocessing import Preprocessing
 from core.models.spec import ModelSpec
 from core.models.torchvision_vit import TorchvisionVit
+from core.models.transformer import VisionTransformer
 from tests.support.builders import sentence, timm_convnet
 
 SPECS = {spec.id: spec for spec in core.catalog()}
@@ -269,3 +270,9 @@ def test_it_is_read_again_when_a_file_changes(own: Path, monkeypatch: pytest.Mon
         core.find_spec("mine")
     monkeypatch.setenv("PARALLAX_MODELS", str(own / "gone.toml"))
     assert core.find_spec("mine").title == "Another"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_constructor_stands_once(family: type[core.Model]) -> None:
+    own = [kind.__name__ for kind in family.__mro__ if "__init__" in vars(kind)]
+    assert own == ["Model", "object"]

@@ -59,23 +59,26 @@ from core.maximize.transforms import Transforms
 from core.methods.parameters import Parameter
 from core.methods.registry import Method, changed_methods, find_method, methods
 from core.models import Model, best_device, open_model
-from core.models.base import Readout, VisionTransformer, shared_view
 from core.models.convnet import ConvNet
 from core.models.downloads import Download, download, size_text
+from core.models.model import shared_view
 from core.models.spec import (
     MATCHED_PAIR,
     ModelSpec,
     catalog,
     catalog_problem,
+    default_models,
     embedded_pair,
     find_spec,
 )
 from core.models.taps import Layer, Tap
+from core.models.transformer import Readout, VisionTransformer
 from core.pictures import PictureFile, Sample, draw, picture_files, samples
 from core.progress import POLL, waiting, watching
 from core.recording.batches import Batch, record, record_stream, usual_needs
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
+from core.targets import Target, rather_than, read_target
 
 __all__ = [
     "CHANGES",
@@ -125,6 +128,7 @@ __all__ = [
     "StrangePictures",
     "SweepError",
     "Tap",
+    "Target",
     "Transforms",
     "UnsupportedMethod",
     "UnsupportedModel",
@@ -144,6 +148,7 @@ __all__ = [
     "class_logit",
     "configure",
     "conv_channel",
+    "default_models",
     "depths_of",
     "digest",
     "download",
@@ -173,10 +178,12 @@ __all__ = [
     "pointing_grid",
     "predict",
     "randomization",
+    "rather_than",
     "read_image",
     "read_labels",
     "read_strange_image",
     "read_strange_images",
+    "read_target",
     "record",
     "record_stream",
     "removal_grid",

@@ -17,8 +17,8 @@ from core.heatmaps import mass_mask, spikes
 from core.images import Framing
 from core.methods import attention_flow as flow
 from core.models import Model, VisionTransformer
-from core.models.base import softmax_attention
 from core.models.taps import Projection
+from core.models.transformer import softmax_attention
 from core.numerics import own_state
 from core.recording.batches import record
 from core.recording.recording import Prediction, Recording

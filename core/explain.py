@@ -26,6 +26,7 @@ from core.numerics import own_state
 from core.recording.batches import record_stream
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
+from core.targets import ClassTarget, Target, TargetLike, as_given, as_target
 
 MANIFEST_VERSION = 1
 """Raised when a key of `Explanation.manifest` changes its meaning."""
@@ -44,10 +45,13 @@ class Explanation(Frozen):
         Raw and signed, in the method's own unit.
     view : PIL.Image.Image
         What the model saw; the map covers exactly this.
-    target : int or None
-        Class explained; ``None`` where the method does not depend on the class.
+    target : int or Target or None
+        Index of the class explained, or what else was asked, such as `rather_than`; ``None`` where
+        the method does not depend on the class.
     label : str
-        Name of the class; empty without one.
+        Name of the class, or of one rather than another; empty without one.
+    names : tuple of str
+        Names of the classes that are asked about, the one that is spoken for first.
     prediction : Prediction or None
         ``None`` for a model without classes.
     method, title : str
@@ -75,8 +79,9 @@ class Explanation(Frozen):
 
     relevance: npt.NDArray[np.float32]
     view: Image.Image
-    target: int | None
+    target: int | Target | None
     label: str
+    names: tuple[str, ...]
     prediction: Prediction | None
     method: str
     title: str
@@ -146,7 +151,7 @@ class Explanation(Frozen):
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in self.params.items()
             },
-            "class": None if self.target is None else {"index": self.target, "name": self.label},
+            "class": None if self.target is None else as_target(self.target).content(self.names),
             "relevance": {"shape": list(self.relevance.shape), "prefix_mass": self.prefix_mass},
             "versions": dict(versions()),
         }
@@ -222,7 +227,7 @@ def explain(
     model: Model,
     image: Image.Image,
     method: str,
-    target: int | None = ...,
+    target: TargetLike | None = ...,
     *,
     framing: Framing | None = ...,
     **params: Any,
@@ -234,7 +239,7 @@ def explain(
     model: Model,
     image: Sequence[Image.Image],
     method: str,
-    target: int | Sequence[int | None] | None = ...,
+    target: TargetLike | Sequence[TargetLike | None] | None = ...,
     *,
     framing: Framing | None = ...,
     **params: Any,
@@ -246,7 +251,7 @@ def explain(
     model: Model,
     image: Recording,
     method: str,
-    target: int | Sequence[int | None] | None = ...,
+    target: TargetLike | Sequence[TargetLike | None] | None = ...,
     *,
     framing: None = ...,
     **params: Any,
@@ -257,7 +262,7 @@ def explain(
     model: Model,
     image: Image.Image | Sequence[Image.Image] | Recording,
     method: str,
-    target: int | Sequence[int | None] | None = None,
+    target: TargetLike | Sequence[TargetLike | None] | None = None,
     *,
     framing: Framing | None = None,
     **params: Any,
@@ -273,8 +278,10 @@ def explain(
     method
         A name of `core.methods`.
     target
-        Class index, or one per picture; by default, and for ``None`` among several, each picture's
-        most probable class.
+        Index or name of a class, or a class rather than another (`core.rather_than`), for all or
+        one per picture; by default, and for ``None`` among several, each picture's most probable
+        class. Of two classes, methods that take a gradient take that of the difference of their
+        logits, CAM the difference of their weights, occlusion and RISE what that difference loses.
     framing
         How pictures are fitted; by default as the model was evaluated. A recording has its own.
     **params
@@ -329,7 +336,7 @@ def explain_stream(
     model: Model,
     images: Iterable[Image.Image],
     methods: Mapping[str, Mapping[str, Any]] | Sequence[str],
-    target: int | None = None,
+    target: TargetLike | None = None,
     *,
     framing: Framing | None = None,
 ) -> Iterator[Answer]:
@@ -344,7 +351,7 @@ def explain_stream(
     methods
         Names, or names with the parameters of each.
     target
-        Class index for all; by default each picture's most probable class.
+        What is asked of all, as in `explain`; by default each picture's most probable class.
 
     Yields
     ------
@@ -390,21 +397,23 @@ def _explain(
     recording: Recording,
     method: Method,
     parameters: Parameters,
-    targets: Sequence[int | None],
+    targets: Sequence[Target | None],
     started: float | None = None,
 ) -> list[Explanation]:
     started = time.perf_counter() if started is None else started
     model = recording.model
     recording.extend(method.needs(model, parameters))
     predictions = _predictions(recording)
-    resolved: list[int] = []
+    resolved: list[Target] = []
     if method.class_specific:
-        resolved = [
-            prediction.top if target is None and prediction is not None else target or 0
-            for target, prediction in zip(targets, predictions, strict=True)
-        ]
-    result = method.run(recording, resolved, parameters)
+        resolved = [_chosen(*pair) for pair in zip(targets, predictions, strict=True)]
+    # A class rather than itself is zero for every picture and method; its map has the shape of one
+    # that is not.
+    asked = [ClassTarget(one.indices[0]) if one.vanishes else one for one in resolved]
+    result = method.run(recording, asked, parameters)
     maps = result.maps.detach().float().cpu().numpy()
+    nothing = [bool(resolved) and resolved[i].vanishes for i in range(len(recording))]
+    maps = np.where(np.array(nothing)[:, None, None], np.float32(0), maps)
     if min(maps.shape[1:]) < FEWEST:
         raise ParameterError(
             f"{method.title} of {model.spec.title} has {maps.shape[1]} × {maps.shape[2]} places at "
@@ -419,21 +428,27 @@ def _explain(
         Explanation(
             relevance=np.ascontiguousarray(maps[i]),
             view=view.image,
-            target=resolved[i] if resolved else None,
-            label=model.label(resolved[i]) if resolved else "",
+            target=as_given(resolved[i]) if resolved else None,
+            label=resolved[i].text(model.labels) if resolved else "",
+            names=tuple(map(model.label, resolved[i].indices)) if resolved else (),
             prediction=predictions[i],
             method=method.name,
             title=method.title,
             signed=method.signed and has_zero,
             has_zero=has_zero,
             params=dataclasses.asdict(parameters),
-            prefix_mass=prefix_mass[i],
+            prefix_mass=None if nothing[i] else prefix_mass[i],
             notes=_notes(
                 model,
                 resolved[i] if resolved else None,
-                prefix_mass[i],
-                _blankness(maps[i], method.signed and has_zero, result.if_zero),
-                result.remarks[i] if result.remarks else "",
+                None if nothing[i] else prefix_mass[i],
+                _blankness(
+                    maps[i],
+                    method.signed and has_zero,
+                    _SAME_CLASS if nothing[i] else result.if_zero,
+                ),
+                result.remarks[i] if result.remarks and not nothing[i] else "",
+                _difference(resolved[i], model, method.signed and has_zero) if resolved else "",
             ),
             model_id=model.spec.id,
             weights_digest=model.weights_digest,
@@ -443,6 +458,28 @@ def _explain(
         )
         for i, view in enumerate(recording.views)
     ]
+
+
+_SAME_CLASS = "Both sides of the difference are the same class, which speaks for no place."
+
+
+def _chosen(target: Target | None, prediction: Prediction | None) -> Target:
+    """What is asked of a picture, by default its most probable class."""
+    if target is not None:
+        return target
+    assert prediction is not None  # methods that ask for a class serve models with classes only
+    return ClassTarget(prediction.top)
+
+
+def _difference(target: Target, model: Model, signed: bool) -> str:
+    """What a map of two classes is of; empty for one class."""
+    if target.is_class:
+        return ""
+    against = f"; where it is negative the picture speaks for {model.label(target.indices[-1])}"
+    return (
+        f"It explains {target.text(model.labels)}, the difference of the two logits"
+        f"{against if signed else ''}."
+    )
 
 
 def _blankness(values: npt.NDArray[np.float32], signed: bool, if_zero: str) -> str:
@@ -464,7 +501,7 @@ def _blankness(values: npt.NDArray[np.float32], signed: bool, if_zero: str) -> s
 
 def _notes(
     model: Model,
-    target: int | None,
+    target: Target | None,
     prefix_mass: float | None,
     *of_the_method: str,
 ) -> tuple[str, ...]:
@@ -475,6 +512,6 @@ def _notes(
             notes.append(f"{prefix_mass:.0%} of the mass falls on prefix tokens and is not shown.")
         if not model.readout.is_plain:
             notes.append(f"Read at {model.readout.text}.")
-    if target is not None and (doubt := model.spec.card.doubts(target)):
-        notes.append(doubt)
+    if target is not None:
+        notes += filter(None, map(model.spec.card.doubts, target.indices))
     return tuple(notes)

@@ -60,3 +60,23 @@ def search_labels(labels: Sequence[str], text: str, limit: int = 20) -> list[int
             continue
         ranked.append((rank, len(name), index))
     return [index for _, _, index in sorted(ranked)[:limit]]
+
+
+def named(labels: Sequence[str], name: str) -> list[int]:
+    """Indices of the classes that go by a name.
+
+    Those whose name is exactly this one; without any, those that differ in case only; without any,
+    those that have it among several names with commas between them (``tabby, tabby cat``).
+    """
+    wanted = name.strip().casefold()
+    exact = [index for index, label in enumerate(labels) if label == name]
+    alike = [index for index, label in enumerate(labels) if label.casefold() == wanted]
+    return (
+        exact
+        or alike
+        or [
+            index
+            for index, label in enumerate(labels)
+            if wanted in (part.strip().casefold() for part in label.split(","))
+        ]
+    )

@@ -109,9 +109,13 @@ class _Framing(_Data):
     size: Count | None = None
 
 
-class _Class(_Data):
+class _OneClass(_Data):
     index: Count
     name: Text | None = None
+
+
+class _Class(_OneClass):
+    rather_than: _OneClass | None = None
 
 
 class _Relevance(_Data):

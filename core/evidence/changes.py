@@ -17,11 +17,12 @@ from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 
 from core.errors import ImageError, ParameterError
-from core.evidence.answers import Numbers, answers, probabilities
 from core.evidence.removal import cells, removal_grid, without
+from core.evidence.variants import Numbers, answers
 from core.frozen import Frozen
 from core.images import Framing
 from core.models import Model
+from core.targets import ClassTarget, Target, TargetLike, as_given
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,16 @@ class Robustness(Frozen):
         One of `CHANGES`.
     strengths : (n,) float64
     probabilities : (n,) float64
-        Of the target, in [0, 1].
+        Of the target, in [0, 1]; of a class rather than another as `Faithfulness` has it.
     tops : (n,) int64
         Most probable class at each strength.
     intact : float
         Probability of the target in the unchanged picture.
     intact_top : int
         Most probable class of the unchanged picture.
-    target : int
+    target : int or Target
     label : str
-        Index and name of the class.
+        Index and name of the class, or what else was asked.
     seed : int
     view : PIL.Image.Image
         The unchanged picture as the model saw it.
@@ -187,7 +188,7 @@ class Robustness(Frozen):
     tops: npt.NDArray[np.int64]
     intact: float
     intact_top: int
-    target: int
+    target: int | Target
     label: str
     seed: int
     view: Image.Image
@@ -224,7 +225,7 @@ def robustness(
     image: Image.Image,
     kind: str,
     strengths: Sequence[float] | None = ...,
-    target: int | None = ...,
+    target: TargetLike | None = ...,
     *,
     framing: Framing | None = ...,
     grid: tuple[int, int] | None = ...,
@@ -238,7 +239,7 @@ def robustness(
     image: Sequence[Image.Image],
     kind: str,
     strengths: Sequence[float] | None = ...,
-    target: int | Sequence[int | None] | None = ...,
+    target: TargetLike | Sequence[TargetLike | None] | None = ...,
     *,
     framing: Framing | None = ...,
     grid: tuple[int, int] | None = ...,
@@ -251,7 +252,7 @@ def robustness(
     image: Image.Image | Sequence[Image.Image],
     kind: str,
     strengths: Sequence[float] | None = None,
-    target: int | Sequence[int | None] | None = None,
+    target: TargetLike | Sequence[TargetLike | None] | None = None,
     *,
     framing: Framing | None = None,
     grid: tuple[int, int] | None = None,
@@ -268,7 +269,8 @@ def robustness(
     strengths
         By default those of `CHANGES`.
     target
-        Class index, or one for each picture; by default the most probable class of each.
+        What is asked, as in `core.explain`, for all or one for each picture; by default the most
+        probable class of each.
     framing
         How pictures are fitted; by default as the model was evaluated.
     grid
@@ -298,8 +300,8 @@ def robustness(
     for place, logits in answers(model, jobs):
         tops = logits.argmax(axis=-1)
         asked = targets[place]
-        chosen = int(tops[0]) if asked is None else asked
-        curve = probabilities(logits)[:, chosen]
+        chosen = ClassTarget(int(tops[0])) if asked is None else asked
+        curve = chosen.probability(logits, model.answer)
         found[place] = Robustness(
             kind=kind,
             strengths=np.array(jobs[place].strengths, dtype=np.float64),
@@ -307,8 +309,8 @@ def robustness(
             tops=tops[1:],
             intact=float(curve[0]),
             intact_top=int(tops[0]),
-            target=chosen,
-            label=model.label(chosen),
+            target=as_given(chosen),
+            label=chosen.text(model.labels),
             seed=seed,
             view=jobs[place].view,
         )

@@ -13,18 +13,19 @@ from PIL import Image
 
 from core import heatmaps
 from core.errors import ImageError, ParameterError
-from core.evidence.answers import Numbers, answers, probabilities
 from core.evidence.removal import Mask, Removals, removal_grid, without
+from core.evidence.variants import Numbers, answers
 from core.fills import FILLS
 from core.frozen import Frozen
 from core.images import Framing, digest
 from core.models import Model
+from core.targets import ClassTarget, Target, TargetLike, as_given
 
 WINDOW = 16
 """Pairs of curves of a stream that share passes; so many times any steps fill whole batches."""
 
 Curve = Literal["deletion", "insertion"]
-Case = tuple[Image.Image, npt.ArrayLike] | tuple[Image.Image, npt.ArrayLike, int | None]
+Case = tuple[Image.Image, npt.ArrayLike] | tuple[Image.Image, npt.ArrayLike, TargetLike | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +37,9 @@ class Faithfulness(Frozen):
     fractions : (steps + 1,) float64
         Share of the cells removed (deletion) or restored (insertion), from 0 to 1.
     deletion, insertion : (steps + 1,) float64
-        Probability of the target, in [0, 1]. Deletion begins with the intact picture, insertion
-        ends with it.
+        Probability of the target, in [0, 1]; of a class rather than another ``σ(y_a − y_b)``,
+        that of the first where it is one of the two. Deletion begins with the intact picture,
+        insertion ends with it.
     order : (cells,) int64
         Cells row by row, in falling order of relevance; of equally relevant ones the first in
         reading order comes first.
@@ -45,9 +47,9 @@ class Faithfulness(Frozen):
         Rows and columns of cells.
     relevance : (rows, cols) float32
         The map on that grid.
-    target : int
+    target : int or Target
     label : str
-        Index and name of the class.
+        Index and name of the class, or what else was asked.
     fill : str
     seed : int
         What took the place of the cells; see `core.FILLS`.
@@ -63,7 +65,7 @@ class Faithfulness(Frozen):
     order: npt.NDArray[np.int64]
     grid: tuple[int, int]
     relevance: npt.NDArray[np.float32]
-    target: int
+    target: int | Target
     label: str
     fill: str
     seed: int
@@ -133,7 +135,7 @@ def faithfulness(
     model: Model,
     image: Image.Image,
     relevance: npt.NDArray[Any],
-    target: int | None = ...,
+    target: TargetLike | None = ...,
     *,
     framing: Framing | None = ...,
     fill: str = ...,
@@ -148,7 +150,7 @@ def faithfulness(
     model: Model,
     image: Image.Image | Sequence[Image.Image],
     relevance: Sequence[npt.ArrayLike],
-    target: int | Sequence[int | None] | None = ...,
+    target: TargetLike | Sequence[TargetLike | None] | None = ...,
     *,
     framing: Framing | None = ...,
     fill: str = ...,
@@ -162,7 +164,7 @@ def faithfulness(
     model: Model,
     image: Image.Image | Sequence[Image.Image],
     relevance: npt.NDArray[Any] | Sequence[npt.ArrayLike],
-    target: int | Sequence[int | None] | None = None,
+    target: TargetLike | Sequence[TargetLike | None] | None = None,
     *,
     framing: Framing | None = None,
     fill: str = "blur",
@@ -184,7 +186,8 @@ def faithfulness(
         The map, over all that the model sees, on any grid: it is resized bilinearly to the one
         that cells are removed on. A list of maps may also be of one picture; a list comes back.
     target
-        Class index, or one for each map; by default the most probable class of each picture.
+        What is asked, as in `core.explain`, for all or one for each map; by default the most
+        probable class of each picture.
     framing
         How pictures are fitted; by default as the model was evaluated. The map must be of the
         same view.
@@ -254,7 +257,7 @@ def faithfulness_stream(
 
 def _measured(
     model: Model,
-    cases: Sequence[tuple[Image.Image, npt.ArrayLike, int | None]],
+    cases: Sequence[tuple[Image.Image, npt.ArrayLike, Target | None]],
     framing: Framing | None,
     fill: str,
     steps: int,
@@ -280,8 +283,8 @@ def _measured(
     found: list[Any] = [None] * len(jobs)
     for place, logits in answers(model, jobs):
         image, _, asked = cases[place]
-        target = int(logits[0].argmax()) if asked is None else asked
-        curve = probabilities(logits)[:, target]
+        target = ClassTarget(int(logits[0].argmax())) if asked is None else asked
+        curve = target.probability(logits, model.answer)
         deletion = curve[: steps + 1]
         found[place] = Faithfulness(
             fractions=_counts(maps[place].size, steps) / maps[place].size,
@@ -290,8 +293,8 @@ def _measured(
             order=_order(maps[place]),
             grid=(maps[place].shape[0], maps[place].shape[1]),
             relevance=maps[place],
-            target=target,
-            label=model.label(target),
+            target=as_given(target),
+            label=target.text(model.labels),
             fill=fill,
             seed=seed,
             view=jobs[place].view,

@@ -15,6 +15,7 @@ from core.explain import check_zero, explain, needs, predict
 from core.images import Framing
 from core.models import Model
 from core.recording.batches import record
+from core.targets import TargetLike
 
 GIVEN = Framing("given")
 
@@ -57,7 +58,7 @@ def pointing_grid(
 def grid_pointing(
     model: Model,
     images: Sequence[Image.Image],
-    targets: Sequence[int | None] | None,
+    targets: Sequence[TargetLike | None] | None,
     method: str,
     *,
     framing: Framing | None = None,
@@ -70,7 +71,9 @@ def grid_pointing(
     images
         Four pictures, which become the quarters of one; see `pointing_grid`.
     targets
-        The class of each; ``None`` for what is most probable to the model in that picture alone.
+        What is asked of each, as in `core.explain`: its class, or its class rather than another,
+        whose map has its positive part where the first is; ``None`` for what is most probable to
+        the model in that picture alone.
     method
         A name of `core.methods`. One that knows no classes gives shares of the same map four
         times, which sum to 1.
@@ -92,7 +95,7 @@ def grid_pointing(
     """
     check_zero(model, method, **params)
     view = pointing_grid(model, images, framing)
-    classes = model.check_targets(targets, 4)
+    classes: list[TargetLike | None] = [*model.check_targets(targets, 4)]
     if None in classes:
         found = predict(model, images, 1, framing)
         classes = [one.top if c is None else c for c, one in zip(classes, found, strict=True)]

@@ -20,6 +20,7 @@ from core.images import Framing
 from core.methods.registry import supported
 from core.models import Model
 from core.numerics import own_state
+from core.targets import Target, TargetLike
 
 CLASSIFIER = "classifier"
 """Name of all that comes after the last layer: norms, pooling, the layers that give the logits."""
@@ -60,8 +61,8 @@ class Randomization(Frozen):
     ceiling: float | None
 
     @property
-    def target(self) -> int | None:
-        """Class explained, at every depth."""
+    def target(self) -> int | Target | None:
+        """What is explained, at every depth."""
         return self.original.target
 
 
@@ -70,7 +71,7 @@ def randomization(
     model: Model,
     image: Image.Image,
     method: str,
-    target: int | None = ...,
+    target: TargetLike | None = ...,
     *,
     seed: int = ...,
     method_seed: int | None = ...,
@@ -85,7 +86,7 @@ def randomization(
     model: Model,
     image: Sequence[Image.Image],
     method: str,
-    target: int | Sequence[int | None] | None = ...,
+    target: TargetLike | Sequence[TargetLike | None] | None = ...,
     *,
     seed: int = ...,
     method_seed: int | None = ...,
@@ -99,7 +100,7 @@ def randomization(
     model: Model,
     image: Image.Image | Sequence[Image.Image],
     method: str,
-    target: int | Sequence[int | None] | None = None,
+    target: TargetLike | Sequence[TargetLike | None] | None = None,
     *,
     seed: int = 0,
     method_seed: int | None = None,
@@ -126,8 +127,8 @@ def randomization(
     method
         A name of `core.methods`.
     target
-        Class index, or one for each picture; by default what is most probable to the intact
-        network. It stays the same at every depth.
+        What is asked, as in `core.explain`, for all or one for each picture; by default what is
+        most probable to the intact network. It stays the same at every depth.
     seed
         Of the weights that are drawn.
     method_seed
@@ -242,7 +243,7 @@ def _maps(
     images: Sequence[Image.Image],
     originals: Sequence[Explanation],
     method: str,
-    targets: Sequence[int | None],
+    targets: Sequence[int | Target | None],
     framing: Framing | None,
     params: dict[str, Any],
 ) -> list[npt.NDArray[np.float32]]:

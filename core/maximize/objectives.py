@@ -14,6 +14,7 @@ from core.errors import ParameterError, UnsupportedMethod
 from core.models import Model, VisionTransformer
 from core.models.taps import MAP, Part, Projection, block_tap
 from core.recording.run import Needs, Pass
+from core.targets import ClassTarget, Target
 
 
 class Objective(ABC):
@@ -42,7 +43,7 @@ class Objective(ABC):
     def describe(self, model: Model) -> str:
         """Name it for people."""
 
-    def __add__(self, other: Objective) -> Objective:
+    def __add__(self, other: Objective | Target) -> Objective:
         return _Sum(self, checked_objective(other))
 
     def __mul__(self, factor: float) -> Objective:
@@ -58,18 +59,20 @@ class Objective(ABC):
     def __neg__(self) -> Objective:
         return self * -1.0
 
-    def __sub__(self, other: Objective) -> Objective:
+    def __sub__(self, other: Objective | Target) -> Objective:
         return self + -checked_objective(other)
 
 
 def checked_objective(value: Any) -> Objective:
-    """The value itself, if it is an objective; `ParameterError` if not."""
-    if not isinstance(value, Objective):
-        raise ParameterError(
-            f"{value!r} is no objective; make one with class_logit, conv_channel, block_channel, "
-            "mlp_channel or head_channel."
-        )
-    return value
+    """The value itself, if it is an objective, or that of a target; `ParameterError` if not."""
+    if isinstance(value, Objective):
+        return value
+    if isinstance(value, Target):
+        return _OfTarget(value)
+    raise ParameterError(
+        f"{value!r} is no objective; make one with class_logit, rather_than, conv_channel, "
+        "block_channel, mlp_channel or head_channel."
+    )
 
 
 def checked_whole(value: Any, what: str) -> int:
@@ -109,22 +112,47 @@ class _Scaled(Objective):
         return f"{self.factor:g} × ({self.part.describe(model)})"
 
 
+class _OfLogits(Objective):
+    """What a target makes of the logits."""
+
+    @abstractmethod
+    def target(self) -> Target:
+        """What is asked of them."""
+
+    def needs(self, model: Model) -> Needs:
+        model.check_target(self.target())
+        return Needs()
+
+    def value(self, passed: Pass) -> Tensor:
+        return passed.model.check_target(self.target())(passed.output).mean()
+
+    def describe(self, model: Model) -> str:
+        indices = model.check_target(self.target()).indices
+        return "logit of " + " less that of ".join(
+            f"class {index} ({model.label(index)})" for index in indices
+        )
+
+
 @dataclass(frozen=True)
-class _ClassLogit(Objective):
-    index: int
+class _OfTarget(_OfLogits):
+    asked: Target
+
+    def __repr__(self) -> str:
+        return repr(self.asked)
+
+    def target(self) -> Target:
+        return self.asked
+
+
+@dataclass(frozen=True)
+class ClassLogit(_OfLogits, ClassTarget):
+    """The logit of a class: an objective, and a target as well."""
 
     def __repr__(self) -> str:
         return f"core.class_logit({self.index})"
 
-    def needs(self, model: Model) -> Needs:
-        model.check_target(self.index)
-        return Needs()
-
-    def value(self, passed: Pass) -> Tensor:
-        return passed.output[:, self.index].mean()
-
-    def describe(self, model: Model) -> str:
-        return f"logit of class {self.index} ({model.label(self.index)})"
+    def target(self) -> Target:
+        return self
 
 
 @dataclass(frozen=True)
@@ -190,15 +218,15 @@ class _BlockChannel(_Channel):
         return super().needs(model)
 
 
-def class_logit(index: int) -> Objective:
-    """The logit of a class, before the softmax.
+def class_logit(index: int) -> ClassLogit:
+    """The logit of a class, before the softmax: an objective, and a target of `core.explain`.
 
     Raises
     ------
     ParameterError
         ``index`` is no whole number.
     """
-    return _ClassLogit(checked_whole(index, "The class"))
+    return ClassLogit(checked_whole(index, "The class"))
 
 
 def conv_channel(layer: str, channel: int) -> Objective:

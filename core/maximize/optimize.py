@@ -23,6 +23,7 @@ from core.maximize.transforms import Transforms
 from core.models import Model, VisionTransformer
 from core.numerics import own_state
 from core.recording.run import Needs, run
+from core.targets import Target
 
 RATE = 0.05
 """Adam's step size."""
@@ -69,7 +70,7 @@ class Maximization(Frozen):
 
 def maximize(
     model: Model,
-    objective: Objective,
+    objective: Objective | Target,
     steps: int = 256,
     size: int | tuple[int, int] = 224,
     seed: int = 0,
@@ -89,7 +90,7 @@ def maximize(
     ----------
     objective
         From `class_logit`, `conv_channel`, `block_channel`, `mlp_channel` or `head_channel`;
-        objectives add up and scale.
+        objectives add up and scale. Or a target: `rather_than`.
     size
         Side of a square, or (height, width), in pixels; multiples of a transformer's patch.
     seed
@@ -124,7 +125,8 @@ def maximize(
         raise ParameterError(f"The seed is {seed}, expected 0 to 2^63 - 1.")
     if on_step is not None and not callable(on_step):
         raise ParameterError(f"on_step is {on_step!r}, expected a function or nothing.")
-    needs = checked_objective(objective).needs(model)
+    objective = checked_objective(objective)
+    needs = objective.needs(model)
     grid = _checked_patch(model, patch)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)

@@ -12,6 +12,7 @@ from core.models import VisionTransformer
 from core.numerics import own_state
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording, attention_needs
+from core.targets import Target
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def _needs(model: VisionTransformer, parameters: AttentionParameters) -> Needs:
     needs=_needs,
 )
 def attention(
-    recording: TransformerRecording, targets: Sequence[int], parameters: AttentionParameters
+    recording: TransformerRecording, targets: Sequence[Target], parameters: AttentionParameters
 ) -> Relevance:
     """``A_l[class, patches]`` of one head or the mean over heads."""
     with own_state():

@@ -12,6 +12,7 @@ from core.models.convnet import ConvNet
 from core.models.taps import HEAD_INPUT
 from core.recording.convolution import ConvolutionRecording
 from core.recording.run import Needs
+from core.targets import Target
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,18 @@ def _unsupported(model: ConvNet) -> str | None:
     unsupported=_unsupported,
 )
 def cam(
-    recording: ConvolutionRecording, targets: Sequence[int], parameters: CamParameters
+    recording: ConvolutionRecording, targets: Sequence[Target], parameters: CamParameters
 ) -> Relevance:
-    """``M_c(x, y) = Σ_k w_ck · A_k(x, y)``; no bias, no ReLU, so ``mean(M_c) + b_c = logit_c``."""
+    """``M_c(x, y) = Σ_k w_ck · A_k(x, y)``; no bias, no ReLU, so ``mean(M_c) + b_c = logit_c``.
+
+    Of a class ``a`` rather than another ``b`` the weights are ``w_a − w_b``, so the map is
+    ``M_a − M_b`` exactly.
+    """
     weights = recording.model.linear_head
     assert weights is not None  # else `_unsupported` has refused the model
-    features, chosen = recording.activations(HEAD_INPUT), weights[list(targets)]
+    features = recording.activations(HEAD_INPUT)
+    # What a target makes of logits it makes of their weights: of two classes the difference.
+    chosen = torch.stack([target(weights.T) for target in targets])
     return Relevance(
         torch.einsum("bk,bkhw->bhw", chosen, features),
         if_zero="The class's weights, or all features that they weigh, are zero, so its logit is "

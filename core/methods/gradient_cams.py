@@ -21,6 +21,7 @@ from core.models.taps import MAP
 from core.numerics import own_state
 from core.recording.recording import Recording
 from core.recording.run import Needs
+from core.targets import Target, asked
 
 _IF_ZERO = (
     "Every weighted activation is negative or zero for this class: this layer holds no evidence "
@@ -93,13 +94,14 @@ def _family(
             needs=_needs,
         )
         def run(
-            recording: Recording, targets: Sequence[int], parameters: LayerParameters
+            recording: Recording, targets: Sequence[Target], parameters: LayerParameters
         ) -> Relevance:
             gradients = recording.grid_gradients(parameters.layer, targets)
             if not gradients.any():
                 raise ZeroGradient(
-                    f"The layer {parameters.layer!r} has no influence on this class (its gradient "
-                    "is zero everywhere), so its map would be blank; choose another layer or class."
+                    f"The layer {parameters.layer!r} has no influence on {asked(targets)} (its "
+                    "gradient is zero everywhere), so its map would be blank; choose another layer "
+                    "or class."
                 )
             activations = recording.on_grid(parameters.layer)
             with own_state():

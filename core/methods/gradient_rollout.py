@@ -14,6 +14,7 @@ from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording, attention_needs
+from core.targets import Target
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ def _needs(model: VisionTransformer, parameters: GradientRolloutParameters) -> N
     needs=_needs,
 )
 def gradient_rollout(
-    recording: TransformerRecording, targets: Sequence[int], parameters: GradientRolloutParameters
+    recording: TransformerRecording,
+    targets: Sequence[Target],
+    parameters: GradientRolloutParameters,
 ) -> Relevance:
     """``E_l = ReLU(mean_heads(A_l ⊙ ∂y_c/∂A_l))``, discard, then the product of rollout."""
     model, published = recording.model, parameters.published

@@ -15,6 +15,7 @@ from core.models.taps import block_tap
 from core.numerics import own_state
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording
+from core.targets import Target
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def _needs(model: VisionTransformer, parameters: LeGradParameters) -> Needs:
     needs=_needs,
 )
 def legrad(
-    recording: TransformerRecording, targets: Sequence[int], parameters: LeGradParameters
+    recording: TransformerRecording, targets: Sequence[Target], parameters: LeGradParameters
 ) -> Relevance:
     """``mean_{layers, heads, queries} ReLU(∂s_l/∂A_l)``.
 

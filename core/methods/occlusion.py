@@ -16,6 +16,7 @@ from core.methods.registry import Relevance, method
 from core.recording.batches import portions
 from core.recording.recording import Recording
 from core.recording.run import Needs, run
+from core.targets import Target, of_each
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class OcclusionParameters:
     )
     # A blurred window still shows large things; the mean color is also what the paper took.
     fill: str = cells.fill_parameter("Fill", "What the window is replaced by.", "mean")
+
+
+_DIFFERENCE = (
+    "Of two classes, a place shows how far the difference of the two logits falls without it, and "
+    "not the logarithm of a probability."
+)
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:
@@ -61,7 +68,8 @@ def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
     class_specific=True,
     signed=True,
     meaning="How far the logarithm of the class's probability falls when this place is replaced; "
-    "negative where the class gains.",
+    "negative where the class gains. Of a class rather than another: how far the difference of "
+    "their logits falls.",
     caveat="A replaced window is itself something to see, and a class that two places show as well "
     "loses little by either. One pass for each window.",
     source="Zeiler & Fergus 2014, arXiv 1311.2901",
@@ -69,9 +77,13 @@ def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
     needs=lambda model, parameters: Needs(),
 )
 def occlusion(
-    recording: Recording, targets: Sequence[int], parameters: OcclusionParameters
+    recording: Recording, targets: Sequence[Target], parameters: OcclusionParameters
 ) -> Relevance:
-    """``mean_{windows over the cell} log p_c(x) − log p_c(x without window)``."""
+    """``mean_{windows over the cell} log p_c(x) − log p_c(x without window)``.
+
+    Of a class ``a`` rather than another ``b`` it is ``y_a − y_b`` that falls. Softmax keeps that
+    difference, ``log p_a − log p_b = y_a − y_b``, so the map is that of ``a`` less that of ``b``.
+    """
     if parameters.stride > parameters.window:
         raise ParameterError(
             f"stride is {parameters.stride}, which leaves cells between windows of "
@@ -81,23 +93,27 @@ def occlusion(
     grid = cells.grid_of(recording, parameters.patch)
     windows = _windows(grid, parameters.window, parameters.stride).to(pixels.device)
     filling = cells.filling(recording, parameters.fill)
-    chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     assert recording.logits is not None  # else the method was not offered
-    intact = recording.logits.float().log_softmax(-1)
+
+    def score(target: Target, logits: Tensor) -> Tensor:
+        return target.score(logits, model.answer, log=True)
+
+    intact = of_each(targets, recording.logits.float(), score)
     drops = pixels.new_zeros(len(recording) * len(windows))
     for places in portions(model, size, len(drops)):
         picture, window = places // len(windows), places % len(windows)
         before = pixels[picture]
         without = torch.where(on_pixels(windows[window], size)[:, None], filling[picture], before)
-        answers = run(model, cells.laid_out(without), Needs()).output.float().log_softmax(-1)
-        left = answers.gather(1, chosen[picture, None])[:, 0]
+        answers = run(model, cells.laid_out(without), Needs()).output.float()
+        left = of_each([targets[place] for place in picture.tolist()], answers, score)
         # Batches of other sizes may differ in the last digit; where nothing changed, nothing fell.
         changed = (without != before).flatten(1).any(1)
-        drops[places] = torch.where(changed, intact[picture, chosen[picture]] - left, 0.0)
+        drops[places] = torch.where(changed, intact[picture] - left, 0.0)
     covered = windows.float()
     maps = torch.einsum("bw,wrc->brc", drops.view(len(recording), -1), covered)
     return Relevance(
         maps / covered.sum(dim=0),
         if_zero="The picture equals its fill, so nothing was taken away, or the class's "
         "probability does not depend on it.",
+        remarks=tuple("" if target.is_class else _DIFFERENCE for target in targets),
     )

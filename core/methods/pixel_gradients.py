@@ -1,7 +1,7 @@
 """Gradients at the pixels: integrated gradients, input × gradient and SmoothGrad.
 
-All three look at ``∂y_c/∂x``, the gradient of the class's logit at the standardized pixels, and sum
-what they find over channels and over the pixels of a cell.
+All three look at ``∂y/∂x``, the gradient of what is asked (a class's logit, or the difference of
+two) at the standardized pixels, and sum what they find over channels and the pixels of a cell.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from core.numerics import own_state
 from core.recording.batches import portion, portions
 from core.recording.recording import Recording
 from core.recording.run import Needs, run
+from core.targets import Target, of_each
 
 _IF_ZERO = "No pixel changes this class's logit, or the picture is where the path began."
 
@@ -70,11 +71,14 @@ class SmoothParameters:
 
 
 def _mean_gradients(
-    recording: Recording, targets: Sequence[int], count: int = 1, noise: float = 0.0, seed: int = 0
+    recording: Recording,
+    targets: Sequence[Target],
+    count: int = 1,
+    noise: float = 0.0,
+    seed: int = 0,
 ) -> Tensor:
     """``∂y_c/∂x`` (batch, 3, height, width), the mean over copies with a share of noise."""
     model, pixels = recording.model, recording.pixels
-    chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     generator = torch.Generator().manual_seed(seed)
     shape = (count, *pixels.shape[1:])
     drawn = torch.randn(shape, generator=generator, dtype=torch.float32).to(pixels.device)
@@ -85,10 +89,15 @@ def _mean_gradients(
         noisy = pixels[picture] + spread[picture] * drawn[copy]
         with capacity.admitted(), own_state(gradients=True):
             leaf = noisy.requires_grad_()
-            score = run(model, leaf, Needs()).output.gather(1, chosen[picture, None]).sum()
+            asked = [targets[place] for place in picture.tolist()]
+            score = of_each(asked, run(model, leaf, Needs()).output, _value).sum()
             (gradients,) = torch.autograd.grad(score, leaf)
         total.index_add_(0, picture, gradients / count)
     return total
+
+
+def _value(target: Target, logits: Tensor) -> Tensor:
+    return target(logits)
 
 
 def _on_grid(recording: Recording, values: Tensor, patch: int) -> Tensor:
@@ -112,7 +121,7 @@ def _on_grid(recording: Recording, values: Tensor, patch: int) -> Tensor:
     needs=lambda model, parameters: Needs(),
 )
 def integrated_gradients(
-    recording: Recording, targets: Sequence[int], parameters: PathParameters
+    recording: Recording, targets: Sequence[Target], parameters: PathParameters
 ) -> Relevance:
     """``(x − x') ⊙ ∫ ∂y_c/∂x (x' + α (x − x')) dα`` by the midpoint rule.
 
@@ -124,10 +133,10 @@ def integrated_gradients(
     most = portion(model, recording.size, gradients=True)
     told = progress.steps(range(len(recording) * math.ceil(parameters.steps / most)))
 
-    def answer(pixels: Tensor) -> Tensor:
+    def answer(pixels: Tensor, target: Target) -> Tensor:
         next(told, None)
         capacity.next_turn()  # the pass before has left nothing behind
-        return run(model, pixels, Needs()).output
+        return target(run(model, pixels, Needs()).output)
 
     baselines = cells.filling(recording, parameters.baseline)
     before = run(model, baselines, Needs()).output
@@ -138,7 +147,7 @@ def integrated_gradients(
             attributed = integrate.attribute(
                 one[None],
                 baseline[None],
-                target=target,
+                additional_forward_args=(target,),
                 n_steps=parameters.steps,
                 method="riemann_middle",
                 internal_batch_size=most,
@@ -147,18 +156,19 @@ def integrated_gradients(
     next(told, None)
     maps = _on_grid(recording, torch.cat(found), parameters.patch)
     assert recording.logits is not None  # else the method was not offered
-    chosen = torch.tensor(list(targets), device=before.device, dtype=torch.int64)[:, None]
-    changes = (recording.logits.float() - before.float()).gather(1, chosen)[:, 0].tolist()
+    changed = recording.logits.float() - before.float()
+    changes = of_each(targets, changed, _value).tolist()
     totals = maps.sum(dim=(1, 2)).tolist()
-    remarks = tuple(_completeness(*pair) for pair in zip(totals, changes, strict=True))
+    remarks = tuple(map(_completeness, targets, totals, changes))
     return Relevance(maps, if_zero=_IF_ZERO, remarks=remarks)
 
 
-def _completeness(total: float, change: float) -> str:
+def _completeness(target: Target, total: float, change: float) -> str:
     """How far the sum of a map is from the change of the logit that it should be."""
+    what = "the logit" if target.is_class else "the difference of the logits"
     gap = f": a gap of {abs(total - change) / abs(change):.1%}" if change else ""
     return (
-        f"The map sums to {total:.3g}; from the baseline to the picture the logit changes by "
+        f"The map sums to {total:.3g}; from the baseline to the picture {what} changes by "
         f"{change:.3g}{gap}."
     )
 
@@ -179,7 +189,7 @@ def _completeness(total: float, change: float) -> str:
     needs=lambda model, parameters: Needs(),
 )
 def input_x_gradient(
-    recording: Recording, targets: Sequence[int], parameters: PatchParameters
+    recording: Recording, targets: Sequence[Target], parameters: PatchParameters
 ) -> Relevance:
     """``x ⊙ ∂y_c/∂x`` with the standardized pixels ``x``."""
     gradients = _mean_gradients(recording, targets)
@@ -203,7 +213,7 @@ def input_x_gradient(
     needs=lambda model, parameters: Needs(),
 )
 def smooth_grad(
-    recording: Recording, targets: Sequence[int], parameters: SmoothParameters
+    recording: Recording, targets: Sequence[Target], parameters: SmoothParameters
 ) -> Relevance:
     """``|mean_i ∂y_c/∂x (x + ε_i)|`` with ``ε_i ~ N(0, (noise · (max x − min x))²)``."""
     gradients = _mean_gradients(

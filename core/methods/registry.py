@@ -16,6 +16,7 @@ from core.errors import NoZero, UnknownMethod, UnsupportedMethod
 from core.methods.parameters import Parameter, Parameters, describe
 from core.models import Model, VisionTransformer
 from core.recording.run import Needs
+from core.targets import Target
 
 Kind = Literal["cnn", "vit"]
 
@@ -43,7 +44,7 @@ class Relevance:
     remarks: tuple[str, ...] = ()
 
 
-Run = Callable[[Any, Sequence[int], Any], Relevance]
+Run = Callable[[Any, Sequence[Target], Any], Relevance]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from core.methods.registry import Relevance, method
 from core.recording.batches import portions
 from core.recording.recording import Recording
 from core.recording.run import Needs, run
+from core.targets import Target, of_each
 
 AT_ONCE = 32
 """Masks that are enlarged together where no network is asked."""
@@ -48,6 +49,12 @@ class RiseParameters:
     )
     fill: str = cells.fill_parameter("Fill", "What the picture is mixed with where masked.")
     seed: int = number(0, 0, 9999, 1, "Seed", "Another seed draws other masks.")
+
+
+_DIFFERENCE = (
+    "Of two classes, a place shows how much larger the difference of the two logits is where it is "
+    "kept, and not a probability."
+)
 
 
 class _Masks:
@@ -99,7 +106,8 @@ class _Masks:
     has_zero=lambda parameters: parameters.definition == "centered",
     earlier={"definition": "paper"},
     meaning="How much more probable the class is under random masks that leave this place as it "
-    "is; negative where it gains by the mask.",
+    "is; negative where it gains by the mask. Of a class rather than another: how much larger the "
+    "difference of their logits.",
     caveat="What is smaller than a cell of the masks is smeared, and few masks leave noise. By the "
     "paper's definition only differences count: it holds the mean probability times how often each "
     "place was kept.",
@@ -107,7 +115,7 @@ class _Masks:
     parameters=RiseParameters,
     needs=lambda model, parameters: Needs(),
 )
-def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameters) -> Relevance:
+def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParameters) -> Relevance:
     """``Σ_i (p_i − p̄)(m_i − m̄) / Σ_i (m_i − m̄)²`` at each cell, or the paper's sum.
 
     ``p_i`` is the class's probability for ``x ⊙ m_i + fill ⊙ (1 − m_i)``, and ``m_i`` the share of
@@ -115,25 +123,34 @@ def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameter
     nothing kept to all. The paper has ``1/(n·p) Σ_i p_i · m_i``, which at some hundred masks shows
     the masks' own mean more than the answers.
 
+    Of a class ``a`` rather than another ``b`` the difference of their logits, ``y_a − y_b``, takes
+    the place of the probability in both.
+
     A mask is a grid of cells kept with probability ``p``, enlarged bilinearly to one cell more than
     the picture and cut out at random, so that every pixel's mean over masks is ``p``.
     """
     model, pixels, size = recording.model, recording.pixels, recording.size
     filling = cells.filling(recording, parameters.fill)
-    chosen = torch.tensor(list(targets), device=pixels.device, dtype=torch.int64)
     masks, count = _Masks(size, parameters), parameters.count
+    remarks = tuple("" if target.is_class else _DIFFERENCE for target in targets)
+
+    def score(target: Target, logits: Tensor) -> Tensor:
+        return target.score(logits, model.answer)
+
     scores = torch.zeros(len(recording) * count, dtype=torch.float64)
     for places in portions(model, size, len(scores)):
         picture, kept = places // count, masks(places % count)
         mixed = filling[picture].lerp(pixels[picture], kept[:, None])
-        answers = run(model, cells.laid_out(mixed), Needs()).output.float().softmax(-1)
-        scores[places.cpu()] = answers.gather(1, chosen[picture, None])[:, 0].double().cpu()
+        answers = run(model, cells.laid_out(mixed), Needs()).output.float()
+        asked = [targets[place] for place in picture.tolist()]
+        scores[places.cpu()] = of_each(asked, answers, score).double().cpu()
     by_picture = scores.view(len(recording), count)
     if parameters.definition == "paper":
         weighted, _, _ = _sums(masks, by_picture, cells.grid_of(recording, parameters.patch))
         return Relevance(
             (weighted / (count * parameters.keep)).float(),
             if_zero="The class has no probability under any mask.",
+            remarks=remarks,
         )
     # Equal answers have exactly their mean, so that no rounding is left of them.
     centered = by_picture - by_picture.mean(dim=1, keepdim=True)
@@ -146,6 +163,7 @@ def rise(recording: Recording, targets: Sequence[int], parameters: RiseParameter
         if_zero="One mask has nothing to be compared with; choose more masks."
         if count == 1
         else "The class's probability does not depend on what these masks keep.",
+        remarks=remarks,
     )
 
 

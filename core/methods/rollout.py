@@ -13,6 +13,7 @@ from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording, attention_needs
+from core.targets import Target
 
 NORMALIZATION: dict[str, flow.Normalization] = {
     "paper": "rows",
@@ -69,7 +70,7 @@ def _needs(model: VisionTransformer, parameters: RolloutParameters) -> Needs:
     needs=_needs,
 )
 def rollout(
-    recording: TransformerRecording, targets: Sequence[int], parameters: RolloutParameters
+    recording: TransformerRecording, targets: Sequence[Target], parameters: RolloutParameters
 ) -> Relevance:
     """``R = Â_L · … · Â_1``, ``Â_l = rownorm(discard(fuse(A_l)) + I)``, row of the class token."""
     published = parameters.definition == "vit-explain"

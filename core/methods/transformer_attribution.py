@@ -14,6 +14,7 @@ from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording, attention_needs
+from core.targets import Target
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def _needs(model: VisionTransformer, parameters: AttributionParameters) -> Needs
     needs=_needs,
 )
 def transformer_attribution(
-    recording: TransformerRecording, targets: Sequence[int], parameters: AttributionParameters
+    recording: TransformerRecording, targets: Sequence[Target], parameters: AttributionParameters
 ) -> Relevance:
     """``E_l = mean_heads ReLU(A_l ⊙ ∂y_c/∂A_l)``, ``R = Π (I + E_l)``, row of the class token."""
     layers = flow.chosen_layers(recording, parameters.layers)

@@ -8,15 +8,17 @@ import torch
 from torch import nn
 
 from core.errors import ModelError, UnsupportedModel, WeightsError
-from core.models.base import Model, VisionTransformer
 from core.models.convnet import ConvNet
 from core.models.huggingface_vit import HuggingFaceVit
+from core.models.model import Model
 from core.models.peculiarities import peculiarity
 from core.models.rotary_vit import RotaryVit
 from core.models.sources import Loaded, load
 from core.models.spec import ModelSpec, find_spec
 from core.models.timm_vit import TimmVit
 from core.models.torchvision_vit import TorchvisionVit
+from core.models.transformer import VisionTransformer
+from core.models.verify import verify
 from core.numerics import own_state
 
 FAMILIES: tuple[type[Model], ...] = (TimmVit, RotaryVit, TorchvisionVit, HuggingFaceVit, ConvNet)
@@ -87,7 +89,7 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     try:
         model = family(spec, module, loaded.labels, loaded.preprocessing, loaded.digest)
         if isinstance(model, VisionTransformer):
-            model.verify()
+            verify(model)
     except Exception as error:  # a build that no family foresaw fails in its own way
         logger.debug("cannot look inside %s", spec.id, exc_info=True)
         told = isinstance(error, ModelError) and kind == spec.family

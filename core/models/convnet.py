@@ -6,7 +6,7 @@ import copy
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,8 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from core import probes
 from core.errors import ImageError, UnsupportedModel
-from core.models.base import Model, Preprocessing
-from core.models.spec import ModelSpec
+from core.models.model import Model
 from core.models.taps import HEAD_INPUT, MAP, Layer, Tap
 from core.numerics import own_state
 
@@ -46,15 +45,7 @@ class ConvNet(Model):
     (batch, channels, rows, columns): that is tried on shapes alone when the model is opened.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        module: nn.Module,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        digest: str = "",
-    ) -> None:
-        super().__init__(spec, module, labels, preprocessing, digest)
+    def _prepare(self) -> None:
         self._lock = threading.Lock()
         self._twin = _without_weights(self.module)
         self._shapes: dict[tuple[int, int], dict[str, Shape]] = {}
@@ -69,7 +60,7 @@ class ConvNet(Model):
         paths = next((paths for paths in candidates if fitting.keys() & set(paths)), ())
         if not any(fitting[path] for path in paths if path in fitting):
             raise UnsupportedModel(
-                f"{spec.title} cannot be shown as a convolutional network: no stage was found "
+                f"{self.spec.title} cannot be shown as a convolutional network: no stage was found "
                 "that returns maps of (channels, rows, columns) with at least 2 × 2 places; choose "
                 "another model."
             )

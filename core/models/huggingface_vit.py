@@ -9,18 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from core import probes
-from core.models.base import (
+from core.models.taps import HEAD_INPUT, block_tap
+from core.models.transformer import (
     BOTH_TOKENS,
     CLASS_BESIDE_MEAN,
     CLASS_TOKEN,
     MEAN_OF_PATCHES,
-    Preprocessing,
     Readout,
     VisionTransformer,
     side_by_side,
 )
-from core.models.spec import ModelSpec
-from core.models.taps import HEAD_INPUT, block_tap
 from core.numerics import own_state
 
 
@@ -52,29 +50,21 @@ class HuggingFaceVit(VisionTransformer):
     before the patches is found by trying when the model is opened.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        module: nn.Module,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        digest: str = "",
-    ) -> None:
-        super().__init__(spec, module, labels, preprocessing, digest)
-        config = module.config
-        path, self.blocks = _blocks(module)
+    def _prepare(self) -> None:
+        config = self.module.config
+        path, self.blocks = _blocks(self.module)
         self.heads = int(config.num_attention_heads)  # type: ignore[union-attr, arg-type]
         self.width = int(config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.head_width = self.width // self.heads
         self.patch = int(config.patch_size)  # type: ignore[union-attr, arg-type]
         self._native = int(config.image_size)  # type: ignore[union-attr, arg-type]
-        parameters = inspect.signature(module.forward).parameters
+        parameters = inspect.signature(self.module.forward).parameters
         self._must_be_told = "interpolate_pos_encoding" in parameters
-        self._backbone: nn.Module = getattr(module, str(module.base_model_prefix))
+        self._backbone: nn.Module = getattr(self.module, str(self.module.base_model_prefix))
         norm = getattr(self._backbone, "layernorm", None)
-        self._classifiers = _classifiers(module)
+        self._classifiers = _classifiers(self.module)
         if not isinstance(norm, nn.Module) or not self._classifiers:
-            self._refuse("it has no final norm followed by one linear classifier")
+            self.refuse("it has no final norm followed by one linear classifier")
         probes.probe_output(norm, HEAD_INPUT)
         for i, block in enumerate(self.blocks):
             probes.probe_input(block, block_tap(i, "input"))
@@ -105,7 +95,7 @@ class HuggingFaceVit(VisionTransformer):
         tokens = recorder.tensors[HEAD_INPUT]
         prefix = tokens.shape[1] - 6
         if prefix < 0:
-            self._refuse(f"its last norm gets {tokens.shape[1]} tokens of 2 × 3 patches")
+            self.refuse(f"its last norm gets {tokens.shape[1]} tokens of 2 × 3 patches")
         first, mean = tokens[:, 0], tokens[:, prefix:].mean(dim=1)
         candidates: list[tuple[Readout, tuple[Tensor, ...]]] = [
             (CLASS_TOKEN, (first,)),
@@ -120,7 +110,7 @@ class HuggingFaceVit(VisionTransformer):
                 if torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * scale):
                     beside = readout is CLASS_BESIDE_MEAN
                     return prefix, side_by_side(self._classifiers[0].weight) if beside else readout
-        return self._refuse(
+        return self.refuse(
             "its classifier is no linear layer on the class token or on the mean of the patches"
         )
 

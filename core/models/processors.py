@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.errors import ImageError, UnsupportedModel
 from core.images import fit_image
-from core.models.base import Preprocessing
+from core.models.preprocessing import Preprocessing
 from core.numerics import own_state
 
 SHAPES = ((1.0, 1.0), (1.6, 1.0), (1.0, 1.4))

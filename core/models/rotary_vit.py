@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core import probes
-from core.models.base import Preprocessing
-from core.models.spec import ModelSpec
 from core.models.timm_vit import TimmTransformer
 from core.numerics import own_state
 
@@ -26,19 +24,12 @@ class RotaryVit(TimmTransformer):
     is given its own copy.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        module: nn.Module,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        digest: str = "",
-    ) -> None:
-        super().__init__(spec, module, labels, preprocessing, digest)
+    def _prepare(self) -> None:
+        super()._prepare()
         self._embedding = lru_cache(maxsize=8)(self._embedded)
         for i, attention in enumerate(self.attentions):
             probes.probe_input(attention, f"block.{i}.normed")
-        probes.probe_output(module.get_submodule("patch_embed"), "patches")
+        probes.probe_output(self.module.get_submodule("patch_embed"), "patches")
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from core.errors import ModelError, UnsupportedModel, WeightsError
 from core.labels import read_labels
 from core.models import storage
-from core.models.base import Preprocessing
 from core.models.building import check_values, filled, timm_module
 from core.models.downloads import ensure
 from core.models.libraries import ensure_imported
+from core.models.preprocessing import Preprocessing
 from core.models.processors import preprocessing_of
 from core.models.spec import ModelSpec
 from core.paths import WEIGHTS

@@ -220,10 +220,18 @@ def catalog() -> tuple[ModelSpec, ...]:
     return _built_in() + _own()[0]
 
 
-def embedded_pair() -> tuple[str, str]:
-    """Ids of the CNN and the ViT that come with the repository."""
+def default_models() -> tuple[str, str]:
+    """Ids of the models that are shown where none was chosen, to be opened by `open_model`.
+
+    The first convolutional network and the first transformer whose weights come with the
+    repository, so that nothing has to be downloaded.
+    """
     first = {spec.family: spec.id for spec in reversed(_built_in()) if spec.source == "embedded"}
     return first["cnn"], first["vit"]
+
+
+embedded_pair = default_models
+"""The name of `default_models` before there could be more than two; what remains uses it."""
 
 
 def catalog_problem() -> str | None:

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from core import probes
-from core.models.base import (
+from core.models.heads import ClassBesideMean
+from core.models.taps import HEAD_INPUT, block_tap
+from core.models.transformer import (
     BOTH_TOKENS,
     CLASS_TOKEN,
     MEAN_OF_PATCHES,
-    Preprocessing,
     Readout,
     VisionTransformer,
     side_by_side,
     softmax_attention,
 )
-from core.models.heads import ClassBesideMean
-from core.models.spec import ModelSpec
-from core.models.taps import HEAD_INPUT, block_tap
 
 
 class TimmTransformer(VisionTransformer):
     """What the transformers of timm share: blocks, prefix tokens, how the head pools."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        module: nn.Module,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        digest: str = "",
-    ) -> None:
-        super().__init__(spec, module, labels, preprocessing, digest)
-        self.blocks = list(module.blocks)  # type: ignore[arg-type]
+    def _prepare(self) -> None:
+        self.blocks = list(self.module.blocks)  # type: ignore[arg-type]
         self.attentions = [block.attn for block in self.blocks]
         self.heads = int(self.attentions[0].num_heads)
-        self.width = int(module.embed_dim)  # type: ignore[arg-type]
+        self.width = int(self.module.embed_dim)  # type: ignore[arg-type]
         self.head_width = int(self.attentions[0].head_dim)
-        self.prefix = int(module.num_prefix_tokens)  # type: ignore[arg-type]
+        self.prefix = int(self.module.num_prefix_tokens)  # type: ignore[arg-type]
         # A hybrid's patch is one of its feature map: the ratio to the picture is what counts.
-        height, width = module.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[union-attr, operator]
+        height, width = self.module.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[union-attr, operator]
         if height != width:
-            self._refuse(f"its patches are {height} × {width} pixels, not square")
+            self.refuse(f"its patches are {height} × {width} pixels, not square")
         self.patch = int(height)
-        self.flexible = bool(getattr(module, "dynamic_img_size", False))
+        self.flexible = bool(getattr(self.module, "dynamic_img_size", False))
         self.readout = self._readout()
         last = [_last_linear(getattr(block, "mlp", None)) for block in self.blocks]
         self.hidden = 0 if any(layer is None for layer in last) else int(last[0].in_features)  # type: ignore[union-attr]
@@ -58,7 +48,7 @@ class TimmTransformer(VisionTransformer):
             if self.hidden and linear is not None:
                 probes.probe_input(linear, block_tap(i, "hidden"))
             probes.probe_output(block, block_tap(i, "output"))
-        probes.probe_output(module.norm, HEAD_INPUT)  # type: ignore[arg-type]
+        probes.probe_output(self.module.norm, HEAD_INPUT)  # type: ignore[arg-type]
 
     def _readout(self) -> Readout:
         module = self.module
@@ -74,7 +64,7 @@ class TimmTransformer(VisionTransformer):
             return CLASS_TOKEN
         if pool is None and pooling in ("avg", ""):
             return MEAN_OF_PATCHES
-        return self._refuse(f"its head pools by {pooling!r}, of which no share of a patch is known")
+        return self.refuse(f"its head pools by {pooling!r}, of which no share of a patch is known")
 
     def head_readout(self, tokens: Tensor) -> Tensor:
         # However a head pools, of equal tokens it reads one: class, distillation, mean or attended.
@@ -104,15 +94,8 @@ class TimmTransformer(VisionTransformer):
 class TimmVit(TimmTransformer):
     """A ``timm.models.VisionTransformer`` or one of its kin with a joint qkv projection."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        module: nn.Module,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        digest: str = "",
-    ) -> None:
-        super().__init__(spec, module, labels, preprocessing, digest)
+    def _prepare(self) -> None:
+        super()._prepare()
         self._normed = not isinstance(self.attentions[0].q_norm, nn.Identity)
         joint = self.heads * self.head_width
         for i, attention in enumerate(self.attentions):

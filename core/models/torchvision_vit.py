@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from core import probes
-from core.models.base import CLASS_TOKEN, Preprocessing, VisionTransformer, softmax_attention
-from core.models.spec import ModelSpec
 from core.models.taps import HEAD_INPUT, block_tap
+from core.models.transformer import CLASS_TOKEN, VisionTransformer, softmax_attention
 
 
 class TorchvisionVit(VisionTransformer):
@@ -23,23 +22,15 @@ class TorchvisionVit(VisionTransformer):
 
     flexible = False
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        module: nn.Module,
-        labels: Sequence[str],
-        preprocessing: Preprocessing,
-        digest: str = "",
-    ) -> None:
-        super().__init__(spec, module, labels, preprocessing, digest)
-        self.blocks = list(module.encoder.layers)  # type: ignore[union-attr, arg-type]
+    def _prepare(self) -> None:
+        self.blocks = list(self.module.encoder.layers)  # type: ignore[union-attr, arg-type]
         attention = self.blocks[0].self_attention
         self.heads = int(attention.num_heads)
         self.width = int(attention.embed_dim)
         self.head_width = self.width // self.heads
         self.hidden = int(self.blocks[0].mlp[0].out_features)
         self.prefix = 1
-        self.patch = int(module.patch_size)  # type: ignore[arg-type]
+        self.patch = int(self.module.patch_size)  # type: ignore[arg-type]
         self.readout = CLASS_TOKEN
         self.declare(f"encoder.layers.encoder_layer_{i}" for i in range(len(self.blocks)))
         for i, block in enumerate(self.blocks):
@@ -48,7 +39,7 @@ class TorchvisionVit(VisionTransformer):
             probes.probe_input(block.dropout, block_tap(i, "context"))
             probes.probe_output(block.mlp[1], block_tap(i, "hidden"))
             probes.probe_output(block, block_tap(i, "output"))
-        probes.probe_output(module.encoder.ln, HEAD_INPUT)  # type: ignore[union-attr, arg-type]
+        probes.probe_output(self.module.encoder.ln, HEAD_INPUT)  # type: ignore[union-attr, arg-type]
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:

@@ -11,11 +11,11 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from torch import Tensor
 
 from core import capacity
+from core.answers import Reading, probabilities
 from core.errors import ParameterError, UnsupportedMethod
 from core.frozen import Frozen
 from core.images import Framing
@@ -23,6 +23,7 @@ from core.models import Model
 from core.numerics import own_state
 from core.progress import WatchedLock
 from core.recording.run import Needs, Pass, leaf_of, run
+from core.targets import Target, as_target, of_each
 
 REMEMBERED_GRADIENTS = 4
 """Sets of targets whose gradients one recording keeps, least recently used dropped first."""
@@ -62,26 +63,39 @@ class Prediction(Frozen):
     labels : tuple of str
     probabilities : (k,) float32 in [0, 1], falling
     logits : (classes,) float32
+    answer : str
+        How probabilities follow from the logits: ``"softmax"``, or ``"sigmoid"`` of each.
     """
 
     indices: npt.NDArray[np.int64]
     labels: tuple[str, ...]
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
+    answer: Reading = "softmax"
 
     @property
     def top(self) -> int:
         """Index of the most probable class."""
         return int(self.indices[0])
 
-    def probability(self, target: int) -> float:
-        """Probability of any class, in [0, 1]."""
-        shifted = np.exp(self.logits - self.logits.max())
-        return float(shifted[target] / shifted.sum())
+    def probability(self, target: int | Target) -> float:
+        """Probability of any class, in [0, 1]; see `Target.probability`."""
+        return float(as_target(target).probability(self.logits, self.answer))
 
-    def rank(self, target: int) -> int:
-        """How many classes are more probable than this one: 0 for the first answer."""
-        return int((self.logits > self.logits[target]).sum())
+    def rank(self, target: int | Target) -> int:
+        """How many classes are more probable than this one: 0 for the first answer.
+
+        Raises
+        ------
+        ParameterError
+            Two classes are asked for, which have a rank each.
+        """
+        asked = as_target(target)
+        if not asked.is_class:
+            raise ParameterError(
+                f"{asked!r} has no rank, which is the rank of one class; ask for that of either."
+            )
+        return int((self.logits > asked(self.logits)).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,45 +248,49 @@ class Recording:
                 f"{self.model.spec.title} was trained without classes and predicts none."
             )
         logits = self.logits.float().cpu()
-        values, indices = logits.softmax(-1).topk(min(k, self.model.classes), dim=-1)
+        values, indices = probabilities(logits, self.model.answer).topk(
+            min(k, self.model.classes), dim=-1
+        )
         return [
             Prediction(
                 indices=index.numpy(),
                 labels=tuple(self.model.label(int(i)) for i in index),
                 probabilities=value.numpy(),
                 logits=row.numpy(),
+                answer=self.model.answer,
             )
             for index, value, row in zip(indices, values, logits, strict=True)
         ]
 
     # -- gradients --------------------------------------------------------------------------
 
-    def gradients(self, taps: Sequence[str], targets: Sequence[int]) -> dict[str, Tensor]:
-        """Gradient of the logit of each picture's target at some taps.
+    def gradients(self, taps: Sequence[str], targets: Sequence[int | Target]) -> dict[str, Tensor]:
+        """Gradient of each picture's target at some taps: of a logit, or a difference of two.
 
         Parameters
         ----------
         targets
-            One class index per picture.
+            One for each picture, a class index or a target with indices.
 
         Returns
         -------
         dict of str to Tensor
             With the axes of the table of taps.
         """
+        asked = tuple(map(as_target, targets))
         with self._lock:
-            found = self._remember(("logit", tuple(targets)))
+            found = self._remember(("logits", asked))
             if not found.keys() >= set(taps):
                 graph = self._graph_of(taps)
                 # All that the graph can give at once: another method will not go back again.
                 every = [tap for tap in self.model.taps if tap in graph.needs.gradients]
                 # A graph is large, so who has one goes ahead and is soon done with it.
                 with capacity.admitted(ahead=True), own_state(gradients=True):
-                    found.update(graph.gradients(self._picked(graph.output, targets), every))
+                    found.update(graph.gradients(self._picked(graph.output, asked), every))
             return {tap: found[tap] for tap in taps}
 
     @own_state()
-    def grid_gradients(self, tap: str, targets: Sequence[int]) -> Tensor:
+    def grid_gradients(self, tap: str, targets: Sequence[int | Target]) -> Tensor:
         """`gradients` at one tap as maps: (batch, features, rows, columns)."""
         gradient = self.gradients([tap], targets)[tap]
         return self.model.on_grid(gradient, tap, self.size)
@@ -283,10 +301,9 @@ class Recording:
         assert self._graph is not None
         return self._graph
 
-    def _picked(self, scores: Tensor, targets: Sequence[int]) -> Tensor:
-        """Sum over the batch of each picture's score (batch, classes) of its target."""
-        chosen = torch.tensor(list(targets), device=scores.device, dtype=torch.int64)
-        return scores.gather(1, chosen.unsqueeze(1)).sum()
+    def _picked(self, scores: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Sum over the batch of what each picture's target makes of its scores (batch, classes)."""
+        return of_each(targets, scores, lambda target, rows: target(rows)).sum()
 
     def _remember(self, key: object) -> dict[str, Tensor]:
         """What is known for a key so far; a few keys are kept."""

@@ -11,11 +11,12 @@ from torch import Tensor
 from core import capacity
 from core.errors import ParameterError
 from core.models import VisionTransformer
-from core.models.base import softmax_attention
 from core.models.taps import HEAD_INPUT, Part, Projection, block_tap
+from core.models.transformer import softmax_attention
 from core.numerics import own_state
 from core.recording.recording import Recording
 from core.recording.run import Needs
+from core.targets import Target, as_target
 
 ALL = slice(None)
 AT_A_TIME = {"cpu": 4 * 2**20, "cuda": 256 * 2**20, "mps": 64 * 2**20}
@@ -174,8 +175,10 @@ class TransformerRecording(Recording):
 
     # -- gradients ---------------------------------------------------------------------------
 
-    def context_gradients(self, layers: Sequence[int], targets: Sequence[int]) -> dict[int, Tensor]:
-        """``∂y/∂O`` of the logits of the targets, per layer: (batch, heads, tokens, channels).
+    def context_gradients(
+        self, layers: Sequence[int], targets: Sequence[int | Target]
+    ) -> dict[int, Tensor]:
+        """``∂y/∂O`` of the targets, per layer: (batch, heads, tokens, channels).
 
         ``O = A·V`` is what each head gathers.
         """
@@ -183,21 +186,22 @@ class TransformerRecording(Recording):
         found = self.gradients(list(taps), targets)
         return {layer: found[tap] for tap, layer in taps.items()}
 
-    def layer_score_gradients(self, targets: Sequence[int]) -> dict[int, Tensor]:
+    def layer_score_gradients(self, targets: Sequence[int | Target]) -> dict[int, Tensor]:
         """``∂s_l/∂O_l`` for every layer, shaped as in `context_gradients`.
 
         The score of a layer is what the head answers to its mean token,
         ``s_l = head(norm(mean token of z_l))_c`` (Bousselham et al. 2024).
         """
+        asked = tuple(map(as_target, targets))
         contexts = [block_tap(layer, "context") for layer in range(self.model.depth)]
         outputs = [block_tap(layer, "output") for layer in range(self.model.depth)]
         with self._lock:
-            found = self._remember(("layer scores", tuple(targets)))
+            found = self._remember(("layer scores", asked))
             if not found:
                 graph = self._graph_of([*contexts, *outputs])
                 with capacity.admitted(ahead=True), own_state(gradients=True):
                     for context, output in zip(contexts, outputs, strict=True):
                         mean_token = graph.recorded[output].mean(dim=1)
                         scores = self.model.head_readout(mean_token)
-                        found.update(graph.gradients(self._picked(scores, targets), [context]))
+                        found.update(graph.gradients(self._picked(scores, asked), [context]))
             return {layer: found[tap] for layer, tap in enumerate(contexts)}

@@ -22,7 +22,7 @@ from core.guarded import read_strange_images
 from core.heatmaps import agreement, spikes
 from core.images import Framing, digest, read_image
 from core.models import Model, VisionTransformer, open_model
-from core.models.base import shared_view
+from core.models.model import shared_view
 from core.models.taps import HEAD_INPUT
 from core.numerics import own_state
 from core.recording.batches import record_stream

@@ -21,7 +21,7 @@ from PIL import Image
 
 import core
 from core.models import Model, wrap
-from core.models.base import Preprocessing
+from core.models.preprocessing import Preprocessing
 from core.models.sources import Loaded
 from core.models.spec import ModelSpec
 from tests.benchmarks.speed import GIVEN, VIT, bare, view_of

@@ -341,7 +341,7 @@ def test_whoever_watches_a_maximization_is_in_the_callers_state() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_id", core.embedded_pair())
+@pytest.mark.parametrize("model_id", core.default_models())
 @pytest.mark.parametrize("state", STATES)
 def test_the_embedded_models_open_in_every_state(state: str, model_id: str) -> None:
     image = core.read_image(core.samples()[0].path)

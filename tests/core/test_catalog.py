@@ -15,10 +15,11 @@ from torch import nn
 import core
 from core.errors import CatalogError, UnknownModel, WeightsError
 from core.models import FAMILIES, sources, wrap
-from core.models.base import Preprocessing, VisionTransformer
 from core.models.convnet import ConvNet
+from core.models.preprocessing import Preprocessing
 from core.models.spec import ModelSpec
 from core.models.torchvision_vit import TorchvisionVit
+from core.models.transformer import VisionTransformer
 from tests.support.builders import sentence, timm_convnet
 
 SPECS = {spec.id: spec for spec in core.catalog()}
@@ -237,8 +238,15 @@ def test_the_catalog_is_read_once(own: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert core.find_spec("mine").title == "One"
         assert core.find_spec("mine").card.class_origin == "Mine."
         assert core.catalog_problem() is None
-        core.embedded_pair()
+        core.default_models()
     assert read == []
+
+
+def test_default_models_need_nothing_that_is_not_here() -> None:
+    found = core.default_models()
+    assert found == ("efficientnet-lite0", "dinov2-small") == core.embedded_pair()
+    assert all(core.find_spec(model_id).available for model_id in found)
+    assert [core.find_spec(model_id).source for model_id in found] == ["embedded"] * 2
 
 
 def test_it_is_read_again_when_a_file_changes(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,3 +270,9 @@ def test_it_is_read_again_when_a_file_changes(own: Path, monkeypatch: pytest.Mon
         core.find_spec("mine")
     monkeypatch.setenv("PARALLAX_MODELS", str(own / "gone.toml"))
     assert core.find_spec("mine").title == "Another"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_constructor_stands_once(family: type[core.Model]) -> None:
+    own = [kind.__name__ for kind in family.__mro__ if "__init__" in vars(kind)]
+    assert own == ["Model", "object"]

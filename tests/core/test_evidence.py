@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import core
 from core import heatmaps, probes
 from core.evidence.chance import student
-from core.models.base import Preprocessing
+from core.models.preprocessing import Preprocessing
 from core.recording.batches import ON_CPU
 from tests.core.test_probes import assert_untouched, state
 from tests.support.builders import (

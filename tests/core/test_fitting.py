@@ -20,7 +20,7 @@ from core import capacity
 from core.errors import ImageError
 from core.images import FITS, MAX_PIXELS, MAX_SIDE, fit_image
 from core.models import sources
-from core.models.base import Preprocessing
+from core.models.preprocessing import Preprocessing
 from core.models.spec import ModelSpec, find_spec
 from tests.support.builders import (
     CNNS,

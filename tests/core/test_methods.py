@@ -14,7 +14,8 @@ import core
 from core.errors import UnsupportedMethod
 from core.methods import attention_flow as flow
 from core.methods.registry import Method, all_methods, find_method
-from core.models.base import Preprocessing, VisionTransformer
+from core.models.preprocessing import Preprocessing
+from core.models.transformer import VisionTransformer
 from core.recording.transformer import TransformerRecording
 from tests.support import oracles
 from tests.support.builders import (

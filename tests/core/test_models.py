@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 import core
 from core.errors import ModelError, ParameterError, UnknownModel, WeightsError
 from core.models import sources, storage, wrap
-from core.models.base import VisionTransformer
 from core.models.convnet import ConvNet
 from core.models.spec import ModelSpec, catalog_problem, find_spec
+from core.models.transformer import VisionTransformer
 from core.paths import WEIGHTS
 from tests.support.builders import (
     CLASSES,

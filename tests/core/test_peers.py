@@ -26,7 +26,7 @@ from torchcam import methods as torchcam
 
 import core
 from core.models import Model
-from core.models.base import Preprocessing
+from core.models.preprocessing import Preprocessing
 from core.pictures import samples
 from tests.support.builders import GIVEN, as_model, close, shake
 

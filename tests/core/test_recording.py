@@ -19,8 +19,8 @@ import core
 from core import capacity, probes
 from core.errors import ImageError, ParameterError, UnsupportedMethod, UnsupportedModel
 from core.models import Model
-from core.models.base import VisionTransformer
 from core.models.taps import HEAD_INPUT, MAP
+from core.models.transformer import VisionTransformer
 from core.recording.batches import ON_CPU, WINDOW
 from core.recording.recording import Recording
 from tests.support.builders import (

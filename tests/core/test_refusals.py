@@ -15,7 +15,7 @@ from torch import nn
 import core
 from core.errors import ImageError, ParameterError, UnknownMethod, UnsupportedMethod, ZeroGradient
 from core.methods.registry import all_methods
-from core.models.base import Preprocessing
+from core.models.preprocessing import Preprocessing
 from tests.support.builders import (
     CLASSES,
     GIVEN,

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 import core
 from core.errors import ImageError, ParallaxError, ParameterError, UnsupportedModel
 from core.methods.registry import all_methods
-from core.models.base import Preprocessing
 from core.models.huggingface_vit import HuggingFaceVit
+from core.models.preprocessing import Preprocessing
 from core.models.rotary_vit import RotaryVit
 from core.models.timm_vit import TimmVit
 from core.recording.transformer import TransformerRecording

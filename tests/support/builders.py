@@ -21,8 +21,8 @@ from torch import Tensor, nn
 import core
 from core.methods.registry import all_methods, find_method
 from core.models import Model, wrap
-from core.models.base import Preprocessing
 from core.models.heads import suit_head
+from core.models.preprocessing import Preprocessing
 from core.models.sources import Loaded
 from core.models.spec import ModelSpec
 

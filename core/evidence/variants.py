@@ -80,10 +80,3 @@ def _batches(model: Model, jobs: Sequence[Variants]) -> list[list[tuple[int, sli
                 room -= stop - start
                 start = stop
     return batches
-
-
-def probabilities(logits: Numbers) -> Numbers:
-    """Softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: Numbers = shifted / shifted.sum(axis=-1, keepdims=True)
-    return result

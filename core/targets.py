@@ -1,0 +1,327 @@
+"""What is asked of an output: a class, or a class rather than another.
+
+A target is called on logits, (..., classes), and gives the number that is explained, (...).
+Gradients are taken of that number. Methods without gradients compare `Target.score`, curves of
+removed parts show `Target.probability`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.answers import Reading, Values, log_probabilities, probabilities, sigmoid
+from core.errors import ParameterError
+from core.labels import named
+
+Class = int | str
+"""A class by its index or by its name."""
+
+
+class Target(ABC):
+    """What is asked of an output.
+
+    Targets are frozen and hashable, and equal if they ask the same. One that names its classes has
+    to be `resolved` before it is called; `Model.check_target` does so.
+    """
+
+    @property
+    @abstractmethod
+    def indices(self) -> tuple[int, ...]:
+        """Indices of the classes that are asked about, the one that is spoken for first.
+
+        Raises
+        ------
+        ParameterError
+            A class is given by its name; it has to be `resolved`.
+        """
+
+    @abstractmethod
+    def resolved(self, labels: Sequence[str], title: str) -> Target:
+        """The same of a model with these classes, by indices.
+
+        Parameters
+        ----------
+        title
+            What the model is called in a refusal.
+
+        Raises
+        ------
+        ParameterError
+            The model has no such class, or several of this name.
+        """
+
+    @abstractmethod
+    def __call__(self, logits: Values) -> Values:
+        """The number that is explained, (...), of logits (..., classes)."""
+
+    @abstractmethod
+    def probability(self, logits: Values, answer: Reading) -> Values:
+        """Its probability, (...) in [0, 1], of logits (..., classes)."""
+
+    @abstractmethod
+    def score(self, logits: Values, answer: Reading, *, log: bool = False) -> Values:
+        """What methods without gradients compare, (...), of logits (..., classes).
+
+        Parameters
+        ----------
+        log
+            Whether a probability is compared by its logarithm.
+        """
+
+    @abstractmethod
+    def text(self, labels: Sequence[str]) -> str:
+        """Name it for people."""
+
+    @property
+    def is_class(self) -> bool:
+        """Whether a single class is asked for."""
+        return len(self.indices) == 1
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether it is zero for all logits."""
+        return False
+
+    @property
+    def key(self) -> str:
+        """What caches and manifests call it: ``"281"``, ``"281-967"``."""
+        return "-".join(map(str, self.indices))
+
+    def content(self, names: Sequence[str]) -> dict[str, Any]:
+        """Plain data, from which `read_target` makes it again.
+
+        Parameters
+        ----------
+        names
+            Of the classes in `indices`.
+        """
+        first, *others = (
+            {"index": index, "name": name} for index, name in zip(self.indices, names, strict=True)
+        )
+        return {**first, "rather_than": others[0]} if others else first
+
+
+@dataclass(frozen=True)
+class ClassTarget(Target):
+    """One class, or one label of several: its logit.
+
+    Attributes
+    ----------
+    index : int or str
+        Index or, until it is resolved, name.
+    """
+
+    index: Class
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return (_resolved(self.index),)
+
+    def resolved(self, labels: Sequence[str], title: str) -> ClassTarget:
+        return ClassTarget(_found(self.index, labels, title))
+
+    def __call__(self, logits: Values) -> Values:
+        return logits[..., _resolved(self.index)]
+
+    def probability(self, logits: Values, answer: Reading) -> Values:
+        return self(probabilities(logits, answer))
+
+    def score(self, logits: Values, answer: Reading, *, log: bool = False) -> Values:
+        """The class's probability, or its logarithm."""
+        return self((log_probabilities if log else probabilities)(logits, answer))
+
+    def text(self, labels: Sequence[str]) -> str:
+        return labels[_resolved(self.index)]
+
+
+@dataclass(frozen=True)
+class RatherThan(Target):
+    """A class rather than another: the difference of their logits; see `rather_than`."""
+
+    first: Class
+    second: Class
+
+    def __repr__(self) -> str:
+        return f"core.rather_than({self.first!r}, {self.second!r})"
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return _resolved(self.first), _resolved(self.second)
+
+    @property
+    def vanishes(self) -> bool:
+        return self.first == self.second
+
+    def resolved(self, labels: Sequence[str], title: str) -> RatherThan:
+        return RatherThan(*(_found(one, labels, title) for one in (self.first, self.second)))
+
+    def __call__(self, logits: Values) -> Values:
+        first, second = self.indices
+        difference: Values = logits[..., first] - logits[..., second]
+        return difference
+
+    def probability(self, logits: Values, answer: Reading) -> Values:
+        """``σ(y_a − y_b)``: of the first class where it is one of the two.
+
+        Of classes that share one whole (softmax) that is ``p_a / (p_a + p_b)``.
+        """
+        return sigmoid(self(logits))
+
+    def score(self, logits: Values, answer: Reading, *, log: bool = False) -> Values:
+        """The difference of the logits, which softmax keeps: ``log p_a − log p_b = y_a − y_b``."""
+        return self(logits)
+
+    def text(self, labels: Sequence[str]) -> str:
+        return " rather than ".join(labels[index] for index in self.indices)
+
+
+TargetLike = Class | Target
+"""What may be given for a target: index of a class, name of a class, or a target."""
+
+
+def rather_than(target: Class, other: Class) -> Target:
+    """Ask for a class rather than another: the difference of their logits.
+
+    Maps of it show where a picture speaks for the first class more than for the second. It is zero
+    everywhere where both are the same class.
+
+    Parameters
+    ----------
+    target, other
+        Index or name of each.
+
+    Raises
+    ------
+    ParameterError
+        Neither an index nor a name.
+    """
+    return RatherThan(_checked(target), _checked(other))
+
+
+def as_target(value: Any) -> Target:
+    """A target of what may be given for one.
+
+    Raises
+    ------
+    ParameterError
+        It is neither an index, nor a name, nor a target.
+    """
+    return value if isinstance(value, Target) else ClassTarget(_checked(value))
+
+
+def as_given(target: Target) -> int | Target:
+    """A target as results have it: index of a class, or the target itself."""
+    return target.indices[0] if target.is_class else target
+
+
+def read_target(content: Mapping[str, Any] | None) -> int | Target | None:
+    """The target of a manifest, to be given to `core.explain` again.
+
+    Parameters
+    ----------
+    content
+        What `Explanation.manifest` has under ``"class"``, of this version or one before; ``None``
+        of a map that does not depend on the class.
+
+    Raises
+    ------
+    ParameterError
+        It is nothing of the kind.
+    """
+    if content is None:
+        return None
+    try:
+        first, other = content["index"], content.get("rather_than")
+        if other is not None:
+            return rather_than(first, other["index"])
+        return as_given(as_target(first))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ParameterError(
+            f"The class of a manifest is {content!r}, expected its index, and that of another in "
+            "rather_than if it was compared; write the manifest anew."
+        ) from error
+
+
+def asked(targets: Sequence[Target]) -> str:
+    """What is asked, for a refusal: a class or the difference of two."""
+    is_class = all(target.is_class for target in targets)
+    return "this class" if is_class else "this difference of two classes"
+
+
+def of_each(
+    targets: Sequence[Target], logits: Tensor, value: Callable[[Target, Tensor], Tensor]
+) -> Tensor:
+    """What is read of each row by the target of that row.
+
+    Parameters
+    ----------
+    targets
+        One for each row.
+    logits : (batch, classes)
+    value
+        ``value(target, logits)``, (rows,) of some of the rows.
+
+    Returns
+    -------
+    (batch,)
+    """
+    if len(set(targets)) == 1:
+        return value(targets[0], logits)
+    return torch.cat([value(one, logits[i : i + 1]) for i, one in enumerate(targets)])
+
+
+def _checked(value: Any) -> Class:
+    """An index as an ``int``, or a name."""
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ParameterError(
+            f"The class is {value!r}, expected an index (a whole number), a name, or a target such "
+            "as core.rather_than(281, 967)."
+        )
+    return int(value)
+
+
+def _resolved(index: Class) -> int:
+    if isinstance(index, str):
+        raise ParameterError(
+            f"The class {index!r} is given by its name, whose index depends on the model; give "
+            "model.check_target(…) of it."
+        )
+    return index
+
+
+def _found(wanted: Class, labels: Sequence[str], title: str) -> int:
+    """Index of a class that a model has."""
+    if not isinstance(wanted, str):
+        if not 0 <= wanted < len(labels):
+            raise ParameterError(
+                f"Class {wanted} is unknown to {title}; choose an index from 0 to "
+                f"{len(labels) - 1}."
+            )
+        return wanted
+    found = named(labels, wanted)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = ", ".join(map(str, found[:6]))
+        raise ParameterError(
+            f"{len(found)} classes of {title} are called {wanted!r}; choose one of the indices "
+            f"{places}."
+        )
+    near = [label for label in labels if wanted.casefold() in label.casefold()]
+    near = [*sorted(near, key=len)[:3], *get_close_matches(wanted, labels, n=3, cutoff=0.6)][:3]
+    hint = (
+        f"did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?"
+        if near
+        else ("choose a name of model.labels, or an index.")
+    )
+    raise ParameterError(f"Class {wanted[:80]!r} is unknown to {title}; {hint}")

@@ -87,9 +87,10 @@ def _order(rows: Rows, orders: Mapping[str, str]) -> str:
         wanted if wanted in orders else first,
         lambda held: screen.change(order=held, leaf=1),
     )
-    return st.selectbox(
+    found: str = st.selectbox(
         "Pictures", list(orders), format_func=orders.__getitem__, filter_mode="contains", **tie
     )
+    return found
 
 
 def _card(rows: Rows, seen: Seen, look: Look) -> None:

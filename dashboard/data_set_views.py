@@ -469,7 +469,10 @@ def _axis(rows: Rows, field: str, label: str, default: str) -> str:
         )
         value = default
     tie = screen.bound(field, value)
-    return st.selectbox(label, rows.numbers, format_func=rows.title, filter_mode="contains", **tie)
+    found: str = st.selectbox(
+        label, rows.numbers, format_func=rows.title, filter_mode="contains", **tie
+    )
+    return found
 
 
 def _color(rows: Rows) -> str:
@@ -480,7 +483,8 @@ def _color(rows: Rows) -> str:
             f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}."
         )
     tie = screen.bound("color", wanted if wanted in colors else colors[0])
-    return st.selectbox("Color", colors, format_func=str.capitalize, **tie)
+    found: str = st.selectbox("Color", colors, format_func=str.capitalize, **tie)
+    return found
 
 
 def classes(rows: Rows, chosen: Filters) -> None:

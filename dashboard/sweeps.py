@@ -331,7 +331,7 @@ class Tables:
                 if not isinstance(held, str) or column not in types:
                     continue
                 count = there.names.count(held)
-                if not count and column.startswith("umap_"):
+                if not count and column.startswith("umap_") and self.sweep.is_of_a_pair:
                     continue
                 if not count:
                     raise self.damaged(f"have no column {held}")

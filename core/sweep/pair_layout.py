@@ -23,7 +23,7 @@ FAMILIES = ("cnn", "vit")
 Projection = Mapping[str, str | int]
 """Where the columns of a long table are found: under a name, or as one number in all rows.
 
-A column that is not named is null.
+A column that is not named is null, and so is one of UMAP that the file does not have.
 """
 
 
@@ -63,11 +63,6 @@ def projections(maps: Sequence[str], evidence: bool) -> dict[str, list[Projectio
         "divergences": [models],
         "agreements": pairs,
     }
-
-
-def is_optional(column: str) -> bool:
-    """Whether a column may be missing in the wide rows: those of UMAP."""
-    return column.startswith("umap_")
 
 
 def needed(projections: Sequence[Projection], columns: Collection[str]) -> list[str]:

@@ -452,9 +452,17 @@ def as_begun(plan: Plan, folder: Path) -> Plan:
     SweepError
         The folder holds a sweep of another layout.
     """
-    if plan.parameters or not (folder / _MANIFEST).is_file():
+    if not (folder / _MANIFEST).is_file():
         return plan
-    begun = open_sweep(folder).plan
+    there = open_sweep(folder)
+    if there.is_of_a_pair:
+        raise SweepError(
+            f"The sweep {folder.name} was begun by an earlier version, whose rows are laid out "
+            "differently: it can be opened and is not gone on with; choose another folder."
+        )
+    if plan.parameters:
+        return plan
+    begun = there.plan
     same = begun == dataclasses.replace(plan, parameters=begun.parameters)
     return begun if same else plan
 
@@ -532,11 +540,6 @@ def begin(
         files.remove_leftovers(place)
     if (folder / _MANIFEST).is_file():
         sweep = open_sweep(folder)
-        if sweep.is_of_a_pair:
-            raise SweepError(
-                f"The sweep {folder.name} was begun by an earlier version, whose rows are laid out "
-                "differently: it can be opened and is not gone on with; choose another folder."
-            )
         for key in _SAME:
             if sweep.manifest[key] != asked[key]:
                 raise SweepError(_difference(folder, key, sweep.manifest[key], asked[key]))

@@ -171,12 +171,24 @@ class Screen(BaseModel):
 
     # -- Data set
     sweep: str | None = None
+    sweep_first: str | None = None
+    sweep_second: str | None = None
     x: str | None = None
     y: str | None = None
     color: Literal["agreement", "outcome", "label"] = "agreement"
     where: Annotated[tuple[str, ...], Field(max_length=16)] = ()
     order: Literal[
-        "maps", "surest", "divergence", "vit_right", "cnn_right", "artifacts", "alike", "listed"
+        "maps",
+        "surest",
+        "divergence",
+        "vit_right",
+        "cnn_right",
+        "second_right",
+        "first_right",
+        "wrong",
+        "artifacts",
+        "alike",
+        "listed",
     ] = "maps"
     leaf: Annotated[int, Field(ge=1, le=10**8)] = 1
     picked: Place | None = None

@@ -24,7 +24,7 @@ from core.paths import DATA, SWEEPS
 PICTURES = DATA / "demo" / "pictures"
 TARGET = SWEEPS / "demonstration"
 CHUNK = 64
-FILES = ("manifest.json", "pictures.parquet", "rows.parquet", "parts")
+FILES = ("manifest.json", "pictures.parquet", "rows", "parts")
 
 
 def publish(made: Path, target: Path, pictures: Path) -> None:

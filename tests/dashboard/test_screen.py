@@ -61,6 +61,8 @@ CHANGED: dict[str, Any] = {
     "second": "f" * 32,
     "saved_leaf": 3,
     "sweep": "photographs",
+    "sweep_first": "dinov2-small",
+    "sweep_second": "timm/resnet50.a1_in1k",
     "x": "divergence",
     "where": ("divergence>0.5", "label=a b"),
     "order": "surest",
@@ -204,6 +206,8 @@ def test_free_fields_are_few() -> None:
         "of",
         "of_page",
         "sweep",
+        "sweep_first",
+        "sweep_second",
         "x",
         "y",
     } == FREE

@@ -11,7 +11,7 @@ from dashboard.screen import OPENING, Screen
 SCREEN = Screen(image=OPENING)
 
 
-@pytest.mark.parametrize("model_id", [SCREEN.cnn, SCREEN.vit])
+@pytest.mark.parametrize("model_id", SCREEN.m)
 def test_both_models_know_both_objects_and_their_maps_find_them(
     model_id: str,
 ) -> None:

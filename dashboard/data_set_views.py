@@ -28,7 +28,7 @@ MOST_NAMED = 40
 EVERY = 1.5
 """Seconds between two looks at a sweep that is being made."""
 
-_EMBEDDED = core.embedded_pair()
+_EMBEDDED = core.default_models()
 DEMONSTRATION = "demonstration"
 """What the address calls the sweep that comes with the application."""
 
@@ -304,7 +304,7 @@ def _empty_box() -> None:
 
 
 def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
-    chosen = (scene.cnn.id, scene.vit.id)
+    chosen = scene.ids
     models = _opened(chosen)
 
     def plan(pictures: str) -> sweep.Plan:

@@ -23,7 +23,7 @@ _ESCAPES = (("%", "%25"), (":", "%3A"), (",", "%2C"), ("=", "%3D"))
 
 def default_models() -> tuple[str, ...]:
     """Ids of the models that are shown until others are chosen."""
-    return core.embedded_pair()
+    return core.default_models()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import streamlit as st
 from PIL import Image
 
-from core import Framing, ModelSpec, find_spec
-from dashboard.looks import MOST, default_models
+from core import Framing, ModelSpec
+from dashboard.looks import MOST
 
 _SCENE = "_scene"
 
@@ -68,20 +68,6 @@ class Scene:
     def ids(self) -> tuple[str, ...]:
         """Ids of the models."""
         return tuple(spec.id for spec in self.models)
-
-    @property
-    def cnn(self) -> ModelSpec:
-        """The first convolutional network, else the default one: sweeps ask a pair."""
-        return self._first("cnn")
-
-    @property
-    def vit(self) -> ModelSpec:
-        """The first vision transformer, else the default one: sweeps ask a pair."""
-        return self._first("vit")
-
-    def _first(self, family: str) -> ModelSpec:
-        usual = [find_spec(model_id) for model_id in default_models()]
-        return next(spec for spec in (*self.models, *usual) if spec.family == family)
 
 
 def enter(scene: Scene) -> None:

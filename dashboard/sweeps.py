@@ -379,8 +379,8 @@ def _source(name: str, projection: Mapping[str, str | int], columns: Mapping[str
     for column in NUMBERED[name]:
         held = projection[column]
         statistics = columns.get(held) if isinstance(held, str) else None
-        has = statistics is not None and statistics.has_min_max
-        numbers.append(held if isinstance(held, int) else int(statistics.min) if has else -1)
+        known = statistics.min if statistics is not None and statistics.has_min_max else -1
+        numbers.append(held if isinstance(held, int) else int(known))
     return (name, *numbers)
 
 

@@ -83,7 +83,7 @@ def test_the_readme_states_the_measured_figures_of_the_pair() -> None:
     wanted.append(f"fewer than {details['least_files']} photographs")
     text = " ".join(README.split())
     assert [figure for figure in wanted if figure not in text] == []
-    others = len(core.catalog()) - len(core.embedded_pair())
+    others = len(core.catalog()) - len(core.default_models())
     assert f"{others} more are fetched" in text
 
 

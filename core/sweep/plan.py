@@ -12,10 +12,10 @@ from core.images import Framing
 from core.methods.parameters import parse
 from core.methods.registry import all_methods, find_method
 from core.models import Model
-from core.models.spec import embedded_pair, find_spec
+from core.models.spec import default_models, find_spec
 from core.recording.run import Needs
 
-DEFAULT = embedded_pair()
+DEFAULT = default_models()
 """Ids of the models that are asked by default."""
 
 MOST_MODELS = 4

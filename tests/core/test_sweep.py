@@ -331,7 +331,7 @@ def test_maps_before_rounding_are_those_of_each_picture_alone(
 
 
 @pytest.mark.slow
-def test_the_embedded_pair_on_the_samples(tmp_path: Path) -> None:
+def test_the_default_models_on_the_samples(tmp_path: Path) -> None:
     samples = core.samples()[:3]
     for sample in samples:
         os.link(sample.path, tmp_path / sample.path.name)

@@ -143,7 +143,7 @@ def test_a_decoded_picture_is_held_by_nobody_but_the_budget(
 def test_a_result_never_passes_to_another_model_that_has_the_same_place_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
+    cnn, vit = (core.find_spec(model_id) for model_id in core.default_models())
     picture = cache.from_sample(core.samples()[0])
     scene = Scene(picture, (cnn, vit), core.Framing("crop"))
     monkeypatch.setattr(passes, "id", lambda _: 7, raising=False)
@@ -153,7 +153,7 @@ def test_a_result_never_passes_to_another_model_that_has_the_same_place_in_memor
 
 
 def test_a_result_does_not_outlive_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
+    cnn, vit = (core.find_spec(model_id) for model_id in core.default_models())
     scene = Scene(cache.from_sample(core.samples()[0]), (cnn, vit), core.Framing("crop"))
     before = cache.key_of(cnn.id, scene, "cam")
     monkeypatch.setattr(cache.model(cnn.id), "weights_digest", "other weights")
@@ -166,7 +166,7 @@ def test_a_result_does_not_outlive_its_weights(monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def scene() -> Scene:
     """A sample, fitted in a way that no other test has asked for, so that nothing is held yet."""
-    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
+    cnn, vit = (core.find_spec(model_id) for model_id in core.default_models())
     return Scene(cache.from_sample(core.samples()[1]), (cnn, vit), core.Framing("crop", 112))
 
 

@@ -75,7 +75,7 @@ def test_a_page_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "PASSES is 'abc'" in app.error[0].value.replace("\\", "")
 
 
-def test_a_locked_instance_offers_the_embedded_pair_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_instance_offers_the_default_models_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARALLAX_LOCKED", "yes")
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
     app.query_params["vit"] = "timm/deit_tiny_patch16_224.fb_in1k"

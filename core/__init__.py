@@ -67,7 +67,6 @@ from core.models.spec import (
     catalog,
     catalog_problem,
     default_models,
-    embedded_pair,
     find_spec,
 )
 from core.models.taps import Layer, Tap
@@ -153,7 +152,6 @@ __all__ = [
     "digest",
     "download",
     "draw",
-    "embedded_pair",
     "explain",
     "explain_stream",
     "faithfulness",

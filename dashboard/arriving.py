@@ -1,7 +1,7 @@
 """Models that a reader wants and that are still on their way.
 
-A page never waits for one: it goes on with what was shown before, and the picker says so. When the
-model is there, it is put in.
+A page never waits for one: it goes on with what was shown before, and the side bar says so. When
+the model is there, it is put in.
 """
 
 from __future__ import annotations
@@ -9,69 +9,101 @@ from __future__ import annotations
 import streamlit as st
 
 import core
-from dashboard import cache, screen, settings
+from core import ModelSpec
+from dashboard import cache, columns, screen, settings
+from dashboard.looks import MOST, Look, default_models
+from dashboard.screen import Screen
 from dashboard.text import plain
 
-FAMILIES = ("cnn", "vit")
+_SHOWN, _WANTED = "shown-models", "wanted-models"
+"""Ids that were shown last; and by id of a wanted model, the one that it is to replace, or ``""``
+if it is to be added."""
 
 
 def settle() -> None:
     """Put back to what can be shown what is still to be fetched; called once a run, first."""
     if settings.locked():
         return  # the pickers refuse what is not embedded
-    for family in FAMILIES:
-        chosen = getattr(screen.current(), family)
-        if screen.kept(f"wanted-{family}") and chosen != screen.kept(f"shown-{family}"):
-            forget(family)  # another was chosen in the meantime
-        spec = next((s for s in core.catalog() if (s.id, s.family) == (chosen, family)), None)
+    specs = {spec.id: spec for spec in core.catalog()}
+    found = screen.current()
+    for model_id, replaced in _wanted().items():
+        if replaced and replaced not in found.m and model_id not in found.m:
+            forget(model_id)  # another was chosen in the meantime
+    for place, model_id in enumerate(screen.current().m):
+        spec = specs.get(model_id)
         if spec is None or spec.source in ("embedded", "local") or spec.available:
             continue
-        screen.change(**{family: before(family, chosen)})
-        screen.keep(f"shown-{family}", getattr(screen.current(), family))
-        if reason := cache.refusal(chosen):
-            screen.problem(_instead(family, reason))
+        other = before(found, place, spec)
+        found = put_back(found, spec, other)
+        reason = cache.refusal(model_id)
+        if reason:
+            screen.problem(_instead(reason, other))
         else:
-            cache.wishes().begin(chosen)
-            screen.keep(f"wanted-{family}", chosen)
+            cache.wishes().begin(model_id)
+            screen.keep(_WANTED, _wanted() | {model_id: other})
+    if found != screen.current():
+        screen.become(found)
 
 
-def before(family: str, chosen: str) -> str:
-    """The model that was shown before this one was chosen; the embedded one at first."""
-    shown = screen.kept(f"shown-{family}")
-    embedded = next(spec.id for spec in core.catalog() if spec.family == family)
-    return shown if shown not in (None, chosen) else embedded
+def showing(ids: tuple[str, ...]) -> None:
+    """Remember which models a run shows; called once they are open."""
+    screen.keep(_SHOWN, ids)
 
 
-def forget(family: str) -> None:
-    """Want no other model any more."""
-    if wanted := screen.kept(f"wanted-{family}"):
-        cache.wishes().leave(wanted, screen.session())
-        screen.keep(f"wanted-{family}", None)
+def before(now: Screen, place: int, spec: ModelSpec) -> str:
+    """The model that was shown in this place before, else a default one of the same family.
+
+    Returns
+    -------
+    str
+        Its id; empty where the others are enough, as the model was to be added.
+    """
+    shown = _shown()
+    if len(shown) == len(now.m) and shown[place] not in (*now.m, spec.id):
+        return shown[place]
+    specs = {model_id: core.find_spec(model_id) for model_id in default_models()}
+    usual = [i for i, one in specs.items() if one.family == spec.family and i not in now.m]
+    if usual and not (shown and len(now.m) > len(shown)):
+        return usual[0]
+    return "" if len(now.m) > 1 else next(iter(specs))
+
+
+def put_back(now: Screen, spec: ModelSpec, other: str) -> Screen:
+    """The screen without a model that cannot be shown, with another in its place if there is
+    one."""
+    if not other:
+        return columns.without(now, spec.id)
+    return columns.instead(now, spec.id, other, core.find_spec(other).family == spec.family)
+
+
+def forget(model_id: str) -> None:
+    """Want a model no more."""
+    wanted = _wanted()
+    if model_id in wanted:
+        cache.wishes().leave(model_id, screen.session())
+        screen.keep(_WANTED, {one: to for one, to in wanted.items() if one != model_id})
 
 
 def show() -> None:
     """How far they are, each with a way to give up."""
-    if any(screen.kept(f"wanted-{family}") for family in FAMILIES):
+    if _wanted():
         _progress()
 
 
 @st.fragment(run_every=1)
 def _progress() -> None:
-    for family in FAMILIES:
-        wanted = screen.kept(f"wanted-{family}")
-        if not wanted:
-            continue
+    for number, (wanted, replaced) in enumerate(_wanted().items()):
         download = cache.wishes().ask(wanted, screen.session())
         if download.state == "done":
             cache.look_again()
-            screen.keep(f"wanted-{family}", None)
-            screen.change(**{family: wanted})
+            _drop(wanted)
+            _put_in(wanted, replaced)
             screen.again()
         elif download.state in ("failed", "canceled"):
-            screen.keep(f"wanted-{family}", None)
+            _drop(wanted)
             if download.error:
                 cache.failed(download)
-                screen.say(_instead(family, download.error))
+                screen.say(_instead(download.error, replaced))
             screen.again()
         title = plain(core.find_spec(wanted).title)
         done, total = core.size_text(download.done), download.total
@@ -79,13 +111,35 @@ def _progress() -> None:
         st.progress(min(1.0, download.done / total) if total else 0.0, text=text)
         st.button(
             "Cancel",
-            key=f"cancel-{family}",
-            help="The page stays with the model that is shown.",
+            key=f"cancel-{number}",
+            help="The page stays with the models that are shown.",
             on_click=forget,
-            args=(family,),
+            args=(wanted,),
         )
 
 
-def _instead(family: str, reason: str) -> str:
-    shown = core.find_spec(screen.kept(f"shown-{family}")).title
-    return f"{reason} Shown instead: {shown}. It can be tried again after three minutes."
+def _put_in(wanted: str, replaced: str) -> None:
+    """Show a model that has arrived."""
+    now, spec = screen.current(), core.find_spec(wanted)
+    if replaced in now.m:
+        alike = core.find_spec(replaced).family == spec.family
+        screen.become(columns.instead(now, replaced, wanted, alike))
+    elif wanted not in now.m and len(now.m) < MOST:
+        screen.become(columns.added(now, Look(wanted)))
+
+
+def _wanted() -> dict[str, str]:
+    return dict(screen.kept(_WANTED) or {})
+
+
+def _shown() -> tuple[str, ...]:
+    return tuple(screen.kept(_SHOWN) or ())
+
+
+def _drop(model_id: str) -> None:
+    screen.keep(_WANTED, {one: to for one, to in _wanted().items() if one != model_id})
+
+
+def _instead(reason: str, other: str) -> str:
+    said = f" Shown instead: {core.find_spec(other).title}." if other else ""
+    return f"{reason}{said} It can be tried again after three minutes."

@@ -1,8 +1,8 @@
-"""Tabs of the Attention page that set the CNN beside the ViT: channels, patch similarity."""
+"""Tabs of the Attention page that set two models side by side: channels, patch similarity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from core import (
     heatmaps,
     representations,
 )
-from dashboard import cache, controls, figures, gather, panels, screen
+from dashboard import cache, controls, figures, gather, measurements, panels, screen
 from dashboard.attention_parts import THREE_QUARTERS, Float, grid_of_maps, percent, query_picker
 from dashboard.controls import Display
 from dashboard.scene import Scene
@@ -60,18 +60,43 @@ def _features(scene: Scene, model: Model, tap: str) -> Features:
         return Features(model, model.tap(tap), cache.features(model.spec.id, scene, tap))
 
 
-def _first_stage(cnn: Model, vit: VisionTransformer, view: Image.Image) -> str:
-    """The stage whose places are about as many as the patches of the transformer."""
+def _first_tap(model: Model, beside: Sequence[Model], view: Image.Image) -> str:
+    """What is shown of a model at first.
+
+    Of one with blocks what leaves the last; else the stage whose places are about as many as the
+    patches of a model beside it, or the last stage where none has any.
+    """
+    if isinstance(model, VisionTransformer):
+        return last_output(model)
     size = (view.height, view.width)
-    patches = np.prod(vit.grid(size))
-    stages = [layer.name for layer in cnn.layers]
-    return min(stages, key=lambda s: abs(np.log(np.prod(cnn.grid_of(s, size)) / patches)))
+    grids = [other.grid(size) for other in beside if isinstance(other, VisionTransformer)]
+    stages = [layer.name for layer in model.layers]
+    if not grids:
+        return stages[-1]
+    patches = np.prod(grids[0])
+    return min(stages, key=lambda s: abs(np.log(np.prod(model.grid_of(s, size)) / patches)))
 
 
-def _models(scene: Scene) -> tuple[Model, VisionTransformer]:
-    vit = cache.model(scene.vit.id)
-    assert isinstance(vit, VisionTransformer)
-    return cache.model(scene.cnn.id), vit
+def _sides(scene: Scene) -> list[Model]:
+    """Choose the two models whose features are shown: the first two, until others are."""
+    ids, titles = scene.ids, {spec.id: spec.title for spec in scene.models}
+    wanted = screen.current().sides
+    for name in wanted:
+        if name not in ids:
+            screen.problem(f"sides has {name!r}, which is not among the models shown (m).")
+    shown = [name for name in dict.fromkeys(wanted) if name in ids] or list(ids[:2])
+    if len(ids) > 2:
+        st.multiselect(
+            "Models",
+            list(ids),
+            format_func=titles.__getitem__,
+            max_selections=2,
+            filter_mode="contains",
+            select_all=False,
+            help="Two of the models, side by side.",
+            **screen.tied("sides", shown, lambda held: screen.change(sides=tuple(held))),
+        )
+    return [cache.model(name) for name in shown]
 
 
 def _tried(act: Callable[[], Features]) -> Features | None:
@@ -98,11 +123,11 @@ def _coarse(values: Float) -> tuple[Float, str]:
 
 
 def channels(scene: Scene, display: Display) -> None:
-    """Any channel of the CNN beside any channel of the ViT."""
-    cnn, vit = _models(scene)
+    """Any channel of one model beside any channel of another."""
+    models = _sides(scene)
     view = cache.view(scene)
-    sides: list[tuple[Features, int]] = []
-    left, middle, right = st.columns(3, gap="medium")
+    sides: list[tuple[Features, int, controls.Feature]] = []
+    left, *places = st.columns(1 + len(models), gap="medium")
     with left:
         st.caption(
             "Each map is one channel: how strongly one feature is present at every place. Red is "
@@ -110,23 +135,18 @@ def channels(scene: Scene, display: Display) -> None:
             "are never negative use the colors chosen under Display."
         )
         opacity = controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
-    with middle:
-        label = f"Layer of {plain(cnn.spec.title)}"
-        tap = controls.stage_picker(
-            "cnn_tap", label, cnn, _first_stage(cnn, vit, view), "cnn_channel"
-        )
-        if found := _tried(lambda: _features(scene, cnn, tap)):
-            sides.append((found, _channel("cnn_channel", "Channel", found)))
-    with right:
-        label = f"Block of {plain(vit.spec.title)}"
-        tap_of_vit = controls.block_picker("vit_tap", label, vit, last_output(vit), "vit_channel")
-        if found := _tried(lambda: _features(scene, vit, tap_of_vit)):
-            sides.append((found, _channel("vit_channel", "Channel", found)))
+    for place, model in zip(places, models, strict=True):
+        with place:
+            feature, tap = _tap(scene, model, models, view)
+            if found := _tried(lambda: _features(scene, model, tap)):  # noqa: B023 - called at once
+                strongest = int(found.order[0])
+                number = controls.channel_picker(feature, "Channel", found.tap, strongest)
+                sides.append((found, number, feature))
     if not sides:
         return
-    shown, notes = [figures.Panel("Picture", "as both models see it")], []
-    maps = [found.values[channel] for found, channel in sides]
-    for (found, channel), values in zip(sides, maps, strict=True):
+    shown, notes = [figures.Panel("Picture", "as the models see it")], []
+    maps = [found.values[channel] for found, channel, _ in sides]
+    for (found, channel, _), values in zip(sides, maps, strict=True):
         small, note = _coarse(values)
         name = f"{found.model.spec.id} {found.tap.name} channel {channel}"
         gather.array(name, values, f"{found.code}[{channel}]")
@@ -156,20 +176,26 @@ def channels(scene: Scene, display: Display) -> None:
     alt = "; ".join(f"{panel.title}: {panel.subtitle}" for panel in shown)
     panels.fitted(figure, "channels", f"The picture and channels over it. {alt}", view, len(shown))
     places = st.columns(len(shown), gap="medium")[1:]
-    for place, (found, channel), note in zip(places, sides, notes, strict=True):
+    for place, (found, channel, feature), note in zip(places, sides, notes, strict=True):
         with place:
             if note:
                 st.caption(note)
-            _strongest(found, channel, view, display, opacity)
+            _strongest(found, channel, feature, view, display, opacity)
+
+
+def _tap(
+    scene: Scene, model: Model, beside: Sequence[Model], view: Image.Image
+) -> tuple[controls.Feature, str]:
+    """Choose the layer of a model."""
+    feature = controls.feature_of(scene.ids.index(model.spec.id), model)
+    word = "Block" if isinstance(model, VisionTransformer) else "Layer"
+    label = f"{word} of {plain(model.spec.title)}"
+    return feature, controls.tap_picker(feature, label, _first_tap(model, beside, view))
 
 
 def last_output(vit: VisionTransformer) -> str:
     """The tap that the page begins with: what leaves the last block."""
     return f"{vit.layers[-1].name}.output"
-
-
-def _channel(field: str, label: str, found: Features) -> int:
-    return controls.channel_picker(field, label, found.tap, int(found.order[0]))
 
 
 def _name(tap: Tap) -> str:
@@ -180,20 +206,24 @@ def _name(tap: Tap) -> str:
 
 
 def _strongest(
-    found: Features, channel: int, view: Image.Image, display: Display, opacity: float
+    found: Features,
+    channel: int,
+    feature: controls.Feature,
+    view: Image.Image,
+    display: Display,
+    opacity: float,
 ) -> None:
     """The most active channels, small; a click chooses one."""
     best = [int(i) for i in found.order[:STRONGEST]]
-    family = found.model.spec.family
     maps = np.stack([_coarse(found.values[i])[0] for i in best])
     st.markdown("**Most active channels** · click one")
     grid_of_maps(
         maps,
         [str(i) for i in best],
         display,
-        f"strongest-{family}",
+        f"strongest-{feature.key}",
         f"The {len(best)} most active channels of {found.tap.name}",
-        act=lambda index: screen.change(**{f"{family}_channel": best[index]}),
+        act=lambda index: feature.choose(found.tap.name, best[index]),
         marked=best.index(channel) if channel in best else None,
         columns=3,
         under=view,
@@ -208,28 +238,20 @@ def _strongest(
 
 def similarity(scene: Scene, display: Display) -> None:
     """How alike a model represents a chosen patch and every other, and the same as colors."""
-    cnn, vit = _models(scene)
+    models = _sides(scene)
     view = cache.view(scene)
-    grid = vit.grid((view.height, view.width))
+    grid = measurements.grid_of(scene)
     left, right = st.columns([1, 3], gap="medium")
     with left:
         patch = query_picker(view, grid, None)
         assert patch is not None
         opacity = controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
     with right:
-        first, second = st.columns(2, gap="medium")
-        with first:
-            label = f"Layer of {plain(cnn.spec.title)}"
-            tap = controls.stage_picker(
-                "cnn_tap", label, cnn, _first_stage(cnn, vit, view), "cnn_channel"
-            )
-            found = [_tried(lambda: _features(scene, cnn, tap))]
-        with second:
-            label = f"Block of {plain(vit.spec.title)}"
-            tap_of_vit = controls.block_picker(
-                "vit_tap", label, vit, last_output(vit), "vit_channel"
-            )
-            found.append(_tried(lambda: _features(scene, vit, tap_of_vit)))
+        found = []
+        for place, model in zip(st.columns(len(models), gap="medium"), models, strict=True):
+            with place:
+                _, tap = _tap(scene, model, models, view)
+                found.append(_tried(lambda: _features(scene, model, tap)))  # noqa: B023
         _alike([f for f in found if f is not None], patch, grid, view, display, opacity)
 
 
@@ -284,8 +306,8 @@ def _alike(
     panels.fitted(figure, "cosines", what, view, len(shown), width=THREE_QUARTERS)
     st.caption(
         "Cosine between the features of the outlined place and those of every other: 1 is the "
-        "same direction, 0 unrelated. A place of the CNN is the one that holds the middle of the "
-        "chosen patch."
+        "same direction, 0 unrelated. On another grid the place is the one that holds the middle "
+        "of the chosen patch."
     )
     figure = figures.linked(view, colored, bars=False)
     alt = "; ".join(f"{panel.title}: {panel.subtitle}" for panel in colored)
@@ -294,7 +316,7 @@ def _alike(
     st.caption(
         "The first three principal components of the same features as red, green and blue: places "
         "of one color are represented alike. Each component runs from its 1st to its 99th "
-        "percentile; colors of the two models have nothing to do with each other."
+        "percentile; colors of two models have nothing to do with each other."
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from core import VisionTransformer
 from dashboard import cache, controls, figures, gather, panels, python_lines, several_pictures
 from dashboard.attention_parts import (
     beside,
@@ -17,7 +16,7 @@ from dashboard.attention_parts import (
     readout_text,
     shared_limits,
 )
-from dashboard.attention_views import default_fusion
+from dashboard.attention_views import default_fusion, transformer
 from dashboard.cache import Summary
 from dashboard.controls import Display
 from dashboard.scene import Picture, Scene
@@ -39,8 +38,7 @@ def several(scene: Scene, display: Display) -> None:
     if not pictures:
         st.info("None of these pictures can be read.", icon=":material/collections:")
         return
-    vit = cache.model(scene.vit.id)
-    assert isinstance(vit, VisionTransformer)
+    vit = transformer(scene)
     with st.container(horizontal=True, gap="medium"):
         kind = controls.segments(
             "several_map",
@@ -54,8 +52,8 @@ def several(scene: Scene, display: Display) -> None:
             ("few", "all"),
             titles={"few": f"{min(FEW, vit.depth)} of {vit.depth}", "all": "All"}.__getitem__,
         )
-    fusion = default_fusion(scene) if kind == "joint" else None
-    found = _summaries(scene, pictures, fusion)
+    fusion = default_fusion(vit) if kind == "joint" else None
+    found = _summaries(vit.spec.id, scene, pictures, fusion)
     count = min(FEW, vit.depth) if layers == "few" else vit.depth
     rows = sorted({round((i + 1) * vit.depth / count) - 1 for i in range(count)})
     what = readout_text(vit.readout)
@@ -77,14 +75,16 @@ def several(scene: Scene, display: Display) -> None:
     _answers(pictures, found)
 
 
-def _summaries(scene: Scene, pictures: list[Picture], fusion: str | None) -> list[Summary]:
+def _summaries(
+    model_id: str, scene: Scene, pictures: list[Picture], fusion: str | None
+) -> list[Summary]:
     progress = st.empty()
     found = []
     for i, picture in enumerate(pictures):
         progress.progress(
             i / len(pictures), f"Picture {i + 1} of {len(pictures)}: {plain(picture.name)}"
         )
-        found.append(cache.summary(scene, picture, fusion))
+        found.append(cache.summary(model_id, scene, picture, fusion))
     progress.empty()
     return found
 

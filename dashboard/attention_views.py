@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from core import Attention, VisionTransformer, heatmaps
+from core import Attention, ModelError, VisionTransformer, heatmaps
 from dashboard import cache, controls, figures, gather, panels, screen
 from dashboard.attention_parts import (
     THREE_QUARTERS,
@@ -49,11 +49,44 @@ def all_layers(scene: Scene, display: Display) -> None:
         _every_map(attention, maps, patch, display)
 
 
+NONE_HAS_ATTENTION = (
+    "None of the models has attention; add a vision transformer at the side, or look at Channels "
+    "or Patch similarity."
+)
+
+
+def transformers(scene: Scene) -> dict[str, VisionTransformer]:
+    """The models of a scene that have attention, by id."""
+    opened = map(cache.model, scene.ids)
+    return {model.spec.id: model for model in opened if isinstance(model, VisionTransformer)}
+
+
+def transformer(scene: Scene) -> VisionTransformer:
+    """The one whose attention is shown: the first until another is chosen.
+
+    Raises
+    ------
+    ModelError
+        None of the models has attention.
+    """
+    offered = transformers(scene)
+    if not offered:
+        raise ModelError(NONE_HAS_ATTENTION)
+    wanted = screen.current().transformer
+    if wanted is not None and wanted not in offered:
+        screen.problem(
+            f"transformer is {wanted!r}, which is not among the vision transformers shown (m); "
+            f"shown instead: {next(iter(offered))}."
+        )
+    found = offered.get(wanted or "", next(iter(offered.values())))
+    gather.attended(found.spec.id)
+    return found
+
+
 def _attention(scene: Scene) -> tuple[Attention, VisionTransformer]:
-    model = cache.model(scene.vit.id)
-    assert isinstance(model, VisionTransformer)
+    model = transformer(scene)
     with st.spinner("Running the ViT …", show_time=True):
-        return cache.attention(scene), model
+        return cache.attention(model.spec.id, scene), model
 
 
 def _every_map(attention: Attention, maps: Float, patch: Patch, display: Display) -> None:
@@ -341,9 +374,9 @@ def _end(display: Display) -> str:
 # -- joint maps -----------------------------------------------------------------------------------
 
 
-def default_fusion(scene: Scene) -> str:
+def default_fusion(model: VisionTransformer) -> str:
     """The fusion of heads that suits this model's rollout, from its catalog entry."""
-    return str(scene.vit.defaults.get("rollout", {}).get("fusion", "mean"))
+    return str(model.spec.defaults.get("rollout", {}).get("fusion", "mean"))
 
 
 def joint_maps(scene: Scene, display: Display) -> None:
@@ -357,7 +390,7 @@ def joint_maps(scene: Scene, display: Display) -> None:
             "fusion",
             "Head fusion",
             ("mean", "max", "min"),
-            default_fusion(scene),
+            default_fusion(model),
             help="How the heads of a layer become one map before the layers are multiplied.",
         )
         cut = controls.slider(

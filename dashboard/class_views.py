@@ -1,12 +1,12 @@
 """Pieces of the page about several classes: the two rows of maps, their differences, the animation.
 
 Each row stands for one model and each column for one class; the first column has what is the same
-for all classes: plain rollout and the picture.
+for all classes: plain rollout of a model that has attention, else the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,9 +15,9 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+import core
 from core import (
     Explanation,
-    Method,
     MethodError,
     Model,
     VisionTransformer,
@@ -25,7 +25,7 @@ from core import (
     heatmaps,
 )
 from dashboard import animations, cache, controls, figures, gather, panels, screen
-from dashboard.controls import Display
+from dashboard.controls import Choice, Display
 from dashboard.panels import Mask
 from dashboard.scene import Scene
 from dashboard.text import plain
@@ -84,72 +84,86 @@ def columns_of(
     return found
 
 
-def both_rows(
-    scene: Scene,
-    models: Mapping[str, Model],
-    methods: Mapping[str, Method],
-    parameters: Mapping[str, dict[str, Any]],
-    refusals: Mapping[str, str],
-    classes: Sequence[str],
-    display: Display,
-) -> dict[str, list[Column]]:
-    """The ViT's row of maps above the CNN's, with what must be known to read them beside.
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One model's part of the page.
 
-    Parameters
+    Attributes
     ----------
-    models, methods, parameters, refusals
-        By kind, ``"vit"`` and ``"cnn"``. A kind without a method has a refusal, a sentence.
+    number
+        Its place in the list of models, which keys its widgets.
+    choice
+        The method that makes its maps, or why there is none.
+    """
+
+    number: int
+    choice: Choice
+
+    @property
+    def model(self) -> Model:
+        """The model whose row it is."""
+        return self.choice.model
+
+    @property
+    def has_rollout(self) -> bool:
+        """Whether there is a plain rollout to set beside the maps."""
+        return any(method.name == ROLLOUT for method in core.methods(self.model))
+
+
+def all_rows(
+    scene: Scene, rows: Sequence[Row], classes: Sequence[str], display: Display
+) -> list[tuple[Row, list[Column]]]:
+    """A row of maps for each model, with what must be known to read them beside.
 
     Returns
     -------
-    dict
-        The maps of each kind that has a method.
+    list of tuple
+        The rows whose model has a method, with their maps.
     """
-    view, artifacts = cache.view(scene), cache.artifacts(scene)
+    view = cache.view(scene)
     wide = len(classes) + 1 <= WIDE
     maps_column, notes_column = st.columns([3, 1], gap="medium")
-    columns, notes = {}, []
+    found, notes = [], []
     # Rows are as high as the maps are at the width of this column, not of the page; where that is
     # narrow, the notes go below.
     st.html(STYLE)
     with maps_column, st.container(key="class-maps"):
+        made: dict[int, list[Column]] = {}
+        rolled: dict[int, Explanation] = {}
         with st.spinner("Explaining …", show_time=True):
-            [rolled] = cache.explain(models["vit"].spec.id, scene, "rollout")
-            for kind, method in methods.items():
-                columns[kind] = columns_of(
-                    models[kind],
-                    scene,
-                    classes,
-                    method.name,
-                    parameters[kind],
-                )
-        panel, note = rollout_panel(rolled, display, artifacts, wide)
-        picture = figures.Panel("Picture", "as both models see it" if wide else "")
-        firsts = {"vit": (panel, [note]), "cnn": (picture, [])}
-        for kind, model in models.items():
-            first, said = firsts[kind]
-            said = said + row(
-                view,
-                model.spec.title,
-                columns.get(kind, []),
-                first,
-                display,
-                f"classes-{kind}",
-                artifacts if kind == "vit" else None,
-            )
-            if kind in refusals:
-                st.info(plain(refusals[kind]), icon=":material/block:")
-            notes.append((model, methods.get(kind), said))
+            for one in rows:
+                model_id, method = one.model.spec.id, one.choice.method
+                if one.has_rollout:
+                    [rolled[one.number]] = cache.explain(model_id, scene, ROLLOUT)
+                if method is not None:
+                    made[one.number] = columns_of(
+                        one.model, scene, classes, method.name, one.choice.values
+                    )
+        for one in rows:
+            masked = cache.artifacts(one.model.spec.id, scene)
+            said: list[str] = []
+            first = figures.Panel("Picture", "as the models see it" if wide else "")
+            if one.has_rollout:
+                first, note = rollout_panel(rolled[one.number], display, masked, wide)
+                said = [note]
+            columns = made.get(one.number, [])
+            key = f"classes-{one.number}"
+            said += row(view, one.model.spec.title, columns, first, display, key, masked)
+            if one.choice.method is None:
+                st.info(plain(one.choice.refusal), icon=":material/block:")
+            else:
+                found.append((one, columns))
+            notes.append((one, said))
     with notes_column:
         if not wide:
             st.caption(f"The color bars: {display.unit('relevance')}.")
-        for model, chosen, said in notes:
+        for one, said in notes:
             if said:
-                title = f", {chosen.title}" if chosen else ""
-                st.markdown(f":small[**{plain(model.spec.title + title)}**]")
+                title = f", {one.choice.method.title}" if one.choice.method else ""
+                st.markdown(f":small[**{plain(one.model.spec.title + title)}**]")
             for sentence in said:
                 st.caption(sentence)
-    return columns
+    return found
 
 
 def row(
@@ -258,7 +272,7 @@ def differences(rows: Sequence[tuple[str, Sequence[Column]]]) -> None:
 
 def discard_animation(
     scene: Scene,
-    vit: VisionTransformer,
+    model: Model,
     classes: Sequence[str],
     parameters: dict[str, Any],
     display: Display,
@@ -267,6 +281,8 @@ def discard_animation(
 
     Parameters
     ----------
+    model
+        One that has attention.
     parameters
         Of gradient rollout; its discard ratio is left out.
     """
@@ -276,11 +292,11 @@ def discard_animation(
         "plain rollout and for gradient rollout of one class beside it. Every frame has its own "
         "scale; at high ratios only what passes through a few entries is left."
     )
-    known = [name for name in classes if name in vit.labels]
+    known = [name for name in classes if name in model.labels]
     wanted = screen.current().animated
-    if wanted is not None and wanted != ROLLOUT and wanted not in vit.labels:
+    if wanted is not None and wanted != ROLLOUT and wanted not in model.labels:
         screen.problem(
-            f"animated is {wanted!r}, which {vit.spec.title} does not know; shown instead: plain "
+            f"animated is {wanted!r}, which {model.spec.title} does not know; shown instead: plain "
             "rollout."
         )
         wanted = ROLLOUT
@@ -311,14 +327,14 @@ def discard_animation(
 
     with columns[0]:
         each: list[dict[str, Any]] = [{"discard": ratio} for ratio in RATIOS]
-        _animated(scene, "rollout", None, "Plain rollout", each, report(0), display)
+        _animated(model, scene, "rollout", None, "Plain rollout", each, report(0), display)
     if wanted != ROLLOUT:
         with columns[1]:
-            target = controls.index_of(vit, wanted)
+            target = controls.index_of(model, wanted)
             each = [{**parameters, "discard": ratio} for ratio in RATIOS]
             title = f"Gradient rollout · {wanted}"
             tell = report(len(RATIOS))
-            _animated(scene, "gradient_rollout", target, title, each, tell, display)
+            _animated(model, scene, "gradient_rollout", target, title, each, tell, display)
     progress.empty()
 
 
@@ -338,6 +354,7 @@ def _button(name: str, chosen: bool) -> None:
 
 
 def _animated(
+    model: Model,
     scene: Scene,
     method: str,
     target: int | None,
@@ -349,7 +366,7 @@ def _animated(
     """One animation with what must be known to read it, and its GIF; or why there is none."""
     view = cache.view(scene)
     try:
-        frames = cache.frames(scene, method, target, each, report)
+        frames = cache.frames(model.spec.id, scene, method, target, each, report)
     except Refused as error:
         panels.title(title, "no map")
         st.info(plain(str(error)), icon=":material/block:")
@@ -357,7 +374,9 @@ def _animated(
     maps = [frame.relevance for frame in frames]
     for values, params in zip(maps, each, strict=True):
         options = "".join(f", {name}={value!r}" for name, value in params.items())
-        made = f"core.explain(models[{scene.vit.id!r}], view, {method!r}, {target!r}, framing=given"
+        made = (
+            f"core.explain(models[{model.spec.id!r}], view, {method!r}, {target!r}, framing=given"
+        )
         gather.array(f"{title} discard {params['discard']}", values, f"{made}{options}).relevance")
     labels = [f"{ratio:g}" for ratio in RATIOS]
     panels.title(title, f"{len(RATIOS)} discard ratios, each frame on its own scale")
@@ -380,9 +399,8 @@ def _animated(
     height = f"100cqi * {view.height / view.width:.4f} + {margins}px"
     with st.container(key=f"animation-{method}"):
         panels.sized(figure, f"frames-{method}", alt, height)
-    vit = cache.model(scene.vit.id)
     said = [_settings(each[0])]
-    if getattr(vit, "prefix", 0):
+    if isinstance(model, VisionTransformer) and model.prefix:
         shares = animations.mass_range([frame.prefix_mass for frame in frames])
         said.append(f"{shares} of the mass falls on prefix tokens and is not shown.")
     blank = [label for label, values in zip(labels, maps, strict=True) if not np.any(values)]

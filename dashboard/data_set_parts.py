@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from core import ParallaxError, find_method
-from dashboard import animations, cache, controls, figures, screen
+from core import ParallaxError, find_method, find_spec
+from dashboard import animations, cache, figures, screen
+from dashboard.cache.sweeps import Look
 from dashboard.screen import PAGES, Screen
-from dashboard.sweeps import Rows, map_title, title
+from dashboard.sweeps import Rows, Seen
 from dashboard.text import plain
 from dashboard.titles import ICONS
 
@@ -20,6 +22,9 @@ LEAF = 12
 """Pictures of one page of the gallery."""
 
 COLUMNS = 4
+
+FAMILIES = ("cnn", "vit")
+"""Families that a screen has a field for."""
 
 STYLE = """
 <style>
@@ -46,14 +51,7 @@ def gallery(rows: Rows, chosen: tuple[str, ...]) -> None:
     orders = rows.orders()
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     with left:
-        order = controls.select(
-            "order",
-            "Pictures",
-            list(orders),
-            next(iter(orders)),
-            lambda name: orders[name].title,
-            read=lambda name: screen.change(leaf=1) or name,  # type: ignore[func-returns-value]
-        )
+        order = _order(rows, orders)
     leaf = screen.current().leaf
     found, total = cache.answered(rows, "gallery", order, chosen, LEAF * (leaf - 1), LEAF)
     leaves = max(1, -(-total // LEAF))
@@ -68,68 +66,104 @@ def gallery(rows: Rows, chosen: tuple[str, ...]) -> None:
     if not found:
         st.info("The filters leave no picture here.", icon=":material/filter_alt_off:")
         return
-    seen = cache.pictured(rows, tuple(row["index"] for row in found))
+    looks = cache.pictured(rows, tuple(seen.picture["index"] for seen in found))
     with st.container(key="data-set-gallery"):
         for start in range(0, len(found), COLUMNS):
             columns = st.columns(COLUMNS)
-            part = zip(found[start : start + COLUMNS], seen[start : start + COLUMNS], strict=True)
-            for column, (row, looks) in zip(columns, part, strict=False):
+            part = zip(found[start : start + COLUMNS], looks[start : start + COLUMNS], strict=True)
+            for column, (seen, look) in zip(columns, part, strict=False):
                 with column:
-                    _card(rows, row, looks)
+                    _card(rows, seen, look)
 
 
-def _card(rows: Rows, row: dict[str, Any], looks: dict[str, Any]) -> None:
-    st.html(_images(rows, row, looks) + _lines(rows, row))
+def _order(rows: Rows, orders: Mapping[str, str]) -> str:
+    """Choose the way through the pictures; the default is the first that these rows have."""
+    first, given = next(iter(orders)), screen.current().order
+    wanted = rows.order_named(given)
+    if wanted not in orders and given != Screen.model_fields["order"].default:
+        screen.problem(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
+    tie = screen.tied(
+        "order",
+        wanted if wanted in orders else first,
+        lambda held: screen.change(order=held, leaf=1),
+    )
+    found: str = st.selectbox(
+        "Pictures", list(orders), format_func=orders.__getitem__, filter_mode="contains", **tie
+    )
+    return found
+
+
+def _card(rows: Rows, seen: Seen, look: Look) -> None:
+    index = seen.picture["index"]
+    st.html(_images(rows, seen, look) + _lines(rows, seen))
     st.button(
         "Look closer",
-        key=f"pick-{row['index']}",
+        key=f"pick-{index}",
         icon=":material/zoom_in:",
         width="stretch",
-        on_click=lambda: screen.change(picked=row["index"]),
+        on_click=lambda: screen.change(picked=index),
     )
 
 
-def _images(rows: Rows, row: dict[str, Any], looks: dict[str, Any]) -> str:
-    """The thumbnail and both maps over it, as HTML."""
-    view = looks["view"]
-    if view is None:
+def _images(rows: Rows, seen: Seen, look: Look) -> str:
+    """The thumbnail and the maps that are compared over it, as HTML."""
+    if look.view is None:
         return "<p>The thumbnail of this picture is damaged.</p>"
-    shown = [("Picture", view)]
+    shown = [("Picture", look.view)]
     now = screen.current()
-    for key in rows.shown_maps:
-        relevance = looks[f"map__{key}"]
-        if relevance is None:
+    for number in rows.shown_maps:
+        if number not in look.maps:
             continue
         drawn = animations.blend(
-            view, relevance, opacity=now.opacity, colors=now.colors, percentile=now.clip
+            look.view,
+            look.maps[number],
+            opacity=now.opacity,
+            colors=now.colors,
+            percentile=now.clip,
         )
-        shown.append((map_title(key), drawn))
+        shown.append((rows.map_title(number), drawn))
+    path = seen.picture["path"]
     cells = "".join(
         f'<figure><img src="{figures.data_uri(image, 80)}" alt="{html.escape(name)} of '
-        f'{html.escape(row["path"])}"><figcaption>{html.escape(name)}</figcaption></figure>'
+        f'{html.escape(path)}"><figcaption>{html.escape(name)}</figcaption></figure>'
         for name, image in shown
     )
     return f'<div class="sweep-row">{cells}</div>'
 
 
-def _lines(rows: Rows, row: dict[str, Any]) -> str:
-    """Both answers, and what the picture is, as HTML."""
+def _lines(rows: Rows, seen: Seen) -> str:
+    """The answers of the models that are compared, and what the picture is, as HTML."""
     lines = []
-    for key, name in (("cnn", "CNN"), ("vit", "ViT")):
-        if row[f"{key}_answer"] is None:
+    for number in rows.compared:
+        found = seen.answers.get(number)
+        if found is None or found["answer"] is None:
             continue
-        mark = {True: " ✓", False: " ✗", None: ""}[row[f"{key}_right"]]
-        answer = f"{row[f'{key}_answer']}, {row[f'{key}_probability']:.0%}{mark}"
-        lines.append(f"<b>{name}</b> {html.escape(answer)}")
+        mark = {True: " ✓", False: " ✗", None: ""}[found["right"]]
+        answer = f"{found['answer']}, {found['probability']:.0%}{mark}"
+        lines.append(f"<b>{html.escape(rows.titles[number])}</b> {html.escape(answer)}")
     facts = []
-    if rows.compared[0] and row[rows.compared[0]] is not None:
-        facts.append(f"rank correlation {row[rows.compared[0]]:.2f}")
-    if row["artifacts"]:
-        facts.append(f"{row['artifacts']} artifact patch{'es' if row['artifacts'] > 1 else ''}")
-    if row["label"]:
-        facts.append(row["label"])
-    lines.append(html.escape(" · ".join(facts) or row["path"]))
+    agreement = seen.agreements.get(_two(rows.shown_maps), {})
+    if agreement.get("correlation") is not None:
+        facts.append(f"rank correlation {agreement['correlation']:.2f}")
+    several = len(rows.compared) > 1
+    for number in rows.compared:
+        if count := seen.answers.get(number, {}).get("artifacts"):
+            of = f" of {rows.titles[number]}" if several and _attend(rows) > 1 else ""
+            facts.append(f"{count} artifact patch{'es' if count > 1 else ''}{of}")
+    if seen.picture["label"]:
+        facts.append(seen.picture["label"])
+    lines.append(html.escape(" · ".join(facts) or seen.picture["path"]))
     return '<div class="sweep-text">' + "".join(f"<div>{line}</div>" for line in lines) + "</div>"
+
+
+def _two(numbers: Sequence[int]) -> tuple[int, int]:
+    """What tables call two models or maps; of one there is none."""
+    return (min(numbers, default=-1), max(numbers, default=-1))
+
+
+def _attend(rows: Rows) -> int:
+    """How many of the models that are compared have patches that can be artifacts."""
+    return sum(rows.sweep.manifest["models"][n]["family"] != "cnn" for n in rows.compared)
 
 
 # -- one picture --------------------------------------------------------------------------------
@@ -141,15 +175,17 @@ def picked(rows: Rows) -> None:
     if index is None:
         return
     found = cache.answered(rows, "rows", (index,))
-    if not found or found[0]["error"]:
+    if not found or found[0].picture["error"]:
         screen.problem(f"picked is {index}, which this sweep has no figures of; it is ignored.")
         return
-    [row] = found
-    [looks] = cache.pictured(rows, (index,))
+    [seen] = found
+    [look] = cache.pictured(rows, (index,))
+    picture = seen.picture
     with st.container(border=True, key="picked"):
         top, close = st.columns([6, 1], vertical_alignment="center")
         top.markdown(
-            f"**{plain(row['path'])}**" + (f" · {plain(row['label'])}" if row["label"] else "")
+            f"**{plain(picture['path'])}**"
+            + (f" · {plain(picture['label'])}" if picture["label"] else "")
         )
         close.button(
             "Close",
@@ -158,45 +194,61 @@ def picked(rows: Rows) -> None:
             width="stretch",
             on_click=lambda: screen.change(picked=None),
         )
-        left, *tables = st.columns([3, 2, 2], gap="medium")
+        models = range(len(rows.sweep.models))
+        left, *tables = st.columns([3, *(2 for _ in models)], gap="medium")
         with left:
-            st.html(_images(rows, row, looks))
-            _facts(rows, row)
-        for column, key, name in zip(tables, ("cnn", "vit"), ("CNN", "ViT"), strict=True):
+            st.html(_images(rows, seen, look))
+            _facts(rows, seen)
+        for column, number in zip(tables, models, strict=True):
             with column:
-                _answers(rows, row, key, name)
-        _links(rows, row)
+                _answers(rows, seen, number)
+        _links(rows, seen)
 
 
-def _facts(rows: Rows, row: dict[str, Any]) -> None:
-    """All figures of a picture that are not said elsewhere."""
-    left_out = ("bytes", "width", "height", "cnn_", "vit_")
-    names = [n for n in rows.numbers if not n.startswith(left_out) and row[n] is not None]
-    kinds = [title(name).partition(":")[0] for name in names]
-    facts = [
-        f"{kind if kinds.count(kind) == 1 else title(name)} **{row[name]:.3g}**"
-        for kind, name in zip(kinds, names, strict=True)
-    ]
-    st.markdown(f":small[{' · '.join(facts)} · {row['width']} × {row['height']} pixels]")
+def _facts(rows: Rows, seen: Seen) -> None:
+    """Figures of a picture that are not said elsewhere: of the models that are compared."""
+    facts: list[tuple[str, float | None]] = []
+    if len(rows.compared) == 2:
+        apart = seen.divergences.get(_two(rows.compared), {})
+        facts.append((rows.title("divergence"), apart.get("divergence")))
+    if len(rows.shown_maps) == 2:
+        agreement = seen.agreements.get(_two(rows.shown_maps), {})
+        facts += [(rows.title(name), agreement.get(name)) for name in ("correlation", "overlap")]
+    ids = rows.sweep.models
+    for number in rows.compared:
+        found = seen.answers.get(number, {})
+        name = f"artifacts:{ids[number]}"
+        facts.append((rows.title(name), found.get("artifacts")))
+    for number, of in enumerate(rows.sweep.maps):
+        if of.model in rows.compared:
+            found = seen.maps.get(number, {})
+            for name in ("prefix_mass", "deletion", "insertion"):
+                named = rows.title(f"{name}:{ids[of.model]}:{of.method}")
+                facts.append((named, found.get(name)))
+    said = [f"{plain(name)} **{value:.3g}**" for name, value in facts if value is not None]
+    said.append(f"{seen.picture['width']} × {seen.picture['height']} pixels")
+    st.markdown(f":small[{' · '.join(said)}]")
 
 
-def _answers(rows: Rows, row: dict[str, Any], key: str, name: str) -> None:
-    st.markdown(f"**{name}** · top 5")
-    if row[f"{key}_top"] is None:
+def _answers(rows: Rows, seen: Seen, number: int) -> None:
+    st.markdown(f"**{plain(rows.titles[number])}** · top 5")
+    found = seen.answers.get(number, {})
+    if not found.get("top"):
         st.caption("Trained without classes: it predicts none.")
         return
-    labels = dict(enumerate(rows.sweep.manifest["classes"].get(key, ())))
+    labels = dict(enumerate(rows.sweep.manifest["classes"][number]))
     lines = [
         f"{probability:.0%} {plain(labels.get(place, f'class {place}'))}"
-        for place, probability in zip(
-            row[f"{key}_top"], row[f"{key}_top_probabilities"], strict=True
-        )
+        for place, probability in zip(found["top"], found["top_probabilities"], strict=True)
     ]
+    if found["label_rank"] is not None and found["label_rank"] >= len(lines):
+        lines.append(f":small[The label is number {found['label_rank'] + 1:,}.]")
     st.markdown("  \n".join(lines))
 
 
-def _links(rows: Rows, row: dict[str, Any]) -> None:
-    """Open the original on the other pages, with the pair, the fit and the class of the sweep."""
+def _links(rows: Rows, seen: Seen) -> None:
+    """Open the original on the other pages, with the models, the fit and the class of the sweep."""
+    row = seen.picture
     try:
         data = cache.original(rows.sweep.folder, row["index"], row["digest"])
         name = Path(row["path"]).name
@@ -206,7 +258,7 @@ def _links(rows: Rows, row: dict[str, Any]) -> None:
         return
     cache.own_pictures().put(name, data)
     try:
-        address = _screen(rows, row, picture.id).address()
+        address = _screen(rows, seen, picture.id).address()
     except ParallaxError as error:  # a model or a fit that is not known here
         st.warning(plain(str(error)), icon=":material/link_off:")
         return
@@ -222,18 +274,28 @@ def _links(rows: Rows, row: dict[str, Any]) -> None:
                 )
 
 
-def _screen(rows: Rows, row: dict[str, Any], picture_id: str) -> Screen:
-    """The screen that shows what the sweep saw."""
+def _screen(rows: Rows, seen: Seen, picture_id: str) -> Screen:
+    """The screen that shows what the sweep saw, with the models that are compared.
+
+    A screen has one model of each family: where both are of one, the first of them is shown.
+    """
     plan, sizes = rows.sweep.plan, Screen.model_fields["size"].annotation
     size = str(plan.framing.size) if plan.framing.size else "own"
-    changes: dict[str, Any] = {"image": picture_id, "cnn": plan.cnn, "vit": plan.vit}
+    changes: dict[str, Any] = {"image": picture_id}
     changes |= {"fit": plan.framing.fit, "size": size if size in str(sizes) else "own"}
-    targets = [row[f"target__{key}"] for key in rows.shown_maps]
+    for number in reversed(rows.compared):
+        family = find_spec(plan.models[number]).family
+        if family in FAMILIES:
+            changes[family] = plan.models[number]
+    targets = [seen.maps.get(number, {}).get("target") for number in rows.shown_maps]
     if known := next(filter(None, targets), ""):
         changes["classes"] = (known,)
-    for key in rows.shown_maps:
-        family, _, method = key.partition("_")
-        used = rows.sweep.manifest["maps"][key]["parameters"]
-        named = tuple((name, str(used[name])) for name in sorted(find_method(method).earlier))
-        changes |= {f"{family}_map": method, f"{family}_map_parameters": named}
+    for number in reversed(rows.shown_maps):
+        of = rows.sweep.maps[number]
+        family = find_spec(plan.models[of.model]).family
+        if family not in FAMILIES:
+            continue
+        used = rows.sweep.manifest["maps"][number]["parameters"]
+        named = tuple((name, str(used[name])) for name in sorted(find_method(of.method).earlier))
+        changes |= {f"{family}_map": of.method, f"{family}_map_parameters": named}
     return screen.current().to(**changes)

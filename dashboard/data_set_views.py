@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,24 @@ import streamlit as st
 
 import core
 from core import ImageError, Model, ParallaxError, SweepError, sweep
-from dashboard import cache, controls, panels, presence, screen, settings
+from dashboard import cache, panels, presence, screen, settings
 from dashboard.panels import number
 from dashboard.scatter import scatter as drawn
 from dashboard.scene import Scene
+from dashboard.screen import Screen
 from dashboard.sweeping import MOST_BYTES, MOST_PICTURES, SAMPLES, Run
-from dashboard.sweeps import COLORS, MOST_CSV, Rows, Unfit, accounts_for, map_title, title
+from dashboard.sweeps import MOST_CSV, Rows, Unfit, accounts_for
 from dashboard.text import plain
 
 Filters = tuple[str, ...]
 
+MOST_NAMED = 40
+"""Columns that the help of the filters names."""
+
 EVERY = 1.5
 """Seconds between two looks at a sweep that is being made."""
 
-_OFFERED = (
-    "same_answer=no",
-    "same_answer=yes",
-    "artifacts>0",
-    "vit_right=yes",
-    "vit_right=no",
-    "cnn_right=yes",
-    "cnn_right=no",
-)
-_EMBEDDED = core.embedded_pair()
+_EMBEDDED = core.default_models()
 DEMONSTRATION = "demonstration"
 """What the address calls the sweep that comes with the application."""
 
@@ -74,7 +69,7 @@ def chosen() -> tuple[Path | None, Run | None]:
     if value in offered:
         return offered[value].folder, None
     if value == SAMPLES:
-        run = made.samples(_pair(_EMBEDDED[0], _EMBEDDED[1]), presence.reader())
+        run = made.samples(_opened(_EMBEDDED), presence.reader())
     elif (kept := made.get(value, presence.reader())) is not None:
         run = kept
     else:
@@ -83,13 +78,14 @@ def chosen() -> tuple[Path | None, Run | None]:
     return run.folder, run
 
 
-def _pair(cnn: str, vit: str) -> tuple[Model, Model]:
-    return cache.model(cnn), cache.model(vit)
+def _opened(models: Sequence[str]) -> tuple[Model, ...]:
+    return tuple(cache.model(model_id) for model_id in models)
 
 
 def _choose(name: str) -> None:
     """Another sweep: what was chosen of the one before means nothing in it."""
-    screen.change(sweep=name, where=(), leaf=1, picked=None, x=None, y=None)
+    nothing = dict.fromkeys(("picked", "x", "y", "sweep_first", "sweep_second"))
+    screen.change(sweep=name, where=(), leaf=1, **nothing)
 
 
 def _own() -> list[str]:
@@ -151,7 +147,7 @@ def _paused(run: Run) -> None:
 
 
 def _go_on(run: Run) -> None:
-    models = _pair(run.plan.cnn, run.plan.vit)
+    models = _opened(run.plan.models)
     cache.made_sweeps().go_on(run.name, models, presence.reader())
 
 
@@ -169,6 +165,7 @@ def rows_of(folder: Path, run: Run | None) -> Rows | None:
             st.info(plain(str(error)), icon=":material/hourglass_empty:")
         return None
     _tell_other_weights(rows.sweep)
+    rows = _compared(rows)
     if not rows.sweep.finished:
         st.caption(f"Not finished: {rows.sweep.done:,} of {rows.sweep.total:,} pictures so far.")
     return rows
@@ -178,7 +175,7 @@ def _tell_other_weights(found: sweep.Sweep) -> None:
     """Say which of the models that come with the application had other weights then."""
     titles = [
         core.find_spec(part["id"]).title
-        for part in found.manifest["models"].values()
+        for part in found.manifest["models"]
         if part["id"] in _EMBEDDED
         and cache.model(part["id"]).weights_digest != part["weights_sha256"]
     ]
@@ -190,20 +187,64 @@ def _tell_other_weights(found: sweep.Sweep) -> None:
         )
 
 
+def _compared(rows: Rows) -> Rows:
+    """The rows with the two models side by side that the reader chose, of more than two."""
+    models, now = rows.sweep.models, screen.current()
+    two = [rows.first, rows.second]
+    for place, field in enumerate(("sweep_first", "sweep_second")):
+        wanted = getattr(now, field)
+        if wanted in models:
+            two[place] = models.index(wanted)
+        elif wanted is not None:
+            screen.problem(
+                f"{field} is {wanted!r}, which is no model of this sweep; shown instead: "
+                f"{rows.titles[two[place]]}."
+            )
+    first, second = two
+    if first == second and len(models) > 1:
+        # Whichever was chosen stays; the other one makes room.
+        kept = now.sweep_second is not None and now.sweep_first is None
+        other = next(number for number in range(len(models)) if number != first)
+        first, second = (other, second) if kept else (first, other)
+    if len(models) > 2:
+        with st.container(key="data-set-models"):
+            left, right = st.columns(2)
+        for column, field, label, number, taken in (
+            (left, "sweep_first", "Compared", first, second),
+            (right, "sweep_second", "with", second, first),
+        ):
+            with column:
+                st.selectbox(
+                    label,
+                    [model_id for place, model_id in enumerate(models) if place != taken],
+                    format_func=lambda model_id: rows.titles[models.index(model_id)],
+                    filter_mode="contains",
+                    **screen.tied(field, models[number], _compare(field, first, second, models)),
+                )
+    return rows.comparing(first, second)
+
+
+def _compare(field: str, first: int, second: int, models: Sequence[str]) -> Callable[[str], None]:
+    """Put another model beside the one that stays."""
+    shown = {"sweep_first": models[first], "sweep_second": models[second]}
+    return lambda held: screen.change(**(shown | {field: held}), leaf=1)
+
+
 # -- a sweep of one's own -----------------------------------------------------------------------
 
 
 def maker(scene: Scene) -> None:
-    """Choose pictures and sweep them with the pair and the fit of the side bar."""
+    """Choose pictures and sweep them with the models and the fit of the side bar."""
     # Another key after each sweep: the box is closed and empty again, and the files are let go.
     key = f"sweep-upload-{screen.kept('sweep-boxes') or 0}"
     with st.popover(
         "Sweep pictures", icon=":material/add_photo_alternate:", width="stretch", key=f"{key}-box"
     ):
         st.caption(
-            f"Up to {MOST_PICTURES} pictures, {core.size_text(MOST_BYTES)} together, with the pair "
-            "and the fit chosen at the side. Both models' maps are of one class: the CNN's first "
-            "answer. The pictures stay on this server until newer sweeps take their place."
+            f"Up to {MOST_PICTURES} pictures, {core.size_text(MOST_BYTES)} together, with the "
+            "models and the fit chosen at the side. All maps are of one class: the first answer of "
+            "the first model that has classes. The pictures stay on this server until newer "
+            "sweeps take their place."
         )
         files = st.file_uploader(
             "Pictures",
@@ -263,13 +304,11 @@ def _empty_box() -> None:
 
 
 def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
-    models = _pair(scene.cnn.id, scene.vit.id)
-    maps = (f"cnn:{_map(models[0], 'cam')}", f"vit:{_map(models[1], 'gradient_rollout')}")
+    chosen = scene.ids
+    models = _opened(chosen)
 
     def plan(pictures: str) -> sweep.Plan:
-        return sweep.Plan(
-            pictures, scene.cnn.id, scene.vit.id, maps, scene.framing, target="shared"
-        )
+        return sweep.Plan(pictures, chosen, framing=scene.framing, target="shared")
 
     try:
         run = cache.made_sweeps().begin(title, files, plan, models, presence.reader())
@@ -281,12 +320,6 @@ def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
     _choose(run.name)
 
 
-def _map(model: Model, first: str) -> str:
-    """A method that the model serves, this one if it can."""
-    served = [method.name for method in core.methods(model)]
-    return first if first in served else served[0]
-
-
 # -- filters and figures ------------------------------------------------------------------------
 
 
@@ -296,30 +329,44 @@ def filters(rows: Rows) -> Filters:
     for text in screen.current().where:
         try:
             rows.condition([text])
-            kept.append(text)
+            kept.append(rows.canonical(text))
         except Unfit as error:
             screen.problem(f"{error} It is left out.")
-    offered = [f for f in _OFFERED if rows.labeled or "_right" not in f]
+    models = [rows.sweep.models[number] for number in rows.compared]
+    offered = ["same_answer=no", "same_answer=yes"] if len(models) == 2 else []
+    offered += [f"artifacts:{one}>0" for one in models if _attends(rows, one)]
+    if rows.labeled:
+        offered += [f"right:{one}={answer}" for one in models for answer in ("yes", "no")]
+    names = rows.offered
+    named = ", ".join(f"`{plain(name)}`" for name in names[:MOST_NAMED])
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     st.multiselect(
         "Filters",
         list(dict.fromkeys([*kept, *offered])),
         accept_new_options=True,
-        format_func=_readable,
+        format_func=lambda text: _readable(rows, text),
         placeholder="All pictures. Choose, or type a column and a value: divergence>0.5",
-        help="All of them hold together. Columns: " + ", ".join(f"`{c}`" for c in rows.columns),
+        help=f"All of them hold together. Columns: {named}{more}.",
         **screen.tied("where", kept, lambda held: _filter(tuple(held))),
     )
     return tuple(kept)
+
+
+def _attends(rows: Rows, model_id: str) -> bool:
+    """Whether a model has patches that can be artifacts."""
+    return bool(rows.sweep.manifest["models"][rows.sweep.models.index(model_id)]["family"] != "cnn")
 
 
 def _filter(wanted: Filters) -> None:
     screen.change(where=tuple(dict.fromkeys(wanted))[:16], leaf=1, picked=None)
 
 
-def _readable(text: str) -> str:
+def _readable(rows: Rows, text: str) -> str:
     """A filter, for people; as it is if it is none."""
     column, *rest = re.split(r"(<=|>=|!=|=|<|>)", text, maxsplit=1)
-    return f"{title(column.strip())} {rest[0]} {rest[1].strip() or 'none'}" if rest else text
+    if not rest:
+        return text
+    return f"{rows.title(column.strip())} {rest[0]} {rest[1].strip() or 'none'}"
 
 
 def _replaced(where: Filters, column: str, *conditions: str) -> Filters:
@@ -344,18 +391,20 @@ def show_figures(rows: Rows, chosen: Filters) -> None:
     """Pictures, agreement, accuracy of each if labeled, medians of the maps' agreement."""
     found = cache.answered(rows, "figures", chosen)
     part = f" of {found.all:,}" if found.pictures != found.all else ""
-    entries = [
-        ("Pictures", f"{found.pictures:,}{part}", ""),
-        ("Same first answer", share(found.same), "Both first answers have one name."),
-    ]
+    entries = [("Pictures", f"{found.pictures:,}{part}", "")]
+    two = len(rows.compared) == 2
+    if two:
+        said = "Both first answers have one name."
+        entries.append(("Same first answer", share(found.same), said))
     if rows.labeled:
         known = f"Of the {found.labeled:,} pictures whose label is a class that the model knows."
+        right = (found.first_right, found.second_right)
         entries += [
-            ("CNN right", share(found.cnn_right), known),
-            ("ViT right", share(found.vit_right), known),
+            (f"{rows.titles[number]} right", share(value), known)
+            for number, value in zip(rows.compared, right, strict=False)
         ]
-    if rows.compared[0]:
-        of = " and ".join(map_title(key) for key in rows.shown_maps)
+    if len(rows.shown_maps) == 2:
+        of = " and ".join(rows.map_title(number) for number in rows.shown_maps)
         correlation, overlap = (
             number(float("nan") if value is None else value)
             for value in (found.correlation, found.overlap)
@@ -375,17 +424,15 @@ def show_figures(rows: Rows, chosen: Filters) -> None:
 def scatter(rows: Rows, chosen: Filters) -> None:
     """Two columns against each other; a box filters, a click picks."""
     numbers = rows.numbers
-    first, second = numbers[0], numbers[1 if len(numbers) > 1 else 0]
     left, middle, right = st.columns([5, 5, 3])
     with left:
-        x = controls.select("x", "Across", numbers, first, title)
+        x = _axis(rows, "x", "Across", numbers[0])
     with middle:
-        y = controls.select("y", "Up", numbers, second, title)
-    colors = [c for c in COLORS if rows.labeled or c != "outcome"]
+        y = _axis(rows, "y", "Up", numbers[1 if len(numbers) > 1 else 0])
     with right:
-        color = controls.select("color", "Color", colors, colors[0], str.capitalize)
+        color = _color(rows)
     points = cache.answered(rows, "scatter", x, y, color, chosen)
-    key = f"scatter-{abs(hash((rows.changed, x, y, color, chosen)))}"
+    key = f"scatter-{abs(hash((rows.changed, rows.compared, x, y, color, chosen)))}"
 
     def select() -> None:
         held = screen.held(key).selection
@@ -399,9 +446,9 @@ def scatter(rows: Rows, chosen: Filters) -> None:
             screen.change(picked=int(held["points"][0]["customdata"][0]))
 
     panels.chart(
-        drawn(points, title(x), title(y)),
+        drawn(points, rows.title(x), rows.title(y)),
         key,
-        f"{title(x)} against {title(y)}, one point a picture",
+        f"{rows.title(x)} against {rows.title(y)}, one point a picture",
         on_select=screen.guarded(select),
         selection_mode=("box", "points"),
         theme="streamlit",
@@ -412,15 +459,49 @@ def scatter(rows: Rows, chosen: Filters) -> None:
     )
 
 
+def _axis(rows: Rows, field: str, label: str, default: str) -> str:
+    """Choose the column of an axis; the address may call it as it was called before."""
+    wanted = getattr(screen.current(), field)
+    value = default if wanted is None else rows.named(wanted)
+    if value not in rows.columns or value not in rows.numbers:
+        screen.problem(
+            f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}."
+        )
+        value = default
+    tie = screen.bound(field, value)
+    found: str = st.selectbox(
+        label, rows.numbers, format_func=rows.title, filter_mode="contains", **tie
+    )
+    return found
+
+
+def _color(rows: Rows) -> str:
+    """Choose what points are colored by; the default is the first that these rows have."""
+    colors, wanted = rows.colors(), screen.current().color
+    if wanted not in colors and wanted != Screen.model_fields["color"].default:
+        screen.problem(
+            f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}."
+        )
+    tie = screen.bound("color", wanted if wanted in colors else colors[0])
+    found: str = st.selectbox("Color", colors, format_func=str.capitalize, **tie)
+    return found
+
+
 def classes(rows: Rows, chosen: Filters) -> None:
     """By class: who is right how often, and where the difference is largest."""
     table = cache.answered(rows, "classes", chosen)
-    named = "label" if rows.labeled else "cnn_answer"
-    key = f"classes-{abs(hash((rows.changed, chosen)))}"
+    titles = [rows.titles[number] for number in rows.compared]
+    named = "label" if rows.labeled else f"answer:{rows.sweep.models[rows.first]}"
+    key = f"classes-{abs(hash((rows.changed, rows.compared, chosen)))}"
     percent = {
         name: st.column_config.NumberColumn(text, format="percent", width="small")
-        for name, text in (("cnn", "CNN"), ("vit", "ViT"), ("same", "Same"))
+        for name, text in zip(("first", "second"), titles, strict=False)
     }
+    percent["same"] = st.column_config.NumberColumn("Same", format="percent", width="small")
+    left_out = [] if rows.labeled else ["first", "second"]
+    left_out += [] if len(titles) == 2 else ["second", "same"]
+    left_out += [] if len(rows.shown_maps) == 2 else ["correlation"]
+    about = "the largest difference" if len(titles) == 2 else "the most errors"
 
     def select() -> None:
         picked = screen.held(key).selection.rows
@@ -429,12 +510,13 @@ def classes(rows: Rows, chosen: Filters) -> None:
             _filter(_replaced(chosen, named, f"{named}={name}"))
 
     st.markdown(
-        "**By label**, the largest difference first"
+        f"**By label**, {about} first"
         if rows.labeled
-        else "**By the CNN's answer**, the least agreement first"
+        else f"**By the first answer of {plain(titles[0])}**"
+        + (", the least agreement first" if len(titles) == 2 else "")
     )
     st.dataframe(
-        table if rows.labeled else table.drop(columns=["cnn", "vit"]),
+        table.drop(columns=list(dict.fromkeys(left_out))),
         key=key,
         hide_index=True,
         height=400,
@@ -472,7 +554,8 @@ def downloads(rows: Rows, chosen: Filters) -> None:
                 data=made(kind),
                 file_name=f"{name}.{kind}",
                 icon=":material/download:",
-                help=f"What the filters leave: {what}.",
+                help=f"What the filters leave, a row for each picture: {what}. With what every "
+                "model and map says, and the agreement of those that are compared.",
                 key=f"download-{kind}",
                 on_click="ignore",
             )
@@ -484,32 +567,54 @@ def not_shown(rows: Rows, chosen: Filters) -> None:
     failures = cache.answered(rows, "failures", chosen)
     try:
         plan = rows.sweep.plan
-        cnn, vit = core.find_spec(plan.cnn), core.find_spec(plan.vit)
+        specs = [core.find_spec(model_id) for model_id in plan.models]
     except ParallaxError as unknown:  # a model or a fit that is not known here
         st.caption(f"What was asked cannot be told here: {plain(str(unknown))}")
         return
+    two = [specs[number] for number in rows.compared]
     with st.expander("What this does not show", icon=":material/visibility_off:"):
         sentences = [
             f"The {rows.sweep.total:,} pictures are those that somebody chose; shares are of them, "
             "and of nothing else.",
-            "Both models were trained on the same data."
-            if cnn.matches(vit)
-            else "The pair is unmatched: not trained on the same data, so a difference is not one "
-            "between architectures.",
-            *(spec.card.class_origin for spec in (cnn, vit)),
-            "Each model's maps explain its own first answer, so where the answers differ the maps "
-            "are of different classes."
-            if plan.target == "own"
-            else "Maps of both models are of one class: the label's, else the CNN's first answer.",
+            _of_training(two),
+            *dict.fromkeys(spec.card.class_origin for spec in specs),
+            _of_classes(plan, specs),
             "Labels are matched to classes by name; pictures whose label matches none count as "
             "unlabeled.",
         ]
         st.markdown("\n".join(f"- {plain(text)}" for text in sentences if text))
+        maps = [rows.map_title(number) for number in range(len(rows.sweep.maps))]
         st.caption(
-            f"{plain(cnn.title)} and {plain(vit.title)}, fit {plan.framing.fit}; maps: "
-            f"{', '.join(map_title(key) for key in rows.sweep.maps)}; begun "
-            f"{manifest['runs'][0]['began']} with torch "
-            f"{manifest['runs'][0]['versions'].get('torch', 'unknown')}."
+            f"{plain(', '.join(rows.titles))}; fit {plan.framing.fit}; maps: "
+            f"{plain(', '.join(maps))}; begun {plain(manifest['runs'][0]['began'])} with torch "
+            f"{plain(manifest['runs'][0]['versions'].get('torch', 'unknown'))}."
         )
         for path, error in failures:
             st.caption(f"Not readable: {plain(path)}. {plain(error)}")
+
+
+def _of_training(compared: Sequence[core.ModelSpec]) -> str:
+    """Whether the models that are compared were trained on the same data; empty for one."""
+    if len(compared) < 2:
+        return ""
+    if compared[0].matches(compared[1]):
+        return "Both models were trained on the same data."
+    return (
+        "The pair is unmatched: not trained on the same data, so a difference is not one between "
+        "architectures."
+    )
+
+
+def _of_classes(plan: sweep.Plan, specs: Sequence[core.ModelSpec]) -> str:
+    """What class the maps are of."""
+    if plan.target == "own":
+        if len(specs) == 1:
+            return "Maps explain the model's own first answer, whether it is right or not."
+        return (
+            "Each model's maps explain its own first answer, so where the answers differ the maps "
+            "are of different classes."
+        )
+    return (
+        f"All maps are of one class: the label's, else the first answer of {specs[0].title}, or of "
+        "the next model if that one has no classes."
+    )

@@ -15,17 +15,26 @@ from dashboard.text import plain
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What the page asks about: the pair's maps, the class, what replaces what is removed."""
+    """What the page asks about: the chosen looks, the class, what replaces what is removed."""
 
     scene: Scene
-    choices: tuple[Choice, Choice]
+    choices: tuple[Choice, ...]
     target: str
     fill: str
 
     @property
     def models(self) -> list[Model]:
-        """Those of the pair that know the class."""
-        return [c.model for c in self.choices if self.target in c.model.labels]
+        """Those that know the class, in the order of their first looks."""
+        return [model for model in self.asked if self.target in model.labels]
+
+    @property
+    def asked(self) -> list[Model]:
+        """All models that have a look, each once."""
+        return list(dict.fromkeys(choice.model for choice in self.choices))
+
+    def number(self, model: Model) -> int:
+        """The place of a model in the list of models, which keys its widgets."""
+        return self.scene.ids.index(model.spec.id)
 
     def index(self, model: Model) -> int:
         """Of the class in a model's labels."""
@@ -45,7 +54,7 @@ def fill_picker() -> str:
                 "black": "black",
                 "noise": "noise",
             }.__getitem__,
-            help="The same for both models: "
+            help="The same for all models: "
             + "; ".join(f"**{name}**: {text}" for name, text in FILLS.items()),
         )
     )
@@ -53,10 +62,10 @@ def fill_picker() -> str:
 
 def unknown(asked: Asked) -> None:
     """Say which of the models cannot be asked for the class."""
-    for choice in asked.choices:
-        if choice.model not in asked.models:
+    for model in asked.asked:
+        if model not in asked.models:
             st.info(
-                plain(f"{choice.model.spec.title} knows no class {asked.target!r}: not asked."),
+                plain(f"{model.spec.title} knows no class {asked.target!r}: not asked."),
                 icon=":material/block:",
             )
 

@@ -1,4 +1,4 @@
-"""Parts taken away, or the picture changed as a whole: what both models then answer."""
+"""Parts taken away, or the picture changed as a whole: what every model then answers."""
 
 from __future__ import annotations
 
@@ -22,22 +22,19 @@ from dashboard import (
     panels,
     screen,
 )
+from dashboard.controls import Choice
 from dashboard.evidence_parts import Asked, unknown
 from dashboard.scene import Scene
 from dashboard.text import plain
 
 Mask = npt.NDArray[np.bool_]
 
-TAKEN = {
-    "vit": "Top of the ViT's map",
-    "cnn": "Top of the CNN's map",
-    "patches": "Patches you choose",
-}
+TAKEN = {"map": "Top of a map", "patches": "Patches you choose"}
 """What can be taken away; the other changes are of the picture as a whole."""
 
 
 def removal(asked: Asked) -> None:
-    """Take parts away, or change the picture as a whole, and see both answers."""
+    """Take parts away, or change the picture as a whole, and see all answers."""
     scene = asked.scene
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -48,8 +45,8 @@ def removal(asked: Asked) -> None:
                 "What is changed",
                 list(titles),
                 format_func=titles.__getitem__,
-                help="The first three take parts away, the others change the picture as a whole. "
-                "Both models always get the same picture.",
+                help="The first two take parts away, the others change the picture as a whole. "
+                "All models always get the same picture.",
             )
         )
         seed = screen.current().seed
@@ -65,10 +62,10 @@ def removal(asked: Asked) -> None:
             if change in ("shuffle", "drop"):
                 seed = controls.number("seed", "Seed", 0, 9999)
             shown = measurements.changed_picture(scene, change, strength, seed)
-            st.image(shown, width="stretch", alt="The changed picture, as both models get it")
+            st.image(shown, width="stretch", alt="The changed picture, as all models get it")
     with right, st.container(key="before-and-after"):
         answers = []
-        with st.spinner("Asking both models …"):
+        with st.spinner("Asking the models …"):
             for model in asked.models:
                 model_id = model.spec.id
                 before = cache.recording(model_id, scene).predictions()[0]
@@ -78,10 +75,10 @@ def removal(asked: Asked) -> None:
                     after = measurements.changed(scene, model_id, shown, change, strength, seed)
                 answers.append((model, before, after))
         for column, (model, before, after) in zip(
-            st.columns(2, gap="medium"), answers, strict=False
+            st.columns(max(2, len(answers)), gap="medium"), answers, strict=False
         ):
             with column:
-                _before_and_after(model, before, after, asked.target)
+                _before_and_after(model, before, after, asked.target, asked.number(model))
         if change not in TAKEN:
             found = {
                 model.spec.title: measurements.robustness(
@@ -123,7 +120,7 @@ def _removed(asked: Asked, change: str) -> Mask | None:
             help="The patches of the highest relevance; of equal ones the first in reading order.",
         )
     )
-    choice = asked.choices[0 if change == "cnn" else 1]
+    choice = _whose_map(asked)
     found = panels.made(choice, asked.scene, asked.target)
     if isinstance(found, str):
         st.info(plain(found), icon=":material/visibility_off:")
@@ -133,6 +130,21 @@ def _removed(asked: Asked, change: str) -> Mask | None:
     resized = f"heatmaps.resize({gather.relevance(found, choice.values)}, {grid!r})"
     measurements.removed(mask, f"heatmaps.top_area({resized}, {share!r})")
     return mask
+
+
+def _whose_map(asked: Asked) -> Choice:
+    """Choose the look whose map is taken away: the last one until another is."""
+    last = len(asked.choices) - 1
+    if not last:
+        return asked.choices[0]
+    number: int = controls.select(
+        "top_of",
+        "Of the map",
+        range(last, -1, -1),
+        last,
+        lambda one: asked.choices[one].name,
+    )
+    return asked.choices[number]
 
 
 def _patches(scene: Scene, shown: Image.Image, removed: Mask) -> None:
@@ -217,7 +229,9 @@ def _strength(change: str, view: Image.Image) -> float:
     return found
 
 
-def _before_and_after(model: Model, before: Prediction, after: Prediction, target: str) -> None:
+def _before_and_after(
+    model: Model, before: Prediction, after: Prediction, target: str, number: int
+) -> None:
     index = controls.index_of(model, target)
     was, now = before.probability(index), after.probability(index)
     st.metric(
@@ -237,7 +251,7 @@ def _before_and_after(model: Model, before: Prediction, after: Prediction, targe
     bar: dict[str, Any] = {"min_value": 0.0, "max_value": 1.0, "format": "percent"}
     st.dataframe(
         table,
-        key=f"answers-{model.spec.family}",
+        key=f"answers-{number}",
         hide_index=True,
         row_height=28,
         column_config={

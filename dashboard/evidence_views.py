@@ -18,6 +18,7 @@ from dashboard import cache, controls, evidence_figures, figures, measurements, 
 from dashboard.attention_parts import ends_text, shared_limits
 from dashboard.controls import Choice, Display
 from dashboard.evidence_parts import Asked, measure_button, unknown
+from dashboard.looks import Look, texts
 from dashboard.scene import Picture
 from dashboard.several_pictures import offered_pictures
 from dashboard.text import plain
@@ -33,13 +34,14 @@ FAINT = 0.01
 
 
 def curves(asked: Asked) -> None:
-    """Deletion and insertion curves of chosen maps of both models, beside chance."""
-    columns = st.columns([3, 3, 1], gap="medium", vertical_alignment="bottom")
+    """Deletion and insertion curves of chosen maps of every model, beside chance."""
+    wide = [3] * len(asked.asked)
+    columns = st.columns([*wide, 1], gap="medium", vertical_alignment="bottom")
     chosen = {}
-    for column, choice in zip(columns, asked.choices, strict=False):
+    for column, model in zip(columns, asked.asked, strict=False):
         with column:
-            chosen[choice.model.spec.id] = _maps_picker(choice)
-    with columns[2]:
+            chosen[model] = _maps_picker(asked, model)
+    with columns[-1]:
         measure_button()
     if not screen.current().measured:
         st.info(
@@ -51,45 +53,37 @@ def curves(asked: Asked) -> None:
         return
     found: dict[str, dict[str, Faithfulness]] = {}
     chance: dict[str, dict[str, list[Faithfulness]]] = {}
-    for choice in asked.choices:
-        model = choice.model
-        if model not in asked.models:
-            continue
-        for name in chosen[model.spec.id]:
-            if choice.method and choice.method.name == name:
-                params = choice.values
-            else:
-                field = f"{model.spec.family}_maps"
-                params = controls.listed_parameters(field, core.find_method(name), model)
+    for model in asked.models:
+        for name, method, params in chosen[model]:
             one = measurements.curves(
-                asked.scene, model.spec.id, name, asked.index(model), params, asked.fill
+                asked.scene, model.spec.id, method, asked.index(model), params, asked.fill
             )
             if isinstance(one, str):
                 st.info(plain(f"{model.spec.title}: {one}"), icon=":material/visibility_off:")
             else:
-                found.setdefault(model.spec.id, {})[core.find_method(name).title] = one
+                found.setdefault(model.spec.id, {})[name] = one
         chance[model.spec.id] = measurements.chance(
             asked.scene, model.spec.id, asked.index(model), asked.fill
         )
     marked = _marked(asked, found)
     with st.container(key="curves"):
-        sides = st.columns(2, gap="medium")
+        sides = st.columns(max(2, len(asked.models)), gap="medium")
     for column, model in zip(sides, asked.models, strict=False):
         model_id = model.spec.id
         with column:
-            st.markdown(f"**{model.spec.title}** · {plain(asked.target)}")
+            st.markdown(f"**{plain(model.spec.title)}** · {plain(asked.target)}")
             figure = evidence_figures.both_curves(
                 found.get(model_id, {}),
                 {name: ones for name, ones in chance[model_id].items() if ones},
-                marked[1:] if marked and marked[0] == model.spec.family else None,
+                marked[1:] if marked and marked[0] == model_id else None,
             )
             panels.clicked(
                 figure,
-                f"curves-{model.spec.family}",
+                f"curves-{asked.number(model)}",
                 f"Deletion and insertion curves of {model.spec.title}",
-                partial(_step_of, model.spec.family),
+                partial(_step_of, model_id),
             )
-            _areas(model, found.get(model_id, {}), chance[model_id])
+            _areas(asked.number(model), found.get(model_id, {}), chance[model_id])
     if marked:
         _at_a_step(asked, found, marked)
     st.caption(
@@ -105,41 +99,56 @@ def curves(asked: Asked) -> None:
     unknown(asked)
 
 
-def _maps_picker(choice: Choice) -> list[str]:
-    """Which maps of a model are measured: the chosen one until others are."""
-    model, field = choice.model, f"{choice.model.spec.family}_maps"
-    offered = {method.name: method.title for method in core.methods(model)}
-    automatic = [choice.method.name] if choice.method else []
-    wanted = getattr(screen.current(), field)
-    for name in wanted:
-        if name not in offered:
-            screen.problem(f"{field} has {name!r}, which {model.spec.title} does not offer.")
-    shown = [name for name in wanted if name in offered] or automatic
+def _maps_picker(asked: Asked, model: Model) -> list[tuple[str, str, dict[str, Any]]]:
+    """Which maps of a model are measured: those of its looks until others are chosen.
+
+    Returns
+    -------
+    list of tuple
+        A name that no other map of the model has, method and parameters.
+    """
+    model_id, offered = model.spec.id, {one.name: one.title for one in core.methods(model)}
+    looks = [one for one in asked.choices if one.model is model and one.method is not None]
+    listed = [look for look in map(Look.read, screen.current().maps) if look.model == model_id]
+    for look in listed:
+        if look.method not in offered:
+            screen.problem(f"maps has {look.text!r}, which {model.spec.title} does not offer.")
+    wanted = {look.method: dict(look.parameters) for look in listed if look.method in offered}
+    automatic = dict.fromkeys(one.method.name for one in looks if one.method)
 
     def choose(held: Sequence[str]) -> None:
-        own = f"{field}_parameters"
+        others = [one for one in map(Look.read, screen.current().maps) if one.model != model_id]
         kept = [
-            (name, text)
-            for name, text in getattr(screen.current(), own)
-            if name.partition(".")[0] in held
+            next((one for one in listed if one.method == name), Look(model_id, name))
+            for name in held
         ]
-        screen.change(**{field: tuple(held), own: tuple(kept)})
+        screen.change(maps=texts([*others, *kept]))
 
     st.multiselect(
-        f"Maps of {model.spec.title}",
+        f"Maps of {plain(model.spec.title)}",
         list(offered),
         format_func=offered.__getitem__,
         max_selections=8,
         filter_mode="contains",
         select_all=False,
-        help="The map that is chosen above keeps its parameters; others have their defaults.",
-        **screen.tied(field, shown, choose),
+        help="A map that is chosen above keeps its parameters; others have their defaults.",
+        **screen.tied(f"maps-{asked.number(model)}", list(wanted or automatic), choose),
     )
-    return shown
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for name in wanted or automatic:
+        own = [one for one in looks if one.method and one.method.name == name]
+        for one in own:
+            title = f"{offered[name]}, {one.own}" if one.own and len(own) > 1 else offered[name]
+            found.append((title, name, one.values))
+        if not own:
+            method = core.find_method(name)
+            values = controls.look_values(f"maps.{name}", method, model, wanted.get(name, {}))
+            found.append((offered[name], name, values))
+    return found
 
 
 def _areas(
-    model: Model,
+    place: int,
     found: dict[str, Faithfulness],
     chance: dict[str, list[Faithfulness]],
 ) -> None:
@@ -169,7 +178,7 @@ def _areas(
     number = st.column_config.NumberColumn
     st.dataframe(
         table,
-        key=f"areas-{model.spec.family}",
+        key=f"areas-{place}",
         hide_index=True,
         row_height=28,
         column_config={
@@ -199,9 +208,9 @@ def _against_chance(judged: Judgment) -> str:
 def _marked(
     asked: Asked, found: dict[str, dict[str, Faithfulness]]
 ) -> tuple[str, str, str, int] | None:
-    """Family, map, curve and step whose picture is shown; the ViT's first map to begin with."""
+    """Model, map, curve and step whose picture is shown; the last model's first to begin with."""
     known = {
-        f"{model.spec.family}.{name}": (model.spec.family, name)
+        f"{model.spec.id}.{name}": (model.spec.id, name)
         for model in reversed(asked.models)
         for name in found.get(model.spec.id, {})
     }
@@ -215,23 +224,23 @@ def _marked(
     return *known.get(now.of or "", next(iter(known.values()))), now.curve, now.step
 
 
-def _step_of(family: str, data: list[Any]) -> None:
+def _step_of(model_id: str, data: list[Any]) -> None:
     """Show the picture at the step of a curve that was clicked."""
-    screen.change(of=f"{family}.{data[0]}", curve=data[1], step=data[2])
+    screen.change(of=f"{model_id}.{data[0]}", curve=data[1], step=data[2])
 
 
 def _at_a_step(
     asked: Asked, found: dict[str, dict[str, Faithfulness]], marked: tuple[str, str, str, int]
 ) -> None:
-    family, name, curve, step = marked
-    model = next(model for model in asked.models if model.spec.family == family)
-    one = found[model.spec.id][name]
+    model_id, name, curve, step = marked
+    one = found[model_id][name]
     left, right = st.columns([1, 2], gap="medium")
     with left:
         picture = one.picture(step, curve)  # type: ignore[arg-type]
         st.image(picture, width="stretch", alt=f"The picture at step {step} of {curve}")
     with right:
-        st.markdown(f"**{model.spec.title}, {plain(name)}** · click a point of a curve")
+        title = plain(core.find_spec(model_id).title)
+        st.markdown(f"**{title}, {plain(name)}** · click a point of a curve")
         controls.segments("curve", "Curve", ("deletion", "insertion"))
         controls.slider("step", "Step", 0, one.steps, 1)
         share = one.fractions[step]
@@ -245,7 +254,7 @@ def _at_a_step(
 
 
 def randomization(asked: Asked, display: Display) -> None:
-    """Maps of both models as layer after layer forgets what it learned."""
+    """Every chosen map as layer after layer of its model forgets what it learned."""
     columns = st.columns([6, 1], gap="medium", vertical_alignment="bottom")
     columns[0].caption(
         "Weights are drawn anew from the classifier down, each with the mean and the spread of "
@@ -257,13 +266,14 @@ def randomization(asked: Asked, display: Display) -> None:
     if not screen.current().measured:
         return
     found, pairs = {}, []
-    for choice in asked.choices:
+    for number, choice in enumerate(asked.choices):
         one = measurements.learned(asked.scene, choice, asked.target, screen.current().seed)
         if isinstance(one, str):
             st.info(plain(f"{choice.model.spec.title}: {one}"), icon=":material/visibility_off:")
             continue
-        found[f"{choice.model.spec.title}, {one.original.title}"] = one
-        pairs.append((choice.model, one))
+        name = ", ".join(filter(None, [choice.model.spec.title, one.original.title, choice.own]))
+        found[name if name not in found else f"{name} ({number + 1})"] = one
+        pairs.append((number, name, one))
     if not found:
         return
     panels.chart(
@@ -271,8 +281,8 @@ def randomization(asked: Asked, display: Display) -> None:
         "correlations",
         "Rank correlation with the original map over the depth of randomization",
     )
-    for model, one in pairs:
-        st.markdown(f"**{model.spec.title}, {one.original.title}** · from the intact model on")
+    for number, title, one in pairs:
+        st.markdown(f"**{plain(title)}** · from the intact model on")
         maps = np.concatenate([one.original.relevance[None], one.relevance])
         names = ["intact", *one.depths]
         shape = (1, len(maps), *maps.shape[1:])
@@ -289,7 +299,7 @@ def randomization(asked: Asked, display: Display) -> None:
             opacity=display.opacity,
         )
         height = figures.mosaic_height(shape, "100cqi", named=True)
-        panels.sized(figure, f"depths-{model.spec.family}", ", ".join(names), height)
+        panels.sized(figure, f"depths-{number}", ", ".join(names), height)
         ends = ends_text(limits, display)
         said = [f"{ends[:1].upper()}{ends[1:]}.", _ceiling(one), *map(plain, one.original.notes)]
         st.caption(" ".join(filter(None, said)))
@@ -319,7 +329,7 @@ def pointing(asked: Asked, display: Display) -> None:
     if len(pictures) != 4:
         st.info("Choose four pictures.", icon=":material/grid_view:")
         return
-    for choice in asked.choices:
+    for number, choice in enumerate(asked.choices):
         with st.spinner(f"Asking {choice.model.spec.title} …", show_time=True):
             found = measurements.in_a_grid(asked.scene, choice, pictures)
         if isinstance(found, str):
@@ -329,14 +339,14 @@ def pointing(asked: Asked, display: Display) -> None:
         shares = [share for _, share in maps if not math.isnan(share)]
         mean = panels.number(float(np.mean(shares)) if shares else math.nan, "{:.0%}")
         st.markdown(
-            f"**{choice.model.spec.title}, {maps[0][0].title}** · {mean} in the right quarter "
+            f"**{plain(_title_of(choice, maps[0][0]))}** · {mean} in the right quarter "
             "on average; chance is 25 %"
         )
         rivals = [one.relevance for one, _ in maps]
         shown = [
             _quarter(one, share, place, rivals, display) for place, (one, share) in enumerate(maps)
         ]
-        panels.row(together, shown, display, f"pointing-{choice.model.spec.family}")
+        panels.row(together, shown, display, f"pointing-{number}")
         for corner, (one, _) in zip(CORNERS, maps, strict=True):
             if one.notes:
                 st.caption(f"**{corner.capitalize()}.** {plain(' '.join(one.notes))}")
@@ -345,6 +355,10 @@ def pointing(asked: Asked, display: Display) -> None:
         "asked for. The class is what the picture is known to show, else the model's first answer "
         "to it alone. In quarters pictures are half as large, which some models know less well."
     )
+
+
+def _title_of(choice: Choice, made: Explanation) -> str:
+    return ", ".join(filter(None, [choice.model.spec.title, made.title, choice.own]))
 
 
 def _quarter(

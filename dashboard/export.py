@@ -89,14 +89,15 @@ def png(image: Image.Image) -> bytes:
 
 
 def _setting(shown: Shown) -> list[str]:
-    """Picture, pair and fit in a few words each."""
+    """Picture, models and fit in a few words each."""
     scene = shown.scene
     if scene is None:
         return []
     framing = scene.framing
-    size = "the ViT's own size" if framing.size is None else f"{framing.size} px"
-    pair = f"{scene.cnn.title} and {scene.vit.title}"
-    return [scene.picture.name, pair, f"fit {framing.fit}, {size}"]
+    size = "the models' own size" if framing.size is None else f"{framing.size} px"
+    *most, last = [spec.title for spec in scene.models]
+    models = " and ".join(filter(None, [", ".join(most), last]))
+    return [scene.picture.name, models, f"fit {framing.fit}, {size}"]
 
 
 def _notes(shown: Shown) -> list[str]:

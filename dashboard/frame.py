@@ -1,10 +1,11 @@
-"""The frame that every page shares: links, title, picture, the pair of models, the fit."""
+"""The frame that every page shares: links, title, picture, models, the fit."""
 
 from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -28,8 +29,10 @@ from core import (
 from dashboard import (
     arriving,
     cache,
+    columns,
     controls,
     gather,
+    panels,
     scene,
     screen,
     settings,
@@ -37,6 +40,7 @@ from dashboard import (
     style,
     waiting,
 )
+from dashboard.looks import MOST, Look, default_models
 from dashboard.scene import Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
@@ -123,65 +127,140 @@ def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
 
 def _address() -> str:
     """The address of this screen, to be written below what is exported."""
-    query = urlencode(screen.current().without_review().address(), doseq=True)
+    query = urlencode(screen.current().without_review().address(), doseq=True, safe=":,=/")
     return "?".join(filter(None, [(st.context.url or "").partition("?")[0], query]))
 
 
 def _scene() -> Scene:
     picture = _picture()
-    opened_cnn = _opened("cnn", _model_picker("CNN", "cnn"))
-    opened_vit = _opened("vit", _model_picker("ViT", "vit"))
-    cnn, vit = opened_cnn.spec, opened_vit.spec
+    opened = _opened(_models())
     arriving.show()
     framing = _framing()
-    _about(cnn, vit)
+    found = Scene(picture, tuple(model.spec for model in opened), framing)
+    _about(found.models)
     if problem := catalog_problem():
         st.warning(f"Your own models are not offered: {plain(problem)}", icon=":material/warning:")
-    found = Scene(picture, cnn, vit, framing)
-    gather.look_at(found, opened_cnn, opened_vit)
+    gather.look_at(found, *opened)
     return found
 
 
 # -- models -------------------------------------------------------------------------------------
 
 
-def _model_picker(label: str, family: str) -> ModelSpec:
+def offered_models() -> dict[str, ModelSpec]:
+    """The models that can be chosen by id, one's own first."""
     locked = settings.locked()
-    offered = {
-        spec.id: spec
-        for spec in core.catalog()
-        if spec.family == family and (spec.source == "embedded" or not locked)
-    }
-    ready = cache.ready()
-
-    def title(model_id: str) -> str:
-        missing = " · missing" if offered[model_id].source == "local" else " · download"
-        return offered[model_id].title + ("" if ready.get(model_id) else missing)
-
-    chosen = controls.select(
-        family,
-        label,
-        list(offered),
-        format_func=title,
-        help="Models marked “download” are fetched once, when you pick them; the page goes on with "
-        "what it shows until they are there.",
-    )
-    return offered[chosen]
+    specs = sorted(core.catalog(), key=lambda spec: spec.source != "local")
+    return {spec.id: spec for spec in specs if spec.source == "embedded" or not locked}
 
 
-def _opened(family: str, spec: ModelSpec) -> Model:
-    """The model; or back to the one that was shown before, with a sentence that says why."""
-    try:
-        model = cache.model(spec.id)
-    except ModelError as error:
-        before = core.find_spec(arriving.before(family, spec.id))
-        if before.id == spec.id:
-            raise
-        screen.say(f"{error} Shown instead: {before.title}. It is tried again after three minutes.")
-        screen.change(**{family: before.id})
-        screen.again()
-    screen.keep(f"shown-{family}", spec.id)
-    return model
+def model_title(spec: ModelSpec) -> str:
+    """What a list of models calls one, with what must be done before it can be shown."""
+    missing = " · missing" if spec.source == "local" else " · download"
+    return spec.title + ("" if cache.ready().get(spec.id) else missing)
+
+
+def _models() -> list[ModelSpec]:
+    """The list of models: each can be changed or removed, and up to four can be there."""
+    offered = offered_models()
+    _only(offered)
+    chosen = screen.current().m
+    st.caption("Models", help=MODELS_HELP)
+    for place, model_id in enumerate(chosen):
+        free = [one for one in offered if one == model_id or one not in chosen]
+        with st.container(horizontal=True, gap="xsmall", key=f"model-{place}"):
+            st.selectbox(
+                f"Model {place + 1}",
+                free,
+                format_func=lambda one: model_title(offered[one]),
+                filter_mode="contains",
+                label_visibility="collapsed",
+                **screen.tied(f"m-{place}", model_id, partial(_replace, offered, model_id)),
+            )
+            if len(chosen) > 1:
+                st.button(
+                    "",
+                    icon=":material/close:",
+                    key=f"remove-model-{place}",
+                    type="tertiary",
+                    width="content",
+                    help=f"Remove {plain(offered[model_id].title)}",
+                    on_click=screen.guarded(partial(_remove, model_id)),
+                )
+    if len(chosen) < MOST:
+        st.selectbox(
+            "Add a model",
+            [one for one in offered if one not in chosen],
+            index=None,
+            format_func=lambda one: model_title(offered[one]),
+            filter_mode="contains",
+            label_visibility="collapsed",
+            placeholder="Add a model",
+            **screen.tied("add-model", None, partial(_add, offered)),
+        )
+    return [offered[model_id] for model_id in chosen]
+
+
+MODELS_HELP = (
+    "One to four models, which all get the same pixels. Models marked “download” are fetched once, "
+    "when you pick them; the page goes on with what it shows until they are there."
+)
+
+
+def _only(offered: Mapping[str, ModelSpec]) -> None:
+    """Show other models in the place of those that are not to be had, and none twice."""
+    now = screen.current()
+    if len(set(now.m)) < len(now.m):
+        now = now.to(m=tuple(dict.fromkeys(now.m)))
+    usual = default_models()
+    for place, model_id in enumerate(now.m):
+        if model_id in offered:
+            continue
+        order = [*usual[place : place + 1], *usual]
+        other = next((one for one in order if one not in now.m), "")
+        now = (
+            columns.instead(now, model_id, other, True) if other else columns.without(now, model_id)
+        )
+        shown = other or ", ".join(now.m)
+        screen.problem(f"m is {model_id!r}, which is not to be had here; shown instead: {shown}.")
+    for text in now.look:
+        if Look.read(text).model not in now.m:
+            screen.problem(f"look is {text!r}, whose model is not among those shown (m).")
+    if now != screen.current():
+        screen.show_instead(now)
+
+
+def _replace(offered: Mapping[str, ModelSpec], model_id: str, other: str) -> None:
+    alike = offered[model_id].family == offered[other].family
+    screen.become(columns.instead(screen.current(), model_id, other, alike))
+
+
+def _remove(model_id: str) -> None:
+    screen.become(columns.without(screen.current(), model_id))
+
+
+def _add(offered: Mapping[str, ModelSpec], model_id: str | None) -> None:
+    if model_id is not None:
+        screen.become(columns.added(screen.current(), Look(offered[model_id].id)))
+
+
+def _opened(specs: list[ModelSpec]) -> list[Model]:
+    """The models; or back to what was shown before, with a sentence that says why."""
+    found = []
+    for place, spec in enumerate(specs):
+        try:
+            found.append(cache.model(spec.id))
+        except ModelError as error:
+            now = screen.current()
+            other = arriving.before(now, place, spec)
+            if other == spec.id:
+                raise
+            shown = f" Shown instead: {core.find_spec(other).title}." if other else ""
+            screen.say(f"{error}{shown} It is tried again after three minutes.")
+            screen.become(arriving.put_back(now, spec, other))
+            screen.again()
+    arriving.showing(tuple(spec.id for spec in specs))
+    return found
 
 
 def _framing() -> Framing:
@@ -193,30 +272,23 @@ def _framing() -> Framing:
             "Fit",
             FIT_OPTIONS,
             format_func=str.capitalize,
-            help=f"The same for both models. {texts}",
+            help=f"The same for all models. {texts}",
         )
     with right:
         size = controls.select(
             "size",
             "Size",
             SIZES,
-            format_func=lambda s: "ViT's own" if s == "own" else f"{s} px",
-            help="Side of what both models see (the short side for “whole”), rounded to whole "
-            "patches.",
+            format_func=lambda s: "models' own" if s == "own" else f"{s} px",
+            help="Side of what all models see (the short side for “whole”), rounded to whole "
+            "patches. “Models' own” is that of the first model with patches.",
         )
     return Framing(cast(Fit, fit), None if size == "own" else int(size))
 
 
-def _about(cnn: ModelSpec, vit: ModelSpec) -> None:
+def _about(specs: Sequence[ModelSpec]) -> None:
     device = best_device().type.upper()
-    if cnn.matches(vit):
-        pair = f"Matched pair: both trained on {cnn.training}."
-    else:
-        pair = (
-            f"Unmatched pair. CNN: {cnn.training}. ViT: {vit.training}. "
-            "Differences may come from the training data."
-        )
-    st.caption(f"{plain(pair)} Models run on {device}.")
+    st.caption(f"{plain(panels.matched(specs), 1000)} Models run on {device}.")
 
 
 # -- pictures -----------------------------------------------------------------------------------

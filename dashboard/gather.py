@@ -77,6 +77,8 @@ class Shown:
         What is looked at, by id.
     made : dict
         Pictures that the page made, by title.
+    transformer
+        Id of the model whose attention expressions call ``attention``.
     complete : bool
         Whether the page was drawn to its end.
     """
@@ -91,6 +93,7 @@ class Shown:
     weights: dict[str, str] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     made: dict[str, Image.Image] = field(default_factory=dict)
+    transformer: str = ""
     complete: bool = False
 
     @property
@@ -124,6 +127,12 @@ def look_at(scene: Scene, *models: Model) -> None:
         found.scene = scene
         found.pictures[scene.picture.id] = scene.picture
         found.weights |= {model.spec.id: model.weights_digest for model in models}
+
+
+def attended(model_id: str) -> None:
+    """Say whose attention is shown, which expressions call ``attention``."""
+    if (found := current()) is not None:
+        found.transformer = model_id
 
 
 def also(picture: Picture) -> None:

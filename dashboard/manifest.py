@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from core import ParallaxError
+from dashboard.looks import LONGEST
 from dashboard.screen import Screen
 from dashboard.store import records
 from dashboard.store.summary import MOST_MANIFEST
@@ -61,7 +62,8 @@ def _aware(moment: datetime) -> datetime:
 Digest = Annotated[str, AfterValidator(_digest)]
 Text = Annotated[str, Field(max_length=200)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
-Values = Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]
+Value = Annotated[str, Field(max_length=LONGEST)]
+Values = Annotated[tuple[Value, ...], Field(min_length=1, max_length=32)]
 Answer = tuple[Text, Annotated[float, Field(ge=0, le=1)]]
 Answers = dict[Text, Annotated[tuple[Answer, ...], Field(max_length=8)]]
 

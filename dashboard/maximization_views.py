@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,6 @@ from PIL import Image
 
 import core
 from core import (
-    ConvNet,
     MethodError,
     Model,
     Objective,
@@ -32,6 +32,9 @@ EVERY = 1.5
 DEFAULT = Regularization()
 SIDES = (112, 168, 224, 336)
 """About the sides that are offered, in pixels; rounded to whole patches."""
+
+NO_PATCH = 16
+"""Pixels that stand in for a patch where no model has patches."""
 
 START = 168
 """About the side that a picture has until another is chosen."""
@@ -62,7 +65,7 @@ class Made:
 # -- settings -----------------------------------------------------------------------------------
 
 
-def settings(cnn: Model, vit: Model, scene: Scene) -> tuple[list[Task], list[str]]:
+def settings(models: Sequence[Model], scene: Scene) -> tuple[list[Task], list[str]]:
     """Widgets for objective, budget and regularizers.
 
     Returns
@@ -72,11 +75,11 @@ def settings(cnn: Model, vit: Model, scene: Scene) -> tuple[list[Task], list[str
     refusals
         Why one of the models takes no part, one sentence each.
     """
-    assert isinstance(vit, VisionTransformer)
     what = controls.segments("objective", "Maximize", ("class", "channel"))
-    objectives, refusals = (_classes if what == "class" else _channels)(cnn, vit, scene)
+    objectives, refusals = (_classes if what == "class" else _channels)(models, scene)
     steps = int(controls.slider("steps", "Steps", 16, 512, 16))
-    side = _side(vit)
+    grid = _patch(models)
+    side = _side(models, grid)
     with st.expander("Regularizers and seed", icon=":material/tune:"):
         seed = controls.number("seed", "Seed", 0, 2**31 - 1)
         regularization = Regularization(
@@ -97,17 +100,18 @@ def settings(cnn: Model, vit: Model, scene: Scene) -> tuple[list[Task], list[str
     effect = controls.toggle(
         "effect",
         "Show the seam penalty's effect",
-        help="Makes the ViT's picture twice, without and with the penalty, from the same seed.",
+        help="Makes the picture of a model with patches twice, without and with the penalty, from "
+        "the same seed.",
     )
     without = replace(regularization, seam=0.0)
     wanted: list[tuple[Model, str, Regularization]] = []
-    if cnn in objectives:
-        wanted.append((cnn, f"{cnn.spec.title} · no seam penalty", without))
-    if vit in objectives and (effect or not regularization.seam):
-        wanted.append((vit, f"{vit.spec.title} · no seam penalty", without))
-    if vit in objectives and regularization.seam:
-        penalty = f"{vit.spec.title} · seam penalty {regularization.seam:g}"
-        wanted.append((vit, penalty, regularization))
+    for model in objectives:
+        seams = isinstance(model, VisionTransformer) and bool(regularization.seam)
+        if not seams or effect:
+            wanted.append((model, f"{model.spec.title} · no seam penalty", without))
+        if seams:
+            penalty = f"{model.spec.title} · seam penalty {regularization.seam:g}"
+            wanted.append((model, penalty, regularization))
     tasks = [
         Task(
             title=title,
@@ -117,7 +121,7 @@ def settings(cnn: Model, vit: Model, scene: Scene) -> tuple[list[Task], list[str
             steps=steps,
             side=side if model.flexible else model.preprocessing.size,
             seed=seed,
-            patch=vit.patch,
+            patch=model.patch if isinstance(model, VisionTransformer) else grid,
             transforms=Transforms() if moves else STILL,
         )
         for model, title, charged in wanted
@@ -125,20 +129,30 @@ def settings(cnn: Model, vit: Model, scene: Scene) -> tuple[list[Task], list[str
     return tasks, refusals
 
 
-def _side(vit: VisionTransformer) -> int:
-    if not vit.flexible:
-        only = vit.preprocessing.size
-        st.caption(f"{plain(vit.spec.title)} takes only {only} × {only} pixels.")
-        return only
-    sides = sorted({max(vit.patch, round(side / vit.patch) * vit.patch) for side in SIDES})
+def _patch(models: Sequence[Model]) -> int:
+    """Pixels of a side of a patch of the first model that has patches, by which seams of pictures
+    of models without are measured; `NO_PATCH` where none has any."""
+    found = (model.patch for model in models if isinstance(model, VisionTransformer))
+    return next(found, NO_PATCH)
+
+
+def _side(models: Sequence[Model], patch: int) -> int:
+    for fixed in (model for model in models if not model.flexible):
+        size = fixed.preprocessing.size
+        st.caption(f"{plain(fixed.spec.title)} takes only {size} × {size} pixels.")
+    flexible = [model for model in models if model.flexible]
+    if not flexible:
+        return models[0].preprocessing.size
+    whole = math.lcm(*(model.multiple for model in flexible if model.multiple > 1), 1)
+    whole = patch if whole == 1 else whole
+    sides = sorted({max(whole, round(side / whole) * whole) for side in SIDES})
     side: int = controls.select(
         "side",
         "Size in pixels",
         sides,
         min(sides, key=lambda side: abs(side - START)),
         lambda side: f"{side} × {side}",
-        help=f"Whole patches of the ViT ({vit.patch} pixels). Half the side takes about a quarter "
-        "of the time.",
+        help=f"Whole patches ({whole} pixels). Half the side takes about a quarter of the time.",
     )
     return side
 
@@ -148,11 +162,11 @@ def _weight(field: str, label: str, help: str) -> float:
     return float(controls.slider(field, label, 0.0, 4 * start, start / 10, start, help=help))
 
 
-def _classes(cnn: Model, vit: Model, scene: Scene) -> tuple[dict[Model, Objective], list[str]]:
-    """One class for both models, as far as they know it."""
+def _classes(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Objective], list[str]]:
+    """One class for all models, as far as they know it."""
     objectives: dict[Model, Objective] = {}
     refusals: list[str] = []
-    labeled = [model for model in (cnn, vit) if model.classes]
+    labeled = [model for model in models if model.classes]
     target = ""
     if labeled:
         known = [name for model in labeled for name in model.labels]
@@ -162,7 +176,7 @@ def _classes(cnn: Model, vit: Model, scene: Scene) -> tuple[dict[Model, Objectiv
             answers = [recording.predictions()[0] for recording in recordings]
         likely = controls.automatic_classes(scene.picture.classes, known, *answers)
         target = controls.class_picker(likely, *labeled)
-    for model in (cnn, vit):
+    for model in models:
         if not model.classes:
             refusals.append(
                 f"{model.spec.title} was trained without classes, so no picture can be made for "
@@ -175,24 +189,30 @@ def _classes(cnn: Model, vit: Model, scene: Scene) -> tuple[dict[Model, Objectiv
     return objectives, refusals
 
 
-def _channels(cnn: Model, vit: Model, scene: Scene) -> tuple[dict[Model, Objective], list[str]]:
+def _channels(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Objective], list[str]]:
     """A channel of each model."""
-    assert isinstance(cnn, ConvNet)
-    assert isinstance(vit, VisionTransformer)
-    stage = controls.stage_picker("cnn_tap", "CNN layer", cnn, list(cnn.taps)[-1], "cnn_channel")
-    channel = _channel("cnn_channel", "CNN channel", cnn, stage, scene)
-    part = controls.block_picker(
-        "vit_tap", "ViT block", vit, f"block.{vit.depth // 2}.output", "vit_channel"
-    )
-    place = _channel("vit_channel", "ViT channel", vit, part, scene)
-    return {cnn: core.conv_channel(stage, channel), vit: _vit_objective(vit, part, place)}, []
+    objectives: dict[Model, Objective] = {}
+    for number, model in enumerate(models):
+        feature, title = controls.feature_of(number, model), plain(model.spec.title)
+        if isinstance(model, VisionTransformer):
+            word, default = "block", f"block.{model.depth // 2}.output"
+        else:
+            word, default = "layer", [*model.taps][-1]
+        tap = controls.tap_picker(feature, f"{title}, {word}", default)
+        channel = _channel(feature, f"{title}, channel", tap, scene)
+        if isinstance(model, VisionTransformer):
+            objectives[model] = _vit_objective(model, tap, channel)
+        else:
+            objectives[model] = core.conv_channel(tap, channel)
+    return objectives, []
 
 
-def _channel(field: str, label: str, model: Model, name: str, scene: Scene) -> int:
+def _channel(feature: controls.Feature, label: str, name: str, scene: Scene) -> int:
+    model = feature.model
     with st.spinner(f"Reading {name} …", show_time=True):
         values = cache.features(model.spec.id, scene, name)
     strongest = int(representations.by_activity(values)[0])
-    return controls.channel_picker(field, label, model.tap(name), strongest)
+    return controls.channel_picker(feature, label, model.tap(name), strongest)
 
 
 def _vit_objective(vit: VisionTransformer, name: str, place: int) -> Objective:

@@ -31,6 +31,9 @@ from dashboard.scene import Picture, Scene
 
 Mask = npt.NDArray[np.bool_]
 GIVEN = Framing("given")
+SQUARE = 16
+"""Pixels of a side of what is removed at once where no model has patches."""
+
 STEPS = 16
 """Steps of a deletion or insertion curve."""
 
@@ -39,10 +42,15 @@ SEEDS = range(10)
 
 
 def grid_of(scene: Scene) -> tuple[int, int]:
-    """Rows and columns on which parts are removed, for both models: the transformer's patches."""
-    vit, view = cache.model(scene.vit.id), cache.view(scene)
-    assert isinstance(vit, VisionTransformer)
-    return vit.grid((view.height, view.width))
+    """Rows and columns on which parts are removed, for all models.
+
+    They are the patches of the first model that has patches, else squares of about `SQUARE` pixels.
+    """
+    view = cache.view(scene)
+    for model in map(cache.model, scene.ids):
+        if isinstance(model, VisionTransformer):
+            return model.grid((view.height, view.width))
+    return max(1, round(view.height / SQUARE)), max(1, round(view.width / SQUARE))
 
 
 REMOVED, CHANGED = "taken away", "changed picture"
@@ -58,7 +66,7 @@ def removed(mask: Mask, made: str = "") -> None:
 
 
 def changed_picture(scene: Scene, kind: str, strength: float, seed: int) -> Image.Image:
-    """The picture changed as a whole, as both models get it."""
+    """The picture changed as a whole, as all models get it."""
     grid = grid_of(scene)
     found = core.changed(cache.view(scene), kind, strength, seed, grid)
     made = f"np.asarray(core.changed(view, {kind!r}, {strength!r}, {seed!r}, {grid!r}))"
@@ -93,7 +101,9 @@ def changed(
         found: Prediction = core.predict(cache.model(model_id), picture, framing=GIVEN)
         return found
 
-    found = results().get(key_of(model_id, scene, "changed", kind, strength, seed), make)
+    found = results().get(
+        key_of(model_id, scene, "changed", kind, strength, seed, grid_of(scene)), make
+    )
     gather.array(
         f"what if {model_id}",
         found.probabilities,
@@ -118,7 +128,9 @@ def robustness(scene: Scene, model_id: str, kind: str, target: int, seed: int) -
                 seed=seed,
             )
 
-    found = results().get(key_of(model_id, scene, "robustness", kind, target, seed), make)
+    found = results().get(
+        key_of(model_id, scene, "robustness", kind, target, seed, grid_of(scene)), make
+    )
     gather.array(
         f"{kind} {model_id}",
         found.probabilities,
@@ -151,7 +163,8 @@ def _curves(
             )
 
     try:
-        return results().get(key_of(model_id, scene, "curves", target, fill, *key), make)
+        kept = key_of(model_id, scene, "curves", target, fill, grid_of(scene), *key)
+        return results().get(kept, make)
     except MethodError as error:
         return str(error)
 
@@ -199,7 +212,7 @@ def _baselines(scene: Scene) -> dict[tuple[str, int], npt.NDArray[np.float32]]:
             if name == "random" or not seed
         }
 
-    return results().get(("baselines", scene.key(), SEEDS), make)
+    return results().get(("baselines", cache.seen(scene), grid_of(scene), SEEDS), make)
 
 
 def chance(scene: Scene, model_id: str, target: int, fill: str) -> dict[str, list[Faithfulness]]:
@@ -303,7 +316,7 @@ def in_a_grid(
         return together, found
 
     params = tuple(sorted(choice.values.items()))
-    digests = tuple(picture.digest for picture in pictures)
+    digests = tuple(cache.seen(scene, picture) for picture in pictures)
     key = key_of(model.spec.id, scene, "pointing", digests, method.name, params)
     try:
         found = results().get(key, make)

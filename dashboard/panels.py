@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from core import (
     find_spec,
     heatmaps,
 )
-from dashboard import cache, controls, figures, gather, measurements, screen
+from dashboard import cache, columns, controls, figures, gather, measurements, screen
 from dashboard.controls import Choice, Display
 from dashboard.scene import Picture, Scene
 from dashboard.settings import locked
@@ -60,7 +61,9 @@ def side_by_side(
     display: Display,
     key: str,
     *,
-    artifacts: Mask | None = None,
+    artifacts: Mapping[str, Mask],
+    details: Sequence[str] = (),
+    least: int = 0,
 ) -> list[str]:
     """The picture and maps of it in one figure.
 
@@ -69,7 +72,11 @@ def side_by_side(
     maps
         Title and explanation of each panel, or the sentence that says why there is none.
     artifacts
-        Patches that receive far more attention than their neighbors, for maps of a transformer.
+        By id of a transformer, patches that receive far more attention than their neighbors.
+    details
+        What is said behind the name of each map's method; nothing where it is empty.
+    least
+        Pixels that the figure takes at least.
 
     Returns
     -------
@@ -77,19 +84,19 @@ def side_by_side(
         What must be known to read each map, as Markdown.
     """
     made = [found for _, found in maps if isinstance(found, Explanation)]
-    shown = {id(found): replaced(found, display, artifacts) for found in made}
+    shown = {id(found): replaced(found, display, artifacts.get(found.model_id)) for found in made}
     relevances = {key: relevance for key, (relevance, _) in shown.items()}
     mixed = display.shared and len({(found.method, found.has_zero) for found in made}) > 1
     # Multiples of the mean say something only of a map whose zero does; others stay as they are.
     dense = {id(found) for found in made if mixed and found.has_zero}
     relevances |= {key: heatmaps.density(relevances[key]) for key in dense}
     panels, notes = [figures.Panel("Picture", "as the models see it")], []
-    for name, found in maps:
+    for (name, found), detail in zip(maps, details or [""] * len(maps), strict=True):
         if isinstance(found, str):
             panels.append(figures.Panel(name, "no map: see below"))
             notes.append(plain(found))
             continue
-        what = f"{found.title}\n{opinion(found)}"
+        what = f"{', '.join(filter(None, [found.title, detail]))}\n{opinion(found)}"
         alone = mixed and id(found) not in dense
         look = dataclasses.replace(display, shared=False) if alone else display
         unit = look.unit("times the mean" if id(found) in dense else "relevance")
@@ -99,7 +106,7 @@ def side_by_side(
         notes.append(
             " ".join(filter(None, [*found.notes, settings(found), shown[id(found)][1], own]))
         )
-    row(view, panels, display, key)
+    row(view, panels, display, key, least=least)
     return notes
 
 
@@ -196,10 +203,22 @@ def made(choice: Choice, scene: Scene, target: str) -> Explanation | str:
     return found
 
 
-def row(view: Image.Image, panels: Sequence[figures.Panel], display: Display, key: str) -> None:
+def row(
+    view: Image.Image,
+    panels: Sequence[figures.Panel],
+    display: Display,
+    key: str,
+    *,
+    least: int = 0,
+) -> None:
     """Panels of one view in one figure, as high as they are at the width that there is.
 
     A click on the corner of a panel shows it alone and large, another one shows all again.
+
+    Parameters
+    ----------
+    least
+        Pixels that all of them take at least, in a container that scrolls.
     """
     name, _, number = (screen.current().large or "").rpartition(".")
     alone = name == key and int(number) < len(panels)
@@ -219,7 +238,8 @@ def row(view: Image.Image, panels: Sequence[figures.Panel], display: Display, ke
         brightness=display.blend == "brightness",
     )
     alt = "; ".join(f"{p.title}: {', '.join(p.subtitle.splitlines())}" for p in panels)
-    width = f"min(100cqi, {LARGE}px)" if alone else "100cqi"
+    everything = f"max(100cqi, {least}px)" if least else "100cqi"
+    width = f"min(100cqi, {LARGE}px)" if alone else everything
     what = f"The picture and maps of it. {alt}"
     fitted(figure, key, what, view, len(panels), width=width, act=enlarge)
     if alone:
@@ -373,22 +393,59 @@ def agreement(first: Explanation, second: Explanation) -> tuple[float, float]:
     return heatmaps.agreement(first.relevance, second.relevance)
 
 
-def agreement_figures(first: Explanation | str, second: Explanation | str) -> None:
-    """How much two maps agree, as two figures; dashes where one of them is missing."""
-    correlation, overlap = math.nan, math.nan
+def agreement_figures(maps: Sequence[tuple[str, Explanation | str]]) -> None:
+    """How much maps agree: two figures for two maps, a table of all pairs for more.
+
+    Dashes stand where a map is missing; of one map nothing is said.
+    """
+    if len(maps) == 2:
+        _two_figures(maps[0][1], maps[1][1])
+    elif len(maps) > 2:
+        _matrix_of_agreement(maps)
+
+
+def _agreement_of(first: Explanation | str, second: Explanation | str) -> tuple[float, float]:
     if isinstance(first, Explanation) and isinstance(second, Explanation):
-        correlation, overlap = agreement(first, second)
+        return agreement(first, second)
+    return math.nan, math.nan
+
+
+def _two_figures(first: Explanation | str, second: Explanation | str) -> None:
+    correlation, overlap = _agreement_of(first, second)
     left, right = st.columns(2)
-    left.metric(
-        "Rank correlation",
-        number(correlation),
-        help="Spearman's, over the finer patch grid: 1 same order, 0 unrelated, −1 reversed.",
+    left.metric("Rank correlation", number(correlation), help=f"Spearman's, {CORRELATION}")
+    right.metric("Overlap of top 20 %", number(overlap), help=OVERLAP)
+
+
+CORRELATION = "over the finer patch grid: 1 same order, 0 unrelated, −1 reversed."
+OVERLAP = "Intersection over union of the brightest fifth of the area; 0.11 is what chance gives."
+
+
+def _matrix_of_agreement(maps: Sequence[tuple[str, Explanation | str]]) -> None:
+    """Rank correlation above the diagonal, overlap below it."""
+    import pandas as pd
+
+    count = len(maps)
+    cells = [["·"] * count for _ in range(count)]
+    for (i, (_, first)), (j, (_, second)) in combinations(enumerate(maps), 2):
+        cells[i][j], cells[j][i] = map(number, _agreement_of(first, second))
+    heads = [str(i + 1) for i in range(count)]
+    table = pd.DataFrame(cells, columns=heads)
+    table.insert(0, "map", [f"{i + 1}  {name}" for i, (name, _) in enumerate(maps)])
+    st.markdown("**How much two maps agree**")
+    st.dataframe(
+        table,
+        key="agreement",
+        hide_index=True,
+        row_height=28,
+        column_config={
+            "map": st.column_config.TextColumn("Column"),
+            **{head: st.column_config.TextColumn(head, width=44) for head in heads},
+        },
     )
-    right.metric(
-        "Overlap of top 20 %",
-        number(overlap),
-        help="Intersection over union of the brightest fifth of the area; 0.11 is what chance "
-        "gives.",
+    st.caption(
+        f"Above the diagonal rank correlation, {CORRELATION} Below it the overlap of the top "
+        f"20 %: {OVERLAP[:1].lower()}{OVERLAP[1:]}"
     )
 
 
@@ -398,7 +455,7 @@ def chance_check(scene: Scene, choices: Sequence[Choice], target: str) -> None:
     if checked:
         for choice in choices:
             found = measurements.verdict(scene, choice, target)
-            st.caption(f"**{choice.model.spec.title}.** {plain(found.rstrip('.'))}.")
+            st.caption(f"**{plain(choice.name)}.** {plain(found.rstrip('.'))}.")
     st.button(
         "Do not check" if checked else "Better than chance?",
         key="check",
@@ -411,15 +468,19 @@ def chance_check(scene: Scene, choices: Sequence[Choice], target: str) -> None:
 
 
 def times(
-    maps: Sequence[tuple[str, Explanation | str]], recordings: Mapping[Model, Recording]
+    choices: Sequence[Choice],
+    maps: Sequence[tuple[str, Explanation | str]],
+    recordings: Mapping[Model, Recording],
 ) -> None:
     """How long passes and maps took, as small print."""
     parts = []
-    for (title, found), recording in zip(maps, recordings.values(), strict=True):
-        parts.append(f"{title}: forward pass {1000 * recording.seconds:.0f} ms")
-        if isinstance(found, Explanation):
-            parts[-1] += f", {found.title} {1000 * found.seconds:.0f} ms"
-    st.caption(f"Time when it was first computed. {plain('; '.join(parts))}.")
+    for model, recording in recordings.items():
+        parts.append(f"{model.spec.title}: forward pass {1000 * recording.seconds:.0f} ms")
+        for choice, (_, found) in zip(choices, maps, strict=True):
+            if choice.model is model and isinstance(found, Explanation):
+                what = ", ".join(filter(None, [found.title, choice.own]))
+                parts[-1] += f", {what} {1000 * found.seconds:.0f} ms"
+    st.caption(f"Time when it was first computed. {plain('; '.join(parts), 1000)}.")
 
 
 def number(value: float, form: str = "{:.2f}") -> str:
@@ -427,21 +488,62 @@ def number(value: float, form: str = "{:.2f}") -> str:
     return "–" if math.isnan(value) else form.format(value)
 
 
-def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
-    """What the two models were trained on, and whether that allows a comparison of designs."""
-    matched = cnn.matches(vit)
-    verdict = (
-        "Matched pair: both were trained on the same data."
-        if matched
-        else "Unmatched pair: not trained on the same data, so a difference between the maps is "
-        "not a difference between architectures."
-    )
+def matched(specs: Sequence[ModelSpec]) -> str:
+    """Whether models were trained on the same data, and on what, for people."""
+    first = specs[0]
+    if len(specs) == 1:
+        return f"Trained on {first.training}."
+    if _all_match(specs):
+        pair = "Matched pair: both" if len(specs) == 2 else f"Matched: all {len(specs)}"
+        return f"{pair} trained on {first.training}."
+    what = "Unmatched pair." if len(specs) == 2 else f"Not matched: {_which_match(specs)}"
+    each = " ".join(f"{spec.title}: {spec.training}." for spec in specs)
+    return f"{what} {each} Differences may come from the training data."
+
+
+def _all_match(specs: Sequence[ModelSpec]) -> bool:
+    return len(specs) > 1 and all(specs[0].matches(spec) for spec in specs[1:])
+
+
+def _which_match(specs: Sequence[ModelSpec]) -> str:
+    """Which of several models were trained on the same data, as a sentence."""
+    groups: list[list[ModelSpec]] = []
+    for spec in specs:
+        group = next((one for one in groups if one[0].matches(spec)), None)
+        if group is None:
+            groups.append([spec])
+        else:
+            group.append(spec)
+    alike = [" and ".join(one.title for one in group) for group in groups if len(group) > 1]
+    if not alike:
+        return "no two of them were trained on the same data."
+    return f"the same data only for {'; '.join(alike)}."
+
+
+def training_note(specs: Sequence[ModelSpec]) -> None:
+    """What the models were trained on, and whether that allows a comparison of designs."""
+    alike, two = _all_match(specs), len(specs) == 2
+    if len(specs) == 1:
+        verdict = "What this model was trained on"
+    elif alike:
+        pair = "Matched pair: both" if two else f"Matched: all {len(specs)}"
+        verdict = f"{pair} were trained on the same data."
+    elif two:
+        verdict = (
+            "Unmatched pair: not trained on the same data, so a difference between the maps is "
+            "not a difference between architectures."
+        )
+    else:
+        verdict = (
+            f"Not matched: {plain(_which_match(specs))} Elsewhere a difference between the maps is "
+            "not a difference between architectures."
+        )
     left, right = st.columns([4, 2], vertical_alignment="center")
     with left, st.expander(verdict, icon=":material/school:"):
-        for spec in (cnn, vit):
+        for spec in specs:
             known = " ".join(filter(None, (_facts(spec), spec.note, spec.card.summary)))
             st.markdown(f"**{plain(spec.title)}**: {plain(known, 2000)}")
-    if not matched and not locked():
+    if len(specs) > 1 and not alike and not locked():
         titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
         right.button(
             "Use a matched pair",
@@ -452,7 +554,15 @@ def training_note(cnn: ModelSpec, vit: ModelSpec) -> None:
 
 
 def _choose_matched_pair() -> None:
-    screen.change(cnn=MATCHED_PAIR[0], vit=MATCHED_PAIR[1])
+    now = screen.current()
+    pairs = zip(now.m, MATCHED_PAIR, strict=False)
+    for model_id, other in pairs if len(now.m) == len(MATCHED_PAIR) else ():
+        now = columns.instead(now, model_id, other, _alike(model_id, other))
+    screen.become(now if now.m == MATCHED_PAIR else now.to(m=MATCHED_PAIR, look=(), row=()))
+
+
+def _alike(model_id: str, other: str) -> bool:
+    return find_spec(model_id).family == find_spec(other).family
 
 
 def _facts(spec: ModelSpec) -> str:

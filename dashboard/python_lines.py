@@ -16,18 +16,18 @@ def source(picture: Picture) -> str:
 
 
 def view(picture: Picture, scene: Scene) -> str:
-    """The expression for what both models see of a picture; uses ``models``."""
-    pair = f"[models[{scene.vit.id!r}], models[{scene.cnn.id!r}]]"
+    """The expression for what all models see of a picture; uses ``models``."""
+    every = ", ".join(f"models[{model_id!r}]" for model_id in scene.ids)
     framing = f"core.Framing({scene.framing.fit!r}, {scene.framing.size!r})"
-    return f"core.shared_view({pair}, {source(picture)}, {framing})"
+    return f"core.shared_view([{every}], {source(picture)}, {framing})"
 
 
 def script(shown: Shown) -> str:
     """The whole of it: pictures, models, one line for each array, and a file with them.
 
     Expressions of `Shown.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
-    id), ``view``, ``given`` (the framing of what has been fitted), ``attention`` (of the
-    transformer) and ``arrays``, as far as they were gathered before.
+    id), ``view``, ``given`` (the framing of what has been fitted), ``attention`` (of
+    `Shown.transformer`) and ``arrays``, as far as they were gathered before.
     """
     scene = shown.scene
     lines = [f'"""{_line(shown.title)}: the arrays of a screen, made again with core alone.']
@@ -45,13 +45,12 @@ def script(shown: Shown) -> str:
     lines += ["from core import heatmaps, representations  # noqa: F401", ""]
     if scene is not None:
         lines += [
-            "models = {name: core.open_model(name) for name in "
-            f"({scene.cnn.id!r}, {scene.vit.id!r})}}",
+            f"models = {{name: core.open_model(name) for name in {scene.ids!r}}}",
             f"view = {view(scene.picture, scene)}",
             'given = core.Framing("given")',
         ]
         if any("attention." in array.code for array in shown.arrays.values()):
-            lines += [f"attention = core.attention(models[{scene.vit.id!r}], view, given)"]
+            lines += [f"attention = core.attention(models[{shown.transformer!r}], view, given)"]
     lines += ["", "arrays = {}"]
     lines += [f"arrays[{name!r}] = {array.code}" for name, array in shown.arrays.items()]
     lines += ["", 'np.savez_compressed("arrays.npz", **arrays)']

@@ -12,23 +12,24 @@ _COLORS = ("#0d9488", "#d97706", "#7c6ee0", "#db2777", "#65a30d", "#0284c7", "#b
 
 _QUIET = "#8a8f98"
 _NAMED = {
-    "same answer": "#0d9488",
-    "different answers": "#d97706",
-    "both right": "#0d9488",
-    "only CNN right": "#d97706",
-    "only ViT right": "#7c6ee0",
-    "both wrong": "#db2777",
+    "same": "#0d9488",
+    "different": "#d97706",
+    "both": "#0d9488",
+    "first": "#d97706",
+    "second": "#7c6ee0",
+    "neither": "#db2777",
     "unlabeled": _QUIET,
-    "no answer": _QUIET,
-    OTHER: _QUIET,
+    "none": _QUIET,
 }
+"""Colors of the groups of agreement and outcome, by what frames call them."""
 
 
 def scatter(points: Points, x_title: str, y_title: str) -> go.Figure:
     """One point a picture, a color for each group; a point's number is the picture's index."""
     figure = go.Figure()
     frame = points.frame
-    for number, group in enumerate(points.groups):
+    of_labels = OTHER in points.groups  # a label may be called as a group is
+    for number, (group, title) in enumerate(points.groups.items()):
         part = frame[frame["group"] == group]
         if part.empty:
             continue
@@ -36,16 +37,20 @@ def scatter(points: Points, x_title: str, y_title: str) -> go.Figure:
             go.Scattergl(
                 x=part["x"].round(4).tolist(),
                 y=part["y"].round(4).tolist(),
-                name=group,
+                name=title,
                 mode="markers",
                 marker={
                     "size": 5 if len(frame) > 500 else 8,
                     "opacity": 0.6 if len(frame) > 500 else 0.85,
-                    "color": _NAMED.get(group, _COLORS[number % len(_COLORS)]),
+                    "color": _QUIET
+                    if group == OTHER
+                    else _COLORS[number % len(_COLORS)]
+                    if of_labels
+                    else _NAMED[group],
                 },
                 customdata=[[index] for index in part["index"].tolist()],
                 text=[path if len(path) < 60 else "…" + path[-58:] for path in part["path"]],
-                hovertemplate="%{text}<br>%{x:.3g}, %{y:.3g}<extra>" + group + "</extra>",
+                hovertemplate="%{text}<br>%{x:.3g}, %{y:.3g}<extra>" + title + "</extra>",
             )
         )
     figure.update_layout(

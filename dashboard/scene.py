@@ -1,4 +1,4 @@
-"""What every page looks at: one picture, one pair of models, one way to fit."""
+"""What every page looks at: one picture, one to four models, one way to fit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from core import Framing, ModelSpec
+from dashboard.looks import MOST
 
 _SCENE = "_scene"
 
@@ -45,29 +46,28 @@ class Picture:
         return self.load()
 
 
-@dataclass(frozen=True)
-class SceneKey:
-    """What a cached result of a picture depends on, beside the model: the key of every cache."""
-
-    digest: str
-    cnn: str
-    vit: str
-    framing: Framing
-
-
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One picture, one pair of models, one way to fit."""
+    """One picture, one to four models, one way to fit.
+
+    Attributes
+    ----------
+    models
+        In the order in which they are listed; the first one with patches decides the size of what
+        all of them see, where none is chosen: see `core.shared_view`.
+    """
 
     picture: Picture
-    cnn: ModelSpec
-    vit: ModelSpec
+    models: tuple[ModelSpec, ...]
     framing: Framing
 
-    def key(self, picture: Picture | None = None) -> SceneKey:
-        """What results of a picture (the scene's own by default) are cached under."""
-        shown = picture or self.picture
-        return SceneKey(shown.digest, self.cnn.id, self.vit.id, self.framing)
+    def __post_init__(self) -> None:
+        assert 1 <= len(self.models) <= MOST, f"{len(self.models)} models, expected 1 to {MOST}"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the models."""
+        return tuple(spec.id for spec in self.models)
 
 
 def enter(scene: Scene) -> None:

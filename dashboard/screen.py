@@ -18,7 +18,9 @@ import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from core import Method, ParallaxError, changed_methods, embedded_pair
+from core import Method, ParallaxError
+from dashboard import earlier
+from dashboard.looks import LONGEST, MOST, Look, default_models
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +41,10 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 PATCH, PANEL, SAVED = r"^r\d{1,4}c\d{1,4}$", r"^[a-z-]{1,20}\.\d$", r"^[0-9a-f]{32}$"
 SavedId = Annotated[str, Field(pattern=SAVED)]
 Sought = Annotated[str, Field(max_length=255)]
-Parameters = tuple[tuple[str, str], ...]
-"""What was chosen of a method's parameters, as text, sorted by name."""
-
-CNN, VIT = embedded_pair()
+Name = Annotated[str, Field(max_length=200)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST)]
+Text = Annotated[str, Field(max_length=LONGEST)]
+Looks = Annotated[tuple[Text, ...], Field(max_length=MOST)]
 
 OPENING = "panda-and-polar-bear"
 """Picture that the bare address opens with. Addresses of before that name none mean the default of
@@ -59,7 +61,7 @@ FORMS = {
 }
 """What a text of each pattern is, for people."""
 
-MOST = 64
+READ = 64
 """Values of one key that are read from an address."""
 
 QUOTED = 60
@@ -69,12 +71,14 @@ QUOTED = 60
 class Screen(BaseModel):
     """What is on the screen, page and all.
 
-    Attributes are named as in the address, where a class or a picture may stand several times and
-    a parameter of a method as ``cnn_map.layer``, of one of several as ``cnn_maps.rise.definition``.
-    ``None`` means that the program chooses.
+    Attributes are named as in the address, where a model (``m``), a class or a picture may stand
+    several times. What is chosen of a model is written as a `dashboard.looks.Look`: columns of
+    Compare and Evidence (``look``), rows of Gradient rollout (``row``), maps that are measured
+    (``maps``), and a layer with its channel (``feature``). `dashboard.columns` reads and changes
+    them. ``None`` means that the program chooses.
 
     A parameter whose default is no longer the one that it was always has a value here and in the
-    address: see `Method.earlier` of the registry.
+    address: see `Method.earlier` of the registry. Addresses of before: `dashboard.earlier`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,17 +87,12 @@ class Screen(BaseModel):
 
     # -- shared by all pages
     image: str = "cat-beside-cup"
-    cnn: str = CNN
-    vit: str = VIT
+    m: Names = default_models()
     fit: Literal["crop", "pad", "stretch", "whole"] = "crop"
     size: Literal["own", "224", "336", "448", "480", "518", "672"] = "own"
     classes: Annotated[tuple[str, ...], Field(max_length=4)] = ()
-    cnn_map: str | None = None
-    vit_map: str | None = None
-    class_map: str | None = None
-    cnn_map_parameters: Parameters = ()
-    vit_map_parameters: Parameters = ()
-    class_map_parameters: Parameters = ()
+    look: Looks = ()
+    feature: Looks = ()
 
     # -- how maps are shown
     opacity: Share = 0.6
@@ -115,10 +114,8 @@ class Screen(BaseModel):
     fusion: Literal["mean", "max", "min"] | None = None
     discard: Share = 0.0
     matrix: bool = False
-    cnn_tap: str | None = None
-    vit_tap: str | None = None
-    cnn_channel: Index | None = None
-    vit_channel: Index | None = None
+    transformer: Name | None = None
+    sides: Annotated[tuple[Name, ...], Field(max_length=2)] = ()
     several: Annotated[tuple[str, ...], Field(max_length=8)] = ()
     several_map: Literal["attention", "joint"] = "attention"
     draw: Seed | None = None
@@ -126,6 +123,7 @@ class Screen(BaseModel):
     several_layers: Literal["few", "all"] = "few"
 
     # -- Gradient rollout
+    row: Looks = ()
     animated: str | None = None
 
     # -- Activation maximization
@@ -141,18 +139,16 @@ class Screen(BaseModel):
 
     # -- Evidence, and the line below a map of Compare
     question: Literal["removal", "curves", "randomization", "pointing"] = "removal"
-    change: Literal["cnn", "vit", "patches", "shuffle", "drop", "blur", "gray"] = "vit"
+    change: Literal["map", "patches", "shuffle", "drop", "blur", "gray"] = "map"
+    top_of: Annotated[int, Field(ge=0, le=MOST - 1)] | None = None
     top: Annotated[float, Field(ge=0.01, le=1)] = 0.2
     removed: Annotated[str, Field(pattern=PATCHES)] | None = None
     fill: Literal["blur", "mean", "black", "noise"] = "blur"
     strength: Annotated[float, Field(ge=0, le=64)] | None = None
-    cnn_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
-    vit_maps: Annotated[tuple[str, ...], Field(max_length=12)] = ()
+    maps: Annotated[tuple[Text, ...], Field(max_length=32)] = ()
     measured: bool = False
     checked: bool = False
     curve: Literal["deletion", "insertion"] = "deletion"
-    cnn_maps_parameters: Parameters = ()
-    vit_maps_parameters: Parameters = ()
     of: str | None = None
     step: Annotated[int, Field(ge=0, le=16)] = 4
     four: Annotated[tuple[str, ...], Field(max_length=4)] = ()
@@ -171,12 +167,24 @@ class Screen(BaseModel):
 
     # -- Data set
     sweep: str | None = None
+    sweep_first: str | None = None
+    sweep_second: str | None = None
     x: str | None = None
     y: str | None = None
     color: Literal["agreement", "outcome", "label"] = "agreement"
     where: Annotated[tuple[str, ...], Field(max_length=16)] = ()
     order: Literal[
-        "maps", "surest", "divergence", "vit_right", "cnn_right", "artifacts", "alike", "listed"
+        "maps",
+        "surest",
+        "divergence",
+        "vit_right",
+        "cnn_right",
+        "second_right",
+        "first_right",
+        "wrong",
+        "artifacts",
+        "alike",
+        "listed",
     ] = "maps"
     leaf: Annotated[int, Field(ge=1, le=10**8)] = 1
     picked: Place | None = None
@@ -209,31 +217,24 @@ class Screen(BaseModel):
         """
         values: dict[str, Any] = {"page": page}
         problems: list[str] = []
-        parameters: dict[str, dict[str, str]] = {}
-        for key, texts in given.items():
-            method, dot, name = key.partition(".")
-            field = f"{method}_parameters"
-            if dot and field in cls.model_fields:
-                parameters.setdefault(field, {})[name] = texts[-1]
-                continue
+        for key, texts in earlier.address(given).items():
             wanted = cls.model_fields.get(key)
-            if wanted is None or key == "page" or key.endswith("_parameters"):
+            if wanted is None or key == "page":
                 problems.append(
                     f"The address has a key {_quoted(key)} that no page knows; it is ignored."
                 )
                 continue
-            raw = tuple(texts[:MOST]) if isinstance(wanted.default, tuple) else texts[-1]
+            raw = tuple(texts[:READ]) if isinstance(wanted.default, tuple) else texts[-1]
             try:
-                values[key] = getattr(cls(**{key: raw}), key)
+                found = getattr(cls(**{key: raw}), key)
+                values[key] = raw if key in LOOKS else found
             except ValidationError as error:
                 reason = _reason(error)
-                shown = "what the program chooses" if wanted.default is None else wanted.default
+                shown = _default(wanted.default)
                 problems.append(
                     f"{key} in the address is {_quoted(texts[-1])} ({reason}); shown instead: "
                     f"{shown}."
                 )
-        for field, chosen in parameters.items():
-            values[field] = tuple(sorted(chosen.items()))
         # An address of before does not name them and means the default of then.
         values |= _named(values, lambda method: method.earlier)
         return cls(**values), problems
@@ -245,22 +246,18 @@ class Screen(BaseModel):
             value = getattr(self, name)
             if name == "page" or (value == field.default and name != "image"):
                 continue
-            if name.endswith("_parameters"):
-                prefix = name.removesuffix("_parameters")
-                found |= {f"{prefix}.{key}": [text] for key, text in value}
-            else:
-                found[name] = [_text(v) for v in (value if isinstance(value, tuple) else [value])]
+            found[name] = [_text(v) for v in (value if isinstance(value, tuple) else [value])]
         return found
 
     def to(self, **changes: Any) -> Self:
-        """This screen with some fields changed, checked anew.
+        """This screen with some fields changed, checked anew; fields of before are converted.
 
         Raises
         ------
         pydantic.ValidationError
             A value that its field does not take.
         """
-        return type(self)(**(self.model_dump() | changes))
+        return type(self)(**(self.model_dump() | earlier.fields(changes)))
 
     def without_review(self) -> Self:
         """This screen without what only the Review page has: what is saved."""
@@ -292,41 +289,26 @@ class Screen(BaseModel):
 
 def _named(
     values: Mapping[str, Any], defaults: Callable[[Method], Mapping[str, str]]
-) -> dict[str, Parameters]:
-    """Parameters of the chosen methods, completed by those that must not be left out.
+) -> dict[str, tuple[str, ...]]:
+    """Looks in their one spelling, completed by parameters that must not be left out.
 
     Parameters
     ----------
     values
-        Fields by name; what is no text or no pairs of texts is left to their check.
+        Fields by name; what is no tuple of texts is left to its check.
     defaults
         What a method's parameters are where none are given; of the methods of `Method.earlier`.
     """
-    found, changed = dict[str, Parameters](), changed_methods()
-    for field in METHODS:
-        chosen, given = values.get(field), values.get(f"{field}_parameters", ())
-        several = isinstance(chosen, tuple | list)
-        names: Sequence[Any] = chosen if isinstance(chosen, tuple | list) else [chosen]
-        missing = {
-            (f"{name}.{key}" if several else key): value
-            for name in names
-            if isinstance(name, str) and name in changed
-            for key, value in defaults(changed[name]).items()
-        }
-        if missing and _is_pairs(given):
-            found[f"{field}_parameters"] = tuple(sorted((missing | dict(given)).items()))
-    return found
+    return {
+        name: tuple(Look.read(text).named(defaults).text for text in values[name])
+        for name in LOOKS
+        if isinstance(values.get(name), tuple | list)
+        and all(isinstance(text, str) and len(text) <= LONGEST for text in values[name])
+    }
 
 
-def _is_pairs(given: Any) -> bool:
-    """Whether something can be parameters: pairs of texts."""
-    return isinstance(given, tuple | list) and all(
-        isinstance(pair, tuple | list) and [*map(type, pair)] == [str, str] for pair in given
-    )
-
-
-METHODS = ("cnn_map", "vit_map", "class_map", "cnn_maps", "vit_maps")
-"""Fields that name a method, or several, and have parameters."""
+LOOKS = ("look", "row", "maps", "feature")
+"""Fields that list looks, or what is of a look's form."""
 
 REVIEW = (
     "search",
@@ -341,6 +323,13 @@ REVIEW = (
     "export_from",
 )
 """Fields that only the Review page has."""
+
+
+def _default(value: Any) -> str:
+    """What is shown in place of what an address says, for people."""
+    if value is None or value == ():
+        return "what the program chooses"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _reason(error: ValidationError) -> str:
@@ -392,9 +381,18 @@ def change(**fields: Any) -> None:
 
     To be called from a widget's callback; the run that follows reads it.
     """
-    screen = current().to(**fields)
+    become(current().to(**fields))
+
+
+def become(screen: Screen) -> None:
+    """Choose as `change` does, a whole screen."""
     st.session_state[_SCREEN] = screen
     st.query_params.from_dict(screen.address())
+
+
+def show_instead(screen: Screen) -> None:
+    """In this run, show another screen than the address says, which stays as it is."""
+    st.session_state[_SCREEN] = screen
 
 
 def problem(sentence: str) -> None:

@@ -1,7 +1,7 @@
 """What the operator sets: environment variables, or top-level keys of Streamlit's secrets.
 
 Streamlit itself puts such keys into the environment when the server starts. Every field here is a
-variable ``PARALLAX_…`` and stands in the README's table.
+variable ``PARALLAX_…`` and stands in the table of ``docs/hosting.md``.
 """
 
 from __future__ import annotations

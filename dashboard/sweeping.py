@@ -169,7 +169,7 @@ class Run(Job):
         title: str,
         folder: Path,
         plan: sweep.Plan,
-        models: tuple[Model, Model],
+        models: tuple[Model, ...],
         total: int,
         *,
         readers: Readers,
@@ -180,7 +180,7 @@ class Run(Job):
         self.done, self.total, self.problem = 0, total, ""
         super().__init__(self._work, models, name="sweep")
 
-    def following(self, models: tuple[Model, Model]) -> Run:
+    def following(self, models: tuple[Model, ...]) -> Run:
         """The next run of the same sweep, which goes on from where this one ends."""
         found = Run(
             self.name,
@@ -207,7 +207,7 @@ class Run(Job):
         """Whether it has looked at all pictures."""
         return self.ended and not self.problem and 0 < self.total <= self.done
 
-    def _work(self, models: tuple[Model, Model]) -> None:
+    def _work(self, models: tuple[Model, ...]) -> None:
         try:
             # An earlier run of the same sweep has ended as well, once this one has its turn.
             while not _one_at_a_time.acquire(timeout=LOOK):
@@ -284,7 +284,7 @@ class Made:
         """Whether the sweep in a folder was made here, of which nobody else can write."""
         return folder.is_relative_to(self._folder)
 
-    def samples(self, models: tuple[Model, Model], reader: str | None = None) -> Run:
+    def samples(self, models: tuple[Model, ...], reader: str | None = None) -> Run:
         """The sweep of the samples, begun or gone on with if need be.
 
         What a reader has stopped, and what failed, is begun again by `go_on` only.
@@ -310,7 +310,7 @@ class Made:
                 return run
             return self._again(run, models, reader)
 
-    def go_on(self, name: str, models: tuple[Model, Model], reader: str) -> Run:
+    def go_on(self, name: str, models: tuple[Model, ...], reader: str) -> Run:
         """Go on with a sweep that was stopped, by this reader or because all had left.
 
         Raises
@@ -330,7 +330,7 @@ class Made:
         title: str,
         files: Sequence[tuple[str, bytes]],
         plan: Callable[[str], sweep.Plan],
-        models: tuple[Model, Model],
+        models: tuple[Model, ...],
         reader: str | None = None,
     ) -> Run:
         """Sweep files that somebody brought; the same files with the same plan are not swept anew.
@@ -395,7 +395,7 @@ class Made:
             ) from error
         return run.start()
 
-    def _again(self, run: Run, models: tuple[Model, Model], reader: str | None) -> Run:
+    def _again(self, run: Run, models: tuple[Model, ...], reader: str | None) -> Run:
         """This run, or the next one of the same sweep if it has ended or is going to early.
 
         Nothing is removed meanwhile: the next one has its turn when this one has let go, and goes

@@ -1,6 +1,8 @@
 """Questions to the rows of a sweep, asked with DuckDB. Knows no Streamlit.
 
 Every answer is bounded: what is heavy stays in the file, and only the rows that are shown leave it.
+Rows are long; two of the models, or one, are looked at together. A question joins the rows that its
+columns come from, and no others.
 """
 
 from __future__ import annotations
@@ -11,18 +13,21 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 
-from core import MethodError, SweepError, find_method, sweep
+from core import MethodError, ParallaxError, SweepError, find_method, find_spec, sweep
+from core.sweep import NUMBERED, light_schemas
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 MEMORY = "256MB"
 """What DuckDB may take; what does not fit goes to a temporary file."""
@@ -39,82 +44,128 @@ MOST_CSV = 100_000
 ROWS_AT_A_TIME = 65_536
 """Rows of a download that are held beside the file."""
 
+MOST_ROWS = 10_000
+"""Rows of one table that are read of one picture; a sweep of four models has fewer by far."""
+
 _log = logging.getLogger(__name__)
 Kind = Literal["number", "flag", "text"]
-_KINDS: dict[str, Kind] = {
-    "bool": "flag",
-    "string": "text",
-    "float": "number",
-    "int32": "number",
-    "int64": "number",
+_TYPES: dict[str, tuple[str, Kind | None]] = {
+    "bool": ("BOOLEAN", "flag"),
+    "string": ("VARCHAR", "text"),
+    "float": ("FLOAT", "number"),
+    "int16": ("SMALLINT", "number"),
+    "int32": ("INTEGER", "number"),
+    "int64": ("BIGINT", "number"),
 }
-"""What a column of a type holds; lists are not filtered by."""
+"""What DuckDB calls a type of a column, and what such a column holds."""
 
-_FILTER = re.compile(r"^(\w+?)\s*(<=|>=|!=|=|<|>)\s*(.*)$")
+_FILTER = re.compile(r"^([^<>=!]+?)\s*(<=|>=|!=|=|<|>)\s*(.*)$", re.DOTALL)
 _FLAGS = {"yes": "IS TRUE", "no": "IS FALSE", "unknown": "IS NULL"}
-_NAMES = {"cnn": "CNN", "vit": "ViT"}
-_OUTCOME = (
-    "CASE WHEN cnn_right IS NULL OR vit_right IS NULL THEN 'unlabeled' "
-    "WHEN cnn_right AND vit_right THEN 'both right' "
-    "WHEN cnn_right THEN 'only CNN right' WHEN vit_right THEN 'only ViT right' "
-    "ELSE 'both wrong' END"
-)
-_AGREEMENT = (
-    "CASE WHEN same_answer IS NULL THEN 'no answer' WHEN same_answer THEN 'same answer' "
-    "ELSE 'different answers' END"
-)
-OUTCOMES = ("both right", "only CNN right", "only ViT right", "both wrong", "unlabeled")
-AGREEMENTS = ("same answer", "different answers", "no answer")
-COLORS = {"agreement": _AGREEMENT, "outcome": _OUTCOME, "label": ""}
-"""What the points of a scatter may be colored by, and the expression that gives it."""
+AGREEMENTS = {
+    "same": "same answer",
+    "different": "different answers",
+    "none": "no answer",
+}
+COLORS = ("agreement", "outcome", "label")
+"""What the points of a scatter may be colored by."""
 
 OTHER = "other labels"
 MOST_LABELS = 8
 """Labels that have a color of their own."""
+
+_TITLES = {
+    "answer": "{}, first answer",
+    "probability": "{}, probability of the first answer",
+    "label_class": "{}, class of the label",
+    "right": "{} right",
+    "label_log_probability": "{}, log-probability of the label",
+    "label_rank": "{}, rank of the label",
+    "artifacts": "{}, artifact patches",
+    "pca_1": "{}, embedding, component 1",
+    "pca_2": "{}, embedding, component 2",
+    "umap_1": "{}, embedding, UMAP 1",
+    "umap_2": "{}, embedding, UMAP 2",
+    "target": "Class of the map: {}",
+    "prefix_mass": "Mass on prefix tokens: {}",
+    "deletion": "Deletion area: {}",
+    "insertion": "Insertion area: {}",
+    "same_answer": "Same first answer",
+    "divergence": "Divergence of the answers",
+    "correlation": "Rank correlation",
+    "overlap": "Overlap of top 20 %",
+    "bytes": "Size of the file in bytes",
+    "width": "Width in pixels",
+    "height": "Height in pixels",
+}
+_NO_AXIS = ("index", "label_class")
+"""Numbers that no axis shows: they only name something."""
 
 
 class Unfit(Exception):
     """A filter that cannot be applied; the sentence says why."""
 
 
+Source = tuple[str, *tuple[int, ...]]
+"""A long table, and which of its rows: those of a model, of a map, or of two."""
+
+PICTURES: Source = ("pictures",)
+
+
 @dataclass(frozen=True)
-class Order:
-    """A way to go through the pictures.
+class Column:
+    """A column of one row a picture.
 
     Attributes
     ----------
-    only
-        What a picture must be to take part, as SQL; empty for all.
-    by
-        What comes first, as SQL; ``{correlation}`` stands for the maps that are compared.
-    labeled
-        Whether it makes sense for labeled pictures only.
+    kind
+        What it holds; ``None`` for a list.
+    sql
+        How a question calls it; made of our own words and numbers only.
+    sources
+        Which rows it is found in.
+    title
+        For people.
     """
 
+    kind: Kind | None
+    sql: str
+    sources: tuple[Source, ...]
     title: str
-    only: str
-    by: str
-    labeled: bool = False
 
 
-ORDERS = {
-    "maps": Order("Maps disagree most", "", "{correlation} ASC NULLS LAST"),
-    "surest": Order(
-        "Surest disagreement",
-        "NOT same_answer",
-        "least(cnn_probability, vit_probability) DESC NULLS LAST",
-    ),
-    "divergence": Order("Answers differ most", "", "divergence DESC NULLS LAST"),
-    "vit_right": Order(
-        "ViT right, CNN wrong", "vit_right AND NOT cnn_right", "vit_probability DESC", True
-    ),
-    "cnn_right": Order(
-        "CNN right, ViT wrong", "cnn_right AND NOT vit_right", "cnn_probability DESC", True
-    ),
-    "artifacts": Order("Artifact patches", "artifacts > 0", "artifacts DESC"),
-    "alike": Order("Maps agree most", "", "{correlation} DESC NULLS LAST"),
-    "listed": Order("As listed", "", '"index" ASC'),
-}
+def _alias(source: Source) -> str:
+    return "_".join(map(str, source))
+
+
+@dataclass
+class _Question:
+    """A question that is being put together: the sources that its columns need."""
+
+    sources: dict[Source, None] = field(default_factory=lambda: {PICTURES: None})
+
+    def __call__(self, column: Column | None) -> str:
+        """How to call a column; null where there is none."""
+        if column is None:
+            return "NULL"
+        self.sources |= dict.fromkeys(column.sources)
+        return column.sql
+
+    @property
+    def rows(self) -> str:
+        """What to put after FROM, once all columns have been named."""
+        joined = [_rows_of(PICTURES)]
+        for source in self.sources:
+            if source != PICTURES:
+                joined.append(f'LEFT JOIN {_rows_of(source)} USING ("index")')
+        return " ".join(joined)
+
+
+def _rows_of(source: Source) -> str:
+    """The rows of a source, as SQL."""
+    name, *numbers = source
+    chosen = zip(NUMBERED[name], numbers, strict=True)
+    where = " AND ".join(f'"{column}" = {int(number)}' for column, number in chosen) or "TRUE"
+    return f"(SELECT * FROM {name} WHERE {where}) AS {_alias(source)}"
 
 
 @dataclass(frozen=True)
@@ -125,7 +176,7 @@ class Figures:
     ----------
     pictures, all, failed, labeled
         Counts: left by the filter, in the sweep, that could not be looked at, with a known class.
-    same, cnn_right, vit_right
+    same, first_right, second_right
         Shares in [0, 1]; ``None`` where there is nothing to take a share of.
     correlation, overlap
         Medians over the maps that are compared; ``None`` without any.
@@ -136,27 +187,55 @@ class Figures:
     failed: int
     labeled: int
     same: float | None
-    cnn_right: float | None
-    vit_right: float | None
+    first_right: float | None
+    second_right: float | None
     correlation: float | None
     overlap: float | None
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """A scatter: which pictures, where, of which group; and out of how many."""
+    """A scatter: which pictures, where, of which group; and out of how many.
+
+    Attributes
+    ----------
+    groups : mapping of str to str
+        What the frame calls each group, and what people call it.
+    """
 
     frame: pd.DataFrame
     total: int
-    groups: tuple[str, ...]
+    groups: Mapping[str, str]
 
 
-class Rows:
-    """The rows of a sweep; may be shared between threads.
+@dataclass(frozen=True)
+class Seen:
+    """All light rows of one picture.
 
-    Where a sweep comes from is not known. So its names never stand in a question: a column is
-    looked up among those that a sweep of these maps has, and those that belong to maps are called
-    by their number. The connection can open one file, for reading, and nothing else.
+    Attributes
+    ----------
+    picture
+        Its row of ``pictures``.
+    answers, maps
+        Rows by the number of the model, and of the map.
+    divergences, agreements
+        Rows by two numbers, the smaller first.
+    """
+
+    picture: Mapping[str, Any]
+    answers: Mapping[int, Mapping[str, Any]]
+    maps: Mapping[int, Mapping[str, Any]]
+    divergences: Mapping[tuple[int, int], Mapping[str, Any]]
+    agreements: Mapping[tuple[int, int], Mapping[str, Any]]
+
+
+class Tables:
+    """The long tables of a sweep in DuckDB; may be shared between threads.
+
+    Where a sweep comes from is not known. So its names never stand in a question: columns are
+    called by our own names, models and maps by their number. The connection can open the files of
+    the rows, for reading, and nothing else. A picture that has several rows where one is expected
+    would make a join of any size; that is looked for before rows are used.
 
     Raises
     ------
@@ -166,14 +245,14 @@ class Rows:
 
     def __init__(self, of: sweep.Sweep) -> None:
         self.sweep = of
-        self.path = of.rows
-        self.changed = self.path.stat().st_mtime_ns
-        self._sql = self._known()
+        stored = of.tables
+        self.places = {one.path: None for one in stored.values()}
+        self._checked: set[Source] = set()
         spill = tempfile.mkdtemp(
             prefix="parallax-rows-"
         )  # DuckDB may write there, and nowhere else
         weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
-        self._connection = duckdb.connect(
+        self.connection = duckdb.connect(
             config={
                 "memory_limit": MEMORY,
                 "threads": 2,
@@ -183,89 +262,379 @@ class Rows:
                 "autoload_known_extensions": False,
             }
         )
-        with self._told():
-            self._connection.execute("SET allowed_paths = ?", [[str(self.path)]])
-            self._connection.execute("SET enable_external_access = false")
-            self._connection.execute("SET lock_configuration = true")
-            file = self._connection.read_parquet(str(self.path), hive_partitioning=False)
-            places = {name: place for place, name in enumerate(file.columns, start=1)}
-            chosen = [f"#{places[name]} AS {called}" for name, called in self._sql.items()]
-            file.project(", ".join(chosen)).create_view("rows")
+        with self.told():
+            self.connection.execute("SET allowed_paths = ?", [[str(path) for path in self.places]])
+            self.connection.execute("SET enable_external_access = false")
+            self.connection.execute("SET lock_configuration = true")
+            for name, one in stored.items():
+                self._view(name, one)
 
-    def _known(self) -> dict[str, str]:
-        """The columns of the file that a sweep has, and what questions call each."""
+    def _view(self, name: str, stored: sweep.Stored) -> None:
+        """Make a table of what its files have, by the places of their columns."""
+        schema = light_schemas()[name]
+        file = self.connection.read_parquet(str(stored.path), hive_partitioning=False)
+        there = self._schema(stored)
+        places = {column: place for place, column in enumerate(file.columns, start=1)}
+        stacked = None
+        for projection in stored.projections:
+            columns = [
+                f'{_found(projection.get(one.name), one, places, there)} AS "{one.name}"'
+                for one in schema
+            ]
+            found = file.project(", ".join(columns))
+            stacked = found if stacked is None else stacked.union(found)
+        if stacked is None:
+            none = ", ".join(f'NULL::{_type(c.type)[0]} AS "{c.name}"' for c in schema)
+            stacked = self.connection.sql(f"SELECT {none} WHERE FALSE")
+        stacked.create_view(name)
+
+    @cached_property
+    def empty(self) -> set[tuple[Source, str]]:
+        """Columns that are null in all rows of a source; they are not offered.
+
+        Read off the statistics of the files; a column that has none counts as not empty.
+        """
+        from pyarrow import parquet
+
+        found: set[tuple[Source, str]] = set()
+        filled: set[tuple[Source, str]] = set()
+        for name, one in self.sweep.tables.items():
+            file = parquet.read_metadata(one.path)
+            for place in range(file.num_row_groups):
+                group = file.row_group(place)
+                columns = {
+                    group.column(n).path_in_schema: group.column(n).statistics
+                    for n in range(group.num_columns)
+                }
+                for projection in one.projections:
+                    source = _source(name, projection, columns)
+                    for column in light_schemas()[name].names:
+                        held = projection.get(column)
+                        of = columns.get(held) if isinstance(held, str) else None
+                        absent = held is None or (isinstance(held, str) and held not in columns)
+                        if of is not None and of.has_null_count:
+                            absent = of.null_count == group.num_rows
+                        (found if absent else filled).add((source, column))
+        return found - filled
+
+    def _schema(self, stored: sweep.Stored) -> pa.Schema:
+        """The schema of a file that has every column that is wanted of it, once."""
         from pyarrow import parquet
 
         try:
-            there = parquet.read_schema(self.path)
+            there = parquet.read_schema(stored.path)
         except (OSError, ValueError) as error:
-            raise self._damaged() from error
-        found = {}
-        for number, (name, kind) in enumerate(self.sweep.columns.items()):
-            if name not in there.names:
-                if "_umap_" in name:
+            raise self.damaged() from error
+        types = {one.name: one.type for schema in light_schemas().values() for one in schema}
+        for projection in stored.projections:
+            for column, held in projection.items():
+                if not isinstance(held, str) or column not in types:
                     continue
-                raise self._damaged(f"have no column {name}")
-            if there.names.count(name) > 1 or there.field(name).type != kind:
-                raise self._damaged(f"have another column {name} than a sweep has")
-            found[name] = f"c{number}" if "__" in name else f'"{name}"'
-        return found
+                count = there.names.count(held)
+                if not count and column.startswith("umap_") and self.sweep.is_of_a_pair:
+                    continue
+                if not count:
+                    raise self.damaged(f"have no column {held}")
+                if count > 1 or there.field(held).type != types[column]:
+                    raise self.damaged(f"have another column {held} than a sweep has")
+        return there
 
-    def _damaged(self, what: str = "cannot be read") -> SweepError:
+    def damaged(self, what: str = "cannot be read") -> SweepError:
+        """The rows are not what they must be."""
+        names = " and ".join(sorted({path.name for path in self.places}))
         return SweepError(
-            f"The rows of the sweep {self.sweep.folder.name} {what}; remove "
-            f"{self.path.name} in its folder, it is made anew."
+            f"The rows of the sweep {self.sweep.folder.name} {what}; remove {names} in its folder, "
+            "they are made anew."
         )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
         """Make a sentence of what DuckDB cannot do."""
         try:
             yield
         except duckdb.Error as error:
             _log.warning("a question failed", exc_info=True)
-            raise self._damaged() from error
+            raise self.damaged() from error
 
-    def _ask(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
-        with self._told():
-            return self._connection.cursor().execute(query, list(values))
+    def ask(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
+        """Ask; the answer is to be fetched."""
+        with self.told():
+            return self.connection.cursor().execute(query, list(values))
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """See that no picture has two rows in one of these sources."""
+        for source in sources:
+            if source in self._checked:
+                continue
+            asked = f'SELECT count(*) = count(DISTINCT "index") FROM {_rows_of(source)}'
+            found = self.ask(asked).fetchone()
+            if not found or not found[0]:
+                raise self.damaged("have a picture twice, or one without a number")
+            self._checked.add(source)
+
+
+def _source(name: str, projection: Mapping[str, str | int], columns: Mapping[str, Any]) -> Source:
+    """Which rows a row group holds of a table, as far as its statistics tell."""
+    numbers = []
+    for column in NUMBERED[name]:
+        held = projection[column]
+        statistics = columns.get(held) if isinstance(held, str) else None
+        known = statistics.min if statistics is not None and statistics.has_min_max else -1
+        numbers.append(held if isinstance(held, int) else int(known))
+    return (name, *numbers)
+
+
+def _type(of: pa.DataType) -> tuple[str, Kind | None]:
+    """What DuckDB calls a type, and what a column of it holds; lists are not filtered by."""
+    inner = getattr(of, "value_type", None)
+    return _TYPES[str(of)] if inner is None else (f"{_TYPES[str(inner)][0]}[]", None)
+
+
+def _found(held: str | int | None, column: pa.Field, places: Mapping[str, int], there: Any) -> str:
+    """Where a column is found in a file, as SQL."""
+    kind = _type(column.type)[0]
+    if isinstance(held, str) and held in there.names:
+        return f"#{int(places[held])}"
+    return f"{int(held)}::{kind}" if isinstance(held, int) else f"NULL::{kind}"
+
+
+class Rows:
+    """Two models of a sweep side by side, or one: questions to its rows.
+
+    Parameters
+    ----------
+    of
+        A sweep whose rows are collected.
+    first, second
+        Numbers of the models that are compared; by default the first two. The same number twice
+        looks at one model.
+
+    Raises
+    ------
+    SweepError
+        From every method: the rows are damaged, or are not those of such a sweep.
+    """
+
+    def __init__(
+        self,
+        of: sweep.Sweep,
+        first: int = 0,
+        second: int | None = None,
+        tables: Tables | None = None,
+    ) -> None:
+        self.sweep = of
+        self.changed = of.tables["pictures"].path.stat().st_mtime_ns
+        self.tables = tables or Tables(of)
+        self.first = first
+        self.second = min(1, len(of.models) - 1) if second is None else second
+
+    def comparing(self, first: int, second: int) -> Rows:
+        """The same rows with two other models side by side."""
+        return Rows(self.sweep, first, second, self.tables)
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """Numbers of the models that are compared: two, or one."""
+        return tuple(dict.fromkeys((self.first, self.second)))
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """What people call the models; by their ids where two titles are the same."""
+        ids = self.sweep.models
+        titles = [model_title(model_id) for model_id in ids]
+        return tuple(
+            title if titles.count(title) == 1 else model_id
+            for title, model_id in zip(titles, ids, strict=True)
+        )
+
+    def map_title(self, number: int) -> str:
+        """A map, for people: the model and the method."""
+        of = self.sweep.maps[number]
+        return f"{self.titles[of.model]} {method_title(of.method)}"
+
+    @cached_property
+    def shown_maps(self) -> tuple[int, ...]:
+        """Numbers of the maps that are compared.
+
+        The first of each model; of one model alone its first two.
+        """
+        maps = self.sweep.maps
+        of = {k: [n for n, one in enumerate(maps) if one.model == k] for k in self.compared}
+        if len(self.compared) == 1:
+            return tuple(of[self.first][:2])
+        return tuple(numbers[0] for numbers in of.values() if numbers)
 
     # -- columns ------------------------------------------------------------------------------
 
     @cached_property
+    def _every(self) -> dict[str, Column]:
+        """Every column that a filter or an axis can name, by that name."""
+        found = {name: self._column("pictures", name) for name in light_schemas()["pictures"].names}
+        found |= self._agreement
+        ids = self.sweep.models
+        for number, model_id in enumerate(ids):
+            for name in light_schemas()["answers"].names:
+                if name not in ("index", "model"):
+                    one = self._column("answers", name, number, of=self.titles[number])
+                    found[f"{name}:{model_id}"] = one
+        for number, of in enumerate(self.sweep.maps):
+            for name in light_schemas()["maps"].names:
+                if name not in ("index", "map"):
+                    one = self._column("maps", name, number, of=self.map_title(number))
+                    found[f"{name}:{ids[of.model]}:{of.method}"] = one
+        return found
+
+    @cached_property
+    def _agreement(self) -> dict[str, Column]:
+        """Columns of the two models and maps that are compared, by their short names."""
+        found = {}
+        if len(self.compared) == 2:
+            found = self._of_two_models(self.first, self.second)
+        if len(self.shown_maps) == 2:
+            found |= self._of_two_maps(*self.shown_maps)
+        return found
+
+    @cached_property
+    def _others(self) -> dict[str, Column]:
+        """Columns of any two models and maps, by their long names."""
+        found: dict[str, Column] = {}
+        for two in combinations(range(len(self.sweep.models)), 2):
+            named = ":".join(self.sweep.models[number] for number in two)
+            found |= {f"{k}:{named}": c for k, c in self._of_two_models(*two).items()}
+        for two in combinations(range(len(self.sweep.maps)), 2):
+            named = ":".join(self._map_name(number) for number in two)
+            found |= {f"{k}:{named}": c for k, c in self._of_two_maps(*two).items()}
+        return found
+
+    def _map_name(self, number: int) -> str:
+        of = self.sweep.maps[number]
+        return f"{self.sweep.models[of.model]}:{of.method}"
+
+    def _of_two_models(self, a: int, b: int) -> dict[str, Column]:
+        named = f"{self.titles[a]} and {self.titles[b]}"
+        both: list[Source] = [("answers", a), ("answers", b)]
+        same = " = ".join(f"{_alias(one)}.answer" for one in both)
+        return {
+            "same_answer": Column("flag", f"({same})", tuple(both), f"Same first answer: {named}"),
+            "divergence": self._column("divergences", "divergence", *sorted((a, b)), of=named),
+        }
+
+    def _of_two_maps(self, a: int, b: int) -> dict[str, Column]:
+        named = f"{self.map_title(a)} and {self.map_title(b)}"
+        two = sorted((a, b))
+        return {
+            name: self._column("agreements", name, *two, of=named)
+            for name in ("correlation", "overlap")
+        }
+
+    def _column(self, table: str, name: str, *numbers: int, of: str = "") -> Column:
+        """A column of one of the long tables."""
+        source: Source = (table, *numbers)
+        kind = _type(light_schemas()[table].field(name).type)[1]
+        title = _TITLES.get(name, name.replace("_", " ").capitalize())
+        if "{}" in title:
+            title = title.format(of)
+        elif of:
+            title = f"{title}: {of}"
+        return Column(kind, f'{_alias(source)}."{name}"', (source,), title)
+
+    @cached_property
+    def _earlier(self) -> dict[str, str]:
+        """What addresses of before, which know a CNN and a ViT, called columns."""
+        found: dict[str, str] = {}
+        families = [one["family"] for one in self.sweep.manifest["models"]]
+        models = {key: families.index(key) for key in ("cnn", "vit") if key in families}
+        for key, number in models.items():
+            model_id = self.sweep.models[number]
+            for name in light_schemas()["answers"].names:
+                found[f"{key}_{name}"] = f"{name}:{model_id}"
+            found[f"{key}_class"] = f"label_class:{model_id}"
+            if key == "vit":
+                found["artifacts"] = f"artifacts:{model_id}"
+        maps = {
+            f"{key}_{of.method}": number
+            for key, model in models.items()
+            for number, of in enumerate(self.sweep.maps)
+            if of.model == model
+        }
+        maps |= {key: n for n, key in enumerate(self.sweep.manifest.get("columns", ()))}
+        for key, number in maps.items():
+            for name in ("target", "prefix_mass", "deletion", "insertion"):
+                found[f"{name}__{key}"] = f"{name}:{self._map_name(number)}"
+        for (a, first), (b, second) in combinations(sorted(maps.items(), key=lambda m: m[1]), 2):
+            for name in ("correlation", "overlap"):
+                long = f"{name}:{self._map_name(first)}:{self._map_name(second)}"
+                short = {first, second} == set(self.shown_maps)
+                for two in (f"{a}__{b}", f"{b}__{a}"):
+                    found[f"{name}__{two}"] = name if short else long
+        return found
+
+    def named(self, column: str) -> str:
+        """What a column is called now, given what it was ever called; as it is if unknown."""
+        return self._earlier.get(column, column)
+
+    def _find(self, column: str) -> Column | None:
+        column = self.named(column)
+        found = self._every.get(column) or self._others.get(column)
+        return found if found is not None and found.kind is not None else None
+
+    @cached_property
     def columns(self) -> dict[str, Kind]:
         """Columns that can be filtered by, with what they hold."""
-        kinds = {name: _KINDS.get(str(kind)) for name, kind in self.sweep.columns.items()}
-        return {name: kind for name in self._sql if (kind := kinds[name]) is not None}
+        every = {**self._every, **self._others}
+        return {name: one.kind for name, one in every.items() if one.kind is not None}
 
     @cached_property
     def numbers(self) -> list[str]:
         """Columns that an axis can show, those that say most first."""
-        left_out = {"index", "cnn_class", "vit_class"}
-        every = [name for name, kind in self.columns.items() if kind == "number"]
-        first = ["divergence", *filter(None, self.compared)]
-        return list(dict.fromkeys([*first, *(name for name in every if name not in left_out)]))
+        same = {one.sql for one in self._agreement.values()}
+        every = [
+            name
+            for name, one in {**self._every, **self._others}.items()
+            if one.kind == "number"
+            and name.partition(":")[0] not in _NO_AXIS
+            and (name in self._agreement or one.sql not in same)
+            and not self._is_empty(name, one)
+        ]
+        pca = [f"{axis}:{self.sweep.models[self.first]}" for axis in ("pca_1", "pca_2")]
+        first = [name for name in ("divergence", "correlation", *pca) if name in every]
+        return list(dict.fromkeys([*first, *every]))
+
+    def _is_empty(self, name: str, column: Column) -> bool:
+        """Whether a column is known to be null in all rows."""
+        own = name.partition(":")[0]
+        return any((source, own) in self.tables.empty for source in column.sources)
 
     @cached_property
-    def compared(self) -> tuple[str, str]:
-        """Columns of rank correlation and overlap of the first CNN map and the first ViT map."""
-        maps = self.shown_maps
-        if len(maps) < 2:
-            return "", ""
-        return f"correlation__{maps[0]}__{maps[1]}", f"overlap__{maps[0]}__{maps[1]}"
+    def offered(self) -> list[str]:
+        """Columns that a filter is likely to name: not those of other pairs, and no empty ones."""
+        return [
+            name
+            for name, one in self._every.items()
+            if one.kind is not None and not self._is_empty(name, one)
+        ]
 
-    @cached_property
-    def shown_maps(self) -> list[str]:
-        """The first map of each model, as far as there is one; the order of the sweep's own."""
-        keys = self.sweep.maps
-        first = [next((k for k in keys if k.startswith(f)), "") for f in ("cnn_", "vit_")]
-        return sorted(filter(None, first), key=keys.index)
+    def title(self, column: str) -> str:
+        """A column, for people; as it is if there is none of this name."""
+        found = self._find(column)
+        short = self.named(column) in self._agreement
+        if found is None:
+            return column
+        return found.title.partition(": ")[0] if short else found.title
 
     @cached_property
     def labeled(self) -> bool:
         """Whether any picture has a label that means a class."""
-        asked = self._ask("SELECT count(cnn_right) + count(vit_right) FROM rows").fetchone()
+        asked = self.tables.ask('SELECT count("right") FROM answers').fetchone()
         return bool(asked and asked[0])
+
+    def _answer(self, name: str, number: int) -> Column:
+        return self._column("answers", name, number)
+
+    def _right(self) -> list[Column | None]:
+        """Whether each of the two is right; none instead of a second model."""
+        right: list[Column | None] = [self._answer("right", number) for number in self.compared]
+        return [*right, None][:2]
 
     # -- filters ------------------------------------------------------------------------------
 
@@ -277,55 +646,112 @@ class Rows:
         Unfit
             One is none: unknown column, or a value that the column does not hold.
         """
+        return self._condition(_Question(), filters)
+
+    def _condition(self, ask: _Question, filters: Sequence[str]) -> tuple[str, list[Any]]:
         parts, values = ["TRUE"], []
         for text in filters:
-            part, value = self._one(text)
+            part, value = self._one(ask, text)
             parts.append(part)
             values += value
         return " AND ".join(parts), values
 
-    def _one(self, text: str) -> tuple[str, list[Any]]:
+    def canonical(self, text: str) -> str:
+        """A filter with its column called as it is now."""
         found = _FILTER.match(text.strip())
-        if not found or found[1] not in self.columns:
+        return f"{self.named(found[1])}{found[2]}{found[3].strip()}" if found else text
+
+    def _one(self, ask: _Question, text: str) -> tuple[str, list[Any]]:
+        found = _FILTER.match(text.strip())
+        column = self._find(found[1]) if found else None
+        if found is None or column is None:
             raise Unfit(
                 f"The filter {text!r} is unknown; write a column, a comparison and a value, such "
                 "as divergence>0.5 or same_answer=no."
             )
-        column, sign, value = found[1], found[2], found[3].strip()
-        kind, called = self.columns[column], self._sql[column]
-        if kind == "flag":
+        name, sign, value = found[1], found[2], found[3].strip()
+        if column.kind == "flag":
             if sign != "=" or value not in _FLAGS:
                 raise Unfit(
-                    f"{column} is compared with {value!r}; write {column}=yes, =no or =unknown."
+                    f"{name} is compared with {value!r}; write {name}=yes, =no or =unknown."
                 )
-            return f"{called} {_FLAGS[value]}", []
-        if kind == "text":
+            return f"{ask(column)} {_FLAGS[value]}", []
+        if column.kind == "text":
             if sign not in ("=", "!="):
-                raise Unfit(f"{column} is a text; compare it with = or !=.")
-            return f"{called} {sign} ?", [value]
+                raise Unfit(f"{name} is a text; compare it with = or !=.")
+            return f"{ask(column)} {sign} ?", [value]
         try:
-            return f"{called} {sign} ?", [float(value)]
+            return f"{ask(column)} {sign} ?", [float(value)]
         except ValueError:
-            raise Unfit(f"{column} is compared with {value!r}, expected a number.") from None
+            raise Unfit(f"{name} is compared with {value!r}, expected a number.") from None
+
+    def _ask(
+        self, ask: _Question, query: str, values: Sequence[Any] = ()
+    ) -> duckdb.DuckDBPyConnection:
+        self.tables.check(list(ask.sources))
+        return self.tables.ask(query, values)
 
     # -- answers ------------------------------------------------------------------------------
 
     def figures(self, filters: Sequence[str] = ()) -> Figures:
         """What stands on top of the page."""
-        where, values = self.condition(filters)
-        medians = ", ".join(
-            f"median({self._sql[name]})" if name else "NULL" for name in self.compared
+        ask = _Question()
+        where, values = self._condition(ask, filters)
+        right = [ask(column) for column in self._right()]
+        same, correlation, overlap = (
+            ask(self._agreement.get(name)) for name in ("same_answer", "correlation", "overlap")
         )
         found = self._ask(
-            "SELECT count(*), count(*) FILTER (error != ''), "
-            "count(coalesce(cnn_right, vit_right)), avg(same_answer::INT), avg(cnn_right::INT), "
-            f"avg(vit_right::INT), {medians} FROM rows WHERE {where}",
+            ask,
+            "SELECT count(*), count(*) FILTER (pictures.error != ''), "
+            f"count(coalesce({right[0]}, {right[1]})), avg({same}::INT), avg({right[0]}::INT), "
+            f"avg({right[1]}::INT), median({correlation}::FLOAT), median({overlap}::FLOAT) "
+            f"FROM {ask.rows} WHERE {where}",
             values,
         ).fetchone()
         assert found is not None
-        every = self._ask("SELECT count(*) FROM rows").fetchone()
+        every = self.tables.ask("SELECT count(*) FROM pictures").fetchone()
         assert every is not None
         return Figures(found[0], every[0], *found[1:])
+
+    def colors(self) -> list[str]:
+        """What points can be colored by, of `COLORS`."""
+        left_out = set() if len(self.compared) == 2 else {"agreement"}
+        return [
+            name for name in COLORS if name not in left_out and (self.labeled or name != "outcome")
+        ]
+
+    def _groups(self, ask: _Question, color: str) -> tuple[str, dict[str, str]]:
+        """The expression that gives a point's group, and the groups; of a label none are known."""
+        if color == "label":
+            return "pictures.label", {}
+        if color == "agreement":
+            same = ask(self._agreement.get("same_answer"))
+            return (
+                f"CASE WHEN {same} IS NULL THEN 'none' WHEN {same} THEN 'same' "
+                "ELSE 'different' END",
+                AGREEMENTS,
+            )
+        first, second = (ask(column) for column in self._right())
+        if len(self.compared) == 1:
+            return (
+                f"CASE WHEN {first} IS NULL THEN 'unlabeled' WHEN {first} THEN 'both' "
+                "ELSE 'neither' END",
+                {"both": "right", "neither": "wrong", "unlabeled": "unlabeled"},
+            )
+        one, two = (self.titles[number] for number in self.compared)
+        return (
+            f"CASE WHEN {first} IS NULL OR {second} IS NULL THEN 'unlabeled' "
+            f"WHEN {first} AND {second} THEN 'both' WHEN {first} THEN 'first' "
+            f"WHEN {second} THEN 'second' ELSE 'neither' END",
+            {
+                "both": "both right",
+                "first": f"only {one} right",
+                "second": f"only {two} right",
+                "neither": "both wrong",
+                "unlabeled": "unlabeled",
+            },
+        )
 
     def scatter(
         self, x: str, y: str, color: str, filters: Sequence[str] = (), most: int = MOST_POINTS
@@ -340,127 +766,200 @@ class Rows:
         Points
             Its frame has the columns ``index``, ``x``, ``y``, ``group`` and ``path``.
         """
-        across, up = (self._sql[name] for name in (x, y))
-        where, values = self.condition(filters)
+        ask = _Question()
+        across, up = (ask(self._find(name)) for name in (x, y))
+        where, values = self._condition(ask, filters)
         where += f" AND {across} IS NOT NULL AND {up} IS NOT NULL"
-        asked = self._ask(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()
+        asked = self._ask(ask, f"SELECT count(*) FROM {ask.rows} WHERE {where}", values).fetchone()
         total = asked[0] if asked else 0
-        group = COLORS[color]
-        groups: tuple[str, ...] = AGREEMENTS if color == "agreement" else OUTCOMES
+        inner = ask.rows
+        group, groups = self._groups(ask, color)
         if color == "label":
-            known = self._labels(where, values)
-            group, groups = "label", (*known, OTHER)
+            known = self._labels(inner, where, values)
+            groups = {**{label: label for label in known}, OTHER: OTHER}
         frame = self._ask(
-            f'SELECT "index", {across} AS x, {up} AS y, {group} AS "group", path FROM rows '
-            f'WHERE "index" IN (SELECT "index" FROM rows WHERE {where} '
-            f'ORDER BY hash("index") LIMIT {most}) ORDER BY "index"',
+            ask,
+            f'SELECT "index", {across} AS x, {up} AS y, {group} AS "group", pictures.path AS path '
+            f'FROM {ask.rows} WHERE "index" IN (SELECT "index" FROM {inner} WHERE {where} '
+            f'ORDER BY hash("index") LIMIT {int(most)}) ORDER BY "index"',
             values,
         ).df()
         if color == "label":
-            frame["group"] = frame["group"].where(frame["group"].isin(groups), OTHER)
+            frame["group"] = frame["group"].where(frame["group"].isin(list(groups)), OTHER)
         return Points(frame, total, groups)
 
-    def _labels(self, where: str, values: Sequence[Any]) -> tuple[str, ...]:
-        found = self._ask(
-            f"SELECT label FROM rows WHERE {where} AND label != '' GROUP BY label "
-            f"ORDER BY count(*) DESC, label LIMIT {MOST_LABELS}",
+    def _labels(self, rows: str, where: str, values: Sequence[Any]) -> tuple[str, ...]:
+        found = self.tables.ask(
+            f"SELECT pictures.label AS label FROM {rows} WHERE {where} AND pictures.label != '' "
+            f"GROUP BY 1 ORDER BY count(*) DESC, label LIMIT {MOST_LABELS}",
             values,
         ).fetchall()
         return tuple(label for (label,) in found)
 
     def classes(self, filters: Sequence[str] = ()) -> pd.DataFrame:
-        """By label, or by the CNN's answer where nothing is labeled: the largest difference first.
+        """By label, or by the first answer where nothing is labeled: the largest difference first.
 
         Returns
         -------
         DataFrame
-            ``name``, ``pictures``, ``cnn``, ``vit`` (shares of right answers), ``same``,
+            ``name``, ``pictures``, ``first``, ``second`` (shares of right answers), ``same``,
             ``correlation`` (median); at most `MOST_CLASSES` lines.
         """
-        where, values = self.condition(filters)
-        name = "label" if self.labeled else "coalesce(cnn_answer, vit_answer)"
-        known = "coalesce(cnn_right, vit_right) IS NOT NULL" if self.labeled else f"{name} != ''"
-        median = f"median({self._sql[self.compared[0]]})" if self.compared[0] else "NULL"
+        ask = _Question()
+        where, values = self._condition(ask, filters)
+        first, second = (ask(column) for column in self._right())
+        answers = [ask(self._answer("answer", number)) for number in self.compared]
+        name = "pictures.label" if self.labeled else f"coalesce({', '.join(answers)})"
+        known = f"coalesce({first}, {second}) IS NOT NULL" if self.labeled else f"{name} != ''"
+        same, correlation = (
+            ask(self._agreement.get(column)) for column in ("same_answer", "correlation")
+        )
+        alone = '"first" ASC NULLS LAST, ' if len(self.compared) == 1 else ""
         return self._ask(
-            f"SELECT {name} AS name, count(*) AS pictures, avg(cnn_right::INT) AS cnn, "
-            "avg(vit_right::INT) AS vit, avg(same_answer::INT) AS same, "
-            f"{median} AS correlation FROM rows WHERE {where} AND {known} AND error = '' "
-            "GROUP BY 1 ORDER BY abs(cnn - vit) DESC NULLS LAST, same ASC NULLS LAST, "
-            f"pictures DESC, name LIMIT {MOST_CLASSES}",
+            ask,
+            f"SELECT * FROM (SELECT {name} AS name, count(*) AS pictures, "
+            f'avg({first}::INT) AS "first", avg({second}::INT) AS "second", '
+            f"avg({same}::INT) AS same, median({correlation}::FLOAT) AS correlation "
+            f"FROM {ask.rows} WHERE {where} AND {known} AND pictures.error = '' GROUP BY 1) "
+            'ORDER BY abs("first" - "second") DESC NULLS LAST, same ASC NULLS LAST, '
+            f"{alone}pictures DESC, name LIMIT {MOST_CLASSES}",
             values,
         ).df()
 
-    def orders(self) -> dict[str, Order]:
-        """Ways through the pictures that these rows allow."""
-        return {
-            name: order
-            for name, order in ORDERS.items()
-            if (self.labeled or not order.labeled)
-            and (self.compared[0] or "{correlation}" not in order.by)
+    def orders(self) -> dict[str, str]:
+        """Ways through the pictures that these rows allow, with what people call each."""
+        one, two = (self.titles[number] for number in (self.first, self.second))
+        apart, maps = len(self.compared) == 2, len(self.shown_maps) == 2
+        attends = any(
+            self.sweep.manifest["models"][number]["family"] != "cnn" for number in self.compared
+        )
+        offered = {
+            "maps": ("Maps disagree most", maps),
+            "surest": ("Surest disagreement", apart),
+            "divergence": ("Answers differ most", apart),
+            "second_right": (f"{two} right, {one} wrong", apart and self.labeled),
+            "first_right": (f"{one} right, {two} wrong", apart and self.labeled),
+            "wrong": (f"{one} wrong, the surest first", not apart and self.labeled),
+            "artifacts": ("Artifact patches", attends),
+            "alike": ("Maps agree most", maps),
+            "listed": ("As listed", True),
         }
+        return {name: title for name, (title, offers) in offered.items() if offers}
+
+    def order_named(self, order: str) -> str:
+        """What an order is called now; addresses of before know a CNN and a ViT."""
+        if order not in ("cnn_right", "vit_right"):
+            return order
+        families = [self.sweep.manifest["models"][n]["family"] for n in self.compared]
+        wanted, usual = order[:3], ("cnn", "vit").index(order[:3])
+        place = families.index(wanted) if wanted in families else usual
+        return ("first_right", "second_right")[place]
+
+    def _way(self, ask: _Question, order: str) -> tuple[str, str]:
+        """What a picture must be to take part, and what comes first, as SQL."""
+
+        def of(name: str) -> list[str]:
+            return [ask(self._answer(name, number)) for number in self.compared]
+
+        if order in ("maps", "alike"):
+            way = "ASC" if order == "maps" else "DESC"
+            return "TRUE", f"{ask(self._agreement['correlation'])} {way} NULLS LAST"
+        if order == "surest":
+            differ = f"NOT {ask(self._agreement['same_answer'])}"
+            return differ, f"least({', '.join(of('probability'))}) DESC NULLS LAST"
+        if order == "divergence":
+            return "TRUE", f"{ask(self._agreement['divergence'])} DESC NULLS LAST"
+        if order in ("first_right", "second_right"):
+            right, wrong = of("right") if order == "first_right" else reversed(of("right"))
+            sure = of("probability")[0 if order == "first_right" else 1]
+            return f"{right} AND NOT {wrong}", f"{sure} DESC"
+        if order == "wrong":
+            return f"NOT {of('right')[0]}", f"{of('probability')[0]} DESC"
+        if order == "artifacts":
+            most = f"greatest({', '.join(of('artifacts'))})"
+            return f"{most} > 0", f"{most} DESC"
+        return "TRUE", '"index" ASC'
 
     def gallery(
         self, order: str, filters: Sequence[str], start: int, count: int
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Some pictures of a way through them, each with all its light columns; and of how many.
+    ) -> tuple[list[Seen], int]:
+        """Some pictures of a way through them, each with all its light rows; and of how many.
 
-        Only the column that is sorted by is read for all rows.
+        Only the columns that are filtered or sorted by are read for all rows.
         """
-        where, values = self.condition(filters)
-        chosen = ORDERS[order]
-        where += " AND error = ''" + (f" AND {chosen.only}" if chosen.only else "")
-        by = chosen.by.replace("{correlation}", self._sql.get(self.compared[0], ""))
-        asked = self._ask(f"SELECT count(*) FROM rows WHERE {where}", values).fetchone()
+        ask = _Question()
+        where, values = self._condition(ask, filters)
+        only, by = self._way(ask, order)
+        rows = f"FROM {ask.rows} WHERE {where} AND pictures.error = '' AND {only}"
+        asked = self._ask(ask, f"SELECT count(*) {rows}", values).fetchone()
         found = self._ask(
-            f'SELECT "index" FROM rows WHERE {where} ORDER BY {by}, "index" '
-            f"LIMIT {int(count)} OFFSET {int(start)}",
+            ask,
+            f'SELECT "index" {rows} ORDER BY {by}, "index" LIMIT {int(count)} OFFSET {int(start)}',
             values,
         ).fetchall()
         return self.rows([index for (index,) in found]), asked[0] if asked else 0
 
-    def rows(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """All light columns of some pictures, in the order of ``indices``, as far as they exist."""
+    def rows(self, indices: Sequence[int]) -> list[Seen]:
+        """All light rows of some pictures, in the order of ``indices``, as far as they exist."""
         if not indices:
             return []
         listed = ", ".join(str(int(index)) for index in indices)
-        asked = self._ask(f'SELECT * FROM rows WHERE "index" IN ({listed})')
-        names = list(self._sql)
-        found = {row[names.index("index")]: row for row in asked.fetchall()}
-        return [dict(zip(names, found[i], strict=True)) for i in indices if i in found]
+        held: dict[int, dict[str, dict[Any, dict[str, Any]]]] = {}
+        for name, numbers in NUMBERED.items():
+            names = light_schemas()[name].names
+            most = MOST_ROWS * len(indices)
+            asked = f'SELECT * FROM {name} WHERE "index" IN ({listed}) LIMIT {most}'
+            for values in self.tables.ask(asked).fetchall():
+                row = dict(zip(names, values, strict=True))
+                key = tuple(row[number] for number in numbers)
+                of = held.setdefault(row["index"], {one: {} for one in NUMBERED})
+                of[name][key[0] if len(key) == 1 else key] = row
+        every = [held[index] for index in indices if index in held]
+        return [
+            Seen(of["pictures"][()], *(of[name] for name in NUMBERED if name != "pictures"))
+            for of in every
+            if of["pictures"]
+        ]
 
     def failures(self, filters: Sequence[str] = (), most: int = 20) -> list[tuple[str, str]]:
         """Paths and errors of pictures that could not be looked at."""
-        where, values = self.condition(filters)
+        ask = _Question()
+        where, values = self._condition(ask, filters)
         return self._ask(
-            f"SELECT path, error FROM rows WHERE {where} AND error != '' "
-            f'ORDER BY "index" LIMIT {most}',
+            ask,
+            f"SELECT pictures.path, pictures.error FROM {ask.rows} "
+            f"WHERE {where} AND pictures.error != '' ORDER BY \"index\" LIMIT {int(most)}",
             values,
         ).fetchall()
 
     def download(self, kind: Literal["csv", "parquet"], filters: Sequence[str] = ()) -> bytes:
-        """The rows that a filter leaves, as a file; CSV has `MOST_CSV` of them at most."""
+        """The pictures that a filter leaves, a row each; CSV has `MOST_CSV` of them at most.
+
+        With what every model and map says of it, and the agreement of those that are compared.
+        """
         import pyarrow as pa
         from pyarrow import csv, parquet
 
-        where, values = self.condition(filters)
-        columns, limit = "*", ""
-        if kind == "csv":  # which has no lists
-            limit = f"LIMIT {MOST_CSV}"
-            columns = ", ".join(
-                called if name in self.columns else f"{called}::VARCHAR"
-                for name, called in self._sql.items()
-            )
-        query = f'SELECT {columns} FROM rows WHERE {where} ORDER BY "index" {limit}'
+        ask = _Question()
+        where, values = self._condition(ask, filters)
+        every = self._every
+        limit = f"LIMIT {MOST_CSV}" if kind == "csv" else ""
+        columns = ", ".join(  # CSV has no lists
+            ask(one) + ("" if one.kind or kind == "parquet" else "::VARCHAR")
+            for one in every.values()
+        )
+        query = f'SELECT {columns} FROM {ask.rows} WHERE {where} ORDER BY "index" {limit}'
+        self.tables.check(list(ask.sources))
         target = io.BytesIO()
-        with self._told():
-            cursor = self._connection.cursor()  # held until all is read
+        with self.tables.told():
+            cursor = self.tables.connection.cursor()  # held until all is read
             found = cursor.query(query, params=values)
             read = getattr(found, "to_arrow_reader", None) or found.fetch_arrow_reader
             batches = read(ROWS_AT_A_TIME)
         schema = pa.schema(
-            field.with_name(name) for field, name in zip(batches.schema, self._sql, strict=True)
+            field.with_name(name) for field, name in zip(batches.schema, every, strict=True)
         )
-        texts = [name for name, kind in self.columns.items() if kind == "text"]
+        texts = [name for name, one in every.items() if one.kind == "text"]
         with (
             csv.CSVWriter(target, schema)
             if kind == "csv"
@@ -473,39 +972,20 @@ class Rows:
         return target.getvalue()
 
 
-def title(column: str) -> str:
-    """A column, for people: ``Rank correlation: CNN CAM, ViT rollout``."""
-    kind, *maps = column.split("__")
-    names = {
-        "correlation": "Rank correlation",
-        "overlap": "Overlap of top 20 %",
-        "prefix_mass": "Mass on prefix tokens",
-        "deletion": "Deletion area",
-        "insertion": "Insertion area",
-        "target": "Class of the map",
-        "divergence": "Divergence of the answers",
-        "artifacts": "Artifact patches",
-        "same_answer": "Same first answer",
-        "cnn_probability": "CNN's first answer, probability",
-        "vit_probability": "ViT's first answer, probability",
-        "bytes": "Size of the file in bytes",
-        "width": "Width in pixels",
-        "height": "Height in pixels",
-    }
-    if found := re.fullmatch(r"(cnn|vit)_(pca|umap)_(\d+)", column):
-        what = "component" if found[2] == "pca" else "UMAP"
-        return f"{_NAMES[found[1]]} embedding, {what} {found[3]}"
-    first = names.get(kind, kind.replace("_", " ").capitalize())
-    return f"{first}: {', '.join(map_title(key) for key in maps)}" if maps else first
-
-
-def map_title(key: str) -> str:
-    """A map, for people: ``CNN CAM``."""
-    family, _, method = key.partition("_")
+def model_title(model_id: str) -> str:
+    """A model, for people; its id if it is not in the catalog."""
     try:
-        return f"{_NAMES[family]} {find_method(method).title}"
-    except MethodError:  # of a method that this version does not have
-        return f"{_NAMES[family]} {method}"
+        return find_spec(model_id).title
+    except ParallaxError:  # it is in the catalog of another machine
+        return model_id
+
+
+def method_title(method: str) -> str:
+    """A method, for people; its name if this version does not have it."""
+    try:
+        return find_method(method).title
+    except MethodError:
+        return method
 
 
 def accounts_for(total: int, shown: int) -> str:

@@ -1,4 +1,4 @@
-"""Thousands of pictures through both models: figures first, then the pictures behind them."""
+"""Thousands of pictures through several models: figures first, then the pictures behind them."""
 
 import streamlit as st
 
@@ -7,11 +7,12 @@ from dashboard import data_set_parts, data_set_views, panels, scene
 shown = scene.current()
 panels.head(
     "Data set",
-    "How often do the two models agree, and on which pictures do they not?",
-    "A **sweep** has sent many pictures through both models and kept answers and maps. Figures, "
+    "How often do the models agree, and on which pictures do they not?",
+    "A **sweep** has sent many pictures through its models and kept answers and maps. Figures, "
     "points, classes and pictures below are those that the **filters** leave. Draw a box in the "
     "scatter, or select a class, to filter; type a filter such as divergence>0.5 for anything "
     "else.\n\n"
+    "Of more than two models two are compared at a time.\n\n"
     "**Divergence of the answers** is the Jensen–Shannon divergence over the classes that both "
     "models know: 0 bits for the same answer, 1 for answers that share nothing. **Rank "
     "correlation** and **overlap** compare the first map of each model, at the finer of their two "

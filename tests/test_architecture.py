@@ -503,10 +503,11 @@ BRITISH = re.compile(
 
 def documents() -> list[Path]:
     """Code and texts of the project, without the one that says what things were once called."""
-    texts = [path for path in sorted(ROOT.glob("*")) if path.suffix in (".md", ".toml", ".txt")]
+    kinds = (".md", ".toml", ".txt", ".cff")
+    texts = [path for path in sorted(ROOT.glob("*")) if path.suffix in kinds]
     below = [
         path
-        for folder in (*CODE, "tests")
+        for folder in (*CODE, "tests", "docs")
         for suffix in ("*.py", "*.md", "*.toml")
         for path in sorted((ROOT / folder).rglob(suffix))
     ]

@@ -230,10 +230,6 @@ def default_models() -> tuple[str, str]:
     return first["cnn"], first["vit"]
 
 
-embedded_pair = default_models
-"""The name of `default_models` before there could be more than two; what remains uses it."""
-
-
 def catalog_problem() -> str | None:
     """Why models of one's own are missing from the catalog, as a sentence; ``None`` if fine."""
     return _own()[1]

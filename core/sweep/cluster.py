@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from core.errors import SweepError
 from core.paths import ROOT
 from core.sweep.plan import Plan
-from core.sweep.work import Chunk, Work
+from core.sweep.work import Chunk, Tables, Work
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class _Worker:
-    """The pair of a plan, opened once in a process of Ray."""
+    """The models of a plan, opened once in a process of Ray."""
 
     def __init__(self, plan: Plan, threads: int) -> None:
         import torch
@@ -33,11 +33,16 @@ class _Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         chunk: Chunk = pickle.loads(batch["chunk"][0])
-        return {"number": [chunk.number], "table": [_packed(self._work(chunk))]}
+        return {
+            "number": [chunk.number],
+            "tables": [
+                pickle.dumps({name: _packed(one) for name, one in self._work(chunk).items()})
+            ],
+        }
 
 
-def run(plan: Plan, chunks: Iterable[Chunk], address: str | None) -> Iterator[tuple[int, pa.Table]]:
-    """Look at chunks wherever there is room: number and table of each, as they are done.
+def run(plan: Plan, chunks: Iterable[Chunk], address: str | None) -> Iterator[tuple[int, Tables]]:
+    """Look at chunks wherever there is room: number and tables of each, as they are done.
 
     Parameters
     ----------
@@ -62,7 +67,8 @@ def run(plan: Plan, chunks: Iterable[Chunk], address: str | None) -> Iterator[tu
     try:
         rows = _data_set(plan, list(chunks)).iter_batches(batch_size=1, batch_format="numpy")
         for row in rows:
-            yield int(row["number"][0]), _unpacked(row["table"][0])
+            packed: dict[str, bytes] = pickle.loads(row["tables"][0])
+            yield int(row["number"][0]), {name: _unpacked(one) for name, one in packed.items()}
     except ray.exceptions.RayError as error:
         told = str(error).strip().splitlines()[-1]
         raise SweepError(f"Ray gave up: {told} The same command goes on from here.") from error

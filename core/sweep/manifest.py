@@ -1,6 +1,8 @@
 """The manifest of a sweep as it may be read: typed and bounded, whoever wrote it.
 
-Keys that are not known here are ignored, at any depth.
+Keys that are not known here are ignored, at any depth. The manifest of a sweep of 0.4 or 0.5, of a
+pair, is read as if it had been written now, but for its version and ``columns``: what its files
+call the maps.
 """
 
 from __future__ import annotations
@@ -8,11 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from core.errors import SweepError
+from core.sweep import pair_layout
+from core.sweep.plan import MOST_MODELS
 from core.sweep.schema import VERSION
 
 MOST_BYTES = 16 * 2**20
@@ -25,15 +36,18 @@ MOST_RUNS = 10**5
 MOST_PART = 10**6
 """Pictures of one part."""
 
-Key = Annotated[str, StringConstraints(pattern=r"^(cnn|vit)_[a-z0-9_]{1,80}$")]
-"""What columns call a map."""
+METHOD = r"[a-z0-9_]{1,80}"
 
-MapName = Annotated[str, StringConstraints(pattern=r"^((cnn|vit):)?[a-z0-9_]{1,80}$")]
-"""A method, of both models or of one."""
+Key = Annotated[str, StringConstraints(pattern=rf"^(cnn|vit)_{METHOD}$")]
+"""What columns of a sweep of a pair call a map."""
+
+MapName = Annotated[str, StringConstraints(pattern=rf"^(.{{1,300}}:)?{METHOD}$")]
+"""A method, of all models or of one."""
 
 Short = Annotated[str, StringConstraints(max_length=300)]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Scalar = bool | int | float | Text | None
+Classes = Annotated[list[Text], Field(max_length=MOST_CLASSES)]
 
 
 class _Part(BaseModel):
@@ -47,12 +61,10 @@ class FramingPart(_Part):
     size: Annotated[int, Field(ge=1, le=2**16)] | None
 
 
-class PlanPart(_Part):
-    """What was asked; the values are checked when it is made a `core.sweep.Plan`."""
+class _Asked(_Part):
+    """What was asked, whatever the layout."""
 
     pictures: Text
-    cnn: Short
-    vit: Short
     maps: Annotated[list[MapName], Field(max_length=MOST_MAPS)]
     framing: FramingPart
     target: Literal["own", "shared"]
@@ -61,21 +73,46 @@ class PlanPart(_Part):
     parameters: Annotated[dict[Short, Short], Field(max_length=1000)] = {}
 
 
-class ModelPart(_Part):
-    """A model that was asked."""
+class PlanPart(_Asked):
+    """What was asked; the values are checked when it is made a `core.sweep.Plan`."""
+
+    models: Annotated[list[Short], Field(min_length=1, max_length=MOST_MODELS)]
+
+
+class PairPlanPart(_Asked):
+    """What was asked of a pair."""
+
+    cnn: Short
+    vit: Short
+
+
+class WeightsPart(_Part):
+    """A model of a pair that was asked."""
 
     id: Short
     weights_sha256: Short
 
 
-class MapPart(_Part):
+class ModelPart(WeightsPart):
+    """A model that was asked."""
+
+    family: Short
+
+
+class MethodPart(_Part):
     """How a map was made."""
 
-    method: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,80}$")]
+    method: Annotated[str, StringConstraints(pattern=rf"^{METHOD}$")]
     parameters: Annotated[
         dict[Short, Scalar | Annotated[list[Scalar], Field(max_length=1000)]],
         Field(max_length=100),
     ]
+
+
+class MapPart(MethodPart):
+    """A map, and by its number the model that it is of."""
+
+    model: Annotated[int, Field(ge=0, lt=MOST_MODELS)]
 
 
 class SourcePart(_Part):
@@ -101,20 +138,38 @@ class RunPart(_Part):
     versions: Annotated[dict[Short, Short], Field(max_length=100)]
 
 
-Family = Literal["cnn", "vit"]
-
-
-class ManifestPart(_Part):
-    """All of it."""
-
+class _Manifest(_Part):
     version: int
     chunk: Annotated[int, Field(ge=1, le=MOST_PART)]
-    plan: PlanPart
-    models: dict[Family, ModelPart]
-    maps: Annotated[dict[Key, MapPart], Field(max_length=2 * MOST_MAPS)]
     pictures: PicturesPart
-    classes: dict[Family, Annotated[list[Text], Field(max_length=MOST_CLASSES)]]
     runs: Annotated[list[RunPart], Field(min_length=1, max_length=MOST_RUNS)]
+
+
+class ManifestPart(_Manifest):
+    """All of it."""
+
+    plan: PlanPart
+    models: Annotated[list[ModelPart], Field(min_length=1, max_length=MOST_MODELS)]
+    maps: Annotated[list[MapPart], Field(max_length=MOST_MODELS * MOST_MAPS)]
+    classes: Annotated[list[Classes], Field(min_length=1, max_length=MOST_MODELS)]
+
+    @model_validator(mode="after")
+    def _of_the_same_models(self) -> Self:
+        count = len(self.models)
+        if [one.id for one in self.models] != self.plan.models or len(self.classes) != count:
+            raise ValueError("plan, models and classes must be of the same models")
+        if any(one.model >= count for one in self.maps):
+            raise ValueError("a map must be of one of the models")
+        return self
+
+
+class PairManifestPart(_Manifest):
+    """All of it, in a sweep of a pair."""
+
+    plan: PairPlanPart
+    models: dict[Literal["cnn", "vit"], WeightsPart]
+    maps: Annotated[dict[Key, MethodPart], Field(max_length=2 * MOST_MAPS)]
+    classes: dict[Literal["cnn", "vit"], Classes]
 
 
 def read_manifest(path: Path) -> Mapping[str, Any]:
@@ -135,17 +190,40 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         version = content["version"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SweepError(f"{name} holds no sweep; choose a folder that one wrote.") from error
-    if version != VERSION:
+    if version not in (VERSION, pair_layout.VERSION):
         raise SweepError(
-            f"The sweep {name} has the layout {str(version)[:40]}, expected {VERSION}; make it "
-            "anew."
+            f"The sweep {name} has the layout {str(version)[:40]}, expected {VERSION} or "
+            f"{pair_layout.VERSION}; make it anew."
         )
     try:
-        return ManifestPart.model_validate(content).model_dump(mode="json")
+        if version == VERSION:
+            return ManifestPart.model_validate(content).model_dump(mode="json")
+        return _of_a_pair(PairManifestPart.model_validate(content).model_dump(mode="json"))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part)[:60] for part in first["loc"])
+        where = ".".join(str(part)[:60] for part in first["loc"]) or "what it says"
         raise SweepError(
             f"The sweep {name} cannot be opened: in its {path.name}, {where} is not what it must "
             f"be ({first['msg']}); take the file from where the sweep was made."
         ) from error
+
+
+def _of_a_pair(found: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a pair, as if it had been written now."""
+    plan, families = dict(found["plan"]), pair_layout.FAMILIES
+    ids = {family: plan.pop(family) for family in families}
+    weights = {key: one["weights_sha256"] for key, one in found["models"].items()}
+    return {
+        **found,
+        "plan": plan | {"models": list(ids.values())},
+        "models": [
+            {"id": ids[family], "weights_sha256": weights.get(family, ""), "family": family}
+            for family in families
+        ],
+        "maps": [
+            {**one, "model": families.index(key.partition("_")[0])}
+            for key, one in found["maps"].items()
+        ],
+        "columns": list(found["maps"]),
+        "classes": [found["classes"].get(family, []) for family in families],
+    }

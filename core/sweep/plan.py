@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from core.errors import ParameterError, UnsupportedMethod
 from core.images import Framing
 from core.methods.parameters import parse
-from core.methods.registry import find_method
+from core.methods.registry import all_methods, find_method
 from core.models import Model
-from core.models.spec import embedded_pair, find_spec
+from core.models.spec import default_models, find_spec
 from core.recording.run import Needs
 
-CNN, VIT = embedded_pair()
+DEFAULT = default_models()
+"""Ids of the models that are asked by default."""
 
-Family = Literal["cnn", "vit"]
+MOST_MODELS = 4
+
 Target = Literal["own", "shared"]
 FITS = ("crop", "pad", "stretch", "whole")
-"""Ways to fit a picture that give both models the same pixels."""
+"""Ways to fit a picture that give all models the same pixels."""
+
+USUAL = ("cam", "gradient_rollout", "rollout")
+"""The map of a model where none is named is the first of these that it serves."""
 
 EVIDENCE_STEPS = 8
 """Steps of the deletion and insertion curves."""
@@ -28,23 +33,24 @@ EVIDENCE_STEPS = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """Which pictures, which pair of models, which maps.
+    """Which pictures, which models, which maps.
 
     Attributes
     ----------
     pictures
         A folder, a Parquet file, or an address that fsspec knows; see `core.sweep.pictures`.
-    cnn, vit
-        Ids of `core.catalog`.
+    models
+        Ids of `core.catalog`, one to `MOST_MODELS`, of any kind.
     maps
-        Names of methods. Each is asked of the models of the pair that it serves; ``cnn:grad_cam``
-        asks one of the two only.
+        Names of methods. Each is asked of the models that it serves; ``MODEL:METHOD`` asks one
+        model only, and ``cnn:METHOD`` or ``vit:METHOD`` those of a family. Without any, the usual
+        map of each model is made, see `usual_map`.
     framing
-        How pictures are fitted, once for both models; one of `FITS`.
+        How pictures are fitted, once for all models; one of `FITS`.
     target
         Class that class-specific maps explain. ``"own"``: each model's first answer.
-        ``"shared"``: the same for both models, the label's class where it is known, else the first
-        answer of the CNN (of the ViT, if the CNN has no classes).
+        ``"shared"``: the same for all models, the label's class where it is known, else the first
+        answer of the first model that has classes.
     evidence
         Whether deletion and insertion areas are measured, with `EVIDENCE_STEPS` steps.
     parameters
@@ -63,9 +69,8 @@ class Plan:
     """
 
     pictures: str
-    cnn: str = CNN
-    vit: str = VIT
-    maps: tuple[str, ...] = ("cam", "gradient_rollout")
+    models: tuple[str, ...] = DEFAULT
+    maps: tuple[str, ...] = ()
     framing: Framing = dataclasses.field(default_factory=lambda: Framing("crop"))
     target: Target = "own"
     evidence: bool = False
@@ -73,18 +78,24 @@ class Plan:
     parameters: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        for model_id, family in ((self.cnn, "cnn"), (self.vit, "vit")):
-            if find_spec(model_id).family != family:
-                raise ParameterError(f"The model {model_id!r} is no {family}; swap the two.")
+        if not 1 <= len(self.models) <= MOST_MODELS:
+            raise ParameterError(
+                f"{len(self.models)} models are given, expected 1 to {MOST_MODELS}."
+            )
+        for what, names in (("model", self.models), ("map", self.maps)):
+            if len(set(names)) < len(names):
+                raise ParameterError(
+                    f"A {what} is named twice in {', '.join(names)}; name it once."
+                )
+        for model_id in self.models:
+            find_spec(model_id)
         if self.framing.fit not in FITS:
             raise ParameterError(
-                f"The fit is {self.framing.fit!r}, expected one that gives both models the same "
+                f"The fit is {self.framing.fit!r}, expected one that gives all models the same "
                 f"pixels: {', '.join(FITS)}."
             )
         if self.target not in get_args(Target):
             raise ParameterError(f"The target is {self.target!r}, expected own or shared.")
-        if len(set(self.maps)) < len(self.maps):
-            raise ParameterError(f"A map is named twice in {', '.join(self.maps)}; name it once.")
 
         methods = {name.rpartition(":")[2] for name in self.maps}
         for name, _ in self.parameters:
@@ -97,6 +108,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, from which `from_dict` makes an equal plan."""
         return dataclasses.asdict(self) | {
+            "models": list(self.models),
             "maps": list(self.maps),
             "exceptions": dict(self.exceptions),
             "parameters": dict(self.parameters),
@@ -108,6 +120,7 @@ class Plan:
         return cls(
             **{
                 **content,
+                "models": tuple(content["models"]),
                 "maps": tuple(content["maps"]),
                 "framing": Framing(**content["framing"]),
                 "exceptions": tuple(content["exceptions"].items()),
@@ -122,44 +135,51 @@ class Asked:
 
     Attributes
     ----------
-    family
-        Of the model that is asked.
+    model
+        Number, in the plan, of the model that is asked.
     method
         Name of the method.
     parameters
         All parameters of the method, as the plan or else this model has them.
+    needs
+        What a pass has to keep for it.
     """
 
-    family: Family
+    model: int
     method: str
     parameters: Mapping[str, Any] = dataclasses.field(hash=False)
     needs: Needs
 
-    @property
-    def key(self) -> str:
-        """What columns call it: ``cnn_cam``."""
-        return f"{self.family}_{self.method}"
+
+def usual_map(model: Model) -> str:
+    """Name of the method that is asked of a model where no map is named."""
+    served = [method.name for method in all_methods().values() if method.why_not(model) is None]
+    return next((name for name in USUAL if name in served), served[0])
 
 
-def asked(plan: Plan, cnn: Model, vit: Model) -> tuple[Asked, ...]:
-    """The maps of a plan for an opened pair.
+def asked(plan: Plan, models: Sequence[Model]) -> tuple[Asked, ...]:
+    """The maps of a plan for its opened models, in their order.
 
     Raises
     ------
     UnknownMethod
         No method of this name.
     UnsupportedMethod
-        Neither model can serve it, or evidence is wanted of one without classes.
+        No model can serve it, or evidence is wanted of one without classes.
     """
-    models: dict[Family, Model] = {"cnn": cnn, "vit": vit}
-    found = []
+    found: list[Asked] = []
+    if not plan.maps:
+        for number, model in enumerate(models):
+            found.append(_asked(number, model, usual_map(model), {}))
     for name in plan.maps:
-        family, colon, method = name.rpartition(":")
-        if colon and family not in models:
-            raise ParameterError(f"The map {name!r} asks {family!r}, expected cnn or vit.")
+        of, colon, method = name.rpartition(":")
         known = find_method(method)
-        given = [key for key in models if not colon or key == family]
-        serving = [key for key in given if known.why_not(models[key]) is None]
+        given = [n for n, model in enumerate(models) if not colon or _is_called(model, of)]
+        if not given:
+            raise ParameterError(
+                f"The map {name!r} asks {of!r}, expected one of {', '.join(plan.models)}."
+            )
+        serving = [number for number in given if known.why_not(models[number]) is None]
         if not serving:
             raise UnsupportedMethod(str(known.why_not(models[given[-1]])))
         own = {
@@ -167,11 +187,18 @@ def asked(plan: Plan, cnn: Model, vit: Model) -> tuple[Asked, ...]:
             for parameter, value in plan.parameters
             if parameter.startswith(f"{method}.")
         }
-        for key in serving:
-            parameters = parse(known.parameters, models[key], method, own)
-            needs = known.needs(models[key], parameters)
-            found.append(Asked(key, method, dataclasses.asdict(parameters), needs))
+        found += [_asked(number, models[number], method, own) for number in serving]
     if plan.evidence:
-        for key in {one.family for one in found}:
-            models[key].check_target(0)  # without classes there is nothing to measure
+        for number in {one.model for one in found}:
+            models[number].check_target(0)  # without classes there is nothing to measure
     return tuple(dict.fromkeys(found))
+
+
+def _is_called(model: Model, name: str) -> bool:
+    return name in (model.spec.id, model.spec.family)
+
+
+def _asked(number: int, model: Model, method: str, given: Mapping[str, str]) -> Asked:
+    known = find_method(method)
+    parameters = parse(known.parameters, model, method, given)
+    return Asked(number, method, dataclasses.asdict(parameters), known.needs(model, parameters))

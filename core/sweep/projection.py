@@ -1,134 +1,203 @@
-"""The rows of all parts in one file, with two projections of the embeddings beside them.
+"""The light columns of all parts in one file a table, with projections of the embeddings.
 
 Principal components always; UMAP (McInnes et al. 2018, arXiv 1802.03426) where umap-learn is
-installed. Parts are read one after another, twice, so that memory does not grow with the sweep;
-UMAP, which needs all at once, is left out beyond `MOST_FOR_UMAP` pictures.
+installed. Parts are read one after another, so that memory does not grow with the sweep; UMAP,
+which needs all at once, is left out beyond `MOST_FOR_UMAP` pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from core.sweep.schema import is_light, schema
+from core import files
+from core.sweep.schema import COMPONENTS, NUMBERED, light_schemas
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FAMILIES = ("cnn", "vit")
-COMPONENTS = 2
+AXES = 2
+"""Principal components, and coordinates of UMAP."""
+
 MOST_FOR_UMAP = 50_000
 SEED = 0
 """Of UMAP, which is a random process."""
 
+ROW_GROUP = 65_536
+"""Pictures whose rows are put together; those of one model or map are one row group."""
+
 _Double = npt.NDArray[np.float64]
 
-
-def component_names(family: str, kind: str = "pca") -> list[str]:
-    """Columns of a projection of a model's embeddings: ``cnn_pca_1`` …"""
-    return [f"{family}_{kind}_{number}" for number in range(1, COMPONENTS + 1)]
+Read = Callable[[int, str, Sequence[str]], "pa.Table"]
+"""Some columns of a table of a part, given its number."""
 
 
-def _umap_names(family: str) -> list[str]:
-    return component_names(family, "umap")
+def write_rows(
+    read: Read, parts: Sequence[int], models: int, maps: int, folder: Path, row_group: int
+) -> None:
+    """Write the light columns of parts, in their order, one file a table.
 
-
-def row_columns(maps: Sequence[str], evidence: bool) -> dict[str, pa.DataType]:
-    """Every column that ``rows.parquet`` has, with its type; those of UMAP may be missing.
+    The rows of some pictures and of one model, map or pair are a row group, which readers that ask
+    for one of them find by its statistics. The file of pictures is written last.
 
     Parameters
     ----------
-    maps, evidence
-        As for `core.sweep.schema`.
+    models, maps
+        How many there are.
+    row_group
+        Pictures of a row group.
     """
+    from pyarrow import parquet
+
+    numbers: dict[str, Sequence[tuple[int, ...]]] = {
+        "answers": [(number,) for number in range(models)],
+        "maps": [(number,) for number in range(maps)],
+        "divergences": list(combinations(range(models), 2)),
+        "agreements": list(combinations(range(maps), 2)),
+        "pictures": [()],
+    }
+    folder.mkdir(exist_ok=True)
+    added = [_Components(read, parts, number) for number in range(models)]
+    for name, each in numbers.items():
+        schema = light_schemas()[name].with_metadata(
+            {**light_schemas()[name].metadata, b"parts": str(len(parts)).encode()}
+        )
+        with (
+            files.replacing(folder / f"{name}.parquet") as path,
+            parquet.ParquetWriter(path, schema, compression="zstd") as writer,
+        ):
+            for tables in _blocks(read, parts, name, row_group, added):
+                for numbered in each:
+                    group = _of(tables, name, numbered)
+                    if len(group):
+                        writer.write_table(group.cast(schema), row_group_size=len(group))
+
+
+def _blocks(
+    read: Read, parts: Sequence[int], name: str, size: int, added: Sequence[_Components]
+) -> Iterator[pa.Table]:
+    """The rows of a table, of so many pictures at a time, with components beside answers."""
     import pyarrow as pa
 
-    found = {one.name: one.type for one in schema(maps, evidence) if is_light(one.name)}
-    for names in (component_names, _umap_names):
-        found |= {name: pa.float32() for family in FAMILIES for name in names(family)}
+    columns = [column for column in light_schemas()[name].names if column not in COMPONENTS]
+    held, pictures = [], 0
+    for part in parts:
+        table = read(part, name, columns)
+        pictures += len(read(part, "pictures", ["index"]))
+        if name == "answers":
+            values = np.full((len(COMPONENTS), len(table)), np.nan)
+            for one in added:
+                values[:, _is_of(table, one.model)] = one.of(part)
+            for column, each in zip(COMPONENTS, values, strict=True):
+                # Nan becomes null.
+                table = table.append_column(column, pa.array(each, pa.float32(), from_pandas=True))
+        held.append(table)
+        if pictures >= size:
+            yield pa.concat_tables(held)
+            held, pictures = [], 0
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _of(table: pa.Table, name: str, numbered: Sequence[int]) -> pa.Table:
+    """The rows of one model or map, or of two."""
+    import pyarrow.compute as pc
+
+    for column, number in zip(NUMBERED[name], numbered, strict=True):
+        table = table.filter(pc.equal(table[column], number))
+    return table.combine_chunks()
+
+
+def _is_of(answers: pa.Table, model: int) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = answers["model"].to_numpy() == model
     return found
 
 
-def write_rows(parts: Sequence[Path], path: Path, row_group: int) -> None:
-    """Write the light columns of parts, in their order, with `COMPONENTS` of each embedding."""
-    import pyarrow as pa
-    from pyarrow import parquet
+class _Components:
+    """Projections of the embeddings of one model."""
 
-    axes = {family: principal_axes(parts, family) for family in FAMILIES}
-    neighbors = {family: _umap(parts, family) for family in FAMILIES}
-    with_umap = all(found is not None for found in neighbors.values())
-    done = 0
-    held: list[pa.Table] = []
-    schema = _schema(parquet.read_schema(parts[0]), len(parts), with_umap)
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for part in parts:
-            names = [name for name in schema.names if not _is_component(name)]
-            table = parquet.read_table(part, columns=names)
-            for family in FAMILIES:
-                values = _projected(part, family, axes[family])
-                columns = list(zip(component_names(family), values.T, strict=True))
-                if with_umap:
-                    some = neighbors[family][done : done + len(table)]  # type: ignore[index]
-                    columns += zip(_umap_names(family), some.T, strict=True)
-                for name, column in columns:
-                    some = pa.array(column, pa.float32(), from_pandas=True)  # nan becomes null
-                    table = table.append_column(name, some)
-            done += len(table)
-            held.append(table.cast(schema))
-            if sum(len(one) for one in held) >= row_group:
-                writer.write_table(pa.concat_tables(held).combine_chunks(), row_group)
-                held.clear()
-        if held:
-            writer.write_table(pa.concat_tables(held).combine_chunks(), row_group)
+    def __init__(self, read: Read, parts: Sequence[int], model: int) -> None:
+        self.model, self._read = model, read
+        self._axes = principal_axes(
+            values for part in parts if len(values := self._embeddings(part)[1])
+        )
+        self._neighbors = self._umap(parts)
+
+    def of(self, part: int) -> _Double:
+        """Of every row of a part that is of this model, ``nan`` where there is none.
+
+        Returns
+        -------
+        (len(COMPONENTS), rows) float
+        """
+        valid, values = self._embeddings(part)
+        mean, directions = self._axes
+        found = np.full((len(COMPONENTS), len(valid)), np.nan)
+        if len(values):
+            found[:AXES, valid] = directions @ (values - mean).T
+            if part in self._neighbors:
+                found[AXES:, valid] = self._neighbors[part].T
+        return found
+
+    def _embeddings(self, part: int) -> tuple[npt.NDArray[np.bool_], _Double]:
+        """Which rows of this model have an embedding, and these: (rows,), (some, channels)."""
+        import pyarrow.compute as pc
+
+        table = self._read(part, "answers", ["model", "embedding"])
+        column = _of(table, "answers", [self.model])["embedding"]
+        valid = np.asarray(pc.is_valid(column), dtype=np.bool_)
+        if not valid.any():
+            return valid, np.zeros((0, 0))
+        values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return valid, values.astype(np.float64).reshape(int(valid.sum()), -1)
+
+    def _umap(self, parts: Sequence[int]) -> dict[int, _Double]:
+        """UMAP of the embeddings, by part; empty where it is not made.
+
+        It keeps neighborhoods and no distances; both axes are without meaning.
+        """
+        if find_spec("umap") is None:
+            return {}
+        rows = sum(len(self._read(part, "pictures", ["index"])) for part in parts)
+        if rows > MOST_FOR_UMAP:
+            return {}
+        held = {part: self._embeddings(part)[1] for part in parts}
+        held = {part: values for part, values in held.items() if len(values)}
+        if sum(map(len, held.values())) < 4:
+            return {}
+        import umap
+
+        every = np.concatenate(list(held.values()))
+        reducer = umap.UMAP(
+            n_components=AXES, n_neighbors=min(15, len(every) - 1), random_state=SEED, n_jobs=1
+        )
+        ends = np.cumsum([len(values) for values in held.values()])[:-1]
+        pieces = np.split(reducer.fit_transform(every), ends)
+        return dict(zip(held, pieces, strict=True))
 
 
-def _is_component(name: str) -> bool:
-    return any(name in component_names(f) + _umap_names(f) for f in FAMILIES)
-
-
-def _schema(part: pa.Schema, count: int, with_umap: bool) -> pa.Schema:
-    import pyarrow as pa
-
-    fields = [field for field in part if is_light(field.name)]
-    for family, name in zip(FAMILIES, ("CNN", "ViT"), strict=True):
-        for number, column in enumerate(component_names(family), start=1):
-            meaning = f"principal component {number} of what the classifier of the {name} gets"
-            fields.append(pa.field(column, pa.float32(), metadata={"meaning": meaning}))
-        for column in _umap_names(family) if with_umap else ():
-            meaning = f"UMAP, seed {SEED}, of what the classifier of the {name} gets"
-            fields.append(pa.field(column, pa.float32(), metadata={"meaning": meaning}))
-    return pa.schema(fields, metadata={**(part.metadata or {}), b"parts": str(count).encode()})
-
-
-def _embeddings(part: Path, family: str) -> tuple[npt.NDArray[np.bool_], _Double]:
-    """Which rows of a part have an embedding, and these: (rows,), (some, channels)."""
-    import pyarrow.compute as pc
-    from pyarrow import parquet
-
-    column = parquet.read_table(part, columns=[f"embedding__{family}"]).column(0)
-    valid = np.asarray(pc.is_valid(column))
-    if not valid.any():
-        return valid, np.zeros((0, 0))
-    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return valid, values.astype(np.float64).reshape(int(valid.sum()), -1)
-
-
-def principal_axes(parts: Sequence[Path], family: str) -> tuple[_Double, _Double]:
+def principal_axes(embeddings: Iterable[_Double]) -> tuple[_Double, _Double]:
     """Mean (channels,) and the first principal axes (components, channels).
 
     Of fewer pictures than channels from the pictures themselves, else from running sums. The sign
     of an axis is that of its largest entry, so that a picture of it never flips; an axis that so
     few pictures do not have is zero.
+
+    Parameters
+    ----------
+    embeddings
+        Of some pictures at a time, (pictures, channels).
     """
     count, total = 0, np.zeros(0)
     held: list[_Double] = []
     products: _Double | None = None
-    for values in _all_embeddings(parts, family):
+    for values in embeddings:
         count += len(values)
         total = values.sum(axis=0) + (total if total.size else 0.0)
         if products is None:
@@ -140,57 +209,14 @@ def principal_axes(parts: Sequence[Path], family: str) -> tuple[_Double, _Double
         else:
             products += values.T @ values
     if not count:
-        return np.zeros(0), np.zeros((COMPONENTS, 0))
-    mean, axes = total / count, np.zeros((COMPONENTS, len(total)))
+        return np.zeros(0), np.zeros((AXES, 0))
+    mean, axes = total / count, np.zeros((AXES, len(total)))
     if products is None:
         _, lengths, found = np.linalg.svd(np.concatenate(held) - mean, full_matrices=False)
-        there = min(COMPONENTS, int((lengths > 1e-10 * max(lengths[0], 1e-300)).sum()))
+        there = min(AXES, int((lengths > 1e-10 * max(lengths[0], 1e-300)).sum()))
         axes[:there] = found[:there]
     else:
         covariance = products / count - np.outer(mean, mean)
-        axes[:] = np.linalg.eigh(covariance)[1][:, ::-1][:, :COMPONENTS].T
+        axes[:] = np.linalg.eigh(covariance)[1][:, ::-1][:, :AXES].T
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     return mean, axes * np.sign(largest)
-
-
-def _all_embeddings(parts: Sequence[Path], family: str) -> Iterator[_Double]:
-    for part in parts:
-        _, values = _embeddings(part, family)
-        if len(values):
-            yield values
-
-
-def _projected(part: Path, family: str, axes: tuple[_Double, _Double]) -> _Double:
-    """Components of every row of a part, ``nan`` without an embedding: (rows, components)."""
-    valid, values = _embeddings(part, family)
-    mean, directions = axes
-    found = np.full((len(valid), COMPONENTS), np.nan)
-    if len(values):
-        found[valid] = (values - mean) @ directions.T
-    return found
-
-
-def _umap(parts: Sequence[Path], family: str) -> _Double | None:
-    """UMAP of every row of all parts, ``nan`` without an embedding; ``None`` where it is not made.
-
-    It keeps neighborhoods and no distances; both axes are without meaning.
-    """
-    from pyarrow import parquet
-
-    rows = sum(parquet.read_metadata(part).num_rows for part in parts)
-    if find_spec("umap") is None or rows > MOST_FOR_UMAP:
-        return None
-    found = [_embeddings(part, family) for part in parts]
-    valid = np.concatenate([rows for rows, _ in found])
-    values = [some for _, some in found if len(some)]
-    if valid.sum() < 4:
-        return None
-    import umap
-
-    every = np.concatenate(values)
-    reducer = umap.UMAP(
-        n_components=COMPONENTS, n_neighbors=min(15, len(every) - 1), random_state=SEED, n_jobs=1
-    )
-    projected = np.full((len(valid), COMPONENTS), np.nan)
-    projected[valid] = reducer.fit_transform(every)
-    return projected

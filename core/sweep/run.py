@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from core.errors import SweepError
 from core.models import Model
 from core.sweep import here
 from core.sweep.plan import Plan
 from core.sweep.store import CHUNK, Sweep, as_begun, begin, writing
-from core.sweep.work import Chunk, Work
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from core.sweep.work import Chunk, Tables, Work
 
 Engine = Literal["here", "ray"]
 
@@ -26,7 +23,7 @@ def run(
     engine: Engine = "here",
     address: str | None = None,
     chunk: int = CHUNK,
-    models: tuple[Model, Model] | None = None,
+    models: Sequence[Model] | None = None,
     strange: bool = False,
     on_progress: Callable[[int, int], bool | None] | None = None,
     command: str = "core.sweep.run",
@@ -46,7 +43,8 @@ def run(
     chunk
         Pictures of one part: what is lost at most when a process is killed.
     models
-        The opened pair, if it is at hand; not sent to other processes.
+        The opened models of the plan, in its order, if they are at hand; not sent to other
+        processes.
     strange
         Whether anybody may have sent the pictures: each is decoded in a process of limited memory
         and time, which takes longer; for the engine ``"here"``.
@@ -71,8 +69,8 @@ def run(
     if strange and engine != "here":
         raise SweepError(f"The engine {engine!r} takes no pictures of others; choose here.")
     plan = as_begun(plan, Path(out))
-    work = Work(plan, *models, strange) if models else Work.open(plan, strange)
-    start: Callable[[Iterable[Chunk]], Iterator[tuple[int, pa.Table]]]
+    work = Work(plan, models, strange) if models else Work.open(plan, strange)
+    start: Callable[[Iterable[Chunk]], Iterator[tuple[int, Tables]]]
     if engine == "here":
         start = lambda chunks: here.run(work, chunks)  # noqa: E731
     elif engine == "ray":
@@ -81,15 +79,14 @@ def run(
         start = lambda chunks: cluster.run(plan, chunks, address)  # noqa: E731
     else:
         raise SweepError(f"The engine {engine!r} is unknown; choose here or ray.")
-    cnn, vit = work.models["cnn"], work.models["vit"]
     with writing(Path(out)):
-        sweep = begin(plan, Path(out), work.asked, (cnn, vit), chunk, command)
+        sweep = begin(plan, Path(out), work.asked, work.models, chunk, command)
         done = sweep.done
         goes_on = on_progress is None or on_progress(done, sweep.total) is not False
         if goes_on and not sweep.finished:
-            for number, table in start(sweep.chunks()):
-                sweep.write(number, table)
-                done += len(table)
+            for number, tables in start(sweep.chunks()):
+                sweep.write(number, tables)
+                done += len(tables["pictures"])
                 if on_progress is not None and on_progress(done, sweep.total) is False:
                     break
         if sweep.written:

@@ -1,108 +1,143 @@
-"""The columns of a sweep: one row a picture, each field with its meaning as metadata.
+"""The tables of a sweep, all of them long, each column with its meaning as metadata.
 
-A map is called by model and method, such as ``cnn_cam``; ``A`` and ``B`` stand for two of them.
-What is light goes into ``rows.parquet`` as well, once a sweep has come to an end; maps, embeddings
-and thumbnails (`HEAVY`) stay in the parts.
+==============  =========================================
+``pictures``    one row a picture
+``answers``     one row a picture and model
+``maps``        one row a map: a picture, a model, a method
+``divergences`` one row a picture and two models
+``agreements``  one row a picture and two maps
+==============  =========================================
+
+Models and maps are called by their number in the manifest, counted from 0. What needs all classes
+or whole maps (`divergences`, `agreements`) is measured while these are at hand; what can be told
+from rows, such as whether two models answer the same, is a question to them. Light columns are in
+``rows`` as well; maps, embeddings and thumbnails (`HEAVY`) stay in the parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 """Raised when a column changes its meaning; sweeps of several versions are not mixed."""
 
 TOP = 5
 """Answers of each model that are kept."""
 
-HEAVY = ("map__", "scale__", "shape__", "embedding__", "thumbnail")
-"""What the names of columns begin with that are not in ``rows.parquet``."""
+HEAVY = ("thumbnail", "embedding", "relevance", "scale", "shape")
+"""Columns that are in the parts only."""
 
-_MODELS = {"cnn": "CNN", "vit": "ViT"}
+COMPONENTS = ("pca_1", "pca_2", "umap_1", "umap_2")
+"""Columns of ``answers`` that are in ``rows`` only; those of UMAP are null where it is not made."""
+
+NUMBERED = {
+    "pictures": (),
+    "answers": ("model",),
+    "maps": ("map",),
+    "divergences": ("first", "second"),
+    "agreements": ("first", "second"),
+}
+"""The tables, and which columns tell rows of one picture from each other."""
 
 
-def pairs(maps: Sequence[str]) -> list[tuple[str, str]]:
-    """Every two maps that are compared."""
-    return list(combinations(maps, 2))
-
-
-def schema(maps: Sequence[str], evidence: bool) -> pa.Schema:
-    """The columns of a part.
-
-    Parameters
-    ----------
-    maps
-        Keys of the maps, such as ``vit_rollout``.
-    evidence
-        Whether deletion and insertion were measured.
-    """
+@lru_cache(maxsize=1)
+def schemas() -> Mapping[str, pa.Schema]:
+    """The columns of every table, as the parts have them."""
     import pyarrow as pa
 
-    half = pa.list_(pa.float16())
-    fields: list[tuple[str, Any, str]] = [
-        ("index", pa.int64(), "place in the list of pictures, counted from 0"),
-        ("path", pa.string(), "where it lies in the source of the sweep"),
-        ("label", pa.string(), "as the source has it; empty without one"),
-        ("error", pa.string(), "why it could not be looked at; empty if it could"),
-        ("digest", pa.string(), "SHA-256 of its pixels, as core.digest gives it"),
-        ("width", pa.int32(), "pixels, as it was read"),
-        ("height", pa.int32(), "pixels, as it was read"),
-        ("bytes", pa.int64(), "size of its file"),
-    ]
-    for key, name in _MODELS.items():
-        fields += [
-            (f"{key}_answer", pa.string(), f"first answer of the {name}"),
-            (f"{key}_probability", pa.float32(), "of the first answer, in [0, 1]"),
-            (f"{key}_top", pa.list_(pa.int32()), f"classes of its {TOP} first answers, by index"),
-            (f"{key}_top_probabilities", pa.list_(pa.float32()), "of these, in [0, 1]"),
-            (f"{key}_class", pa.int32(), "class that the label means to it; null if unlabeled"),
-            (f"{key}_right", pa.bool_(), "first answer is that class; null if unlabeled"),
-        ]
-    fields += [
-        ("same_answer", pa.bool_(), "both first answers have one name"),
-        (
-            "divergence",
-            pa.float32(),
-            "Jensen–Shannon divergence of the answers over the classes that both know, in bits, "
-            "in [0, 1]",
-        ),
-        ("artifacts", pa.int32(), "patches of the ViT that receive attention far beyond the rest"),
-    ]
-    for a, b in pairs(maps):
-        fields += [
-            (f"correlation__{a}__{b}", pa.float32(), "Spearman's, at the finer grid, in [-1, 1]"),
-            (f"overlap__{a}__{b}", pa.float32(), "IoU of the top 20 %, at the finer grid"),
-        ]
-    for key in maps:
-        fields += [
-            (f"target__{key}", pa.string(), "class that the map explains; empty without one"),
-            (f"prefix_mass__{key}", pa.float32(), "share on prefix tokens; null for a CNN"),
-        ]
-        if evidence:
+    half, whole, real = pa.list_(pa.float16()), pa.int32(), pa.float32()
+    index = ("index", pa.int64(), "place of the picture in the list, counted from 0")
+    tables: dict[str, list[tuple[str, Any, str]]] = {
+        "pictures": [
+            index,
+            ("path", pa.string(), "where it lies in the source of the sweep"),
+            ("label", pa.string(), "as the source has it; empty without one"),
+            ("error", pa.string(), "why it could not be looked at; empty if it could"),
+            ("digest", pa.string(), "SHA-256 of its pixels, as core.digest gives it"),
+            ("width", whole, "pixels, as it was read"),
+            ("height", whole, "pixels, as it was read"),
+            ("bytes", pa.int64(), "size of its file"),
+            ("thumbnail", pa.binary(), "what all models saw, as a small JPEG"),
+        ],
+        "answers": [
+            index,
+            ("model", pa.int16(), "its number in the manifest"),
+            ("answer", pa.string(), "first answer; null of a model without classes"),
+            ("probability", real, "of the first answer, in [0, 1]"),
+            ("top", pa.list_(whole), f"classes of the {TOP} first answers, by index"),
+            ("top_probabilities", pa.list_(real), "of these, in [0, 1]"),
+            ("label_class", whole, "class that the label means to it; null if unlabeled"),
+            ("right", pa.bool_(), "first answer is that class; null if unlabeled"),
+            ("label_log_probability", real, "natural logarithm of that class's probability"),
+            ("label_rank", whole, "classes more probable than that one: 0 for the first answer"),
+            ("artifacts", whole, "patches with attention far beyond the rest; null for a CNN"),
+            ("embedding", half, "what the classifier gets"),
+        ],
+        "maps": [
+            index,
+            ("map", pa.int16(), "its number in the manifest, which has model and method"),
+            ("target", pa.string(), "class that the map explains; empty without one"),
+            ("prefix_mass", real, "share on prefix tokens; null without any"),
+            ("deletion", real, "area under the deletion curve; null if not measured"),
+            ("insertion", real, "area under the insertion curve; null if not measured"),
+            ("relevance", half, "row by row, over its largest absolute value"),
+            ("scale", real, "the largest absolute value: relevance × scale is raw"),
+            ("shape", pa.list_(whole), "rows and columns of the map"),
+        ],
+        "divergences": [
+            index,
+            ("first", pa.int16(), "number of a model"),
+            ("second", pa.int16(), "number of a later model"),
+            (
+                "divergence",
+                real,
+                "Jensen–Shannon divergence of the answers over the classes that both know, in "
+                "bits, in [0, 1]",
+            ),
+        ],
+        "agreements": [
+            index,
+            ("first", pa.int16(), "number of a map"),
+            ("second", pa.int16(), "number of a later map"),
+            ("correlation", real, "Spearman's, at the finer grid, in [-1, 1]"),
+            ("overlap", real, "intersection over union of the top 20 %, at the finer grid"),
+        ],
+    }
+    return {name: _schema(fields) for name, fields in tables.items()}
+
+
+@lru_cache(maxsize=1)
+def light_schemas() -> Mapping[str, pa.Schema]:
+    """The columns of every table, as ``rows`` has them: without `HEAVY`, with `COMPONENTS`."""
+    import pyarrow as pa
+
+    found = {}
+    for name, schema in schemas().items():
+        fields = [field for field in schema if field.name not in HEAVY]
+        if name == "answers":
             fields += [
-                (f"deletion__{key}", pa.float32(), "area under the deletion curve"),
-                (f"insertion__{key}", pa.float32(), "area under the insertion curve"),
+                pa.field(column, pa.float32(), metadata={"meaning": _component(column)})
+                for column in COMPONENTS
             ]
-    for key in maps:
-        fields += [
-            (f"map__{key}", half, "relevance, row by row, over its largest absolute value"),
-            (f"scale__{key}", pa.float32(), "the largest absolute value: map × scale is raw"),
-            (f"shape__{key}", pa.list_(pa.int32()), "rows and columns of the map"),
-        ]
-    for key, name in _MODELS.items():
-        fields.append((f"embedding__{key}", half, f"what the classifier of the {name} gets"))
-    fields.append(("thumbnail", pa.binary(), "what both models saw, as a small JPEG"))
+        found[name] = pa.schema(fields, metadata=schema.metadata)
+    return found
+
+
+def _component(column: str) -> str:
+    kind, _, number = column.partition("_")
+    what = "principal component" if kind == "pca" else "UMAP coordinate"
+    return f"{what} {number} of the model's embeddings"
+
+
+def _schema(fields: list[tuple[str, Any, str]]) -> pa.Schema:
+    import pyarrow as pa
+
     return pa.schema(
         [pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in fields],
         metadata={"schema": str(VERSION)},
     )
-
-
-def is_light(name: str) -> bool:
-    """Whether a column is in ``rows.parquet``."""
-    return not name.startswith(HEAVY)

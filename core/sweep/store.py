@@ -2,11 +2,15 @@
 
 ::
 
-    manifest.json        what was asked, of which models, with which versions; written last of all
-                         that a sweep begins with, so a folder without one has not begun
-    pictures.parquet     the list of pictures as it was at the beginning
-    parts/00000.parquet  all columns of the first pictures (`CHUNK` by default), and so on
-    rows.parquet         the light columns of all parts and projections of the embeddings
+    manifest.json         what was asked, of which models, with which versions; written last of
+                          all that a sweep begins with, so a folder without one has not begun
+    pictures.parquet      the list of pictures as it was at the beginning
+    parts/TABLE/00000.parquet  all columns of the first pictures (`CHUNK` by default), and so on;
+                          a file for each table of `core.sweep.schema`, ``pictures`` last
+    rows/TABLE.parquet    the light columns of all parts, with projections of the embeddings
+
+A sweep of a pair, of 0.4 or 0.5, has wide rows in ``parts/00000.parquet`` and ``rows.parquet``
+instead (`core.sweep.pair_layout`). It is read, and is not gone on with.
 
 Every file is written beside its place, made durable and renamed into it: a process that is killed
 at any moment, or a loss of power, leaves whole files and leftovers that nobody reads. One run
@@ -32,13 +36,14 @@ from core.errors import SweepError
 from core.explain import versions
 from core.methods.registry import changed_methods
 from core.models import Model
-from core.sweep import pictures
+from core.sweep import pair_layout, pictures
 from core.sweep.manifest import read_manifest
+from core.sweep.pair_layout import Projection
 from core.sweep.pictures import Item, Source, list_pictures
 from core.sweep.plan import Asked, Plan
-from core.sweep.projection import row_columns, write_rows
-from core.sweep.schema import VERSION
-from core.sweep.work import Chunk
+from core.sweep.projection import ROW_GROUP, write_rows
+from core.sweep.schema import NUMBERED, VERSION, light_schemas, schemas
+from core.sweep.work import Chunk, Tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,35 +51,35 @@ if TYPE_CHECKING:
 CHUNK = 64
 """Pictures of one part by default."""
 
-ROW_GROUP = 65_536
-"""Rows of ``rows.parquet`` that are read together."""
-
-_MANIFEST, _PICTURES, _PARTS, _ROWS = "manifest.json", "pictures.parquet", "parts", "rows.parquet"
+_MANIFEST, _PICTURES, _PARTS = "manifest.json", "pictures.parquet", "parts"
+_ROWS, _WIDE_ROWS = "rows", "rows.parquet"
 _SAME = ("version", "chunk", "plan", "models", "maps")
 """Keys of the manifest that a sweep must agree in to be gone on with."""
 
 
+Row = dict[str, Any]
 _LOCK = ".lock"
 _collecting = threading.Lock()
 """Rows are gathered once for all threads of a process that ask for them."""
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacing(path: Path, sweep: Path) -> Iterator[Path]:
     """As `core.files.replacing`; what the disk refuses is `SweepError`."""
-    with _told(path.parent), files.replacing(path) as part:
-        yield part
+    with _told(sweep):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(path) as part:
+            yield part
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Make a sentence of what goes wrong with files that are written."""
+def _told(sweep: Path) -> Iterator[None]:
+    """Make a sentence of what goes wrong with files of a sweep that are written."""
     try:
         yield
     except OSError as error:
-        name = (folder.parent if folder.name == _PARTS else folder).name
         raise SweepError(
-            f"The sweep {name} cannot be written ({error.strerror or error}); what was made "
+            f"The sweep {sweep.name} cannot be written ({error.strerror or error}); what was made "
             "stays, and the same sweep goes on from there once that is mended."
         ) from error
 
@@ -108,6 +113,30 @@ def writing(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+@dataclass(frozen=True)
+class MapOf:
+    """A map that a sweep made of every picture: number of the model, and name of the method."""
+
+    model: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the light rows of a long table lie.
+
+    Attributes
+    ----------
+    path
+        A Parquet file.
+    projections
+        The columns of the file that columns of the table are found in; several are stacked.
+    """
+
+    path: Path
+    projections: Sequence[Projection]
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """A sweep on disk, finished or not.
@@ -116,7 +145,7 @@ class Sweep:
     ----------
     folder : Path
     manifest : mapping
-        What was asked, of which models, with which versions.
+        What was asked, of which models, with which versions; of every layout as it is now.
     """
 
     folder: Path
@@ -128,9 +157,19 @@ class Sweep:
         return Plan.from_dict(self.manifest["plan"])
 
     @property
-    def maps(self) -> tuple[str, ...]:
-        """Keys of the maps, such as ``cnn_cam``."""
-        return tuple(self.manifest["maps"])
+    def is_of_a_pair(self) -> bool:
+        """Whether it has the layout of 0.4 and 0.5."""
+        return bool(self.manifest["version"] == pair_layout.VERSION)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Ids of the models; elsewhere they are called by their place here."""
+        return tuple(one["id"] for one in self.manifest["models"])
+
+    @property
+    def maps(self) -> tuple[MapOf, ...]:
+        """The maps; elsewhere they are called by their place here."""
+        return tuple(MapOf(one["model"], one["method"]) for one in self.manifest["maps"])
 
     @property
     def total(self) -> int:
@@ -145,7 +184,7 @@ class Sweep:
     @property
     def written(self) -> list[int]:
         """Numbers of the parts that are there, in order; other files are none of them."""
-        names = {path.name for path in (self.folder / _PARTS).glob("[0-9]*.parquet")}
+        names = {path.name for path in self.part(0).parent.glob("[0-9]*.parquet")}
         numbers = sorted(
             int(name[:-8]) for name in names if re.fullmatch(r"\d{5,9}\.parquet", name)
         )
@@ -164,13 +203,30 @@ class Sweep:
 
     @property
     def rows(self) -> Path:
-        """File of the light columns; it may be missing or behind: see `collect`."""
+        """Folder of the light columns; it may be missing or behind: see `collect`."""
         return self.folder / _ROWS
 
     @property
-    def columns(self) -> dict[str, pa.DataType]:
-        """Every column that its rows have, with its type; those of UMAP may be missing."""
-        return row_columns(self.maps, bool(self.manifest["plan"]["evidence"]))
+    def tables(self) -> dict[str, Stored]:
+        """Where the light rows of each table lie, once they are collected."""
+        if self._has_wide_rows():
+            every = self._projections
+            return {name: Stored(self.folder / _WIDE_ROWS, every[name]) for name in NUMBERED}
+        return {
+            name: Stored(self.rows / f"{name}.parquet", [{one: one for one in schema.names}])
+            for name, schema in light_schemas().items()
+        }
+
+    @cached_property
+    def _projections(self) -> dict[str, list[Projection]]:
+        plan = self.manifest["plan"]
+        return pair_layout.projections(self.manifest["columns"], plan["evidence"])
+
+    def _has_wide_rows(self) -> bool:
+        """Whether the rows that an earlier version wrote are up to the parts."""
+        if not self.is_of_a_pair:
+            return False
+        return _parts_in(self.folder / _WIDE_ROWS) == len(self.written) > 0
 
     @property
     def source(self) -> Source:
@@ -197,21 +253,51 @@ class Sweep:
             if number not in written:
                 yield Chunk(number, self.source, items)
 
-    def part(self, number: int) -> Path:
-        """File of a part."""
-        return self.folder / _PARTS / f"{number:05d}.parquet"
+    def part(self, number: int, table: str = "pictures") -> Path:
+        """File of a table of a part; of a sweep of a pair there is one for all tables."""
+        place = self.folder / _PARTS
+        return (place if self.is_of_a_pair else place / table) / f"{number:05d}.parquet"
 
-    def write(self, number: int, table: pa.Table) -> None:
-        """Put a part into its place."""
+    def write(self, number: int, tables: Tables) -> None:
+        """Put a part into its place; it is there once the table of its pictures is."""
         from pyarrow import parquet
 
-        with _replacing(self.part(number)) as path:
-            parquet.write_table(table, path, compression="zstd")
+        for name in [*(name for name in tables if name != "pictures"), "pictures"]:
+            with _replacing(self.part(number, name), self.folder) as path:
+                parquet.write_table(tables[name], path, compression="zstd")
 
     # -- reading back -------------------------------------------------------------------------
 
-    def read(self, indices: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Some columns of some pictures, heavy ones too, in the order of ``indices``.
+    def table(self, number: int, name: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of a table of a part, heavy ones too, in the order of its pictures.
+
+        Raises
+        ------
+        SweepError
+            It is missing, or not what it must be.
+        """
+        place = self.part(number, name)
+        if not self.is_of_a_pair:
+            found = _read_table(place, columns=list(columns))
+            wanted = [(one, schemas()[name].field(one).type) for one in columns]
+            if [(one.name, one.type) for one in found.schema] != wanted:
+                raise _damaged(place)
+            return found
+        every = self._projections[name]
+        wide = _read_table(place, columns=pair_layout.needed(every, columns))
+        try:
+            return pair_layout.stacked(wide, name, every, columns)
+        except (ValueError, LookupError, TypeError, NotImplementedError) as error:
+            raise _damaged(place) from error
+
+    def read(self, name: str, indices: Sequence[int], columns: Sequence[str]) -> list[Row]:
+        """Some columns of a table for some pictures, heavy ones too.
+
+        Returns
+        -------
+        list of dict
+            In the order of ``indices``; of one picture in the order of the models or maps, none of
+            a picture that could not be looked at.
 
         Raises
         ------
@@ -219,17 +305,22 @@ class Sweep:
             A picture that has no row, or a part that cannot be read.
         """
         size = int(self.manifest["chunk"])
-        tables = {
-            number: _read_table(self.part(number), columns=list(columns))
-            for number in {index // size for index in indices}
-        }
-        found = [tables[i // size].slice(i % size, 1).to_pylist() for i in indices]
-        if not all(found):
+        by = ("index", *NUMBERED[name])
+        held: dict[int, list[Row]] = {index: [] for index in indices}
+        for number in {index // size for index in indices}:
+            some = [index for index in held if index // size == number]
+            for row in _rows_of(
+                self.table(number, name, list(dict.fromkeys([*by, *columns]))), some
+            ):
+                held[row["index"]].append(row)
+        if name == "pictures" and not all(held.values()):
             raise SweepError(
                 f"A part of the sweep {self.folder.name} has fewer rows than it must; remove it "
                 "and start the sweep again."
             )
-        return [row for [row] in found]
+        for rows in held.values():
+            rows.sort(key=lambda row: [row[column] for column in by])
+        return [{one: row[one] for one in columns} for index in indices for row in held[index]]
 
     def original(self, index: int) -> bytes:
         """The file of a picture, out of the source of this sweep and of nowhere else.
@@ -247,8 +338,15 @@ class Sweep:
         row = one.to_pylist()[0]
         return pictures.read_inside(self.source, Item(**row))
 
-    def collect(self) -> Path:
-        """Bring ``rows.parquet`` up to the parts that are there; returns its path.
+    def collect(self) -> int:
+        """Bring the light rows up to the parts that are there; returns when they were written.
+
+        Rows that an earlier version wrote stay as they are.
+
+        Returns
+        -------
+        int
+            Nanoseconds; changes when they are written anew.
 
         Raises
         ------
@@ -259,11 +357,10 @@ class Sweep:
             written = self.written
             if not written:
                 raise SweepError(f"The sweep {self.folder.name} has no rows yet; let it run first.")
-            if _parts_in(self.rows) != len(written):
-                parts = [self.part(number) for number in written]
+            if any(_parts_in(one.path) != len(written) for one in self.tables.values()):
+                counts = len(self.models), len(self.maps)
                 try:
-                    with files.replacing(self.rows) as path:
-                        write_rows(parts, path, ROW_GROUP)
+                    write_rows(self.table, written, *counts, self.rows, ROW_GROUP)
                 except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
                     told = str(getattr(error, "strerror", None) or error).partition("\n")[0]
                     raise SweepError(
@@ -271,16 +368,34 @@ class Sweep:
                         "make sure that the folder can be written, that there is room on the disk, "
                         "and that its parts are whole."
                     ) from error
-        return self.rows
+            return self.tables["pictures"].path.stat().st_mtime_ns
 
     def problem(self) -> str:
         """Why it cannot be shown, in a sentence; empty if nothing is known against it.
 
         What is in its rows and parts is not looked at.
         """
-        if self.rows.is_file() and not self.written:
+        rows = self.rows, *([self.folder / _WIDE_ROWS] if self.is_of_a_pair else [])
+        if any(place.exists() for place in rows) and not self.written:
             return f"The sweep {self.folder.name} has lost its parts; copy the whole folder anew."
         return ""
+
+
+def _rows_of(table: pa.Table, indices: Sequence[int]) -> list[Row]:
+    """The rows of some pictures."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: list[Row] = table.filter(
+        pc.is_in(table["index"], value_set=pa.array(indices, pa.int64()))
+    ).to_pylist()
+    return found
+
+
+def _damaged(path: Path) -> SweepError:
+    return SweepError(
+        f"{path.name} of a sweep is missing or damaged; remove it and start the sweep again."
+    )
 
 
 def _read_table(path: Path, **options: Any) -> pa.Table:
@@ -290,9 +405,7 @@ def _read_table(path: Path, **options: Any) -> pa.Table:
     try:
         return parquet.read_table(path, **options)
     except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
-        raise SweepError(
-            f"{path.name} of a sweep is missing or damaged; remove it and start the sweep again."
-        ) from error
+        raise _damaged(path) from error
 
 
 def _parts_in(rows: Path) -> int:
@@ -320,14 +433,14 @@ def open_sweep(folder: Path) -> Sweep:
 
 def _completed(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest with what an earlier version did not write, as it was meant then."""
-    plan, maps = dict(manifest["plan"]), dict(manifest["maps"])
+    plan, maps = dict(manifest["plan"]), list(manifest["maps"])
     parameters = dict(plan.get("parameters", {}))
-    for key, asked in maps.items():
+    for number, asked in enumerate(maps):
         method = changed_methods().get(asked["method"])
         for name, value in (method.earlier if method else {}).items():
             if name not in asked["parameters"]:
                 parameters[f"{asked['method']}.{name}"] = value
-                maps[key] = {**asked, "parameters": {**maps[key]["parameters"], name: value}}
+                maps[number] = {**asked, "parameters": {**maps[number]["parameters"], name: value}}
     return {**manifest, "plan": {**plan, "parameters": parameters}, "maps": maps}
 
 
@@ -339,9 +452,17 @@ def as_begun(plan: Plan, folder: Path) -> Plan:
     SweepError
         The folder holds a sweep of another layout.
     """
-    if plan.parameters or not (folder / _MANIFEST).is_file():
+    if not (folder / _MANIFEST).is_file():
         return plan
-    begun = open_sweep(folder).plan
+    there = open_sweep(folder)
+    if there.is_of_a_pair:
+        raise SweepError(
+            f"The sweep {folder.name} was begun by an earlier version, whose rows are laid out "
+            "differently: it can be opened and is not gone on with; choose another folder."
+        )
+    if plan.parameters:
+        return plan
+    begun = there.plan
     same = begun == dataclasses.replace(plan, parameters=begun.parameters)
     return begun if same else plan
 
@@ -378,7 +499,7 @@ def begin(
     plan: Plan,
     folder: Path,
     maps: Sequence[Asked],
-    pair: tuple[Model, Model],
+    models: Sequence[Model],
     chunk: int,
     command: str,
 ) -> Sweep:
@@ -396,13 +517,18 @@ def begin(
         "version": VERSION,
         "chunk": chunk,
         "plan": plan.as_dict(),
-        "models": {
-            model.spec.family: {"id": model.spec.id, "weights_sha256": model.weights_digest}
-            for model in pair
-        },
-        "maps": {
-            one.key: {"method": one.method, "parameters": dict(one.parameters)} for one in maps
-        },
+        "models": [
+            {
+                "id": model.spec.id,
+                "weights_sha256": model.weights_digest,
+                "family": model.spec.family,
+            }
+            for model in models
+        ],
+        "maps": [
+            {"model": one.model, "method": one.method, "parameters": dict(one.parameters)}
+            for one in maps
+        ],
     }
     asked = json.loads(json.dumps(asked))  # as it comes back from the file
     run = {
@@ -410,7 +536,7 @@ def begin(
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": dict(versions()),
     }
-    for place in (folder, folder / _PARTS):
+    for place in (folder, folder / _ROWS, *(folder / _PARTS / name for name in NUMBERED)):
         files.remove_leftovers(place)
     if (folder / _MANIFEST).is_file():
         sweep = open_sweep(folder)
@@ -425,9 +551,9 @@ def begin(
         source, items = list_pictures(plan.pictures)
         _write_items(folder / _PICTURES, items)
         listed = {"count": len(items), "source": dataclasses.asdict(source)}
-        classes = {model.spec.family: list(model.labels) for model in pair}
+        classes = [list(model.labels) for model in models]
         manifest = {**asked, "pictures": listed, "classes": classes, "runs": [run]}
-    with _replacing(folder / _MANIFEST) as path:
+    with _replacing(folder / _MANIFEST, folder) as path:
         path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
     return Sweep(folder, manifest)
 
@@ -441,13 +567,15 @@ def _refuse_foreign(folder: Path) -> None:
         for path in folder.iterdir()
         if path.name not in (_PARTS, _PICTURES) and not path.name.startswith(".")
     ]
-    if foreign or any((folder / _PARTS).glob("[0-9]*")):
+    if foreign or any((folder / _PARTS).rglob("[0-9]*")):
         what = foreign[0] if foreign else f"{_PARTS} without a manifest"
         raise SweepError(f"The folder {folder.name} holds {what}; choose an empty one.")
 
 
 def _difference(folder: Path, key: str, there: Any, asked: Any) -> str:
     """What two sweeps differ in, in a sentence."""
+    if isinstance(there, list) and isinstance(asked, list) and len(there) == len(asked):
+        there, asked = dict(enumerate(there)), dict(enumerate(asked))
     if isinstance(there, dict) and isinstance(asked, dict):
         for name in dict.fromkeys([*there, *asked]):
             if there.get(name) != asked.get(name):
@@ -467,5 +595,5 @@ def _write_items(path: Path, items: Sequence[Item]) -> None:
         "path": [item.path for item in items],
         "label": [item.label for item in items],
     }
-    with _replacing(path) as beside:
+    with _replacing(path, path.parent) as beside:
         parquet.write_table(pa.table(columns), beside, compression="zstd")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import combinations, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +32,8 @@ from core.sandbox import read_untrusted_images
 from core.sweep import pictures
 from core.sweep.classes import class_of
 from core.sweep.pictures import Item, Source
-from core.sweep.plan import EVIDENCE_STEPS, Asked, Family, Plan, asked
-from core.sweep.schema import TOP, pairs, schema
+from core.sweep.plan import EVIDENCE_STEPS, Asked, Plan, asked
+from core.sweep.schema import TOP, schemas
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +46,8 @@ TOGETHER = 4
 
 _GIVEN = Framing("given")
 _Float = npt.NDArray[np.float32]
+Tables = dict[str, "pa.Table"]
+"""What a part consists of: a table for each name of `core.sweep.schema`."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Seen:
     ----------
     prediction : Prediction or None
         ``None`` for a model without classes.
-    maps : mapping of str to Explanation
-        By key.
+    maps : mapping of int to Explanation
+        By their number among all maps of the sweep.
     embedding : (channels,) float32
         What the classifier gets: the mean over the last maps of a convolutional network, the
         tokens that a transformer's classifier reads.
@@ -75,50 +77,70 @@ class Seen:
     """
 
     prediction: Prediction | None
-    maps: Mapping[str, Explanation]
+    maps: Mapping[int, Explanation]
     embedding: _Float
     artifacts: int | None
 
 
 @dataclass(eq=False)
 class _Picture:
-    """One picture on its way: a row that is being filled."""
+    """One picture on its way.
+
+    Attributes
+    ----------
+    row
+        Of the table ``pictures``.
+    classes
+        What the label means to each model.
+    view
+        What the models see; ``None`` if it could not be read.
+    seen
+        What models made of it, by their number; none of a picture with an error is written.
+    areas
+        Deletion and insertion area of each map that was measured, by its number.
+    """
 
     row: dict[str, Any]
+    classes: tuple[int | None, ...]
     view: Image.Image | None = None
-    seen: dict[Family, Seen] = field(default_factory=dict)
+    seen: dict[int, Seen] = field(default_factory=dict)
+    areas: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it could be looked at so far."""
+        return self.view is not None and not self.row["error"]
 
 
 class Work:
-    """A pair of opened models that looks at chunks of pictures; hold one for each process.
+    """The opened models of a plan, which look at chunks of pictures; hold one for each process.
 
     Every portion of pictures that is read, and every pass, is a step of `core.progress`.
 
     Parameters
     ----------
+    models
+        In the order of the plan.
     strange
         Whether anybody may have sent the pictures, so that they are decoded in another process.
     """
 
-    def __init__(self, plan: Plan, cnn: Model, vit: Model, strange: bool = False) -> None:
-        self.plan, self.strange = plan, strange
-        self.models: dict[Family, Model] = {"cnn": cnn, "vit": vit}
-        self.asked = asked(plan, cnn, vit)
+    def __init__(self, plan: Plan, models: Sequence[Model], strange: bool = False) -> None:
+        self.plan, self.models, self.strange = plan, tuple(models), strange
+        self.asked = asked(plan, self.models)
         self._exceptions = dict(plan.exceptions)
-        self._shared = _shared_classes(cnn, vit)
+        self._shared = {
+            (a, b): shared_classes(self.models[a], self.models[b])
+            for a, b in combinations(range(len(self.models)), 2)
+        }
 
     @classmethod
     def open(cls, plan: Plan, strange: bool = False) -> Work:
-        """Open the pair of a plan."""
-        return cls(plan, open_model(plan.cnn), open_model(plan.vit), strange)
+        """Open the models of a plan."""
+        return cls(plan, [open_model(model_id) for model_id in plan.models], strange)
 
-    @property
-    def schema(self) -> pa.Schema:
-        """Columns of what a call returns."""
-        return schema([one.key for one in self.asked], self.plan.evidence)
-
-    def __call__(self, chunk: Chunk) -> pa.Table:
-        """Look at the pictures of a chunk: a table with a row for each, in their order.
+    def __call__(self, chunk: Chunk) -> Tables:
+        """Look at the pictures of a chunk: all tables, their pictures in the chunk's order.
 
         Raises
         ------
@@ -131,20 +153,28 @@ class Work:
         found = self.look(chunk)
         if self.plan.evidence:
             self._measure(found)
-        return pa.Table.from_pylist([self._row(one) for one in found], schema=self.schema)
+        whole = [one for one in found if one.is_whole]
+        rows = {
+            "pictures": [one.row for one in found],
+            "answers": [row for one in whole for row in self._answers(one)],
+            "maps": [row for one in whole for row in self._maps(one)],
+            "divergences": [row for one in whole for row in self._divergences(one)],
+            "agreements": [row for one in whole for row in self._agreements(one)],
+        }
+        return {name: pa.Table.from_pylist(rows[name], schema=schemas()[name]) for name in rows}
 
     # -- looking ------------------------------------------------------------------------------
 
     def look(self, chunk: Chunk) -> list[_Picture]:
-        """Read all pictures of a chunk, fit them, and send them through both models."""
+        """Read all pictures of a chunk, fit them once, and send them through every model."""
         found = list(self._pictures(chunk))
-        for family, model in self.models.items():
-            fitted = [one for one in found if one.view is not None and not one.row["error"]]
+        for number, model in enumerate(self.models):
+            fitted = [one for one in found if one.is_whole]
             views = [one.view for one in fitted if one.view is not None]
             targets = [self._target(one, model) for one in fitted]
-            for one, seen in zip(fitted, self._seen(family, views, targets), strict=True):
+            for one, seen in zip(fitted, self._seen(number, views, targets), strict=True):
                 if isinstance(seen, Seen):
-                    one.seen[family] = seen
+                    one.seen[number] = seen
                 else:
                     one.row["error"] = str(seen)
         return found
@@ -175,53 +205,52 @@ class Work:
     def _fitted(self, item: Item, size: int | None, image: Image.Image | ImageError) -> _Picture:
         row: dict[str, Any] = {"index": item.index, "path": item.path, "label": item.label}
         row |= {"error": "", "bytes": size}
-        for family, model in self.models.items():
-            row[f"{family}_class"] = class_of(item.label, model.labels, self._exceptions)
+        classes = tuple(
+            class_of(item.label, model.labels, self._exceptions) for model in self.models
+        )
         try:
             if isinstance(image, ImageError):
                 raise image
             row |= {"digest": digest(image), "width": image.width, "height": image.height}
-            view = shared_view(tuple(self.models.values()), image, self.plan.framing)
+            view = shared_view(self.models, image, self.plan.framing)
         except ImageError as error:
-            return _Picture(row | {"error": str(error)})
+            return _Picture(row | {"error": str(error)}, classes)
         row["thumbnail"] = _thumbnail(view)
-        return _Picture(row, view)
+        return _Picture(row, classes, view)
 
     def _target(self, one: _Picture, model: Model) -> int | None:
         """Class that maps of this model explain; ``None`` for its own first answer."""
         if self.plan.target == "own" or not model.classes:
             return None
-        first = one.seen.get("cnn")
-        for family, known in self.models.items():
-            if (index := one.row[f"{family}_class"]) is not None:
+        for known, index in zip(self.models, one.classes, strict=True):
+            if index is not None:
                 return _index(model, known.label(index))
-        if first is None or first.prediction is None:
-            return None
-        return _index(model, first.prediction.labels[0])
+        answers = [seen.prediction for seen in one.seen.values() if seen.prediction is not None]
+        return _index(model, answers[0].labels[0]) if answers else None
 
     def _seen(
-        self, family: Family, views: Sequence[Image.Image], targets: Sequence[int | None]
+        self, number: int, views: Sequence[Image.Image], targets: Sequence[int | None]
     ) -> list[Seen | ParallaxError]:
         """What a model makes of fitted pictures; where a batch fails, each is tried alone."""
         try:
-            return list(self._pass(family, views, targets))
+            return list(self._pass(number, views, targets))
         except (BusyError, Stopped):
             raise
         except ParallaxError as error:
             if len(views) == 1:
                 return [error]
         alone = zip(views, targets, strict=True)
-        return [self._seen(family, [view], [target])[0] for view, target in alone]
+        return [self._seen(number, [view], [target])[0] for view, target in alone]
 
     def _pass(
-        self, family: Family, views: Sequence[Image.Image], targets: Sequence[int | None]
+        self, number: int, views: Sequence[Image.Image], targets: Sequence[int | None]
     ) -> list[Seen]:
-        model = self.models[family]
-        maps = [one for one in self.asked if one.family == family]
+        model = self.models[number]
+        maps = {place: one for place, one in enumerate(self.asked) if one.model == number}
         needs = Needs([_embedding_tap(model)])
         if isinstance(model, VisionTransformer):
             needs |= attention_needs(model)
-        for one in maps:
+        for one in maps.values():
             needs |= one.needs
         found: dict[int, Seen] = {}
         for batch in record_stream(model, views, _GIVEN, needs):
@@ -234,18 +263,18 @@ class Work:
 
     def _measure(self, found: Sequence[_Picture]) -> None:
         """Deletion and insertion areas of every map that is not the same everywhere."""
-        for wanted in self.asked:
+        for number, wanted in enumerate(self.asked):
             cases: list[tuple[_Picture, Image.Image, Explanation]] = []
             for one in found:
-                if one.view is None or one.row["error"]:
+                if one.view is None or not one.is_whole:
                     continue
-                explained = one.seen[wanted.family].maps[wanted.key]
+                explained = one.seen[wanted.model].maps[number]
                 if np.ptp(explained.relevance) > 0:
                     cases.append((one, one.view, explained))
             if not cases:
                 continue
             measured = faithfulness(
-                self.models[wanted.family],
+                self.models[wanted.model],
                 [view for _, view, _ in cases],
                 [explained.relevance for _, _, explained in cases],
                 [explained.target for _, _, explained in cases],
@@ -253,42 +282,63 @@ class Work:
                 steps=EVIDENCE_STEPS,
             )
             for (one, _, _), areas in zip(cases, measured, strict=True):
-                one.row[f"deletion__{wanted.key}"] = areas.deletion_area
-                one.row[f"insertion__{wanted.key}"] = areas.insertion_area
+                one.areas[number] = (areas.deletion_area, areas.insertion_area)
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _row(self, one: _Picture) -> dict[str, Any]:
-        row = one.row
-        if row["error"] or one.view is None:
-            return row
-        maps: dict[str, Explanation] = {}
-        for family, seen in one.seen.items():
-            maps |= seen.maps
-            row |= _answers(family, seen.prediction, row[f"{family}_class"])
-            row[f"embedding__{family}"] = seen.embedding.astype(np.float16)
-        row["artifacts"] = one.seen["vit"].artifacts
-        answers = [one.seen[family].prediction for family in ("cnn", "vit")]
-        if answers[0] is not None and answers[1] is not None:
-            row["same_answer"] = answers[0].labels[0] == answers[1].labels[0]
-            row["divergence"] = divergence(answers[0], answers[1], self._shared)
-        for a, b in pairs([wanted.key for wanted in self.asked]):
-            correlation, overlap = agreement(maps[a].relevance, maps[b].relevance)
-            row[f"correlation__{a}__{b}"] = None if np.isnan(correlation) else correlation
-            row[f"overlap__{a}__{b}"] = overlap
-        for wanted in self.asked:
-            row |= self._map(wanted, maps[wanted.key])
-        return row
+    def _answers(self, one: _Picture) -> Iterator[dict[str, Any]]:
+        for number, seen in one.seen.items():
+            known, found = one.classes[number], seen.prediction
+            row = {"index": one.row["index"], "model": number, "label_class": known}
+            row |= {"artifacts": seen.artifacts, "embedding": seen.embedding.astype(np.float16)}
+            if found is not None:
+                row |= {
+                    "answer": found.labels[0],
+                    "probability": float(found.probabilities[0]),
+                    "top": found.indices,
+                    "top_probabilities": found.probabilities,
+                }
+            if found is not None and known is not None:
+                row |= {
+                    "right": found.top == known,
+                    "label_log_probability": _log_probability(found, known),
+                    "label_rank": found.rank(known),
+                }
+            yield row
 
-    def _map(self, wanted: Asked, found: Explanation) -> dict[str, Any]:
-        key, scale = wanted.key, float(np.abs(found.relevance).max()) or 1.0
-        return {
-            f"target__{key}": found.label,
-            f"prefix_mass__{key}": found.prefix_mass,
-            f"map__{key}": (found.relevance / scale).ravel().astype(np.float16),
-            f"scale__{key}": scale,
-            f"shape__{key}": list(found.relevance.shape),
-        }
+    def _explained(self, one: _Picture) -> list[Explanation]:
+        """All maps of a picture, by their number."""
+        return [one.seen[wanted.model].maps[n] for n, wanted in enumerate(self.asked)]
+
+    def _maps(self, one: _Picture) -> Iterator[dict[str, Any]]:
+        for number, found in enumerate(self._explained(one)):
+            scale = float(np.abs(found.relevance).max()) or 1.0
+            deletion, insertion = one.areas.get(number, (None, None))
+            yield {
+                "index": one.row["index"],
+                "map": number,
+                "target": found.label,
+                "prefix_mass": found.prefix_mass,
+                "deletion": deletion,
+                "insertion": insertion,
+                "relevance": (found.relevance / scale).ravel().astype(np.float16),
+                "scale": scale,
+                "shape": list(found.relevance.shape),
+            }
+
+    def _divergences(self, one: _Picture) -> Iterator[dict[str, Any]]:
+        for (a, b), shared in self._shared.items():
+            first, second = one.seen[a].prediction, one.seen[b].prediction
+            if first is not None and second is not None:
+                found = divergence(first, second, shared)
+                row = {"index": one.row["index"], "first": a, "second": b}
+                yield row | {"divergence": found}
+
+    def _agreements(self, one: _Picture) -> Iterator[dict[str, Any]]:
+        for (a, first), (b, second) in combinations(enumerate(self._explained(one)), 2):
+            correlation, overlap = agreement(first.relevance, second.relevance)
+            row = {"index": one.row["index"], "first": a, "second": b, "overlap": overlap}
+            yield row | {"correlation": None if np.isnan(correlation) else correlation}
 
 
 def _thumbnail(view: Image.Image) -> bytes:
@@ -308,13 +358,14 @@ def _embedding_tap(model: Model) -> str:
 
 
 def _read_off(
-    model: Model, recording: Recording, maps: Sequence[Asked], targets: Sequence[int | None]
+    model: Model, recording: Recording, maps: Mapping[int, Asked], targets: Sequence[int | None]
 ) -> list[Seen]:
     """All that is kept of one pass, one for each of its pictures."""
     if isinstance(recording, TransformerRecording):
         recording.tally()  # the attention that maps rebuild serves the artifact patches, too
     explained = {
-        one.key: explain(model, recording, one.method, targets, **one.parameters) for one in maps
+        number: explain(model, recording, one.method, targets, **one.parameters)
+        for number, one in maps.items()
     }
     predictions: Sequence[Prediction | None] = [None] * len(recording)
     if recording.logits is not None:
@@ -340,22 +391,16 @@ def _numpy(tensor: Tensor) -> _Float:
     return values
 
 
-def _answers(family: Family, found: Prediction | None, known: int | None) -> dict[str, Any]:
-    if found is None:
-        return {}
-    return {
-        f"{family}_answer": found.labels[0],
-        f"{family}_probability": float(found.probabilities[0]),
-        f"{family}_top": found.indices,
-        f"{family}_top_probabilities": found.probabilities,
-        f"{family}_right": None if known is None else found.top == known,
-    }
+def _log_probability(found: Prediction, target: int) -> float:
+    """Natural logarithm of a class's probability; finite where the probability itself is 0."""
+    logits = found.logits.astype(np.float64)
+    return float(logits[target] - logits.max() - np.log(np.exp(logits - logits.max()).sum()))
 
 
-def _shared_classes(cnn: Model, vit: Model) -> npt.NDArray[np.int64]:
-    """Indices of the classes that both models know by the same name: (2, shared)."""
-    places = {name: index for index, name in enumerate(vit.labels)}
-    both = [(i, places[name]) for i, name in enumerate(cnn.labels) if name in places]
+def shared_classes(first: Model, second: Model) -> npt.NDArray[np.int64]:
+    """Indices of the classes that two models know by the same name: (2, shared)."""
+    places = {name: index for index, name in enumerate(second.labels)}
+    both = [(i, places[name]) for i, name in enumerate(first.labels) if name in places]
     return np.array(both, dtype=np.int64).reshape(-1, 2).T
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from core import (
     Framing,
     Model,
     Recording,
+    VisionTransformer,
     find_spec,
 )
 from dashboard import gather
@@ -36,26 +38,43 @@ Params = tuple[tuple[str, Any], ...]
 
 
 def warm() -> None:
-    """Open the embedded pair, both side by side, and make what the first screen shows."""
+    """Open the default models, all side by side, and make what the first screen shows."""
     first = Screen(image=OPENING)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(opened_model, (first.cnn, first.vit)))
+    with ThreadPoolExecutor(len(first.m)) as pool:
+        list(pool.map(opened_model, first.m))
     start = next(sample for sample in core.samples() if sample.id == first.image)
-    opened = Scene(
-        from_sample(start), find_spec(first.cnn), find_spec(first.vit), Framing(first.fit, None)
-    )
+    opened = Scene(from_sample(start), tuple(map(find_spec, first.m)), Framing(first.fit, None))
     view(opened)
-    artifacts(opened)
+    for model_id in opened.ids:
+        artifacts(model_id, opened)
 
 
 def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
-    """What both models of the pair see of a picture; shared by all, so not to be changed."""
+    """What all models of the scene see of a picture; shared by all, so not to be changed."""
     shown = picture or scene.picture
-    models = (opened_model(scene.vit.id), opened_model(scene.cnn.id))
-    return results().get(
-        ("view", scene.key(shown)),
-        lambda: core.shared_view(models, shown.image, scene.framing),
-    )
+
+    def make() -> Image.Image:
+        return core.shared_view([*map(opened_model, scene.ids)], shown.image, scene.framing)
+
+    return results().get(("view", *_of_view(scene, shown)), make)
+
+
+def _of_view(scene: Scene, picture: Picture | None = None) -> tuple[Any, ...]:
+    return (picture or scene.picture).digest, scene.ids, scene.framing
+
+
+def seen(scene: Scene, picture: Picture | None = None) -> str:
+    """SHA-256 of what the models see of a picture.
+
+    Results are held under it: what one model makes of a view does not depend on which other models
+    are shown, as long as all see the same pixels.
+    """
+
+    def make() -> str:
+        shown = view(scene, picture)
+        return hashlib.sha256(repr(shown.size).encode() + shown.tobytes()).hexdigest()
+
+    return results().get(("seen", *_of_view(scene, picture)), make)
 
 
 def recording(
@@ -75,7 +94,7 @@ def recording(
     view_shown, opened = view(scene, shown), opened_model(model_id)
     wanted = core.usual_needs(opened) | (needs or core.Needs())
     found = results().get(
-        _recording_key(opened, scene, shown),
+        _recording_key(opened, seen(scene, shown)),
         lambda: core.record(opened, view_shown, Framing("given"), wanted),
     )
     if picture is None and found.logits is not None:
@@ -83,15 +102,15 @@ def recording(
     return found
 
 
-def _recording_key(opened: Model, scene: Scene, picture: Picture | None = None) -> Any:
+def _recording_key(opened: Model, pixels: str) -> Any:
     """The instance belongs to it, which a recording holds: opened anew it is another one."""
-    return ("recording", id(opened), scene.key(picture))
+    return ("recording", id(opened), pixels)
 
 
 def settle(scene: Scene | None) -> None:
     """At the end of a run: let go of graphs, and of what is beyond the budget."""
     if scene is not None:
-        for spec in (scene.cnn, scene.vit):
+        for spec in scene.models:
             _let_go(memo_of(spec).peek(("model", spec.id)), scene)
     results().settle()
 
@@ -102,16 +121,19 @@ def features(model_id: str, scene: Scene, tap: str) -> npt.NDArray[np.float32]:
     return core.features(recorded.model, recorded, tap)
 
 
-def attention(scene: Scene, picture: Picture | None = None) -> Attention:
-    """Attention maps of the scene's transformer."""
-    recorded = recording(scene.vit.id, scene, picture)
+def attention(model_id: str, scene: Scene, picture: Picture | None = None) -> Attention:
+    """Attention maps of a transformer."""
+    recorded = recording(model_id, scene, picture)
     return core.attention(recorded.model, recorded)
 
 
-def artifacts(scene: Scene) -> Mask:
-    """Artifact patches of the scene's transformer, looked for in every layer's full attention."""
-    key = key_of(scene.vit.id, scene, "artifacts")
-    return results().get(key, lambda: attention(scene).artifacts())
+def artifacts(model_id: str, scene: Scene) -> Mask | None:
+    """Patches that receive far more attention than others, looked for in every layer's full
+    attention; ``None`` of a model without attention."""
+    if not isinstance(opened_model(model_id), VisionTransformer):
+        return None
+    key = key_of(model_id, scene, "artifacts")
+    return results().get(key, lambda: attention(model_id, scene).artifacts())
 
 
 _NO_VIEW = Image.new("RGB", (1, 1))
@@ -125,7 +147,7 @@ def key_of(
 
     Hence the weights belong to it and not the instance, whose `id` may be given to another.
     """
-    return (model_id, opened_model(model_id).weights_digest, scene.key(picture), *what)
+    return (model_id, opened_model(model_id).weights_digest, seen(scene, picture), *what)
 
 
 _keeping: ContextVar[bool] = ContextVar("keeping", default=False)
@@ -150,7 +172,10 @@ def keeping_graph(model_id: str, scene: Scene) -> Iterator[None]:
 
 def _let_go(opened: Model | None, scene: Scene) -> None:
     """Release the graph over the scene's picture, if there is one and no thread is using it."""
-    if opened is not None and (found := results().peek(_recording_key(opened, scene))):
+    pixels = results().peek(("seen", *_of_view(scene)))
+    if opened is None or pixels is None:
+        return
+    if found := results().peek(_recording_key(opened, pixels)):
         found.release_if_idle()
 
 
@@ -196,23 +221,24 @@ class Frame:
     prefix_mass: float
 
 
-def _frame(scene: Scene, method: str, target: int | None, params: Params) -> Frame:
+def _frame(model_id: str, scene: Scene, method: str, target: int | None, params: Params) -> Frame:
     def make() -> Frame:
-        recorded = recording(scene.vit.id, scene)
+        recorded = recording(model_id, scene)
         found = core.explain(recorded.model, recorded, method, target, **dict(params))
         return Frame(found.relevance, found.prefix_mass or 0.0)
 
-    return results().get(key_of(scene.vit.id, scene, "frame", method, target, params), make)
+    return results().get(key_of(model_id, scene, "frame", method, target, params), make)
 
 
 def frames(
+    model_id: str,
     scene: Scene,
     method: str,
     target: int | None,
     each: Sequence[dict[str, Any]],
     report: Callable[[int], None],
 ) -> list[Frame]:
-    """Maps of the scene's transformer for many settings of a method, read off one recording.
+    """Maps of one model for many settings of a method, read off one recording.
 
     Parameters
     ----------
@@ -222,10 +248,10 @@ def frames(
         Called with the number of frames done, after each.
     """
     found = []
-    with keeping_graph(scene.vit.id, scene):
+    with keeping_graph(model_id, scene):
         for params in each:
             chosen: Params = tuple(sorted(params.items()))
-            found.append(_frame(scene, method, target, chosen))
+            found.append(_frame(model_id, scene, method, target, chosen))
             report(len(found))
     return found
 
@@ -245,8 +271,8 @@ class Summary:
     answers: tuple[tuple[str, float], ...]
 
 
-def _summary(scene: Scene, picture: Picture, fusion: str | None) -> Summary:
-    found = attention(scene, picture)
+def _summary(model_id: str, scene: Scene, picture: Picture, fusion: str | None) -> Summary:
+    found = attention(model_id, scene, picture)
     maps = found.joints(fusion) if fusion else found.mosaic().mean(axis=1)
     answer = found.prediction
     if answer is None:
@@ -255,7 +281,7 @@ def _summary(scene: Scene, picture: Picture, fusion: str | None) -> Summary:
     return Summary(maps, tuple(zip(answer.labels, probabilities, strict=True)))
 
 
-def summary(scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
+def summary(model_id: str, scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
     """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
-    key = key_of(scene.vit.id, scene, "summary", fusion, picture=picture)
-    return results().get(key, lambda: _summary(scene, picture, fusion))
+    key = key_of(model_id, scene, "summary", fusion, picture=picture)
+    return results().get(key, lambda: _summary(model_id, scene, picture, fusion))

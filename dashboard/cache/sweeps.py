@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,23 @@ THUMBNAIL = 256
 """Longest side in pixels of a thumbnail that is shown; sweeps write smaller ones."""
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a picture of a sweep looks like.
+
+    Attributes
+    ----------
+    view
+        The thumbnail; ``None`` where it is no picture.
+    maps
+        The maps that are compared, each (rows, columns), by their number; without those that are
+        no maps.
+    """
+
+    view: Image.Image | None
+    maps: Mapping[int, NDArray[np.float32]]
+
+
 def made_sweeps() -> Made:
     """The sweeps that the application makes itself."""
     return shared().sweeps
@@ -36,7 +54,7 @@ def rows(folder: Path) -> Rows:
         There is none, or it has no rows yet.
     """
     found = sweep.open_sweep(folder)
-    return shared().rows(found, found.collect().stat().st_mtime_ns)
+    return shared().rows(found, found.collect())
 
 
 def answered(rows: Rows, question: str, *given: Any) -> Any:
@@ -44,18 +62,16 @@ def answered(rows: Rows, question: str, *given: Any) -> Any:
 
     Shared by all sessions, so not to be changed.
     """
-    key = (question, rows.sweep.folder, rows.changed, given)
+    key = (question, rows.sweep.folder, rows.changed, rows.compared, given)
     return shared().answer(key, lambda: getattr(rows, question)(*given))
 
 
-def pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:
+def pictured(rows: Rows, indices: tuple[int, ...]) -> list[Look]:
     """Looks of some pictures of a sweep.
 
     Returns
     -------
-    list of dict
-        ``view``, the thumbnail as a picture, or ``None`` where it is none, and the maps that are
-        shown: ``map__…``, each (rows, columns), or ``None``.
+    list of Look
 
     Raises
     ------
@@ -64,28 +80,26 @@ def pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:
     BusyError
         Too many pictures of strangers wait to be decoded.
     """
-    asked = ("pictured", rows.sweep.folder, rows.changed, indices)
+    asked = ("pictured", rows.sweep.folder, rows.changed, rows.shown_maps, indices)
     return results().get(asked, lambda: _pictured(rows, indices))
 
 
-def _pictured(rows: Rows, indices: tuple[int, ...]) -> list[dict[str, Any]]:
-    columns = ["thumbnail"]
-    for key in rows.shown_maps:
-        columns += [f"map__{key}", f"shape__{key}"]
-    read = rows.sweep.read(indices, columns)
-    files = [row.get("thumbnail") or b"" for row in read]
+def _pictured(rows: Rows, indices: tuple[int, ...]) -> list[Look]:
+    files = [row["thumbnail"] or b"" for row in rows.sweep.read("pictures", indices, ["thumbnail"])]
     decoded: Sequence[Image.Image | core.ImageError]
     if made_sweeps().holds(rows.sweep.folder):
         decoded = [core.read_image(data) for data in files]
     else:  # who wrote it is not known
         decoded = core.read_untrusted_images([(data, "The thumbnail") for data in files], THUMBNAIL)
-    found: list[dict[str, Any]] = []
-    for row, view in zip(read, decoded, strict=True):
-        found.append({"view": view if isinstance(view, Image.Image) else None})
-        for key in rows.shown_maps:
-            name = f"map__{key}"
-            found[-1][name] = _grid(row.get(name), row.get(f"shape__{key}"))
-    return found
+    maps: dict[int, dict[int, NDArray[np.float32]]] = {index: {} for index in indices}
+    for row in rows.sweep.read("maps", indices, ["index", "map", "relevance", "shape"]):
+        relevance = _grid(row["relevance"], row["shape"])
+        if row["map"] in rows.shown_maps and relevance is not None:
+            maps[row["index"]][row["map"]] = relevance
+    return [
+        Look(view if isinstance(view, Image.Image) else None, maps[index])
+        for index, view in zip(indices, decoded, strict=True)
+    ]
 
 
 def _grid(values: Any, shape: Any) -> NDArray[np.float32] | None:

@@ -100,7 +100,7 @@ def class_picker(likely: Sequence[str], *models: Model) -> str:
         filter_mode="contains",
         help=class_help(
             "Type to search. Selecting a row of a table below does the same. “Automatic” is what "
-            "the picture is known to show, else the CNN's first answer.",
+            "the picture is known to show, else the first answer of the first model.",
             *models,
         ),
         **screen.bound("classes", value, lambda name: (name, *rest) if name else ()),

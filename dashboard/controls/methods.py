@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -15,22 +16,49 @@ from core import (
     Parameter,
     UnsupportedMethod,
 )
-from dashboard import screen
-from dashboard.controls.fields import chosen
+from dashboard import columns, screen
+from dashboard.looks import Look, texts
 
 AUTOMATIC_INDEX = -1
 """The same in a list of indices; ``None`` would read as "nothing chosen"."""
 
 
-def method_picker(
-    field: str, label: str, model: Model, first: str = "", *, class_specific: bool = False
-) -> Method:
+FIRST = "gradient_rollout"
+"""The method that a model begins with where it serves it; else the first that it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A place of the screen that holds a look.
+
+    Attributes
+    ----------
+    name
+        What it is called in sentences and in keys of widgets, such as ``look-1``.
+    put
+        Writes another look there.
+    """
+
+    name: str
+    look: Look
+    put: Callable[[Look], None]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What was chosen of the method's parameters."""
+        return dict(self.look.parameters)
+
+    def set(self, parameter: str, text: str) -> None:
+        """Choose one parameter; for callbacks."""
+        texts = {**self.parameters, parameter: text}
+        self.put(replace(self.look, parameters=tuple(sorted(texts.items()))))
+
+
+def method_picker(slot: Slot, label: str, model: Model, *, class_specific: bool = False) -> Method:
     """Choose a method that the model can serve.
 
     Parameters
     ----------
-    first
-        The method that is chosen until another is; by default the first in the field's order.
     class_specific
         Whether only methods that know the class are offered.
 
@@ -50,14 +78,16 @@ def method_picker(
             "without classes; choose another model, or look at the Attention page."
         )
     names = list(served)
-    value = chosen(field, names, first if first in served else names[0])
-    tie = screen.bound(field, value)
-    key = tie["key"]
-
-    def choose() -> None:
-        # Parameters belong to the method that they were chosen for.
-        screen.change(**{field: screen.held(key), f"{field}_parameters": ()})
-
+    first = FIRST if FIRST in served else names[0]
+    value = slot.look.method or first
+    if value not in served:
+        screen.problem(
+            f"{slot.name} is {value!r}, which is not to be had for {model.spec.title}; shown "
+            f"instead: {first}."
+        )
+        value = first
+    # Parameters belong to the method that they were chosen for.
+    tie = screen.tied(slot.name, value, lambda name: slot.put(Look(slot.look.model, name)))
     picked = st.selectbox(
         label,
         names,
@@ -66,33 +96,30 @@ def method_picker(
         ),
         help="\n\n".join(f"**{served[name].title}.** {served[name].meaning}" for name in names),
         filter_mode="contains",
-        key=key,
-        on_change=screen.guarded(choose),
+        **tie,
     )
     return served[picked]
 
 
-def parameters(field: str, method: Method, model: Model) -> dict[str, Any]:
+def parameters(slot: Slot, method: Method, model: Model) -> dict[str, Any]:
     """Values of a method's parameters, as the screen has them."""
-    wanted = getattr(screen.current(), field)
-    texts = dict(getattr(screen.current(), f"{field}_parameters"))
+    wanted, texts = slot.look.method, slot.parameters
     if wanted in core.changed_methods() and wanted != method.name:
         texts = {}  # they belong to the method that is not to be had here
-    return _values(field, method, model, texts)
+    return look_values(slot.name, method, model, texts)
 
 
-def listed_parameters(field: str, method: Method, model: Model) -> dict[str, Any]:
-    """The same of one of the methods that a field lists."""
-    prefix = f"{method.name}."
-    texts = {
-        name.removeprefix(prefix): text
-        for name, text in getattr(screen.current(), f"{field}_parameters")
-        if name.startswith(prefix)
-    }
-    return _values(f"{field}.{method.name}", method, model, texts)
+def look_values(name: str, method: Method, model: Model, texts: dict[str, str]) -> dict[str, Any]:
+    """Values of a method's parameters; what is not to be had is said and has its default.
 
-
-def _values(field: str, method: Method, model: Model, texts: dict[str, str]) -> dict[str, Any]:
+    Parameters
+    ----------
+    name
+        What the look is called in sentences.
+    texts
+        What was chosen.
+    """
+    texts = dict(texts)
     known = method.parameters_for(model)
     values = {}
     for parameter in known:
@@ -102,29 +129,27 @@ def _values(field: str, method: Method, model: Model, texts: dict[str, str]) -> 
             value = _parsed(parameter, text)
             if not parameter.accepts(value):
                 screen.problem(
-                    f"{field}.{parameter.name} is {text!r}, which {method.title} does not take; "
+                    f"{name}.{parameter.name} is {text!r}, which {method.title} does not take; "
                     f"shown instead: {_shown(parameter.default)}."
                 )
                 value = parameter.default
         values[parameter.name] = value
-    for name in texts:
-        screen.problem(f"{method.title} has no parameter {name!r}; {field}.{name} is ignored.")
+    for text in texts:
+        screen.problem(f"{method.title} has no parameter {text!r}; {name}.{text} is ignored.")
     return values
 
 
-def parameter_widgets(field: str, method: Method, model: Model, values: dict[str, Any]) -> None:
+def parameter_widgets(slot: Slot, method: Method, model: Model, values: dict[str, Any]) -> None:
     """A widget for each parameter of a method."""
     for parameter in method.parameters_for(model):
-        _parameter_widget(field, parameter, values[parameter.name])
+        _parameter_widget(slot, parameter, values[parameter.name])
 
 
-def _parameter_widget(field: str, parameter: Parameter, value: Any) -> None:
+def _parameter_widget(slot: Slot, parameter: Parameter, value: Any) -> None:
     def write(held: Any) -> None:
-        texts = dict(getattr(screen.current(), f"{field}_parameters"))
-        texts[parameter.name] = _written(parameter, held)
-        screen.change(**{f"{field}_parameters": tuple(sorted(texts.items()))})
+        slot.set(parameter.name, _written(parameter, held))
 
-    name = f"{field}.{parameter.name}"
+    name = f"{slot.name}.{parameter.name}"
     last = int(parameter.high)
     if parameter.kind == "span":
         ends = (value[0], value[-1]) if value else (0, last)
@@ -186,13 +211,23 @@ def _parsed(parameter: Parameter, text: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A method with its parameters for one model, or why there is none."""
+    """A look that a page shows: a method with its parameters for one model, or why there is none.
 
-    field: str
+    Attributes
+    ----------
+    name
+        What tells it from the other looks of the page.
+    own
+        Parameters that tell it from the other looks with its model and method; may be empty.
+    """
+
+    slot: Slot
     model: Model
     method: Method | None = None
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     refusal: str = ""
+    name: str = ""
+    own: str = ""
 
     @property
     def needs(self) -> core.Needs:
@@ -202,19 +237,70 @@ class Choice:
         return core.needs(self.model, self.method.name, **self.values)
 
 
-def method_choice(
-    field: str, label: str, model: Model, first: str = "", *, class_specific: bool = False
-) -> Choice:
+def column_slots() -> list[Slot]:
+    """The columns of the screen, from left to right."""
+
+    def put(number: int) -> Callable[[Look], None]:
+        return lambda look: screen.become(columns.with_look(screen.current(), number, look))
+
+    found = columns.columns(screen.current())
+    return [Slot(f"look-{number}", look, put(number)) for number, look in enumerate(found)]
+
+
+def row_slot(number: int, model: Model) -> Slot:
+    """What a model's row of Gradient rollout holds."""
+    model_id = model.spec.id
+    rows = {look.model: look for look in map(Look.read, screen.current().row)}
+
+    def put(look: Look) -> None:
+        kept = {model_id: look for model_id, look in rows.items() if model_id in screen.current().m}
+        screen.change(row=texts({**kept, model_id: look}.values()))
+
+    return Slot(f"row-{number}", rows.get(model_id, Look(model_id)), put)
+
+
+def method_choice(slot: Slot, label: str, model: Model, *, class_specific: bool = False) -> Choice:
     """`method_picker` and `parameters` in one, for a page that goes on where a model has none."""
     try:
-        method = method_picker(field, label, model, first, class_specific=class_specific)
+        method = method_picker(slot, label, model, class_specific=class_specific)
     except UnsupportedMethod as error:
-        return Choice(field, model, refusal=str(error))
-    return Choice(field, model, method, parameters(field, method, model))
+        return Choice(slot, model, refusal=str(error))
+    return Choice(slot, model, method, parameters(slot, method, model))
+
+
+def told_apart(choices: Sequence[Choice]) -> list[Choice]:
+    """The same looks, each with a name that no other has.
+
+    That is the model's title, followed by the method's where a model has several looks, and by the
+    parameters that differ where it has several with one method.
+    """
+    found: list[Choice] = []
+    for choice in choices:
+        of_model = [one for one in choices if one.model is choice.model]
+        alike = [one for one in of_model if one.method is choice.method]
+        own = ", ".join(
+            f"{name} {_shown(value)}"
+            for name, value in choice.values.items()
+            if any(one.values.get(name) != value for one in alike)
+        )
+        method = choice.method.title if choice.method and len(of_model) > 1 else ""
+        name = ", ".join(filter(None, [choice.model.spec.title, method, own]))
+        same = sum(name == before.name.partition(" (")[0] for before in found)
+        found.append(replace(choice, name=f"{name} ({same + 1})" if same else name, own=own))
+    return found
+
+
+def needs_of(choices: Sequence[Choice], model: Model) -> core.Needs:
+    """What one pass of a model has to keep for all of its looks."""
+    found = core.Needs()
+    for choice in choices:
+        if choice.model is model:
+            found |= choice.needs
+    return found
 
 
 def choice_widgets(choice: Choice) -> None:
     """A widget for each parameter of a chosen method, below its title."""
     if choice.method is not None:
         st.markdown(f"**{choice.method.title}**")
-        parameter_widgets(choice.field, choice.method, choice.model, choice.values)
+        parameter_widgets(choice.slot, choice.method, choice.model, choice.values)

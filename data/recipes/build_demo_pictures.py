@@ -56,15 +56,15 @@ class Demo:
 
     Attributes
     ----------
-    file : str
+    file
         Path below ``demo/pictures``; its folder is the label.
-    label : str
+    label
         What it shows: the name of an ImageNet class if one fits, else a plain word.
-    title, author, license : str
+    title, author, license
         What it is, who made it, and a key of :data:`LICENSES`.
-    package, inside : str
-        Where the file lies, as :func:`~data.recipes.package_files.read_picture` wants it.
-    origin : str
+    package, inside
+        Where the file lies, as `package_files.read_picture` wants it.
+    origin
         Address that the package names as its source; may be empty.
     """
 
@@ -85,25 +85,25 @@ class Demo:
 
 
 def demos() -> list[Demo]:
-    """Return the listed pictures, in the order of their paths."""
+    """The listed pictures, in the order of their paths."""
     with LIST.open(encoding="utf-8", newline="") as handle:
         return [Demo(**row) for row in csv.DictReader(handle)]
 
 
 def classes() -> set[str]:
-    """Return the names of the 1,000 classes."""
+    """The names of the 1,000 classes."""
     return set((LABELS / "imagenet1k.txt").read_text(encoding="utf-8").splitlines())
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """Return a picture with a long side of 256 pixels, or as it is if it is smaller."""
+    """A picture with a long side of 256 pixels, or as it is if it is smaller."""
     image = image.copy()
     image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
     return image
 
 
 def row(demo: Demo, known: set[str]) -> dict[str, str]:
-    """Return the picture's line of ``pictures.csv``.
+    """The picture's line of ``pictures.csv``.
 
     ``outside`` says whether its label is none of the classes, ``fitted`` whether the embedded
     transformer's classes may have been fitted to crops of it.
@@ -121,7 +121,7 @@ def row(demo: Demo, known: set[str]) -> dict[str, str]:
 
 
 def license_text(listed: list[Demo]) -> str:
-    """Return the license file: terms, evidence, and one entry for each picture."""
+    """The license file: terms, evidence, and one entry for each picture."""
     counts = Counter(demo.license for demo in listed)
     lines = [
         "LICENSES OF THE DEMONSTRATION PICTURES",
@@ -156,9 +156,9 @@ def build(out: Path, packages: Path) -> None:
 
     Parameters
     ----------
-    out : pathlib.Path
+    out
         The folder ``demo``; its folder ``pictures`` is replaced.
-    packages : pathlib.Path
+    packages
         Where the packages are unpacked.
     """
     listed, known = demos(), classes()

@@ -56,18 +56,18 @@ class Photograph:
 
     Attributes
     ----------
-    file : str
+    file
         Name inside scikit-image's ``data`` folder, or path as
-        :func:`~data.recipes.package_files.read_picture` wants it.
-    author : str
+        `package_files.read_picture` wants it.
+    author
         Who took it, or who published it.
-    license : str
+    license
         License as the package states it.
-    square : tuple of int
+    square
         Left edge, top edge and side of the square that holds the object, in pixels.
-    package : str
+    package
         Where it lies.
-    origin : str
+    origin
         Address that the package names as its source; may be empty.
     """
 
@@ -85,22 +85,22 @@ class Sample:
 
     Attributes
     ----------
-    file : str
+    file
         Name of the JPEG file that is written.
-    title : str
+    title
         What the picture shows.
-    parts : tuple of str
+    parts
         One photograph as it is, or two whose squares are set side by side.
-    objects : tuple of (int, str)
+    objects
         Class index and the half of the picture ("left", "right" or "whole") that holds it.
-    note : str
+    note
         What it is there to show; says so where none of the classes fits.
-    strips : tuple of (int, int, int)
+    strips
         Left edge, top edge and width of an upright strip of each part, twice as high as wide: the
         picture is then a square of the two strips, so that a model's central square holds both.
-    filled : bool
+    filled
         Whether the first part is a silhouette that the second's square fills.
-    padded : bool
+    padded
         Whether the part is set on a white square.
     """
 
@@ -206,8 +206,8 @@ SAMPLES = (
         "A giant panda and a polar bear in one square",
         ("panda", "polar bear"),
         ((388, "left"), (296, "right")),
-        "Two objects, both known to both models: choose the other class, and both maps should "
-        "change sides.",
+        "Two objects that both models know. Choose the other class, and both maps should change "
+        "sides.",
         strips=((225, 68, 272), (540, 77, 307)),
     ),
     Sample(
@@ -348,7 +348,7 @@ SAMPLES = (
 
 
 def source_folder() -> Path:
-    """Return the folder of scikit-image's own pictures."""
+    """The folder of scikit-image's own pictures."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("scikit-image is not installed")
@@ -356,7 +356,7 @@ def source_folder() -> Path:
 
 
 def class_names() -> list[str]:
-    """Return the 1,000 ImageNet class names in index order, each one unique."""
+    """The 1,000 ImageNet class names in index order, each one unique."""
     from torchvision.models import ResNet50_Weights
 
     names = list(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
@@ -372,7 +372,7 @@ def copy_license(path: Path) -> None:
 
     Parameters
     ----------
-    path : pathlib.Path
+    path
         Where to write it.
     """
     for file in metadata.files("torchvision") or []:
@@ -383,15 +383,15 @@ def copy_license(path: Path) -> None:
 
 
 def opened(photograph: Photograph, folder: Path, packages: Path) -> Image.Image:
-    """Return a photograph as RGB.
+    """A photograph as RGB.
 
     Parameters
     ----------
-    photograph : Photograph
+    photograph
         What to read.
-    folder : pathlib.Path
+    folder
         scikit-image's folder of pictures.
-    packages : pathlib.Path
+    packages
         Where the other packages are unpacked.
     """
     if photograph.package == SCIKIT_IMAGE:
@@ -400,7 +400,7 @@ def opened(photograph: Photograph, folder: Path, packages: Path) -> Image.Image:
 
 
 def filled_shape(silhouette: Image.Image, texture: Image.Image) -> Image.Image:
-    """Return a white square with a texture where a dark silhouette on white is."""
+    """A white square with a texture where a dark silhouette on white is."""
     mask = ImageOps.invert(silhouette.convert("L"))
     width = LONG_SIDE - 2 * MARGIN
     height = round(mask.height * width / mask.width)
@@ -417,11 +417,11 @@ def compose(sample: Sample, folder: Path, packages: Path) -> Image.Image:
 
     Parameters
     ----------
-    sample : Sample
+    sample
         What to draw.
-    folder : pathlib.Path
+    folder
         scikit-image's folder of pictures.
-    packages : pathlib.Path
+    packages
         Where the other packages are unpacked.
 
     Returns
@@ -462,7 +462,7 @@ def compose(sample: Sample, folder: Path, packages: Path) -> Image.Image:
 
 
 def source_of(parts: list[Photograph]) -> str:
-    """Return packages, versions, files and addresses of a sample's parts."""
+    """Packages, versions, files and addresses of a sample's parts."""
     texts = []
     for package in dict.fromkeys(part.package for part in parts):
         own = [part for part in parts if part.package == package]
@@ -476,20 +476,20 @@ def source_of(parts: list[Photograph]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return the text as a TOML string; it must hold no quote and no backslash."""
+    """The text as a TOML string; it must hold no quote and no backslash."""
     if '"' in text or "\\" in text:
         raise ValueError(f"{text!r} needs escaping")
     return f'"{text}"'
 
 
 def describe(sample: Sample, names: list[str]) -> str:
-    """Return the sample's table of ``samples.toml``.
+    """The sample's table of ``samples.toml``.
 
     Parameters
     ----------
-    sample : Sample
+    sample
         The picture.
-    names : list of str
+    names
         Class names in index order.
     """
     parts = [PHOTOGRAPHS[part] for part in sample.parts]

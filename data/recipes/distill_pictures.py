@@ -16,11 +16,11 @@ def random_crop(image: Image.Image, rng: np.random.Generator, least: float) -> I
 
     Parameters
     ----------
-    image : PIL.Image.Image
+    image
         The photograph.
-    rng : numpy.random.Generator
+    rng
         Source of chance.
-    least : float
+    least
         Smallest share of the shorter side that the crop may have.
     """
     shorter = min(image.size)
@@ -46,11 +46,11 @@ def place(cutout: Image.Image, ground: Image.Image, rng: np.random.Generator) ->
 
     Parameters
     ----------
-    cutout : PIL.Image.Image
+    cutout
         RGBA, cropped to what is not transparent.
-    ground : PIL.Image.Image
+    ground
         RGB square.
-    rng : numpy.random.Generator
+    rng
         Source of chance.
     """
     scale = SIDE * rng.uniform(0.4, 1.3) / max(cutout.size)
@@ -76,15 +76,15 @@ def draw(
 
     Parameters
     ----------
-    sources : list of Source
+    sources
         All sources.
-    families : dict of str to list of list of int
+    families
         The families of one split, by kind.
-    kind : str
+    kind
         "natural" or "cutout".
-    rng : numpy.random.Generator
+    rng
         Source of chance.
-    augment : bool
+    augment
         Whether crops may be small and colors changed; not so for held-out pictures.
 
     Returns

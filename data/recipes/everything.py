@@ -29,13 +29,13 @@ class Step:
 
     Attributes
     ----------
-    name : str
+    name
         For people and ``--from``.
-    module : str
+    module
         What follows ``python -m``.
-    arguments : tuple of str
+    arguments
         ``{photographs}`` and the like stand for the folders of the command line.
-    makes : str
+    makes
         What it writes.
     """
 
@@ -103,7 +103,7 @@ STEPS = (
     Step(
         "evidence",
         "data.recipes.measure_evidence",
-        ("--pictures", "{pictures}", "--readme"),
+        ("--pictures", "{pictures}", "--table"),
         "data/evidence.json and its table",
     ),
     Step(
@@ -112,20 +112,25 @@ STEPS = (
         ("--work", "{work}/demo-sweep"),
         "data/sweeps/demonstration",
     ),
-    Step("tables", "data.recipes.describe_files", (), "the tables of data/README.md"),
+    Step(
+        "tables",
+        "data.recipes.describe_files",
+        (),
+        "the tables of data/README.md and docs/measurements.md",
+    ),
 )
 
 
 def wanted(first: str | None, only: Sequence[str], ended: Sequence[str]) -> list[Step]:
-    """Return the steps that are to run.
+    """The steps that are to run.
 
     Parameters
     ----------
-    first : str or None
+    first
         Name of the step that is the first to run, ended or not, with all that follow.
-    only : sequence of str
+    only
         Names of the only steps to run, ended or not.
-    ended : sequence of str
+    ended
         Names of steps that have ended before.
 
     Raises
@@ -145,13 +150,13 @@ def wanted(first: str | None, only: Sequence[str], ended: Sequence[str]) -> list
 
 
 def command(step: Step, folders: dict[str, Path | None]) -> list[str]:
-    """Return the command of a step.
+    """The command of a step.
 
     Parameters
     ----------
-    step : Step
+    step
         What to run.
-    folders : dict of str to pathlib.Path or None
+    folders
         What stands for the names in its arguments.
 
     Raises

@@ -37,7 +37,7 @@ from data.recipes.head_measures import (
     draw_reliability,
     rates,
 )
-from data.recipes.head_samples import on_samples, single_samples
+from data.recipes.head_samples import single_samples
 from data.recipes.held_out import FILE as HELD_OUT
 from data.recipes.last_block import Student, differences
 from data.recipes.photograph_fit import (
@@ -83,7 +83,7 @@ def open_backbone() -> nn.Module:
 
 
 def fold_of(name: str) -> int:
-    """Return the fold in which a photograph is held out; -1 for those that always teach.
+    """The fold in which a photograph is held out; -1 for those that always teach.
 
     A labeled sample is the only one of its class, so its class is left out with it. Of Caltech a
     family goes as a whole.
@@ -100,9 +100,9 @@ def earlier_fit(path: Path, backbone: nn.Module) -> Weights:
 
     Parameters
     ----------
-    path : pathlib.Path
+    path
         A whole transformer, or what was fitted of it.
-    backbone : torch.nn.Module
+    backbone
         Has what the file lacks.
     """
     state = Student(backbone, CLASSES).state_dict()
@@ -307,9 +307,8 @@ def main() -> None:
     shipped = vit_model(CLASSES)
     shipped.load_state_dict(own | file, strict=True)
     details["last_layer"] = differences(backbone, shipped, single_samples(shipped))
-    details["samples"] = on_samples(shipped)
-    # Where maps fall is measured by another recipe, of these weights only once it has run again.
-    details["composites"] = read_details()["composites"]
+    # Measured by another recipe, of these weights only once it has run again.
+    details |= {name: read_details()[name] for name in ("samples", "composites")}
 
     save_weights(file, WEIGHTS / HEAD_FILE)
     write_card(details)
@@ -318,8 +317,6 @@ def main() -> None:
     draw_reliability(drawn["as_fitted"], drawn["shipped"], RELIABILITY)
     left_out = ("samples", "source_files_of_class", "calibration", "composites")
     print(json.dumps({k: v for k, v in details.items() if k not in left_out}, indent=2))
-    for name, entry in details["samples"].items():
-        print(name, entry["top1"], entry["top5"], entry["student"][:2])
 
 
 if __name__ == "__main__":

@@ -32,12 +32,12 @@ BACKBONE = (
 
 
 def card_of(details: dict[str, Any]) -> dict[str, Any]:
-    """Return the whole card, as `core.models.cards` reads it.
+    """The whole card, as `core.models.cards` reads it.
 
     Parameters
     ----------
-    details : dict
-        What :func:`fit_head.measured` returned, and what other recipes added.
+    details
+        What `fit_head.measured` returned, and what other recipes added.
     """
     files, least = details["source_files_of_class"], details["least_files"]
     sure = f"where that one is sure (above {details['confident']:.0%})"
@@ -94,7 +94,7 @@ def card_of(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_details(path: Path = CARD) -> dict[str, Any]:
-    """Return the measurements in full."""
+    """The measurements in full."""
     details: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["details"]
     return details
 

@@ -23,15 +23,15 @@ FACTORS = torch.linspace(0.4, 2.5, 43)
 
 
 def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:
-    """Return the standard error of a rate, by a bootstrap over families of files.
+    """The standard error of a rate, by a bootstrap over families of files.
 
     Crops of one photograph resemble each other, so a hundred of them say little more than one.
 
     Parameters
     ----------
-    hits : numpy.ndarray
+    hits
         (pictures,) booleans.
-    family : numpy.ndarray
+    family
         Number of each picture's family.
     """
     if not len(hits):
@@ -44,15 +44,15 @@ def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:
 
 
 def rates(ranked: Tensor, wanted: Tensor, family: np.ndarray) -> dict[str, float | int]:
-    """Return how often a wanted class is the first, and is among the five.
+    """How often a wanted class is the first, and is among the five.
 
     Parameters
     ----------
-    ranked : torch.Tensor
+    ranked
         The five first classes, (pictures, 5).
-    wanted : torch.Tensor
+    wanted
         Whether a class is right, (pictures, 1000) booleans.
-    family : numpy.ndarray
+    family
         Number or name of each picture's family.
     """
     hits = wanted.gather(1, ranked).numpy()
@@ -64,7 +64,7 @@ def rates(ranked: Tensor, wanted: Tensor, family: np.ndarray) -> dict[str, float
 
 
 def first_of(logits: Tensor) -> Tensor:
-    """Return the teacher's first class, (pictures, 1000) booleans."""
+    """The teacher's first class, (pictures, 1000) booleans."""
     return F.one_hot(logits.argmax(-1), logits.shape[1]).bool()
 
 
@@ -75,13 +75,13 @@ def agreement(
 
     Parameters
     ----------
-    scores, logits : torch.Tensor
+    scores, logits
         The student's and the teacher's class scores of held-out pictures, (pictures, 1000).
-    natural : torch.Tensor
+    natural
         True for crops of photographs, False for cut-outs.
-    family : numpy.ndarray
+    family
         Number or name of each picture's family.
-    files : numpy.ndarray
+    files
         How many photographs taught each class, (1000,).
 
     Returns
@@ -113,14 +113,14 @@ def agreement(
 
 
 def best_scale(scores: Tensor, logits: Tensor) -> float:
-    """Return what to multiply scores by so that a probability tells how often it is right.
+    """What to multiply scores by so that a probability tells how often it is right.
 
     Temperature scaling (Guo et al. 2017): the factor with the least cross-entropy against the
     teacher's first class.
 
     Parameters
     ----------
-    scores, logits : torch.Tensor
+    scores, logits
         The student's and the teacher's class scores of held-out pictures, (pictures, 1000).
     """
     first = logits.argmax(-1)
@@ -136,7 +136,7 @@ def calibration(scores: Tensor, logits: Tensor) -> dict[str, Any]:
 
     Parameters
     ----------
-    scores, logits : torch.Tensor
+    scores, logits
         The student's and the teacher's class scores of held-out pictures, (pictures, 1000).
 
     Returns
@@ -172,9 +172,9 @@ def draw_reliability(before: dict[str, Any], after: dict[str, Any], path: Path) 
 
     Parameters
     ----------
-    before, after : dict
-        What :func:`calibration` returned.
-    path : pathlib.Path
+    before, after
+        What `calibration` returned.
+    path
         SVG file to write.
     """
     import matplotlib

@@ -17,16 +17,16 @@ PAIRS = ("cat-beside-cup.jpg", "cup-beside-tripod.jpg")
 
 
 def names_of_samples() -> list[str]:
-    """Return the files of the pictures of one object."""
+    """The files of the pictures of one object."""
     return [path.name for path in sorted(SAMPLES.glob("*.jpg")) if path.name not in PAIRS]
 
 
 def single_samples(model: nn.Module) -> Tensor:
-    """Return the central squares of these pictures, normalized as a timm model wants them.
+    """The central squares of these pictures, normalized as a timm model wants them.
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         Its configuration names mean and deviation.
 
     Returns
@@ -54,7 +54,7 @@ def on_samples(vit: nn.Module) -> dict[str, dict[str, object]]:
 
     Parameters
     ----------
-    vit : torch.nn.Module
+    vit
         The transformer as it is shipped.
     """
     labels = (LABELS / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()

@@ -1,6 +1,6 @@
 """Held-out pictures of packages, for the agreement of both models.
 
-The sources are desktop backgrounds, samples and cut-outs (:mod:`picture_sources`), without labels:
+The sources are desktop backgrounds, samples and cut-outs (`picture_sources`), without labels:
 only the teacher says what they show. Other files of theirs taught the earlier fit that the shipped
 one goes on from; those that are drawn here taught neither. ``validation`` serves to choose the
 scale of the probabilities, ``test`` to measure.

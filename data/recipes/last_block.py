@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 
 def class_attention(backbone: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the class token's attention in the last block, and the tokens that it is paid to.
+    """The class token's attention in the last block, and the tokens that it is paid to.
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    backbone
         A vision transformer of this kind.
-    inputs : torch.Tensor
+    inputs
         Normalized pictures, (batch, 3, height, width).
 
     Returns
@@ -53,13 +53,13 @@ def class_attention(backbone: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor
 
 @torch.inference_mode()
 def block_inputs(backbone: nn.Module, inputs: Tensor) -> Tensor:
-    """Return all that the last block's class token depends on, its attention held fixed.
+    """All that the last block's class token depends on, its attention held fixed.
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    backbone
         A vision transformer of this kind.
-    inputs : torch.Tensor
+    inputs
         Normalized pictures, (batch, 3, height, width).
 
     Returns
@@ -78,9 +78,9 @@ def differences(before: nn.Module, after: nn.Module, inputs: Tensor) -> dict[str
 
     Parameters
     ----------
-    before, after : torch.nn.Module
+    before, after
         Vision transformers of one architecture.
-    inputs : torch.Tensor
+    inputs
         Normalized pictures, (batch, 3, height, width).
 
     Returns
@@ -100,23 +100,23 @@ def differences(before: nn.Module, after: nn.Module, inputs: Tensor) -> dict[str
 
 
 class Student(nn.Module):
-    """Class scores from what :func:`block_inputs` returns.
+    """Class scores from what `block_inputs` returns.
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    backbone
         A vision transformer of this kind; it is copied from, not changed.
-    classes : int
+    classes
         Width of the head, which begins at zero.
 
     Attributes
     ----------
-    block : torch.nn.Module
-        A copy of the last block. Its queries, keys and first norm take no part in :meth:`forward`,
+    block
+        A copy of the last block. Its queries, keys and first norm take no part in `forward`,
         so a gradient step leaves them as they are.
-    norm : torch.nn.Module
+    norm
         A copy of the norm after it.
-    head : torch.nn.Linear
+    head
         The class head.
     """
 
@@ -130,7 +130,7 @@ class Student(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def tokens(self, inputs: Tensor) -> Tensor:
-        """Return the class token after the last norm, (batch, channels)."""
+        """The class token after the last norm, (batch, channels)."""
         block = self.block
         weight, bias = (part.chunk(3)[2] for part in (block.attn.qkv.weight, block.attn.qkv.bias))
         weight = weight.unflatten(0, (block.attn.num_heads, -1))
@@ -139,11 +139,11 @@ class Student(nn.Module):
         return self.norm(token + block.ls2(block.mlp(block.norm2(token))))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the class scores, (batch, classes)."""
+        """The class scores, (batch, classes)."""
         return self.head(self.tokens(inputs))
 
     def weights(self) -> dict[str, Tensor]:
-        """Return everything under the names of the whole network's state dict."""
+        """Everything under the names of the whole network's state dict."""
         return {
             name.replace("block.", f"blocks.{self._place}.", 1): tensor
             for name, tensor in self.state_dict().items()

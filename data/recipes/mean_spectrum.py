@@ -27,19 +27,19 @@ Array = npt.NDArray[np.float64]
 
 
 def pixels(path: Path, side: int) -> Array:
-    """Return a photograph's centered square: (3, side, side) in [0, 1]."""
+    """A photograph's centered square: (3, side, side) in [0, 1]."""
     square = core.fit_image(core.read_image(path), "crop", (side, side))
     return np.asarray(square, dtype=np.float64).transpose(2, 0, 1) / 255
 
 
 def measure(paths: Sequence[Path], side: int = SIDE) -> dict[str, Array]:
-    """Return mean color, principal colors and mean magnitudes of photographs.
+    """Mean color, principal colors and mean magnitudes of photographs.
 
     Parameters
     ----------
-    paths : sequence of pathlib.Path
+    paths
         Photographs, each read twice: for the colors, and for the spectrum in these.
-    side : int
+    side
         Side in pixels.
 
     Returns

@@ -2,7 +2,7 @@
 
 Run by hand, with the pictures of ``held_out``::
 
-    python -m data.recipes.measure_evidence --pictures pictures --readme
+    python -m data.recipes.measure_evidence --pictures pictures --table
 
 ``--only rise`` measures one method again, on the same photographs, and keeps the other rows.
 
@@ -11,7 +11,8 @@ insertion and deletion part, whether the map of a class lies on its picture in a
 maps whose zero means something), and whether the map depends on what was learned; a method that
 draws draws anew for each network, and how much two draws on the intact one agree stands beside.
 Both models see the same pixels; each is asked about the class that is most probable to it. Methods
-that need many passes spend as many as the pages do, on all pictures unless ``--fewer`` says less.
+that need many passes spend as many as the pages do (RISE 200 masks), on all pictures unless
+``--fewer`` says less.
 Each row is kept in the folder ``--work`` once it is measured, and a run that was stopped goes on
 there.
 """
@@ -31,8 +32,7 @@ import torch
 from PIL import Image
 
 import core
-from core.paths import DATA, ROOT
-from data.recipes.describe_files import parts
+from data.recipes.describe_files import EVIDENCE, evidence_markdown, write
 from data.recipes.head_measures import SURE
 from data.recipes.picture_sources import NATURAL, Source, collect, split
 
@@ -42,8 +42,6 @@ COUNT = 16
 STEPS = 16
 FILLS = ("blur", "mean")
 GIVEN = core.Framing("given")
-RESULTS = DATA / "evidence.json"
-README = ROOT / "README.md"
 BASELINES = {
     "random": "Random order",
     "center": "From the center outward",
@@ -51,23 +49,23 @@ BASELINES = {
 }
 MANY_PASSES: dict[str, dict[str, Any]] = {
     "occlusion": {"stride": 2},
-    "rise": {"definition": "centered", "count": 500},
+    "rise": {"definition": "centered", "count": 200},
     "integrated_gradients": {"steps": 32},
     "smooth_grad": {"count": 24},
 }
-"""Methods of many passes, and how many are spent: what the pages begin with."""
+"""Methods of many passes, and how many are spent: what the pages begin with, but for RISE (500)."""
 
 
 def chosen(models: Sequence[core.Model], sources: list[Source], count: int) -> list[Image.Image]:
-    """Return fitted held-out photographs of which both models are sure, no class twice.
+    """Fitted held-out photographs of which both models are sure, no class twice.
 
     Parameters
     ----------
-    models : sequence of core.Model
+    models
         The pair.
-    sources : list of Source
-        What :func:`picture_sources.collect` returned; one picture of each family counts.
-    count : int
+    sources
+        What `picture_sources.collect` returned; one picture of each family counts.
+    count
         Most pictures, in a seeded random order.
     """
     families = split(sources)["test"][NATURAL]
@@ -89,7 +87,7 @@ def chosen(models: Sequence[core.Model], sources: list[Source], count: int) -> l
 
 
 def mean(values: Sequence[float]) -> dict[str, float] | None:
-    """Return mean, standard error by a bootstrap over the values, and number; ``nan`` left out."""
+    """Mean, standard error by a bootstrap over the values, and number; ``nan`` left out."""
     known = np.array([value for value in values if np.isfinite(value)])
     if not known.size:
         return None
@@ -106,7 +104,7 @@ def differences(
     fill: str,
     grid: tuple[int, int],
 ) -> list[float]:
-    """Return insertion minus deletion of each map; ``nan`` for one that has no order."""
+    """Insertion minus deletion of each map; ``nan`` for one that has no order."""
     ordered = [i for i, relevance in enumerate(maps) if np.ptp(relevance) > 0]
     found = np.full(len(maps), np.nan)
     for i, curves in zip(
@@ -128,7 +126,7 @@ def differences(
 def baseline_row(
     model: core.Model, views: Sequence[Image.Image], name: str, grid: tuple[int, int]
 ) -> dict[str, Any]:
-    """Return what can be measured of a map that knows nothing of the model."""
+    """What can be measured of a map that knows nothing of the model."""
     maps = [core.baseline_maps(view, grid, seed)[name] for seed, view in enumerate(views)]
     none = [None] * len(views)
     found = {fill: mean(differences(model, views, maps, none, fill, grid)) for fill in FILLS}
@@ -138,7 +136,7 @@ def baseline_row(
 def method_row(
     model: core.Model, views: Sequence[Image.Image], method: core.Method, grid: tuple[int, int]
 ) -> dict[str, Any]:
-    """Return all that is measured of a method."""
+    """All that is measured of a method."""
     params = MANY_PASSES.get(method.name, {})
     first = core.depths_of(model)[1]  # the classifier and the last layer
     last = core.depths_of(model)[-1]
@@ -176,15 +174,15 @@ def measure(
 
     Parameters
     ----------
-    models : sequence of core.Model
+    models
         The pair; the patches of the one that has any are what is removed from both.
-    views : sequence of PIL.Image.Image
+    views
         Fitted pictures, all of one size.
-    fewer : int
+    fewer
         How many of them the methods of `MANY_PASSES` are measured on.
-    known : sequence of dict
+    known
         Rows that are not measured again.
-    on_row : callable, optional
+    on_row
         Called with all rows so far, after each that was measured.
     """
     size = (views[0].height, views[0].width)
@@ -212,36 +210,6 @@ def measure(
     return settings | {"weights": weights, "rows": rows}
 
 
-def as_markdown(result: dict[str, Any]) -> str:
-    """Return the table, as the README shows it."""
-    lines = [
-        f"{result['pictures']} held-out photographs of which both models are sure (probability "
-        f"above {result['sure']:g}), no class twice; {result['steps']} steps on the transformer's "
-        "patches; each model's own first class. Mean ± standard error (bootstrap over pictures; "
-        "of pointing, over grids of four).",
-        "",
-        "| Map | Pictures | Insertion − deletion, blur | Insertion − deletion, mean color "
-        "| Share in its own quarter | Rank correlation, last layer random | … all layers random |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        title = row["title"]
-        if row["parameters"]:
-            spent = ", ".join(f"{name} {value}" for name, value in row["parameters"].items())
-            title += f" ({spent})"
-        cells = []
-        for column in ("blur", "mean", "pointing", "last", "all"):
-            found = row.get(column)
-            # One grid of four has no spread.
-            spread = f" ± {found['error']:.2f}" if found and found["error"] else ""
-            cells.append(f"{found['value']:.2f}{spread}" if found else "")
-        if ceiling := row.get("ceiling"):
-            cells[-1] += f" (two draws on the intact network: {ceiling['value']:.2f})"
-        pictures = row["blur"]["n"] if row["blur"] else 0
-        lines.append(f"| {title}, {row['model']} | {pictures} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -253,8 +221,12 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build"), help="for rows, one by one")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--json", type=Path, default=EVIDENCE, help="file to write")
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="put the table of data/evidence.json into docs/measurements.md",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     models = [core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")]
@@ -280,10 +252,9 @@ def main() -> None:
     result = measure(models, views, arguments.fewer, known, keep)
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     arguments.json.write_text(text, encoding="utf-8")
-    print(as_markdown(result))
-    if arguments.readme:
-        before, _, after = parts(README.read_text(encoding="utf-8"), "evidence")
-        README.write_text(before + as_markdown(result) + after, encoding="utf-8")
+    print(evidence_markdown(result))
+    if arguments.table:
+        write("evidence")
 
 
 if __name__ == "__main__":

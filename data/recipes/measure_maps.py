@@ -29,6 +29,7 @@ import core
 from data.recipes.distill_pictures import random_crop
 from data.recipes.head_card import read_details, write_card
 from data.recipes.head_measures import SURE
+from data.recipes.head_samples import on_samples
 from data.recipes.measure_evidence import MANY_PASSES
 from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, Source, collect, split
 from data.recipes.weight_files import write_checksums
@@ -61,13 +62,13 @@ class Composite:
 
     Attributes
     ----------
-    image : PIL.Image.Image
+    image
         224 by 224 pixels.
-    ground : PIL.Image.Image
+    ground
         The same without the objects.
-    alone : tuple of PIL.Image.Image
+    alone
         The same with the left object only, and with the right one only.
-    masks : tuple of numpy.ndarray
+    masks
         (224, 224) booleans, where each object is.
     """
 
@@ -84,11 +85,11 @@ def compose(
 
     Parameters
     ----------
-    cutouts : tuple of PIL.Image.Image
+    cutouts
         RGBA, cropped to what is not transparent.
-    ground : PIL.Image.Image
+    ground
         RGB, 224 by 224 pixels.
-    rng : numpy.random.Generator
+    rng
         Source of chance.
     """
     both, alone, masks = ground.copy(), [], []
@@ -109,14 +110,14 @@ def compose(
 
 
 def coverage(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Return the share of each cell of a map that an object covers."""
+    """The share of each cell of a map that an object covers."""
     rows, cols = grid
     cells = mask.reshape(rows, SIDE // rows, cols, SIDE // cols)
     return cells.mean(axis=(1, 3))
 
 
 def share(positive: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
-    """Return how much of a map's positive relevance on both objects is on the right one."""
+    """How much of a map's positive relevance on both objects is on the right one."""
     on_right = float((positive * coverage(right, positive.shape)).sum())
     on_wrong = float((positive * coverage(wrong, positive.shape)).sum())
     return on_right / (on_right + on_wrong) if on_right + on_wrong else 0.5
@@ -125,17 +126,17 @@ def share(positive: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
 def pairs_of(
     cnn: core.Model, sources: list[Source], rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
-    """Yield pairs of held-out cut-outs of two families, in random order, again and again.
+    """Pairs of held-out cut-outs of two families, in random order, again and again.
 
     Cut-outs of which the network is not sure even on plain gray are left out at once.
 
     Parameters
     ----------
-    cnn : core.Model
+    cnn
         The network that names them.
-    sources : list of Source
-        What :func:`picture_sources.collect` returned.
-    rng : numpy.random.Generator
+    sources
+        What `picture_sources.collect` returned.
+    rng
         Source of chance.
     """
     gray = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
@@ -153,13 +154,13 @@ def pairs_of(
 
 
 def classes_of(cnn: core.Model, composite: Composite) -> list[int] | None:
-    """Return the classes of the left and the right object, if they are beyond doubt.
+    """The classes of the left and the right object, if they are beyond doubt.
 
     Parameters
     ----------
-    cnn : core.Model
+    cnn
         The network that names them.
-    composite : Composite
+    composite
         The picture.
     """
     views = [*composite.alone, composite.ground]
@@ -174,15 +175,15 @@ def measure(cnn: core.Model, vit: core.Model, sources: list[Source]) -> dict[str
 
     Parameters
     ----------
-    cnn, vit : core.Model
+    cnn, vit
         The embedded pair.
-    sources : list of Source
-        What :func:`picture_sources.collect` returned.
+    sources
+        What `picture_sources.collect` returned.
 
     Returns
     -------
     dict
-        Number of pictures and of objects, and what :func:`summary` says of each method, over all
+        Number of pictures and of objects, and what `summary` says of each method, over all
         its pictures and over those where the class of each object alone is among the transformer's
         first five.
     """
@@ -227,7 +228,7 @@ def measure(cnn: core.Model, vit: core.Model, sources: list[Source]) -> dict[str
 def shares(
     cnn: core.Model, vit: core.Model, composite: Composite, classes: list[int], many: bool
 ) -> list[tuple[float, float]]:
-    """Return, for each method, the share on the right object for the left and the right class.
+    """For each method, the share on the right object for the left and the right class.
 
     Without ``many``, those of a method of many passes are ``nan``.
     """
@@ -251,13 +252,13 @@ def shares(
 def summary_of(
     chosen: np.ndarray, pairs: np.ndarray, families: list[tuple[str, str]]
 ) -> dict[str, float]:
-    """Return what :func:`summary` says of some of the pictures, and their number."""
+    """What `summary` says of some of the pictures, and their number."""
     found = summary(pairs[chosen], list(itertools.compress(families, chosen)))
     return found | {"pictures": int(chosen.sum())}
 
 
 def summary(pairs: np.ndarray, families: list[tuple[str, str]]) -> dict[str, float]:
-    """Return the mean share, its standard error, and how often both classes are above half.
+    """The mean share, its standard error, and how often both classes are above half.
 
     The same objects appear in many pictures, so the error is a bootstrap over families of objects
     and not over pictures: each replicate draws families with replacement, and a picture counts as
@@ -265,9 +266,9 @@ def summary(pairs: np.ndarray, families: list[tuple[str, str]]) -> dict[str, flo
 
     Parameters
     ----------
-    pairs : numpy.ndarray
+    pairs
         (pictures, 2) shares for the left and the right class; at least one picture.
-    families : list of tuple of str
+    families
         Families of the two objects of each picture.
     """
     means = pairs.mean(axis=1)
@@ -294,7 +295,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cnn, vit = core.open_model("efficientnet-lite0"), core.open_model("dinov2-small")
     details = read_details()
-    details["composites"] = measure(cnn, vit, collect(arguments.pictures))
+    weights = {model.spec.id: model.weights_digest for model in (cnn, vit)}
+    details["composites"] = measure(cnn, vit, collect(arguments.pictures)) | {"weights": weights}
+    details["samples"] = on_samples(vit.module)
     write_card(details)
     write_checksums()
     print(json.dumps(details["composites"], indent=1))

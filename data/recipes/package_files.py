@@ -59,9 +59,9 @@ def fetch(package: str, root: Path) -> Path:
 
     Parameters
     ----------
-    package : str
+    package
         One of :data:`VERSIONS`.
-    root : pathlib.Path
+    root
         Folder of all packages.
 
     Returns
@@ -94,7 +94,7 @@ def fetch(package: str, root: Path) -> Path:
 
 @cache
 def resources(path: Path) -> dict[str, bytes]:
-    """Return the files of a Qt resource archive, below the ``resource`` folder of its activity."""
+    """The files of a Qt resource archive, below the ``resource`` folder of its activity."""
     return {
         name.partition("resource/")[2]: content
         for name, content in resource_files(path.read_bytes())
@@ -102,13 +102,13 @@ def resources(path: Path) -> dict[str, bytes]:
 
 
 def read_picture(folder: Path, inside: str) -> Image.Image:
-    """Return a picture of an unpacked package as RGB, on white where it is transparent.
+    """A picture of an unpacked package as RGB, on white where it is transparent.
 
     Parameters
     ----------
-    folder : pathlib.Path
+    folder
         The folder of the package's files.
-    inside : str
+    inside
         Path below it; for a file of a Qt resource archive the archive's path, ``!``, and its path
         there.
     """

@@ -61,13 +61,13 @@ class Chunk:
 
     Attributes
     ----------
-    view : int
-        Number of the view, see :func:`photographs.view_of`.
-    collection : str
+    view
+        Number of the view, see `photographs.view_of`.
+    collection
         The collection.
-    names : tuple of str
+    names
         The photographs' names.
-    number : int
+    number
         Position among the chunks of this view and collection.
     """
 
@@ -98,7 +98,7 @@ class Features(nn.Module):
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    backbone
         The transformer, at 224 pixels.
     """
 
@@ -107,11 +107,11 @@ class Features(nn.Module):
         self.backbone = backbone
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return (batch, 3 + heads, channels).
+        """(batch, 3 + heads, channels).
 
         Class token and mean of the patches after the last norm; then, of the last block, the class
         token that enters it and for each head the mean of the normalized tokens, weighted with the
-        class token's attention (see :mod:`last_block`).
+        class token's attention (see `last_block`).
         """
         attention, tokens, normed = class_attention(self.backbone, inputs)
         last = self.backbone.norm(self.backbone.blocks[-1](tokens))
@@ -125,7 +125,7 @@ def original_weights(wheels: Path | None) -> dict[str, Tensor]:
 
 
 def backbone_of(weights: dict[str, Tensor]) -> nn.Module:
-    """Return the backbone for 224 pixels, its position embedding resized as timm does it."""
+    """The backbone for 224 pixels, its position embedding resized as timm does it."""
     side = SIDE // 14
     embedding = resample_abs_pos_embed(
         weights["pos_embed"].float(), new_size=[side, side], num_prefix_tokens=1
@@ -140,11 +140,11 @@ class Compiled:
 
     Parameters
     ----------
-    module : torch.nn.Module
+    module
         Takes pictures of 224 by 224 pixels.
-    precision : str
+    precision
         "f32", or "bf16" where the processor has it.
-    mean, std : tuple of float
+    mean, std
         What pictures in [0, 1] are normalized with.
     """
 
@@ -177,7 +177,7 @@ class Compiled:
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, images: list[Image.Image]) -> NDArray[np.float32]:
-        """Return what the network makes of RGB pictures of 224 by 224 pixels."""
+        """What the network makes of RGB pictures of 224 by 224 pixels."""
         found = []
         for at in range(0, len(images), BATCH):
             values = np.stack([np.asarray(image) for image in images[at : at + BATCH]])
@@ -197,12 +197,12 @@ class Networks:
 
     Parameters
     ----------
-    wheels : pathlib.Path or None
+    wheels
         Folder of downloaded wheels; with None the installed package is used.
 
     Attributes
     ----------
-    student, teacher : Compiled
+    student, teacher
         The backbone's `Features`, and the teacher's class scores.
     """
 
@@ -216,18 +216,18 @@ class Networks:
 
 
 def make(chunk: Chunk, root: Path, networks: Networks) -> dict[str, NDArray[np.generic]]:
-    """Return names, features and the teacher's scores of a chunk.
+    """Names, features and the teacher's scores of a chunk.
 
     Of the central square of some there are two scores: of the same pixels that the transformer
     sees, and of what the teacher itself is evaluated on, a part of 87.5 % of the sides.
 
     Parameters
     ----------
-    chunk : Chunk
+    chunk
         What to make.
-    root : pathlib.Path
+    root
         Folder of all collections.
-    networks : Networks
+    networks
         Both networks.
     """
     whole = [Image.open(root / name).convert("RGB") for name in chunk.names]

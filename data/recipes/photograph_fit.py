@@ -46,15 +46,15 @@ class Views:
 
     Attributes
     ----------
-    names : numpy.ndarray
+    names
         Name of the photograph.
-    view : numpy.ndarray
+    view
         Number of the view.
-    inputs : numpy.ndarray
+    inputs
         What the last block's class token depends on, (views, 1 + heads, channels).
-    logits : numpy.ndarray
+    logits
         The teacher's class scores of the same pixels, (views, 1000).
-    own : numpy.ndarray
+    own
         Its scores of its own view of the photograph; not a number where they were not computed.
     """
 
@@ -65,11 +65,11 @@ class Views:
     own: NDArray[np.float16]
 
     def __len__(self) -> int:
-        """Return the number of views."""
+        """The number of views."""
         return len(self.names)
 
     def rows(self, chosen: NDArray[np.bool_]) -> Views:
-        """Return some of the views."""
+        """Some of the views."""
         return Views(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
@@ -86,11 +86,11 @@ def read_views(cache: Path) -> Views:
 
 
 def classes_of(samples: list[str]) -> Callable[[str], list[int]]:
-    """Return what tells the classes that come into question for a photograph.
+    """What tells the classes that come into question for a photograph.
 
     Parameters
     ----------
-    samples : list of str
+    samples
         Names of the labeled samples, one for each class; sorted, they are in the classes' order.
 
     Returns
@@ -116,7 +116,7 @@ def classes_of(samples: list[str]) -> Callable[[str], list[int]]:
 
 
 def known_classes(views: Views) -> Tensor:
-    """Return the classes that come into question, (views, 1000) booleans; none where unknown."""
+    """The classes that come into question, (views, 1000) booleans; none where unknown."""
     samples = sorted({name for name in views.names.tolist() if name.startswith(f"{LABELED}/")})
     classes = classes_of(samples)
     out = torch.zeros(len(views), CLASSES, dtype=torch.bool)
@@ -130,9 +130,9 @@ def lifted(logits: Tensor, known: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : torch.Tensor
+    logits
         The teacher's class scores, (views, 1000).
-    known : torch.Tensor
+    known
         Booleans of the same shape.
 
     Returns
@@ -148,7 +148,7 @@ def lifted(logits: Tensor, known: Tensor) -> Tensor:
 
 
 def counts_of(views: Views) -> Tensor:
-    """Return what each view counts in the fit, (views,)."""
+    """What each view counts in the fit, (views,)."""
     found = [photograph(name) for name in views.names.tolist()]
     sizes = Counter((one.collection, one.folder) for one in found)
     return torch.tensor([sizes[one.collection, one.folder] ** -CROWDING for one in found])
@@ -156,7 +156,7 @@ def counts_of(views: Views) -> Tensor:
 
 @torch.inference_mode()
 def in_parts(module: Callable[[Tensor], Tensor], inputs: NDArray[np.float16]) -> Tensor:
-    """Return what a module makes of every row."""
+    """What a module makes of every row."""
     parts = torch.from_numpy(inputs).split(PART)
     return torch.cat([module(part.float()) for part in parts])
 
@@ -166,11 +166,11 @@ def ridge(tokens: Tensor, scores: Tensor, counts: Tensor) -> tuple[Tensor, Tenso
 
     Parameters
     ----------
-    tokens : torch.Tensor
+    tokens
         Standardized class tokens, (views, channels).
-    scores : torch.Tensor
+    scores
         Class scores, (views, 1000).
-    counts : torch.Tensor
+    counts
         What each view counts, (views,).
 
     Returns
@@ -205,19 +205,19 @@ def fit(
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    backbone
         The transformer; not changed.
-    views : Views
+    views
         What to fit to.
-    known : torch.Tensor
-        What :func:`known_classes` returned for them.
-    classes : torch.Tensor
+    known
+        What `known_classes` returned for them.
+    classes
         The teacher's class vectors, (1000, channels).
-    seed : int
+    seed
         Seed of the order.
-    epochs : int
+    epochs
         Times that as many views are drawn as there are.
-    earlier : dict of str to torch.Tensor or None
+    earlier
         State of a student that an earlier fit gave, to go on from.
 
     Returns

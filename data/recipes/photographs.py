@@ -33,14 +33,14 @@ class Photograph:
 
     Attributes
     ----------
-    name : str
+    name
         Path below the folder of all collections, with forward slashes.
-    collection : str
+    collection
         One of `COLLECTIONS`.
-    folder : str
+    folder
         What the collection sorts it under: a category, a garment, a product; for the labeled
         samples the file's own stem.
-    family : str
+    family
         Name that files share which may look alike.
     """
 
@@ -51,11 +51,11 @@ class Photograph:
 
 
 def photograph(name: str) -> Photograph:
-    """Return what a file's path says of it.
+    """What a file's path says of it.
 
     Parameters
     ----------
-    name : str
+    name
         Path below the folder of all collections, with forward slashes.
     """
     path = Path(name)
@@ -73,11 +73,11 @@ def photograph(name: str) -> Photograph:
 
 
 def photographs(root: Path) -> list[Photograph]:
-    """Return every photograph below the folder of all collections, in the order of their names.
+    """Every photograph below the folder of all collections, in the order of their names.
 
     Parameters
     ----------
-    root : pathlib.Path
+    root
         Folder with one subfolder for each of `COLLECTIONS`.
 
     Raises
@@ -97,15 +97,15 @@ def photographs(root: Path) -> list[Photograph]:
 
 
 def view_of(image: Image.Image, name: str, number: int) -> Image.Image:
-    """Return one of a photograph's views, 224 by 224 pixels.
+    """One of a photograph's views, 224 by 224 pixels.
 
     Parameters
     ----------
-    image : PIL.Image.Image
+    image
         The photograph, RGB.
-    name : str
+    name
         Its name, which with the number decides what is cut out.
-    number : int
+    number
         0 is the central square, as the transformer is evaluated. Others are random parts of 35 to
         100 % of the area, every second of them mirrored.
     """

@@ -79,15 +79,15 @@ class Source:
 
     Attributes
     ----------
-    name : str
+    name
         Package and path, or archive and position.
-    kind : str
+    kind
         "natural" for a whole photograph, "cutout" for an object with transparency.
-    image : PIL.Image.Image
+    image
         RGB or RGBA, long side at most 2400 pixels.
-    family : str
+    family
         Name that near duplicates share.
-    always_train : bool
+    always_train
         Never held out.
     """
 
@@ -99,21 +99,21 @@ class Source:
 
 
 def shrink(image: Image.Image, mode: str) -> Image.Image:
-    """Return the picture in the wanted mode with a long side of at most 2400 pixels."""
+    """The picture in the wanted mode with a long side of at most 2400 pixels."""
     image = image.convert(mode)
     image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     return image
 
 
 def flat_share(image: Image.Image) -> float:
-    """Return the share of a picture that its most frequent coarse color covers."""
+    """The share of a picture that its most frequent coarse color covers."""
     small = np.asarray(image.convert("RGB").resize((64, 64)), dtype=np.int64) // 32
     codes = small[..., 0] * 64 + small[..., 1] * 8 + small[..., 2]
     return float(np.bincount(codes.ravel()).max() / codes.size)
 
 
 def wallpapers(root: Path) -> Iterator[Source]:
-    """Yield the photographs among the desktop backgrounds.
+    """The photographs among the desktop backgrounds.
 
     All sizes and variants of one background are one family; links between them are left out.
     """
@@ -133,7 +133,7 @@ def wallpapers(root: Path) -> Iterator[Source]:
 
 
 def opencv_samples(root: Path) -> Iterator[Source]:
-    """Yield the photographs of OpenCV's documentation, one family that is never held out.
+    """The photographs of OpenCV's documentation, one family that is never held out.
 
     They hold stereo pairs, frames of one scene and results drawn over the same picture.
     """
@@ -152,7 +152,7 @@ def opencv_samples(root: Path) -> Iterator[Source]:
 
 
 def photographs(root: Path) -> Iterator[Source]:
-    """Yield the photographs that lie in packages as plain files, each a family of its own."""
+    """The photographs that lie in packages as plain files, each a family of its own."""
     for package, (pattern, left_out) in PHOTOGRAPHS.items():
         for path in sorted((root / package).glob(pattern)):
             inside = path.relative_to(root / package).as_posix()
@@ -163,7 +163,7 @@ def photographs(root: Path) -> Iterator[Source]:
 
 
 def embedded_webp(data: bytes) -> Iterator[Image.Image]:
-    """Yield the WebP pictures that a Qt resource file holds uncompressed."""
+    """The WebP pictures that a Qt resource file holds uncompressed."""
     position = 0
     while (start := data.find(b"RIFF", position)) >= 0:
         length = int.from_bytes(data[start + 4 : start + 8], "little") + 8
@@ -174,7 +174,7 @@ def embedded_webp(data: bytes) -> Iterator[Image.Image]:
 
 
 def archive_photos(root: Path) -> Iterator[Source]:
-    """Yield GCompris's photographs of animals, monuments, tools and instruments."""
+    """GCompris's photographs of animals, monuments, tools and instruments."""
     package = "gcompris-qt-data"
     for archive in PHOTO_ARCHIVES:
         (path,) = (root / package).rglob(f"{archive}.rcc")
@@ -185,7 +185,7 @@ def archive_photos(root: Path) -> Iterator[Source]:
 
 
 def stamps(root: Path) -> Iterator[Source]:
-    """Yield Tux Paint's photographic cut-outs; names with one first word are one family."""
+    """Tux Paint's photographic cut-outs; names with one first word are one family."""
     package = "tuxpaint-stamps-default"
     for path in sorted((root / package).rglob("*.png")):
         if NOT_PHOTOGRAPHIC.search(path.as_posix()):
@@ -199,7 +199,7 @@ def stamps(root: Path) -> Iterator[Source]:
 
 
 def flashcards(root: Path) -> Iterator[Source]:
-    """Yield pySioGame's flash cards with their white ground made transparent; never held out."""
+    """Flash cards of pySioGame, their white ground made transparent; never held out."""
     package = "pysiogame"
     for path in sorted((root / package).rglob("images/fc/*.jpg")):
         image = shrink(Image.open(path), "RGB")
@@ -216,7 +216,7 @@ def flashcards(root: Path) -> Iterator[Source]:
 
 
 def fingerprint(image: Image.Image) -> int:
-    """Return 64 bits that say where brightness falls from left to right on an 8 by 8 grid."""
+    """64 bits that say where brightness falls from left to right on an 8 by 8 grid."""
     gray = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int64)
     return int("".join("1" if bit else "0" for bit in (gray[:, 1:] < gray[:, :-1]).ravel()), 2)
 
@@ -226,7 +226,7 @@ def merge_duplicates(sources: list[Source]) -> None:
 
     Parameters
     ----------
-    sources : list of Source
+    sources
         Changed in place: ``family`` and, where a member is never held out, ``always_train``.
     """
     natural = [source for source in sources if source.kind == NATURAL]
@@ -258,7 +258,7 @@ def collect(root: Path) -> list[Source]:
 
     Parameters
     ----------
-    root : pathlib.Path
+    root
         Folder with one subfolder for each unpacked package.
 
     Returns
@@ -276,7 +276,7 @@ def collect(root: Path) -> list[Source]:
 
 
 def split_of(source: Source) -> str:
-    """Return the side of the split that a source is on.
+    """The side of the split that a source is on.
 
     It follows from the name of its family alone, so that another package moves no picture to the
     other side unless it resembles a new one.
@@ -295,8 +295,8 @@ def split(sources: list[Source]) -> dict[str, dict[str, list[list[int]]]]:
 
     Parameters
     ----------
-    sources : list of Source
-        What :func:`collect` returned.
+    sources
+        What `collect` returned.
 
     Returns
     -------

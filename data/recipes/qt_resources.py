@@ -14,11 +14,11 @@ FOLDER, PACKED = 2, 5
 
 
 def resource_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield path and content of each file that is stored as it is.
+    """Path and content of each file that is stored as it is.
 
     Parameters
     ----------
-    archive : bytes
+    archive
         The whole ``.rcc`` file.
 
     Raises

@@ -48,7 +48,7 @@ def load_float(path: Path) -> dict[str, Tensor]:
 
     Parameters
     ----------
-    path : pathlib.Path
+    path
         A safetensors file.
     """
     return {
@@ -58,11 +58,11 @@ def load_float(path: Path) -> dict[str, Tensor]:
 
 
 def picture(side: int) -> Tensor:
-    """Return the cat sample, stretched to a square and normalized for the transformer.
+    """The cat sample, stretched to a square and normalized for the transformer.
 
     Parameters
     ----------
-    side : int
+    side
         Width and height in pixels.
     """
     image = Image.open(SAMPLES / "chelsea.jpg").convert("RGB")
@@ -80,9 +80,9 @@ def run_graph(graph_bytes: bytes, inputs: Tensor) -> dict[str, Tensor]:
 
     Parameters
     ----------
-    graph_bytes : bytes
+    graph_bytes
         The serialized ONNX model.
-    inputs : torch.Tensor
+    inputs
         Normalized picture, (1, 3, height, width).
 
     Returns
@@ -119,11 +119,11 @@ def tokens(
 
     Parameters
     ----------
-    weights : dict of str to torch.Tensor
+    weights
         State dict; a class head in it is left aside.
-    inputs : torch.Tensor
+    inputs
         Normalized picture, (1, 3, height, width).
-    plain_resize : bool
+    plain_resize
         Resize the position embedding beforehand, as the graph does: bicubic without antialiasing.
         timm by itself resizes with antialiasing.
 
@@ -153,9 +153,9 @@ def observed(model: torch.nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         A timm vision transformer.
-    inputs : torch.Tensor
+    inputs
         Normalized picture, (1, 3, height, width).
 
     Returns
@@ -183,9 +183,9 @@ def compare(name: str, ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> fl
 
     Parameters
     ----------
-    name : str
+    name
         What is compared.
-    ours, theirs : dict of str to torch.Tensor
+    ours, theirs
         By the keys of `REFERENCES`.
     """
     errors = []
@@ -206,11 +206,11 @@ def report(
 
     Parameters
     ----------
-    cnn, vit : dict of str to torch.Tensor
+    cnn, vit
         The state dicts in float32, before rounding.
-    graph_bytes : bytes
+    graph_bytes
         The ONNX model that the transformer was read from.
-    folder : pathlib.Path
+    folder
         Where the weight files lie and the reference goes.
     """
     halved = to_half(vit)
@@ -243,10 +243,10 @@ def store_reference(theirs: dict[str, Tensor], folder: Path) -> None:
 
     Parameters
     ----------
-    theirs : dict of str to torch.Tensor
+    theirs
         What the graph gave at 518 pixels. The final tokens are left out: the shipped last block
         is fitted.
-    folder : pathlib.Path
+    folder
         Where the file goes.
     """
     count = theirs["tokens"].shape[1]
@@ -261,9 +261,9 @@ def check_cnn(cnn: dict[str, Tensor], folder: Path) -> None:
 
     Parameters
     ----------
-    cnn : dict of str to torch.Tensor
+    cnn
         State dict in float32, before rounding.
-    folder : pathlib.Path
+    folder
         Where the weight file lies.
     """
     model = timm.create_model(CNN_ARCHITECTURE).eval()

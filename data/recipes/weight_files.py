@@ -29,11 +29,11 @@ Weights = dict[str, Tensor]
 
 
 def vit_model(classes: int = 0) -> torch.nn.Module:
-    """Return the transformer's architecture as the weight file expects it.
+    """The transformer's architecture as the weight file expects it.
 
     Parameters
     ----------
-    classes : int
+    classes
         Width of the class head; 0 leaves it out.
     """
     return timm.create_model(
@@ -46,7 +46,7 @@ def to_half(weights: Weights) -> Weights:
 
     Parameters
     ----------
-    weights : dict of str to torch.Tensor
+    weights
         State dict; integer tensors are passed on unchanged.
     """
     out: Weights = {}
@@ -63,9 +63,9 @@ def check_fitted(backbone: Weights, fitted: Weights) -> None:
 
     Parameters
     ----------
-    backbone : dict of str to torch.Tensor
+    backbone
         State dict without a head, as it was read from the graph, in half precision.
-    fitted : dict of str to torch.Tensor
+    fitted
         What is to take the place of its tensors, and the head.
     """
     for name, tensor in fitted.items():
@@ -82,7 +82,7 @@ def whole_vit(folder: Path = WEIGHTS) -> Weights:
 
     Parameters
     ----------
-    folder : pathlib.Path
+    folder
         Folder of the weight files.
     """
     return load_file(folder / VIT_FILE) | load_file(folder / HEAD_FILE)
@@ -93,7 +93,7 @@ def write_checksums(folder: Path = WEIGHTS) -> None:
 
     Parameters
     ----------
-    folder : pathlib.Path
+    folder
         Folder of the weight files.
     """
     lines = [
@@ -109,9 +109,9 @@ def save_weights(weights: Weights, path: Path) -> None:
 
     Parameters
     ----------
-    weights : dict of str to torch.Tensor
+    weights
         State dict in half precision.
-    path : pathlib.Path
+    path
         Where to write; the name says which of the two architectures it is.
     """
     architecture = CNN_ARCHITECTURE if path.name == CNN_FILE else VIT_ARCHITECTURE

@@ -131,8 +131,8 @@ def test_channels_start_at_the_most_active_and_say_which_it_is() -> None:
     assert boxes[1].value == -1
     assert boxes[1].options[0] == f"most active: {best}"
     assert f"channel {best}" in json.dumps(figure(app, "channels"))
-    app = click(app, "strongest-vit", [1])
-    assert "vit_channel" in healthy(app).query_params
+    app = click(app, "strongest-feature-1", [1])
+    assert "dinov2-small:block.11.output:channel=" in str(healthy(app).query_params["feature"])
 
 
 def test_signed_channels_have_zero_in_the_middle() -> None:
@@ -196,9 +196,9 @@ def test_without_a_folder_nothing_is_said_of_one(monkeypatch) -> None:
         ({"query": "here"}, "query"),
         ({"tab": "layer", "head": "77"}, "head"),
         ({"tab": "layer", "layer": "77"}, "layer"),
-        ({"tab": "channels", "vit_channel": "4000"}, "vit_channel"),
-        ({"tab": "channels", "cnn_tap": "stage.77"}, "cnn_tap"),
-        ({"tab": "similarity", "vit_tap": "block.77.key"}, "vit_tap"),
+        ({"tab": "channels", "vit_channel": "4000"}, "feature"),
+        ({"tab": "channels", "cnn_tap": "stage.77"}, "feature"),
+        ({"tab": "similarity", "vit_tap": "block.77.key"}, "feature"),
         ({"tab": "joint", "fusion": "sum"}, "fusion"),
         ({"tab": "several", "several": ["coffee", "own-gone"]}, "several"),
         ({"tab": "several", "several": ["coffee", "nothing"]}, "several"),
@@ -264,5 +264,7 @@ def test_another_layer_lets_go_of_the_channel() -> None:
     app = healthy(start(tab="channels", cnn_channel="70", vit_channel="79"))
     widget(app, "selectbox", "Layer of EfficientNet-Lite0").set_value("stage.0").run()
     assert not healthy(app).warning
-    assert "cnn_channel" not in app.query_params
-    assert "vit_channel" in app.query_params
+    assert app.query_params["feature"] == [
+        "efficientnet-lite0:stage.0",
+        "dinov2-small::channel=79",
+    ]

@@ -1,6 +1,6 @@
 """A real browser walks all pages of the real server.
 
-With ``PARALLAX_SCREENSHOTS`` set to a folder the pictures of the README are written there.
+With ``PARALLAX_SCREENSHOTS`` set to a folder the pictures of the documents are written there.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def test_every_page_at_both_widths_and_in_both_themes(
         if name not in WITHOUT_FIGURES:
             expect(page.locator(".js-plotly-plot").first).to_be_visible()
         if name not in WITHOUT_FIGURES and scheme == "light":
-            if WANTED and name == "evidence":  # the README shows curves
+            if WANTED and name == "evidence":  # docs/pages.md shows curves
                 asked = "question=curves&measured=yes&classes=espresso&vit_maps=gradient_rollout"
                 page.goto(f"{address}/evidence?{asked}&vit_maps=rollout")
                 settle(page)
@@ -250,7 +250,7 @@ def test_activation_maximization_grows_and_can_be_stopped(browser: Browser, addr
     stop.click()
     expect(page.get_by_text("stopped").first).to_be_visible()
     check(page)
-    if WANTED:  # the README shows a finished run
+    if WANTED:  # docs/pages.md shows a finished run
         page.get_by_role("button", name="Start").click()
         expect(stop).to_be_visible()
         expect(stop).to_be_hidden(timeout=280_000)

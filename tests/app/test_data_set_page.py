@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from tests.support.application import address, healthy, start, texts
 from tests.support.rows import synthetic
 
 COUNT = 128
+CNN, VIT = "EfficientNet-Lite0", "DINOv2 ViT-S/14"
+OTHER_VIT = "timm/deit_tiny_patch16_224.fb_in1k"
+THREE = ("efficientnet-lite0", "dinov2-small", OTHER_VIT)
+PAIR_LAYOUT = Path(__file__).resolve().parents[1] / "support" / "sweeps" / "pair-layout"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for sample in core.samples()[:3]:
         os.link(sample.path, pictures / sample.path.name)
     sweep.run(sweep.Plan(str(pictures), target="shared"), place / "real")
+    synthetic(place / "three", COUNT, parts=2, models=THREE)
+    synthetic(place / "alone", COUNT, parts=2, models=("dinov2-small",))
+    shutil.copytree(PAIR_LAYOUT, place / "of-before")
     return place
 
 
@@ -53,7 +61,11 @@ def cards(app: AppTest) -> list[str]:
 
 def test_figures_scatter_classes_and_gallery(made_up: AppTest) -> None:
     assert figure(made_up, "Pictures") == str(COUNT)
-    assert {m.label for m in made_up.metric} >= {"Same first answer", "CNN right", "ViT right"}
+    assert {m.label for m in made_up.metric} >= {
+        "Same first answer",
+        f"{CNN} right",
+        f"{VIT} right",
+    }
     traces = json.loads(made_up.get("plotly_chart")[0].proto.spec)["data"]
     assert sum(len(trace["customdata"]) for trace in traces) <= COUNT
     assert {trace["name"] for trace in traces} == {"same answer", "different answers"}
@@ -95,6 +107,10 @@ def test_orders_and_leaves(made_up: AppTest) -> None:
         ({"sweep": "made-up", "leaf": "999"}, "999"),
         ({"sweep": "made-up", "picked": "999"}, "999"),
         ({"sweep": "made-up", "order": "magic"}, "order"),
+        ({"sweep": "made-up", "order": "wrong"}, "order"),
+        ({"sweep": "alone", "order": "vit_right"}, "order"),
+        ({"sweep": "alone", "x": "divergence"}, "divergence"),
+        ({"sweep": "three", "sweep_first": "magic"}, "magic"),
     ],
 )
 def test_a_bad_address_is_one_sentence_and_the_page_goes_on(
@@ -133,15 +149,15 @@ def test_a_damaged_thumbnail_or_map_is_said_at_its_picture(
     from pyarrow import parquet
 
     made = synthetic(tmp_path / "damaged", COUNT, parts=2)
-    table = parquet.read_table(made.part(0))
-    for name, values in (
-        ("thumbnail", [b"no picture"] * len(table)),
-        ("shape__cnn_cam", [[10**9, 1]] * len(table)),
+    for name, column, value in (
+        ("pictures", "thumbnail", b"no picture"),
+        ("maps", "shape", [10**9, 1]),
     ):
-        place = table.schema.get_field_index(name)
+        table = parquet.read_table(made.part(0, name))
+        place = table.schema.get_field_index(column)
         field = table.field(place)
-        table = table.set_column(place, field, pa.array(values, field.type))
-    parquet.write_table(table, made.part(0))
+        values = pa.array([value] * len(table), field.type)
+        parquet.write_table(table.set_column(place, field, values), made.part(0, name))
     monkeypatch.setenv("PARALLAX_SWEEPS", str(tmp_path))
     app = healthy(start("data_set", sweep="damaged", order="listed"))
     assert len(cards(app)) == 12
@@ -215,7 +231,8 @@ def test_a_picture_whose_original_is_gone_is_still_shown() -> None:
 
 def test_a_picture_opens_on_the_other_pages_as_it_was_swept(folder: Path) -> None:
     found = sweep.open_sweep(folder / "real")
-    [row] = found.read([1], ["path", "target__cnn_cam", "cnn_answer", "scale__cnn_cam"])
+    [row] = found.read("pictures", [1], ["path"])
+    of_the_cnn, _ = found.read("maps", [1], ["target", "scale"])
     app = healthy(start("data_set", sweep="real", picked="1"))
     assert not app.warning
     links = [link.proto for link in app.get("page_link") if "picked=1" in link.proto.query_string]
@@ -225,12 +242,12 @@ def test_a_picture_opens_on_the_other_pages_as_it_was_swept(folder: Path) -> Non
     }
     query = next(text for text in pages.values() if "image=own-" in text)
     image = query.split("image=")[1].split("&")[0]
-    compare = healthy(start(image=image, classes=row["target__cnn_cam"], cnn_map="cam"))
+    compare = healthy(start(image=image, classes=of_the_cnn["target"], cnn_map="cam"))
     assert f"Picture: {row['path']}" in texts(compare).replace("\\", "")
     spec = json.loads(compare.get("plotly_chart")[0].proto.spec)
     maps = [t for t in spec["data"] if t["type"] == "heatmap" and t.get("hoverinfo") == "skip"]
     largest = max(abs(value) for line in maps[0]["z"] for value in line)
-    assert largest == pytest.approx(row["scale__cnn_cam"], rel=1e-3)
+    assert largest == pytest.approx(of_the_cnn["scale"], rel=1e-3)
 
 
 def test_what_is_not_shown_is_said() -> None:
@@ -238,4 +255,102 @@ def test_what_is_not_shown_is_said() -> None:
     said = "\n".join(text.value for text in app.markdown)
     assert "those that somebody chose" in said
     assert "unmatched" in said
-    assert "fitted to the answers" in said
+    assert "fitted to one labeled photograph of each" in said
+
+
+# -- any number of models, and sweeps of before ---------------------------------------------------
+
+
+def names_of_models(app: AppTest) -> set[str]:
+    """Models that figures are said to be of."""
+    return {m.label.removesuffix(" right") for m in app.metric if m.label.endswith(" right")}
+
+
+def test_of_three_models_the_reader_picks_which_are_compared() -> None:
+    app = healthy(start("data_set", sweep="three"))
+    assert names_of_models(app) == {CNN, VIT}
+    assert not app.warning
+    before = figure(app, "Same first answer")
+    app.selectbox(key="screen-sweep_first").set_value(OTHER_VIT).run()
+    healthy(app)
+    assert address(app)["sweep_first"] == [OTHER_VIT]
+    assert address(app)["sweep_second"] == ["dinov2-small"]
+    assert names_of_models(app) == {"DeiT-Ti/16", VIT}
+    assert figure(app, "Same first answer") != before
+    again = healthy(
+        start("data_set", sweep="three", sweep_first=OTHER_VIT, sweep_second="dinov2-small")
+    )
+    assert figure(again, "Same first answer") == figure(app, "Same first answer")
+    assert cards(again) == cards(app)
+    said = "".join(element.proto.body for element in app.get("html"))
+    assert "DeiT-Ti/16 Gradient rollout" in said
+    app.button(key=cards(app)[0]).click().run()
+    tops = [text.value for text in healthy(app).markdown if "top 5" in text.value]
+    assert len(tops) == 3, "all models answer for the picture that is looked at closer"
+
+
+def test_the_same_model_twice_leaves_the_one_that_was_chosen() -> None:
+    app = healthy(start("data_set", sweep="three", sweep_second="efficientnet-lite0"))
+    assert names_of_models(app) == {CNN, VIT}
+    app = healthy(start("data_set", sweep="three", sweep_first="dinov2-small"))
+    assert names_of_models(app) == {CNN, VIT}
+
+
+def test_one_model_alone_is_compared_with_nothing() -> None:
+    app = healthy(start("data_set", sweep="alone"))
+    assert not app.warning
+    assert names_of_models(app) == {VIT}
+    assert not {m.label for m in app.metric} & {"Same first answer", "Rank correlation, median"}
+    assert len(cards(app)) == 12
+    app.button(key=cards(app)[0]).click().run()
+    assert "picked" in address(healthy(app))
+
+
+@pytest.mark.parametrize("name", ["of-before", "made-up", "three", "alone"])
+def test_no_name_of_the_page_says_cnn_or_vit(name: str) -> None:
+    """Titles of models name them; of which kind they are does not tell them apart."""
+    app = healthy(start("data_set", sweep=name, order="listed", picked="0"))
+    names = [m.label for m in app.metric] + [b.label for b in app.button]
+    names += [option for box in app.main.selectbox for option in box.options]
+    names += [str(app.multiselect(key="screen-where").options)]
+    names += [element.proto.body for element in app.get("html") if "sweep-" in element.proto.body]
+    for text in names:
+        words = text.replace("ViT-S/14", "").split()
+        assert not {"CNN", "ViT", "CNN's", "ViT's"} & set(words), text
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"where": "vit_right=yes"}, "3 of 4"),
+        ({"where": "correlation__cnn_cam__vit_rollout>0.7"}, "1 of 4"),
+        ({"where": "cnn_answer=jaguar"}, "1 of 4"),
+        ({"where": "same_answer=yes", "order": "listed"}, "3 of 4"),
+        ({"x": "vit_pca_1", "y": "overlap__cnn_cam__vit_rollout"}, "4"),
+        ({"x": "correlation__cnn_cam__cnn_grad_cam", "y": "deletion__vit_rollout"}, "4"),
+    ],
+)
+def test_an_address_of_before_shows_what_it_showed(query: dict[str, str], said: str) -> None:
+    app = healthy(start("data_set", sweep="of-before", **query))
+    assert not app.warning
+    assert figure(app, "Pictures") == said
+    traces = json.loads(app.get("plotly_chart")[0].proto.spec)["data"]
+    assert sum(len(trace["customdata"]) for trace in traces) == min(3, int(said.split()[0]))
+
+
+@pytest.mark.parametrize("order", ["vit_right", "cnn_right"])
+def test_orders_of_before_are_those_of_now(order: str) -> None:
+    named = "second_right" if order == "vit_right" else "first_right"
+    before = healthy(start("data_set", sweep="made-up", order=order))
+    now = healthy(start("data_set", sweep="made-up", order=named))
+    assert cards(before) == cards(now) != []
+    assert not before.warning
+
+
+def test_a_picture_of_a_sweep_of_before_opens_on_the_other_pages() -> None:
+    app = healthy(start("data_set", sweep="of-before", picked="1"))
+    [warning] = app.warning
+    assert "may have been moved" in warning.value
+    said = "".join(element.proto.body for element in app.get("html"))
+    assert f"{CNN} CAM" in said
+    assert f"{VIT} Rollout" in said

@@ -94,7 +94,7 @@ def test_nothing_is_animated_until_it_is_asked_for(monkeypatch: pytest.MonkeyPat
     real = cache.frames
 
     def counted(*arguments: Any) -> Any:
-        calls.append(arguments[1])
+        calls.append(arguments[2])
         return real(*arguments)
 
     monkeypatch.setattr(cache, "frames", counted)

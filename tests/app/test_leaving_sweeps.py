@@ -70,6 +70,7 @@ def _readers(address: str) -> int:
     return int(count)
 
 
+@pytest.mark.timeout(600)
 def test_a_sweep_ends_with_its_readers_and_goes_on_for_the_next(address: str) -> None:
     begun = crowd.health(address)["served"]
     for _ in range(2):

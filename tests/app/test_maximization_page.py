@@ -119,9 +119,9 @@ def test_class_is_shared_with_the_other_pages() -> None:
 def test_channel_out_of_range_names_the_range_before_anything_starts() -> None:
     app = start(objective="channel", cnn_tap="stage.0", cnn_channel="4000")
     said = [w.value.replace("\\", "") for w in app.warning]
-    assert any("cnn_channel is 4000" in s and "channels 0 to 15" in s for s in said)
-    assert len(app.selectbox(key="screen-cnn_channel").options) == 1 + 16
-    assert app.selectbox(key="screen-cnn_channel").options[0].startswith("most active: ")
+    assert any("feature has the channel 4000" in s and "channels 0 to 15" in s for s in said)
+    assert len(app.selectbox(key="screen-feature-0-channel").options) == 1 + 16
+    assert app.selectbox(key="screen-feature-0-channel").options[0].startswith("most active: ")
     assert "Stop" not in labels(app)
 
 
@@ -130,10 +130,10 @@ def test_every_part_of_a_block_can_be_asked_for(part: str) -> None:
     app = start(objective="channel", vit_tap=f"block.3.{part}", vit_channel="70")
     model = core.open_model("dinov2-small")
     last = model.tap(f"block.3.{part}").features - 1
-    assert len(app.selectbox(key="screen-vit_channel").options) == last + 2
-    assert app.selectbox(key="screen-vit_channel").value == 70
+    assert len(app.selectbox(key="screen-feature-1-channel").options) == last + 2
+    assert app.selectbox(key="screen-feature-1-channel").value == 70
     if part in ("query", "key", "value"):
-        assert "70 (head 1, channel 6)" in app.selectbox(key="screen-vit_channel").options
+        assert "70 (head 1, channel 6)" in app.selectbox(key="screen-feature-1-channel").options
 
 
 def task(model: core.Model, objective: core.Objective, steps: int = 4) -> Task:

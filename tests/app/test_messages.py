@@ -56,7 +56,7 @@ def png() -> bytes:
 async def swept(somebody: Visitor) -> int:
     """Look at the samples' sweep until it is finished; how many figures the page then has."""
     while True:
-        seen = await somebody.look(Screen("data_set", ""))
+        seen = await somebody.look(Screen("data_set", "sweep=samples"))
         assert seen.errors == []
         kinds = [(e.WhichOneof("type"), e) for e in somebody.elements.values()]
         goes_on = any(kind == "button" and e.button.id.endswith("-stop-sweep") for kind, e in kinds)
@@ -85,7 +85,7 @@ async def _emptied(address: str) -> None:
             after = await third.look(own)
             assert (after.errors, after.notes) == (before.errors, before.notes)
             assert crowd.different(before, after) == []
-            data_set = await third.look(Screen("data_set", ""))
+            data_set = await third.look(Screen("data_set", "sweep=samples"))
             assert len(data_set.figures) == drawn, "the sweep is finished and not begun anew"
         assert crowd.health(address)["served"] == served, "no pass was made again"
 

@@ -265,7 +265,7 @@ def test_a_manifest_is_opened_and_told_to_be_the_same() -> None:
     app = healthy(bring(start("review"), data, "x.json"))
     assert "A title" in words(app)
     [link] = [e for e in app.get("page_link") if "Open page" in e.proto.label]
-    assert "vit_map=rollout" in link.proto.query_string
+    assert "dinov2-small%3Arollout" in link.proto.query_string
     app.query_params["vit_map"] = "rollout"
     app.switch_page("../pages/compare.py").run()
     assert "to the last bit" in texts(healthy(app))

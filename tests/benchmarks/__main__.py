@@ -26,15 +26,9 @@ from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
 ROOT = Path(__file__).resolve().parents[2]
-README, EVERYTHING = ROOT / "README.md", ROOT / "BENCHMARKS.md"
-TELLING = (
-    "five maps of one class from one recording, 224 px",
-    "gradient rollout, one image, 518 px",
-    "everything that the Attention page shows for one image",
-)
-"""Rows that the README shows; all are in `EVERYTHING`."""
-TOLD_APART = ("crowd", "sweeps")
-"""Groups that the README shows whole, each where it tells of them."""
+EVERYTHING = ROOT / "docs" / "measurements.md"
+TOLD_APART = {"crowd": ROOT / "docs" / "hosting.md"}
+"""Groups that another document shows as well; all are in `EVERYTHING`."""
 PACKAGES = ("torch", "torchvision", "timm", "streamlit", "grad-cam", "torchcam", "captum", "Horama")
 
 
@@ -68,13 +62,6 @@ def machine(threads: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def telling(result: dict[str, Any]) -> str:
-    """The few rows that the README shows."""
-    return as_markdown(
-        {**result, "rows": [row for row in result["rows"] if row["what"] in TELLING]}
-    )
-
-
 def of_group(result: dict[str, Any], group: str) -> str:
     """All rows of a group."""
     return as_markdown({**result, "rows": [r for r in result["rows"] if r["group"] == group]})
@@ -83,9 +70,8 @@ def of_group(result: dict[str, Any], group: str) -> str:
 def write(result: dict[str, Any]) -> None:
     """Put all tables where they are shown."""
     put(EVERYTHING, "benchmarks", as_markdown(result))
-    put(README, "speed", telling(result))
-    for group in TOLD_APART:
-        put(README, group, of_group(result, group))
+    for group, path in TOLD_APART.items():
+        put(path, group, of_group(result, group))
 
 
 def put(path: Path, mark: str, text: str) -> None:
@@ -141,7 +127,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     parser.add_argument("--json", type=Path, default=RESULTS, help="file to write")
     parser.add_argument(
-        "--write", action="store_true", help="put the tables into BENCHMARKS.md and the README"
+        "--write", action="store_true", help="put the tables into the documents that show them"
     )
     parser.add_argument("--only", nargs="*", help="groups to measure; the rest keeps its figures")
     arguments = parser.parse_args()

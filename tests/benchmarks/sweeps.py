@@ -25,7 +25,7 @@ import core
 from core import sweep
 from core.images import fit_image
 from core.recording.batches import ON_CPU
-from dashboard.sweeps import ORDERS, Rows
+from dashboard.sweeps import Rows
 from tests.benchmarks.memory import MIB, resident
 from tests.benchmarks.timing import Row
 from tests.support.rows import synthetic
@@ -41,11 +41,11 @@ MILLION = 1_000_000
 FILTERS: tuple[tuple[str, ...], ...] = (
     (),
     ("divergence>0.5",),
-    ("same_answer=no", "artifacts>=1"),
+    ("same_answer=no", "artifacts:dinov2-small>=1"),
     ("label=class 7",),
-    ("cnn_right=no", "vit_right=yes", "overlap__cnn_cam__vit_gradient_rollout<0.1"),
+    ("right:efficientnet-lite0=no", "right:dinov2-small=yes", "overlap<0.1"),
 )
-AXES = (("divergence", "correlation__cnn_cam__vit_gradient_rollout"), ("vit_pca_1", "vit_pca_2"))
+AXES = (("divergence", "correlation"), ("pca_1:dinov2-small", "pca_2:dinov2-small"))
 LEAF = 12
 
 
@@ -183,7 +183,7 @@ def peak_of_a_sweep(count: int) -> dict[str, float]:
             color = (number % 256, number // 256, 90)
             Image.new("RGB", (96, 96), color).save(place / "pictures" / f"{number:05d}.png")
         gc.collect()
-        plan = sweep.Plan(str(place / "pictures"), "cnn", "vit", MAPS)
+        plan = sweep.Plan(str(place / "pictures"), ("cnn", "vit"), MAPS)
         sweep.run(plan, place / "sweep")
     return {"peak": resident("VmHWM")}
 
@@ -215,7 +215,7 @@ def every_question(found: Rows) -> Iterator[tuple[str, Callable[[], object]]]:
                 f"scatter by {color}, {named}",
                 lambda x=x, y=y, c=color, f=filters: found.scatter(x, y, c, f),
             )
-        for order in ORDERS:
+        for order in found.orders():
             total = found.gallery(order, filters, 0, 1)[1]
             for start in (0, max(0, total - LEAF)):
                 yield (
@@ -229,7 +229,7 @@ def questions(folder: Path, count: int = MILLION) -> list[Row]:
     made = synthetic(folder / "million", count, parts=1)
     started = time.perf_counter()
     found = Rows(made)
-    found.columns, found.labeled  # noqa: B018
+    found.numbers, found.labeled  # noqa: B018
     opened = time.perf_counter() - started
     times: dict[str, float] = {}
     for name, call in every_question(found):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,33 +43,17 @@ def test_principal_components_are_those_of_a_whole_decomposition(
 # -- the projection of a sweep --------------------------------------------------------------------
 
 
-def parts_of(rows: Matrix, pieces: int, folder: Path) -> list[Path]:
-    """Embeddings as a sweep keeps them, in several files."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    paths = []
-    for number, part in enumerate(np.array_split(rows, pieces)):
-        column = pa.array(part.astype(np.float16).tolist(), pa.list_(pa.float16()))
-        paths.append(folder / f"{number}.parquet")
-        parquet.write_table(
-            pa.table({"embedding__cnn": column, "index": range(len(part))}), paths[-1]
-        )
-    return paths
-
-
-def axes_of(parts: list[Path]) -> tuple[Matrix, Matrix]:
-    """Mean and axes by way of what a sweep writes: components of the rows it was given."""
-    return projection.principal_axes(parts, "cnn")
+def pieces_of(rows: Matrix, pieces: int) -> list[Matrix]:
+    """Embeddings as a sweep keeps them, in several parts."""
+    return [part.astype(np.float16).astype(np.float64) for part in np.array_split(rows, pieces)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 63, 64, 65, 200])
-def test_axes_of_few_and_of_many_pictures(count: int, tmp_path: Path) -> None:
+def test_axes_of_few_and_of_many_pictures(count: int) -> None:
     """Below as many pictures as channels, at it, and beyond."""
     generator = np.random.default_rng(count)
     rows = generator.standard_normal((count, 64)) * 0.8 ** np.arange(64)
-    parts = parts_of(rows, min(3, count), tmp_path)
-    mean, axes = axes_of(parts)
+    mean, axes = projection.principal_axes(pieces_of(rows, min(3, count)))
     stored = rows.astype(np.float16).astype(np.float64)
     np.testing.assert_allclose(mean, stored.mean(axis=0), atol=1e-12)
     _, _, whole = np.linalg.svd(stored - stored.mean(axis=0), full_matrices=False)
@@ -81,14 +64,12 @@ def test_axes_of_few_and_of_many_pictures(count: int, tmp_path: Path) -> None:
         assert axis[np.abs(axis).argmax()] > 0
 
 
-def test_few_pictures_need_no_matrix_of_channels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts = parts_of(np.random.default_rng(0).standard_normal((9, 1280)), 2, tmp_path)
+def test_few_pictures_need_no_matrix_of_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = pieces_of(np.random.default_rng(0).standard_normal((9, 1280)), 2)
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("all eigenvectors were computed")
 
     monkeypatch.setattr(np.linalg, "eigh", refuse)
-    _, axes = axes_of(parts)
+    _, axes = projection.principal_axes(pieces)
     np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-9)

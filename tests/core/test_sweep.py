@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import io
 import json
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,19 +34,22 @@ from core.sweep import projection
 from core.sweep.classes import class_of
 from core.sweep.command import main
 from core.sweep.pictures import Source, list_pictures, read
-from core.sweep.schema import is_light, schema
+from core.sweep.schema import COMPONENTS, HEAVY, NUMBERED, light_schemas, schemas
 from core.sweep.work import Chunk, Work, divergence
 from data.recipes import demo_sweep
 from tests.support.builders import GIVEN, close
 
 ROOT = Path(__file__).resolve().parents[2]
 MAPS = ("cam", "gradient_rollout", "grad_cam")
-KEYS = ("cnn_cam", "vit_gradient_rollout", "cnn_grad_cam", "vit_grad_cam")
+MADE = ((0, "cam"), (1, "gradient_rollout"), (0, "grad_cam"), (1, "grad_cam"))
+"""Numbers of the models and methods that these make of the tiny pair."""
+
+PAIR = ("tiny-cnn", "tiny-vit")
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog with a tiny pair that every process can open."""
+    """A catalog with tiny models that every process can open: a pair, and another of each kind."""
     import timm
     from safetensors.torch import save_file
 
@@ -55,6 +58,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, family, architecture in (
         ("tiny-cnn", "cnn", "test_efficientnet"),
         ("tiny-vit", "vit", "test_vit"),
+        ("other-cnn", "cnn", "test_efficientnet"),
+        ("other-vit", "vit", "test_vit"),
     ):
         torch.manual_seed(len(tables))
         module = timm.create_model(architecture)
@@ -69,10 +74,10 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def tiny(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """Ids of the tiny pair, which the catalog of this test has."""
     monkeypatch.setenv("PARALLAX_MODELS", str(catalog))
-    return {"cnn": "tiny-cnn", "vit": "tiny-vit"}
+    return PAIR
 
 
 @pytest.fixture(scope="module")
@@ -90,62 +95,89 @@ def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plan_of(pictures: Path | str, tiny: dict[str, Any], **options: Any) -> sweep.Plan:
-    return sweep.Plan(str(pictures), **tiny, maps=options.pop("maps", MAPS), **options)
+def plan_of(pictures: Path | str, models: tuple[str, ...], **options: Any) -> sweep.Plan:
+    return sweep.Plan(str(pictures), models, maps=options.pop("maps", MAPS), **options)
 
 
-def rows_of(found: sweep.Sweep) -> list[dict[str, Any]]:
-    """Every column of every picture."""
-    names = parquet.read_schema(found.part(0)).names
-    return found.read(range(found.total), names)
+def rows_of(found: sweep.Sweep, table: str = "pictures") -> list[dict[str, Any]]:
+    """Every column of a table, of every picture."""
+    return found.read(table, range(found.total), schemas()[table].names)
 
 
-def check_row(row: dict[str, Any], image: Image.Image, models: dict[str, core.Model]) -> None:
-    """A row is what `core` says of the picture alone."""
-    view = core.shared_view(tuple(models.values()), image, core.Framing("crop"))
+def by_picture(found: sweep.Sweep, table: str) -> dict[tuple[int, ...], dict[str, Any]]:
+    """The rows of a table by picture and numbers."""
+    by = ("index", *NUMBERED[table])
+    return {tuple(row[name] for name in by): row for row in rows_of(found, table)}
+
+
+class Rows:
+    """All tables of a sweep, to look rows up in."""
+
+    def __init__(self, found: sweep.Sweep) -> None:
+        self.pictures = rows_of(found)
+        self.answers, self.maps, self.divergences, self.agreements = (
+            by_picture(found, name) for name in ("answers", "maps", "divergences", "agreements")
+        )
+
+
+def check_picture(
+    row: dict[str, Any], rows: Rows, image: Image.Image, models: list[core.Model], made: Any = MADE
+) -> None:
+    """The rows of a picture are what `core` says of the picture alone."""
+    view = core.shared_view(models, image, core.Framing("crop"))
+    index = row["index"]
     assert row["error"] == ""
     assert row["digest"] == core.digest(image)
     assert (row["width"], row["height"]) == image.size
-    maps: dict[str, core.Explanation] = {}
-    for key in KEYS:
-        family, _, method = key.partition("_")
-        alone = core.explain(models[family], view, method, framing=GIVEN)
-        maps[key] = alone
-        stored = np.array(row[f"map__{key}"], np.float32) * row[f"scale__{key}"]
-        assert row[f"shape__{key}"] == list(alone.relevance.shape)
+    maps = []
+    for number, (model, method) in enumerate(made):
+        alone = core.explain(models[model], view, method, framing=GIVEN)
+        maps.append(alone.relevance)
+        kept = rows.maps[index, number]
+        stored = np.array(kept["relevance"], np.float32) * kept["scale"]
+        assert kept["shape"] == list(alone.relevance.shape)
         largest = float(np.abs(alone.relevance).max())
-        assert row[f"scale__{key}"] == pytest.approx(largest, rel=1e-5)
+        assert kept["scale"] == pytest.approx(largest, rel=1e-5)
         assert np.abs(stored - alone.relevance.ravel()).max() <= largest * (2**-11 + 1e-5)
-        assert row[f"target__{key}"] == alone.label
-        mass = row[f"prefix_mass__{key}"]
-        assert mass == (None if alone.prefix_mass is None else pytest.approx(alone.prefix_mass))
-    for a, b in sweep.pairs(KEYS):
-        correlation, overlap = core.heatmaps.agreement(maps[a].relevance, maps[b].relevance)
-        assert row[f"correlation__{a}__{b}"] == pytest.approx(correlation, abs=2e-3)
-        assert row[f"overlap__{a}__{b}"] == pytest.approx(overlap, abs=0.1)
-    logits = []
-    for family, model in models.items():
-        answer = core.predict(model, view, framing=GIVEN)
-        logits.append(answer.logits.astype(np.float64))
-        assert row[f"{family}_answer"] == answer.labels[0]
-        assert row[f"{family}_top"] == answer.indices.tolist()
-        close(np.array(row[f"{family}_top_probabilities"]), answer.probabilities, 1e-4)
+        assert kept["target"] == alone.label
+        mass = alone.prefix_mass
+        assert kept["prefix_mass"] == (None if mass is None else pytest.approx(mass))
+    for a, b in combinations(range(len(maps)), 2):
+        correlation, overlap = core.heatmaps.agreement(maps[a], maps[b])
+        assert rows.agreements[index, a, b]["correlation"] == pytest.approx(correlation, abs=2e-3)
+        assert rows.agreements[index, a, b]["overlap"] == pytest.approx(overlap, abs=0.1)
+    shares = []
+    for number, model in enumerate(models):
+        answer, kept = core.predict(model, view, framing=GIVEN), rows.answers[index, number]
+        logits = answer.logits.astype(np.float64)
+        shares.append(np.exp(logits) / np.exp(logits).sum())
+        assert kept["answer"] == answer.labels[0]
+        assert kept["top"] == answer.indices.tolist()
+        close(np.array(kept["top_probabilities"]), answer.probabilities, 1e-4)
+        if (known := kept["label_class"]) is not None:
+            stated = kept["label_log_probability"]
+            assert stated == pytest.approx(np.log(shares[-1][known]), abs=1e-3)
+            assert kept["label_rank"] == answer.rank(known)
         recording = core.record(model, view, GIVEN, core.Needs(["head.input"]))
-        kept = recording.tensor("head.input")
-        vector = kept.mean(dim=(2, 3)) if family == "cnn" else kept[:, 0]
-        close(np.array(row[f"embedding__{family}"], np.float32), vector[0].cpu().numpy(), 1e-3)
-    assert row["same_answer"] == (row["cnn_answer"] == row["vit_answer"])
-    p, q = (np.exp(each) / np.exp(each).sum() for each in logits)
-    middle = (p + q) / 2
-    expected = (p * np.log2(p / middle) + q * np.log2(q / middle)).sum() / 2
-    assert row["divergence"] == pytest.approx(expected, abs=1e-5)
-    assert row["artifacts"] == core.attention(models["vit"], view, GIVEN).artifacts().sum()
+        held = recording.tensor("head.input")
+        vector = held.mean(dim=(2, 3)) if model.spec.family == "cnn" else held[:, 0]
+        close(np.array(kept["embedding"], np.float32), vector[0].cpu().numpy(), 1e-3)
+        if model.spec.family == "vit":
+            assert kept["artifacts"] == core.attention(model, view, GIVEN).artifacts().sum()
+        else:
+            assert kept["artifacts"] is None
+    for a, b in combinations(range(len(models)), 2):
+        p, q = shares[a], shares[b]
+        middle = (p + q) / 2
+        expected = (p * np.log2(p / middle) + q * np.log2(q / middle)).sum() / 2
+        found = rows.divergences[index, a, b]["divergence"]
+        assert found == pytest.approx(expected, abs=1e-5)
     with Image.open(io.BytesIO(row["thumbnail"])) as small:
         assert max(small.size) == 96
 
 
-def opened(plan: sweep.Plan) -> dict[str, core.Model]:
-    return {"cnn": core.open_model(plan.cnn), "vit": core.open_model(plan.vit)}
+def opened(plan: sweep.Plan) -> list[core.Model]:
+    return [core.open_model(model_id) for model_id in plan.models]
 
 
 @pytest.mark.parametrize(
@@ -156,63 +188,173 @@ def opened(plan: sweep.Plan) -> dict[str, core.Model]:
     ],
 )
 def test_rows_are_what_core_says_of_each_picture_alone(
-    engine: Any, forty: Path, tiny: dict[str, Any], tmp_path: Path
+    engine: Any, forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     plan = plan_of(forty, tiny)
     found = sweep.run(plan, tmp_path / "out", engine=engine, chunk=16)
-    rows = rows_of(found)
-    assert [row["index"] for row in rows] == list(range(40))
-    models = opened(plan)
-    for row in rows:
-        check_row(row, core.read_image(forty / row["path"]), models)
+    rows, models = Rows(found), opened(plan)
+    assert [row["index"] for row in rows.pictures] == list(range(40))
+    for row in rows.pictures:
+        check_picture(row, rows, core.read_image(forty / row["path"]), models)
         assert row["label"] == row["path"].split("/")[0].removeprefix("001.").replace("_", " ")
         known = {"Egyptian cat": "Egyptian cat", "espresso": "espresso"}.get(row["label"])
-        for family, model in models.items():
+        for number, model in enumerate(models):
+            kept = rows.answers[row["index"], number]
             index = None if known is None else model.labels.index(known)
-            assert row[f"{family}_class"] == index
-            right = None if known is None else row[f"{family}_answer"] == known
-            assert row[f"{family}_right"] == right
+            assert kept["label_class"] == index
+            assert kept["right"] == (None if known is None else kept["answer"] == known)
+            if known is None:
+                assert kept["label_rank"] is kept["label_log_probability"] is None
+
+
+ANY_MODELS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, str], ...]]] = {
+    "one": (("tiny-vit",), ((0, "gradient_rollout"),)),
+    "one of the other kind": (("tiny-cnn",), ((0, "cam"),)),
+    "two of a kind": (("tiny-cnn", "other-cnn"), ((0, "cam"), (1, "cam"))),
+    "three": (
+        ("other-vit", "tiny-cnn", "tiny-vit"),
+        ((0, "gradient_rollout"), (1, "cam"), (2, "gradient_rollout")),
+    ),
+    "four": (
+        ("tiny-vit", "other-vit", "other-cnn", "tiny-cnn"),
+        ((0, "gradient_rollout"), (1, "gradient_rollout"), (2, "cam"), (3, "cam")),
+    ),
+}
+
+
+@pytest.mark.parametrize(("models", "made"), ANY_MODELS.values(), ids=ANY_MODELS.keys())
+def test_any_models_each_with_its_usual_map(
+    models: tuple[str, ...],
+    made: tuple[tuple[int, str], ...],
+    forty: Path,
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A picture is decoded once for all models, and a pass serves all maps of a model."""
+    from core.sweep import work
+
+    pictures = tmp_path / "pictures"
+    (pictures / "espresso").mkdir(parents=True)
+    for path in sorted((forty / "espresso").iterdir())[:3]:
+        os.link(path, pictures / "espresso" / path.name)
+    decoded: list[str] = []
+    decode = work.read_image
+
+    def counted(data: Any, name: str) -> Image.Image:
+        decoded.append(name)
+        return decode(data, name)
+
+    monkeypatch.setattr(work, "read_image", counted)
+    plan = plan_of(pictures, models, maps=())
+    found = sweep.run(plan, tmp_path / "out")
+    assert len(decoded) == 3
+    assert found.models == models
+    assert [(of.model, of.method) for of in found.maps] == list(made)
+    rows, opened_models = Rows(found), opened(plan)
+    for row in rows.pictures:
+        image = core.read_image(pictures / row["path"])
+        check_picture(row, rows, image, opened_models, made)
+    two = len(models) * (len(models) - 1) // 2
+    counts = {"pictures": 3, "answers": 3 * len(models), "maps": 3 * len(made)}
+    counts |= {"divergences": 3 * two, "agreements": 3 * two}
+    found.collect()
+    for name, stored in found.tables.items():
+        assert parquet.read_metadata(stored.path).num_rows == counts[name], name
+
+
+def test_all_maps_of_a_model_are_of_one_pass(
+    forty: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work.open(plan_of(forty, tiny, maps=("cam", "grad_cam", "layer_cam", "rollout")))
+    passes: list[int] = []
+    for number, model in enumerate(work.models):
+        forward = model.module.forward
+
+        def counted(*given: Any, forward: Any = forward, number: int = number) -> Any:
+            passes.append(number)
+            return forward(*given)
+
+        monkeypatch.setattr(model.module, "forward", counted)
+    source, items = list_pictures(str(forty))
+    work.look(Chunk(0, source, tuple(items[:4])))
+    assert passes == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ((), "0 models"),
+        (("tiny-cnn",) * 2, "named twice"),
+        (("tiny-cnn", "tiny-vit", "other-cnn", "other-vit", "dinov2-small"), "5 models"),
+        (("tiny-dog",), "tiny-dog"),
+    ],
+)
+def test_models_that_cannot_be_swept_together_are_a_sentence(
+    models: tuple[str, ...], said: str, tiny: tuple[str, ...]
+) -> None:
+    with pytest.raises(core.ParallaxError, match=said):
+        plan_of("somewhere", models)
+
+
+def test_a_map_is_asked_of_a_model_of_a_family_or_of_all_that_it_serves(
+    forty: Path, tiny: tuple[str, ...]
+) -> None:
+    models = ("tiny-cnn", "tiny-vit", "other-vit")
+    names = ("cam", "vit:rollout", "other-vit:legrad", "grad_cam")
+    work = Work.open(plan_of(forty, models, maps=names))
+    assert [(one.model, one.method) for one in work.asked] == [
+        (0, "cam"),
+        (1, "rollout"),
+        (2, "rollout"),
+        (2, "legrad"),
+        (0, "grad_cam"),
+        (1, "grad_cam"),
+        (2, "grad_cam"),
+    ]
 
 
 def test_maps_before_rounding_are_those_of_each_picture_alone(
-    forty: Path, tiny: dict[str, Any]
+    forty: Path, tiny: tuple[str, ...]
 ) -> None:
     plan = plan_of(forty, tiny)
     work = Work.open(plan)
     source, items = list_pictures(str(forty))
     for one in work.look(Chunk(0, source, tuple(items))):
         assert one.view is not None
-        for family, seen in one.seen.items():
-            for key, together in seen.maps.items():
-                method = key.removeprefix(f"{family}_")
-                alone = core.explain(work.models[family], one.view, method, framing=GIVEN)
+        for model, seen in one.seen.items():
+            for number, together in seen.maps.items():
+                method = work.asked[number].method
+                alone = core.explain(work.models[model], one.view, method, framing=GIVEN)
                 largest = np.abs(alone.relevance).max()
                 assert np.abs(together.relevance - alone.relevance).max() <= 1e-5 * largest
 
 
 @pytest.mark.slow
-def test_the_embedded_pair_on_the_samples(tmp_path: Path) -> None:
+def test_the_default_models_on_the_samples(tmp_path: Path) -> None:
     samples = core.samples()[:3]
     for sample in samples:
         os.link(sample.path, tmp_path / sample.path.name)
     plan = sweep.Plan(str(tmp_path), maps=MAPS)
     found = sweep.run(plan, tmp_path / "out")
-    models = opened(plan)
-    for row in rows_of(found):
-        check_row(row, core.read_image(tmp_path / row["path"]), models)
+    models, rows = opened(plan), Rows(found)
+    for row in rows.pictures:
+        check_picture(row, rows, core.read_image(tmp_path / row["path"]), models)
 
 
-def test_a_shared_class_is_asked_of_both_models(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+def test_a_shared_class_is_asked_of_all_models(
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     found = sweep.run(plan_of(forty, tiny, target="shared"), tmp_path / "out")
-    for row in rows_of(found):
-        wanted = row["label"] if row["label"] != "a unicorn" else row["cnn_answer"]
-        assert {row[f"target__{key}"] for key in KEYS} == {wanted}
+    rows = Rows(found)
+    for row in rows.pictures:
+        index, label = row["index"], row["label"]
+        wanted = label if label != "a unicorn" else rows.answers[index, 0]["answer"]
+        assert {rows.maps[index, number]["target"] for number in range(4)} == {wanted}
 
 
 def test_evidence_is_what_core_measures_of_each_picture(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     folder = tmp_path / "three"
     folder.mkdir()
@@ -220,17 +362,17 @@ def test_evidence_is_what_core_measures_of_each_picture(
         os.link(path, folder / path.name)
     plan = plan_of(folder, tiny, maps=("cam", "rollout"), evidence=True)
     found = sweep.run(plan, tmp_path / "out")
-    models = opened(plan)
-    for row in rows_of(found):
-        view = core.shared_view(tuple(models.values()), core.read_image(folder / row["path"]))
-        for key in ("cnn_cam", "vit_rollout"):
-            family, _, method = key.partition("_")
-            alone = core.explain(models[family], view, method, framing=GIVEN)
+    models, rows = opened(plan), Rows(found)
+    for row in rows.pictures:
+        view = core.shared_view(models, core.read_image(folder / row["path"]))
+        for number, method in enumerate(("cam", "rollout")):
+            model, kept = models[number], rows.maps[row["index"], number]
+            alone = core.explain(model, view, method, framing=GIVEN)
             areas = core.faithfulness(
-                models[family], view, alone.relevance, alone.target, framing=GIVEN, steps=8
+                model, view, alone.relevance, alone.target, framing=GIVEN, steps=8
             )
-            assert row[f"deletion__{key}"] == pytest.approx(areas.deletion_area, rel=1e-3)
-            assert row[f"insertion__{key}"] == pytest.approx(areas.insertion_area, rel=1e-3)
+            assert kept["deletion"] == pytest.approx(areas.deletion_area, rel=1e-3)
+            assert kept["insertion"] == pytest.approx(areas.insertion_area, rel=1e-3)
 
 
 # -- interrupted ----------------------------------------------------------------------------------
@@ -239,34 +381,36 @@ KILLED = """
 import sys
 from core import sweep
 from core.sweep import projection
-sweep.run(sweep.Plan(sys.argv[1], "tiny-cnn", "tiny-vit"), sys.argv[2], chunk=2)
+sweep.run(sweep.Plan(sys.argv[1], ("tiny-cnn", "tiny-vit")), sys.argv[2], chunk=2)
 """
 
 
-def columns(found: sweep.Sweep) -> pa.Table:
-    """All rows, as the file of rows has them."""
-    return parquet.read_table(found.collect())
+def columns(found: sweep.Sweep, table: str = "pictures") -> pa.Table:
+    """All light rows of a table, as their file has them."""
+    found.collect()
+    return parquet.read_table(found.tables[table].path)
 
 
 def same_rows(first: sweep.Sweep, second: sweep.Sweep) -> None:
-    for a, b in zip(rows_of(first), rows_of(second), strict=True):
-        assert a.keys() == b.keys()
-        for name, value in a.items():
-            if isinstance(value, float):
-                assert b[name] == pytest.approx(value, abs=1e-4, rel=1e-4), name
-            elif isinstance(value, list):
-                assert b[name] == pytest.approx(value, abs=2e-3, rel=2e-3), name
-            else:
-                assert b[name] == value, name
+    for table in NUMBERED:
+        for a, b in zip(rows_of(first, table), rows_of(second, table), strict=True):
+            assert a.keys() == b.keys()
+            for name, value in a.items():
+                if isinstance(value, float):
+                    assert b[name] == pytest.approx(value, abs=1e-4, rel=1e-4), name
+                elif isinstance(value, list):
+                    assert b[name] == pytest.approx(value, abs=2e-3, rel=2e-3), name
+                else:
+                    assert b[name] == value, name
 
 
 @pytest.mark.slow
 def test_killed_twice_it_ends_as_if_undisturbed(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     out, total = tmp_path / "killed", 20
     command = [sys.executable, "-c", KILLED, str(forty), str(out)]
-    parts = out / "parts"
+    parts = out / "parts" / "pictures"
     last = 0
     for _ in range(2):
         process = subprocess.Popen(command, cwd=ROOT)
@@ -281,7 +425,7 @@ def test_killed_twice_it_ends_as_if_undisturbed(
         process.wait()
         last = min(len(list(parts.glob("[0-9]*"))), total - 4)
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("[0-9]*")}
-    plan = plan_of(forty, tiny, maps=("cam", "gradient_rollout"))
+    plan = plan_of(forty, tiny, maps=())
     resumed = sweep.run(plan, out, chunk=2)
     assert resumed.finished
     assert resumed.done == 40
@@ -293,9 +437,9 @@ def test_killed_twice_it_ends_as_if_undisturbed(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_of_ray_costs_no_row(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
-    plan = plan_of(forty, tiny, maps=("cam", "gradient_rollout"))
+    plan = plan_of(forty, tiny, maps=())
     killed: list[int] = []
 
     def kill_one(done: int, total: int) -> None:
@@ -312,7 +456,7 @@ def test_a_killed_worker_of_ray_costs_no_row(
     same_rows(found, sweep.run(plan, tmp_path / "undisturbed", chunk=2))
 
 
-def test_it_can_be_stopped_and_goes_on(forty: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_it_can_be_stopped_and_goes_on(forty: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
     plan = plan_of(forty, tiny, maps=("cam",))
     stopped = sweep.run(plan, tmp_path, chunk=8, on_progress=lambda done, total: done < 16)
     assert stopped.done == 16
@@ -326,32 +470,7 @@ def test_it_can_be_stopped_and_goes_on(forty: Path, tiny: dict[str, Any], tmp_pa
     assert sweep.open_sweep(tmp_path).plan == plan
 
 
-def test_a_sweep_of_before_keeps_the_definition_of_then(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
-) -> None:
-    """Version 0.4 wrote no parameters into a plan, and RISE had no definition to be written."""
-    plan = plan_of(forty / "espresso", tiny, maps=("cnn:rise",))
-    path = tmp_path / "old" / "manifest.json"
-    sweep.run(plan, path.parent, chunk=8, on_progress=lambda done, total: False)
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    assert manifest["maps"]["cnn_rise"]["parameters"].pop("definition") == "centered"
-    del manifest["plan"]["parameters"]
-    path.write_text(json.dumps(manifest), encoding="utf-8")
-    opened = sweep.open_sweep(path.parent)
-    assert opened.manifest["maps"]["cnn_rise"]["parameters"]["definition"] == "paper"
-    assert opened.plan.parameters == (("rise.definition", "paper"),)
-    old = sweep.run(plan, path.parent, chunk=8)
-    named = dataclasses.replace(plan, parameters=(("rise.definition", "paper"),))
-    same_rows(old, sweep.run(named, tmp_path / "named", chunk=8))
-    now = sweep.run(plan, tmp_path / "now", chunk=8)
-    assert now.manifest["maps"]["cnn_rise"]["parameters"]["definition"] == "centered"
-    assert np.min(old.read([0], ["map__cnn_rise"])[0]["map__cnn_rise"]) >= 0
-    assert np.min(now.read([0], ["map__cnn_rise"])[0]["map__cnn_rise"]) < 0
-    with pytest.raises(core.SweepError, match="definition"):
-        sweep.run(named, tmp_path / "now", chunk=8)
-
-
-def test_a_parameter_of_another_map_is_refused(tiny: dict[str, Any]) -> None:
+def test_a_parameter_of_another_map_is_refused(tiny: tuple[str, ...]) -> None:
     with pytest.raises(core.ParameterError, match=r"none of the maps.*method\.parameter"):
         plan_of("somewhere", tiny, maps=("cam",), parameters=(("rise.definition", "paper"),))
 
@@ -361,7 +480,7 @@ class Interrupted(BaseException):
 
 
 def test_interrupted_after_parts_it_makes_nothing_twice(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once between two parts, once in the middle of one; each part is made and written once."""
     plan = plan_of(forty, tiny, maps=("cam",))
@@ -375,8 +494,8 @@ def test_interrupted_after_parts_it_makes_nothing_twice(
             raise Interrupted
         return look(work, chunk)
 
-    def writing(found: sweep.Sweep, number: int, table: pa.Table) -> None:
-        write(found, number, table)
+    def writing(found: sweep.Sweep, number: int, tables: Any) -> None:
+        write(found, number, tables)
         written.append(number)
 
     def between(done: int, total: int) -> None:
@@ -389,11 +508,12 @@ def test_interrupted_after_parts_it_makes_nothing_twice(
         with pytest.raises(Interrupted):
             sweep.run(plan, tmp_path, chunk=8, **options)
     assert written == [0, 1, 2], "parts must be there when it is gone on with"
-    before = {path.name: path.read_bytes() for path in (tmp_path / "parts").glob("[0-9]*")}
+    before = {path: path.read_bytes() for path in (tmp_path / "parts").rglob("[0-9]*")}
+    assert len(before) == 3 * len(NUMBERED)
     found = sweep.run(plan, tmp_path, chunk=8)
     assert written == [0, 1, 2, 3, 4]
     assert looked == [0, 1, 2, 3, 3, 4]
-    after = {path.name: path.read_bytes() for path in (tmp_path / "parts").glob("[0-9]*")}
+    after = {path: path.read_bytes() for path in (tmp_path / "parts").rglob("[0-9]*")}
     assert before.items() <= after.items()
     assert columns(found)["index"].to_pylist() == list(range(40))
     assert sweep.run(plan, tmp_path, chunk=8).done == 40
@@ -402,7 +522,7 @@ def test_interrupted_after_parts_it_makes_nothing_twice(
 
 @pytest.mark.parametrize("steps", [1, 5, 9, 13])
 def test_who_watches_ends_it_in_the_middle_of_a_part(
-    steps: int, forty: Path, tiny: dict[str, Any], tmp_path: Path
+    steps: int, forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     """To be stopped is no error of a picture: no row says so, and the next run makes them."""
     plan = plan_of(forty, tiny, maps=("cam",))
@@ -421,7 +541,7 @@ def test_who_watches_ends_it_in_the_middle_of_a_part(
 
 
 def test_a_second_writer_is_refused_in_a_sentence(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     plan = plan_of(forty, tiny, maps=("cam",))
     refused: list[str] = []
@@ -440,7 +560,7 @@ def test_a_second_writer_is_refused_in_a_sentence(
 
 def test_a_full_disk_ends_it_in_a_sentence_and_it_goes_on_later(
     forty: Path,
-    tiny: dict[str, Any],
+    tiny: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -467,7 +587,7 @@ def test_a_full_disk_ends_it_in_a_sentence_and_it_goes_on_later(
 
 
 def test_pictures_of_strangers_give_the_same_rows(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from core.sweep import work
 
@@ -491,14 +611,15 @@ def test_pictures_of_strangers_give_the_same_rows(
     [
         ({"maps": ("cam", "rollout")}, "maps"),
         ({"framing": core.Framing("pad")}, "framing"),
-        ({"cnn": "efficientnet-lite0"}, "cnn"),
+        ({"models": ("efficientnet-lite0", "tiny-vit")}, r"models\.0"),
+        ({"models": ("tiny-cnn",)}, "models"),
         ({"target": "shared"}, "target"),
         ({"pictures": "elsewhere"}, "pictures"),
         ({"chunk": 4}, "chunk"),
     ],
 )
 def test_another_sweep_is_not_mixed_in(
-    options: dict[str, Any], said: str, forty: Path, tiny: dict[str, Any], tmp_path: Path
+    options: dict[str, Any], said: str, forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     plan = plan_of(forty, tiny, maps=("cam",))
     sweep.run(plan, tmp_path, chunk=8, on_progress=lambda done, total: done < 8)
@@ -509,13 +630,13 @@ def test_another_sweep_is_not_mixed_in(
 
 
 def test_other_weights_under_the_same_name_are_refused(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     plan = plan_of(forty, tiny, maps=("cam",))
     found = sweep.run(plan, tmp_path, on_progress=lambda done, total: False)
     path = found.folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["models"]["vit"]["weights_sha256"] = "0" * 64
+    manifest["models"][1]["weights_sha256"] = "0" * 64
     path.write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(core.SweepError, match="weights_sha256"):
         sweep.run(plan, tmp_path)
@@ -526,7 +647,7 @@ def test_other_weights_under_the_same_name_are_refused(
 
 
 def test_a_folder_of_something_else_is_left_alone(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "thesis.txt").write_text("dear to somebody", encoding="utf-8")
     with pytest.raises(core.SweepError, match=r"thesis\.txt"):
@@ -535,13 +656,16 @@ def test_a_folder_of_something_else_is_left_alone(
         sweep.open_sweep(tmp_path)
 
 
-def test_a_damaged_part_is_a_sentence(forty: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_part_is_a_sentence(forty: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
     found = sweep.run(plan_of(forty, tiny, maps=("cam",)), tmp_path, chunk=20)
-    found.rows.unlink()
-    found.part(1).write_bytes(b"PAR1")
-    for call in (found.collect, lambda: found.read([30], ["path"])):
-        with pytest.raises(core.SweepError):
-            call()
+    shutil.rmtree(found.rows)
+    whole = found.part(1, "maps").read_bytes()
+    for name in ("maps", "pictures"):
+        found.part(1, name).write_bytes(b"PAR1")
+        for call in (found.collect, lambda name=name: found.read(name, [30], ["index"])):
+            with pytest.raises(core.SweepError):
+                call()
+    found.part(1, "maps").write_bytes(whole)
     found.part(1).unlink()
     assert sweep.run(found.plan, tmp_path, chunk=20).done == 40
 
@@ -556,7 +680,7 @@ def jpeg(color: str, size: tuple[int, int] = (120, 90)) -> bytes:
 
 
 def test_a_picture_that_cannot_be_read_is_a_row_with_its_error(
-    tiny: dict[str, Any], tmp_path: Path
+    tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -568,9 +692,9 @@ def test_a_picture_that_cannot_be_read_is_a_row_with_its_error(
     rows = rows_of(found)
     assert [bool(row["error"]) for row in rows] == [False, True, True, False]
     assert "b.jpg" in rows[1]["error"]
-    assert rows[1]["cnn_answer"] is None
-    assert rows[2]["map__cnn_cam"] is None
-    assert columns(found)["vit_pca_1"].null_count == 2
+    for table in ("answers", "maps"):
+        assert {row["index"] for row in rows_of(found, table)} == {0, 3}
+        assert len(columns(found, table)) == 4
 
 
 @pytest.mark.parametrize("kind", ["bytes", "image", "path"])
@@ -608,7 +732,7 @@ def test_pictures_of_an_address() -> None:
         list_pictures("unheard://of/pictures")
 
 
-def test_an_original_is_read_inside_the_source_only(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_an_original_is_read_inside_the_source_only(tiny: tuple[str, ...], tmp_path: Path) -> None:
     folder, secret = tmp_path / "pictures", tmp_path / "secret.jpg"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(jpeg("teal"))
@@ -662,32 +786,49 @@ def test_divergence_at_its_ends() -> None:
 
 
 def test_every_column_says_what_it_means() -> None:
-    for field in schema(KEYS, evidence=True):
-        assert field.metadata[b"meaning"]
+    for tables in (schemas(), light_schemas()):
+        assert list(tables) == list(NUMBERED)
+        for schema in tables.values():
+            for field in schema:
+                assert field.metadata[b"meaning"]
 
 
-def test_the_file_of_rows_holds_principal_components_and_nothing_heavy(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+def test_the_files_of_rows_hold_principal_components_and_nothing_heavy(
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     found = sweep.run(plan_of(forty, tiny, maps=("cam",)), tmp_path, chunk=16)
-    table = columns(found)
-    light = [name for name in parquet.read_schema(found.part(0)).names if is_light(name)]
-    assert set(table.column_names) - set(light) == {
-        f"{family}_pca_{number}" for family in ("cnn", "vit") for number in (1, 2)
-    }
-    for family in ("cnn", "vit"):
-        rows = found.read(range(40), [f"embedding__{family}"])
-        vectors = np.array([row[f"embedding__{family}"] for row in rows], np.float64)
+    for name in NUMBERED:
+        held = set(parquet.read_schema(found.part(0, name)).names)
+        more = set(COMPONENTS) if name == "answers" else set()
+        assert set(columns(found, name).column_names) == held - set(HEAVY) | more
+    table = columns(found, "answers").to_pylist()
+    for number in range(2):
+        rows = [row for row in rows_of(found, "answers") if row["model"] == number]
+        vectors = np.array([row["embedding"] for row in rows], np.float64)
         vectors -= vectors.mean(axis=0)
         left, scale, _ = np.linalg.svd(vectors, full_matrices=False)
-        for number in (1, 2):
-            held = np.array(table[f"{family}_pca_{number}"].to_pylist())
-            expected = left[:, number - 1] * scale[number - 1]
+        for axis in range(2):
+            held = np.array([r[f"pca_{axis + 1}"] for r in table if r["model"] == number])
+            expected = left[:, axis] * scale[axis]
             close(held * np.sign(held @ expected), expected, 1e-4)
 
 
+def test_the_rows_of_one_model_are_a_row_group(
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.sweep import store
+
+    monkeypatch.setattr(store, "ROW_GROUP", 20)
+    found = sweep.run(plan_of(forty, tiny, maps=()), tmp_path, chunk=10)
+    found.collect()
+    file = parquet.ParquetFile(found.tables["answers"].path)
+    groups = [file.read_row_group(place) for place in range(file.num_row_groups)]
+    assert [(set(g["model"].to_pylist()), len(g)) for g in groups] == [({0}, 20), ({1}, 20)] * 2
+    assert [g["index"][0].as_py() for g in groups] == [0, 0, 20, 20]
+
+
 def test_umap_stands_beside_them_where_it_is_installed(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Umap:
         """Stands in for umap-learn, which takes long to import: the first two channels."""
@@ -703,16 +844,18 @@ def test_umap_stands_beside_them_where_it_is_installed(
     stand_in.UMAP = Umap
     monkeypatch.setitem(sys.modules, "umap", stand_in)
     found = sweep.run(plan_of(forty, tiny, maps=("cam",)), tmp_path, chunk=16)
-    table = columns(found)
-    rows = found.read(range(40), ["embedding__cnn"])
-    vectors = np.array([row["embedding__cnn"] for row in rows], np.float64)
-    for number in (1, 2):
-        close(np.array(table[f"cnn_umap_{number}"].to_pylist()), vectors[:, number - 1], 1e-3)
+    table = columns(found, "answers").to_pylist()
+    for number in range(2):
+        rows = [row for row in rows_of(found, "answers") if row["model"] == number]
+        vectors = np.array([row["embedding"] for row in rows], np.float64)
+        for axis in range(2):
+            held = np.array([r[f"umap_{axis + 1}"] for r in table if r["model"] == number])
+            close(held, vectors[:, axis], 1e-3)
     monkeypatch.setattr(projection, "MOST_FOR_UMAP", 39)
-    projection.write_rows([found.part(i) for i in range(3)], tmp_path / "rows.parquet", 100)
-    names = parquet.read_schema(tmp_path / "rows.parquet").names
-    assert "cnn_pca_1" in names
-    assert "cnn_umap_1" not in names
+    projection.write_rows(found.table, [0, 1, 2], 2, 1, tmp_path / "again", 100)
+    answers = parquet.read_table(tmp_path / "again" / "answers.parquet")
+    assert answers["pca_1"].null_count == 0
+    assert answers["umap_1"].null_count == len(answers)
 
 
 @pytest.fixture
@@ -724,18 +867,32 @@ def one_picture(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_command_makes_what_the_function_makes(
-    one_picture: Path, tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one_picture: Path, tiny: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     given = [str(one_picture), "--out", str(out), "--cnn", "tiny-cnn", "--vit", "tiny-vit"]
     assert main([*given, "--maps", "cnn:grad_cam,rollout", "--framing", "pad"]) == 0
     found = sweep.open_sweep(out)
     assert found.finished
-    assert found.maps == ("cnn_grad_cam", "vit_rollout")
+    assert found.models == PAIR
+    assert found.maps == (sweep.MapOf(0, "grad_cam"), sweep.MapOf(1, "rollout"))
     assert found.plan.framing == core.Framing("pad")
-    assert found.manifest["maps"]["vit_rollout"]["parameters"]["fusion"]
+    assert found.manifest["maps"][1]["parameters"]["fusion"]
     assert "--framing pad" in found.manifest["runs"][0]["command"]
     assert "1 of 1 pictures" in capsys.readouterr().err
+
+
+def test_the_command_takes_any_models(
+    one_picture: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    models = ("tiny-vit", "tiny-cnn", "other-vit")
+    given = [str(one_picture), "--out", str(tmp_path / "out"), "--models", ",".join(models)]
+    assert main([*given, "--maps", "cam,other-vit:rollout"]) == 0
+    found = sweep.open_sweep(tmp_path / "out")
+    assert found.models == models
+    assert found.maps == (sweep.MapOf(1, "cam"), sweep.MapOf(2, "rollout"))
+    assert main([*given[:1], "--out", str(tmp_path / "usual"), "--models", "tiny-vit"]) == 0
+    assert sweep.open_sweep(tmp_path / "usual").maps == (sweep.MapOf(0, "gradient_rollout"),)
 
 
 @pytest.mark.parametrize(
@@ -747,6 +904,7 @@ def test_the_command_makes_what_the_function_makes(
         ([".", "--maps", "dog:cam"], "dog"),
         ([".", "--cnn", "tiny-vit"], "tiny-vit"),
         ([".", "--cnn", "resnet-5000"], "resnet-5000"),
+        ([".", "--models", "tiny-vit"], "one way"),
         ([".", "--address", "ray://somewhere:1"], "address"),
         ([".", "--exceptions", "nowhere.toml"], "nowhere.toml"),
         ([".", "--chunk", "0"], "0 pictures"),
@@ -756,7 +914,7 @@ def test_what_the_command_refuses_is_one_sentence(
     arguments: list[str],
     said: str,
     one_picture: Path,
-    tiny: dict[str, Any],
+    tiny: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -769,7 +927,7 @@ def test_what_the_command_refuses_is_one_sentence(
 
 
 def test_ray_that_is_not_installed_is_named(
-    one_picture: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_picture: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(core.SweepError, match="requirements"):
@@ -781,7 +939,7 @@ def test_a_source_is_plain_data() -> None:
 
 
 def test_a_sweep_that_is_shipped_finds_its_pictures_wherever_both_lie(
-    forty: Path, tiny: dict[str, Any], tmp_path: Path
+    forty: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
     pictures = tmp_path / "here" / "demo" / "pictures"
     shutil.copytree(forty, pictures)

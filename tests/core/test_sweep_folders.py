@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -49,13 +50,17 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a plan of text": lambda m: m.update(plan="all"),
     "no runs": lambda m: m.update(runs=[]),
     "a kind": lambda m: m["pictures"]["source"].update(kind="command"),
-    "a map": lambda m: m["maps"].update({'cnn_x") FROM rows; --': {"method": "x"}}),
-    "a method": lambda m: m["maps"]["cnn_cam"].update(method="../cam"),
-    "many maps": lambda m: m["maps"].update(
-        {f"cnn_m{n}": {"method": "cam", "parameters": {}} for n in range(1000)}
-    ),
+    "a method": lambda m: m["maps"][0].update(method="../cam"),
+    "many maps": lambda m: m["maps"].extend(m["maps"][:1] * 1000),
+    "a map of no model": lambda m: m["maps"][0].update(model=2),
+    "a map of a model below none": lambda m: m["maps"][0].update(model=-1),
     "the plan's maps": lambda m: m["plan"].update(maps=["cam'; --"]),
-    "classes": lambda m: m["classes"].update(cnn={"0": "tench"}),
+    "no model": lambda m: m["models"].clear(),
+    "other models": lambda m: m["models"].reverse(),
+    "many models": lambda m: m["models"].extend(m["models"] * 10),
+    "a model of numbers": lambda m: m["models"][0].update(id=7),
+    "classes": lambda m: m["classes"].insert(0, {"0": "tench"}),
+    "classes of more models": lambda m: m["classes"].append([]),
     "a long name": lambda m: m["plan"].update(pictures="x" * 10**6),
 }
 
@@ -96,16 +101,19 @@ def test_every_map_that_the_command_can_name_is_a_legal_one(made: sweep.Sweep) -
     from core.methods.registry import all_methods
 
     names = list(all_methods())
-    keys = [f"{family}_{name}" for name in names for family in ("cnn", "vit")]
 
     def ask_all(manifest: dict[str, Any]) -> None:
-        manifest["plan"]["maps"] = [*names, *(f"cnn:{name}" for name in names)]
-        manifest["maps"] = {
-            key: {"method": key[4:], "parameters": {"layers": [1, 2], "fill": "mean", "span": None}}
-            for key in keys
-        }
+        of_one = [f"timm/deit_tiny_patch16_224.fb_in1k:{name}" for name in names]
+        manifest["plan"]["maps"] = [*names, *(f"cnn:{name}" for name in names), *of_one]
+        parameters = {"layers": [1, 2], "fill": "mean", "span": None}
+        manifest["maps"] = [
+            {"model": number, "method": name, "parameters": parameters}
+            for name in names
+            for number in (0, 1)
+        ]
 
-    assert rewrite(made, ask_all).maps == tuple(keys)
+    maps = tuple(sweep.MapOf(number, name) for name in names for number in (0, 1))
+    assert rewrite(made, ask_all).maps == maps
 
 
 def test_a_broken_folder_costs_nobody_else_anything(made: sweep.Sweep) -> None:
@@ -113,8 +121,7 @@ def test_a_broken_folder_costs_nobody_else_anything(made: sweep.Sweep) -> None:
     for name in ("only-version", "half"):
         (offered / name).mkdir()
     (offered / "only-version" / "manifest.json").write_text('{"version": 1}', encoding="utf-8")
-    half = offered / "half" / "rows.parquet"
-    half.write_bytes(made.rows.read_bytes()[: made.rows.stat().st_size // 2])
+    shutil.copytree(made.rows, offered / "half" / "rows")
     (offered / "half" / "manifest.json").write_bytes((made.folder / "manifest.json").read_bytes())
     found, broken = sweep.list_sweeps(offered)
     assert [one.folder.name for one in found] == ["made-up"]
@@ -123,16 +130,23 @@ def test_a_broken_folder_costs_nobody_else_anything(made: sweep.Sweep) -> None:
     assert sweep.find_sweeps(offered)[0].folder == made.folder
 
 
+def gathered(found: sweep.Sweep) -> Any:
+    """The rows of all pictures, once they are gathered."""
+    found.collect()
+    return parquet.read_table(found.tables["pictures"].path)
+
+
 def test_half_a_file_of_rows_is_gathered_again(made: sweep.Sweep) -> None:
     made.collect()
-    whole = made.rows.read_bytes()
-    made.rows.write_bytes(whole[: len(whole) // 2])
-    assert len(parquet.read_table(made.collect())) == 128
+    for stored in made.tables.values():
+        whole = stored.path.read_bytes()
+        stored.path.write_bytes(whole[: len(whole) // 2])
+        assert len(gathered(made)) == 128
 
 
 def test_other_files_among_the_parts_are_no_parts(made: sweep.Sweep) -> None:
     for name in ("1x.parquet", "0.parquet", "00002.parquet", "99999.parquet"):
-        (made.folder / "parts" / name).write_bytes(b"PAR1")
+        (made.folder / "parts" / "pictures" / name).write_bytes(b"PAR1")
     assert made.written == [0, 1]
     assert made.done == 128
 
@@ -258,7 +272,7 @@ def test_rows_may_be_gathered_by_many_at_once(made: sweep.Sweep) -> None:
             failed.append(error)
 
     for _ in range(20):
-        made.rows.unlink(missing_ok=True)
+        shutil.rmtree(made.rows)
         ready = threading.Barrier(3)
         threads = [threading.Thread(target=collect, args=(ready,)) for _ in range(3)]
         for thread in threads:
@@ -266,23 +280,23 @@ def test_rows_may_be_gathered_by_many_at_once(made: sweep.Sweep) -> None:
         for thread in threads:
             thread.join()
     assert failed == []
-    assert len(parquet.read_table(made.rows)) == 128
-    assert not [path.name for path in made.folder.iterdir() if path.name.endswith(".part")]
+    assert len(gathered(made)) == 128
+    assert not [path.name for path in made.folder.rglob("*.part")]
 
 
 def test_a_part_without_any_picture_that_could_be_read_is_gathered(made: sweep.Sweep) -> None:
     """Of such a part there is no embedding at all, which is no array of two dimensions."""
-    assert parquet.read_table(made.part(0))["embedding__cnn"].null_count == 64
-    made.rows.unlink()
-    assert len(parquet.read_table(made.collect())) == 128
+    assert len(parquet.read_table(made.part(0, "answers"))) == 0
+    shutil.rmtree(made.rows)
+    assert len(gathered(made)) == 128
 
 
 def test_parts_of_something_else_are_a_sentence(made: sweep.Sweep) -> None:
     import pyarrow as pa
 
-    made.rows.unlink()
-    parquet.write_table(pa.table({"index": ["x"]}), made.part(0))
-    for call in (made.collect, lambda: made.read([0], ["path"])):
+    shutil.rmtree(made.rows)
+    parquet.write_table(pa.table({"index": ["x"], "path": ["a"]}), made.part(0))
+    for call in (made.collect, lambda: made.read("pictures", [0], ["path"])):
         with pytest.raises(core.SweepError) as told:
             call()
         assert "\n" not in str(told.value)
@@ -326,7 +340,7 @@ def test_leftovers_of_the_killed_are_removed_and_those_of_the_living_are_not(
 def test_a_full_disk_is_a_sentence_when_rows_are_gathered(
     made: sweep.Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made.rows.unlink()
+    shutil.rmtree(made.rows)
 
     def full(*given: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -335,13 +349,15 @@ def test_a_full_disk_is_a_sentence_when_rows_are_gathered(
         patch.setattr(os, "fsync", full)
         with pytest.raises(core.SweepError, match="No space left"):
             made.collect()
-    assert len(parquet.read_table(made.collect())) == 128
+    assert len(gathered(made)) == 128
 
 
 def test_maps_of_made_up_parts_are_read_back(made: sweep.Sweep) -> None:
-    [row] = made.read([0], ["shape__cnn_cam", "map__cnn_cam"])
-    assert np.prod(row["shape__cnn_cam"]) == len(row["map__cnn_cam"])
+    rows = made.read("maps", [0], ["map", "shape", "relevance"])
+    assert [row["map"] for row in rows] == [0, 1]
+    for row in rows:
+        assert np.prod(row["shape"]) == len(row["relevance"])
     short = parquet.read_table(made.part(1)).slice(0, 3)
     parquet.write_table(short, made.part(1))
     with pytest.raises(core.SweepError, match="fewer rows"):
-        made.read([127], ["path"])
+        made.read("pictures", [127], ["path"])

@@ -143,9 +143,9 @@ def test_a_decoded_picture_is_held_by_nobody_but_the_budget(
 def test_a_result_never_passes_to_another_model_that_has_the_same_place_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
+    cnn, vit = (core.find_spec(model_id) for model_id in core.default_models())
     picture = cache.from_sample(core.samples()[0])
-    scene = Scene(picture, cnn, vit, core.Framing("crop"))
+    scene = Scene(picture, (cnn, vit), core.Framing("crop"))
     monkeypatch.setattr(passes, "id", lambda _: 7, raising=False)
     keys = [cache.key_of(spec.id, scene, "grad_cam", 285, ()) for spec in (cnn, vit)]
     assert keys[0] != keys[1]
@@ -153,8 +153,8 @@ def test_a_result_never_passes_to_another_model_that_has_the_same_place_in_memor
 
 
 def test_a_result_does_not_outlive_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
-    scene = Scene(cache.from_sample(core.samples()[0]), cnn, vit, core.Framing("crop"))
+    cnn, vit = (core.find_spec(model_id) for model_id in core.default_models())
+    scene = Scene(cache.from_sample(core.samples()[0]), (cnn, vit), core.Framing("crop"))
     before = cache.key_of(cnn.id, scene, "cam")
     monkeypatch.setattr(cache.model(cnn.id), "weights_digest", "other weights")
     assert cache.key_of(cnn.id, scene, "cam") != before
@@ -166,8 +166,8 @@ def test_a_result_does_not_outlive_its_weights(monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def scene() -> Scene:
     """A sample, fitted in a way that no other test has asked for, so that nothing is held yet."""
-    cnn, vit = (core.find_spec(model_id) for model_id in core.embedded_pair())
-    return Scene(cache.from_sample(core.samples()[1]), cnn, vit, core.Framing("crop", 112))
+    cnn, vit = (core.find_spec(model_id) for model_id in core.default_models())
+    return Scene(cache.from_sample(core.samples()[1]), (cnn, vit), core.Framing("crop", 112))
 
 
 def count_passes(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -194,7 +194,7 @@ def test_four_classes_share_one_graph(
     scene: Scene, kind: int, alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one call, and where a page asks for each class by itself."""
-    spec = (scene.cnn, scene.vit)[kind]
+    spec = scene.models[kind]
     model, method = cache.model(spec.id), "grad_cam"
     params = {"layer": "stage.4"} if kind == 0 else {"layer": "block.10.input"}
     classes = (1, 2, 3, 4) if alone else (5, 6, 7, 8)
@@ -223,12 +223,48 @@ def test_arrays_that_sessions_share_cannot_be_written_to() -> None:
 
 
 def test_what_a_scene_shares_cannot_be_written_to(scene: Scene) -> None:
+    cnn, vit = scene.ids
+    assert cache.artifacts(cnn, scene) is None
+    found = cache.artifacts(vit, scene)
+    assert found is not None
     with pytest.raises(ValueError, match="read-only"):
-        cache.artifacts(scene)[0, 0] = True
-    summary = cache.summary(scene, scene.picture)
+        found[0, 0] = True
+    summary = cache.summary(vit, scene, scene.picture)
     with pytest.raises(ValueError, match="read-only"):
         summary.maps[0, 0, 0] = 1
-    [frame] = cache.frames(scene, "rollout", None, [{}], lambda done: None)
+    [frame] = cache.frames(vit, scene, "rollout", None, [{}], lambda done: None)
     with pytest.raises(ValueError, match="read-only"):
         frame.relevance[0, 0] = 1
-    forget(scene.vit.id)
+    forget(vit)
+
+
+def alone(scene: Scene, *numbers: int) -> Scene:
+    """The scene with some of its models only."""
+    return Scene(scene.picture, tuple(scene.models[i] for i in numbers), scene.framing)
+
+
+def test_a_recording_does_not_depend_on_the_models_beside_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as all see the same pixels, which the first model with patches decides."""
+    _, vit = scene.ids
+    passes = count_passes(cache.model(vit), monkeypatch)
+    forget(vit)
+    first = cache.recording(vit, scene)
+    for other in (alone(scene, 1), alone(scene, 1, 0)):
+        assert cache.seen(other) == cache.seen(scene)
+        assert cache.recording(vit, other) is first
+        assert cache.key_of(vit, other, "x") == cache.key_of(vit, scene, "x")
+    assert len(passes) == 1
+    assert cache.seen(alone(scene, 0)) == cache.seen(scene), "112 pixels were chosen for all"
+    forget(vit)
+
+
+def test_results_are_told_apart_where_other_models_change_the_pixels(scene: Scene) -> None:
+    """The side is that of the first model with patches, where none is chosen."""
+    own = Scene(scene.picture, scene.models, core.Framing("crop", 150))
+    cnn, _ = own.ids
+    single = alone(own, 0)
+    assert cache.view(own).size == (154, 154), "whole patches of 14 pixels"
+    assert cache.view(single).size == (150, 150)
+    assert cache.key_of(cnn, own, "x") != cache.key_of(cnn, single, "x")

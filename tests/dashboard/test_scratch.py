@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,15 @@ with scratch.own() as folder:
 posix = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
 
-async def visit(address: str, place: Path) -> None:
-    """Begin a sweep, and stay until it has written its pictures."""
+async def visit(address: str, place: Path, then: Callable[[], None]) -> None:
+    """Begin a sweep, and stay until it has written its pictures and something was done."""
     async with crowd.visitor(address) as somebody:
-        seen = await somebody.look(crowd.Screen("data_set", ""))
+        seen = await somebody.look(crowd.Screen("data_set", "sweep=samples"))
         assert seen.errors == []
         async with asyncio.timeout(60):
             while not files(place):
                 await asyncio.sleep(0.1)
+        then()
 
 
 def files(folder: Path) -> list[Path]:
@@ -51,9 +53,7 @@ def test_what_visitors_brought_goes_with_the_server(name: str, tmp_path: Path) -
     place = tmp_path / "temporary"
     place.mkdir()
     with running(tmp_path / "first.log", TMPDIR=str(place)) as (address, process):
-        asyncio.run(visit(address, place))
-        assert len(files(place)) == 1
-        os.kill(process, getattr(signal, name))
+        asyncio.run(visit(address, place, lambda: os.kill(process, getattr(signal, name))))
         if name != "SIGKILL":
             until(lambda: not list(place.iterdir()), 60)
     if name == "SIGKILL":

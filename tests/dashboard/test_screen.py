@@ -16,23 +16,24 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dashboard import manifest
-from dashboard.screen import PAGES, REVIEW, Parameters, Screen
+from dashboard.looks import Look
+from dashboard.screen import LOOKS, PAGES, REVIEW, Screen
 
 ROOT = Path(__file__).resolve().parents[2]
 
 CHANGED: dict[str, Any] = {
     "image": "coffee",
-    "cnn": "torchvision/resnet50",
-    "vit": "timm/vit_small_patch16_224.dino",
+    "m": ("torchvision/resnet50", "timm/vit_small_patch16_224.dino", "dinov2-small"),
     "fit": "whole",
     "size": "448",
     "classes": ("Egyptian cat", "espresso"),
-    "cnn_map": "grad_cam",
-    "vit_map": "rollout",
-    "class_map": "legrad",
-    "cnn_map_parameters": (("layer", "stage.2"),),
-    "vit_map_parameters": (("discard", "0.9"), ("fusion", "max")),
-    "class_map_parameters": (("layers", "3-7"),),
+    "look": (
+        "torchvision/resnet50:grad_cam:layer=stage.2",
+        "dinov2-small:rollout:discard=0.9,fusion=max",
+        "dinov2-small",
+    ),
+    "row": ("dinov2-small:legrad:layers=3-7",),
+    "feature": ("dinov2-small:block.7.key:channel=11",),
     "opacity": 0.25,
     "colors": "Cividis",
     "scale": "shared",
@@ -61,12 +62,14 @@ CHANGED: dict[str, Any] = {
     "second": "f" * 32,
     "saved_leaf": 3,
     "sweep": "photographs",
+    "sweep_first": "dinov2-small",
+    "sweep_second": "timm/resnet50.a1_in1k",
     "x": "divergence",
     "where": ("divergence>0.5", "label=a b"),
     "order": "surest",
     "leaf": 3,
     "picked": 999_999,
-    "vit_maps": ("legrad", "rise"),
+    "maps": ("dinov2-small:legrad", "dinov2-small:occlusion"),
 }
 
 
@@ -112,10 +115,6 @@ def chosen(kind: Any, limits: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     if get_origin(kind) in (Union, UnionType):
         [inner] = [one for one in get_args(kind) if one is not NoneType]
         return chosen(inner, limits)
-    if kind == Parameters:
-        return st.dictionaries(LETTERS, LETTERS, min_size=1, max_size=4).map(
-            lambda pairs: tuple(sorted(pairs.items()))
-        )
     if get_origin(kind) is tuple:
         [inner, _] = get_args(kind)
         most = limits["max_length"]
@@ -132,9 +131,24 @@ def chosen(kind: Any, limits: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     return st.text(CHARACTERS, max_size=limits.get("max_length", 40))
 
 
+def looks() -> st.SearchStrategy[Look]:
+    """Looks of any texts."""
+    pairs = st.dictionaries(LETTERS.filter(bool), LETTERS, max_size=3)
+    return st.builds(Look, LETTERS, LETTERS, pairs.map(lambda found: tuple(sorted(found.items()))))
+
+
+@given(look=looks())
+def test_any_look_comes_back_from_its_text(look: Look) -> None:
+    assert Look.read(look.text) == look
+    assert Look.read(look.text).text == look.text
+
+
 def allowed(name: str) -> st.SearchStrategy[Any]:
     """All values of a field but its default."""
     field = Screen.model_fields[name]
+    if name in LOOKS:
+        some = st.lists(looks(), min_size=1, max_size=bounds(field.metadata)["max_length"])
+        return some.map(lambda found: tuple(look.text for look in found))
     every = chosen(field.annotation, bounds(field.metadata))
     return every.filter(lambda value: value != field.default)
 
@@ -152,8 +166,7 @@ def test_any_value_of_any_field_comes_back_from_a_link(name: str, data: st.DataO
     screen = Screen(**{name: value})
     assert getattr(screen, name) == value
     address = screen.address()
-    named = {"image", name.removesuffix("_parameters")}
-    assert {key.partition(".")[0] for key in address} == named
+    assert set(address) == {"image", name}
     assert through_an_address(screen) == (screen, [])
     assert through_an_address(Screen(page="evidence", **{name: value}))[0].page == "evidence"
 
@@ -193,23 +206,18 @@ def test_free_fields_are_few() -> None:
     """A new one must be checked by the page that reads it, and is entered here after that."""
     assert {
         "image",
-        "cnn",
-        "vit",
-        "cnn_map",
-        "vit_map",
-        "class_map",
-        "cnn_tap",
-        "vit_tap",
         "animated",
         "of",
         "of_page",
         "sweep",
+        "sweep_first",
+        "sweep_second",
         "x",
         "y",
     } == FREE
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if not name.endswith("_parameters")])
+@pytest.mark.parametrize("name", FIELDS)
 def test_a_hostile_value_is_a_value_or_a_sentence(name: str) -> None:
     for text in HOSTILE:
         _check_hostile(name, text)
@@ -238,7 +246,7 @@ def _check_hostile(name: str, text: str) -> None:
     assert field.default is not None or "what the program chooses" in sentence
 
 
-CHECKED = [name for name in FIELDS if name not in FREE and not name.endswith("_parameters")]
+CHECKED = [name for name in FIELDS if name not in FREE]
 
 
 @pytest.mark.parametrize("name", CHECKED)
@@ -272,43 +280,46 @@ def test_an_address_of_before_that_names_no_picture_means_the_one_of_then() -> N
 # -- defaults that were other ones before ---------------------------------------------------------
 
 PAPER, CENTERED = ("definition", "paper"), ("definition", "centered")
+BEFORE = {"cnn_map": "look", "vit_map": "look", "class_map": "row"}
+"""Fields of version 0.4 that named a method, and where it stands now."""
 
 
-@pytest.mark.parametrize("pick", ["cnn_map", "vit_map", "class_map"])
+def looks_of(screen: Screen, field: str) -> list[Look]:
+    return [look for look in map(Look.read, getattr(screen, field)) if look.method]
+
+
+@pytest.mark.parametrize("pick", BEFORE)
 def test_an_address_of_before_means_the_definition_of_then(pick: str) -> None:
     """As version 0.4 wrote them: RISE had one definition, so no address names any."""
     for address in ({pick: ["rise"]}, {pick: ["rise"], f"{pick}.count": ["256"]}):
         screen, problems = Screen.from_address("compare", address)
         assert not problems
-        assert PAPER in getattr(screen, f"{pick}_parameters")
+        [look] = looks_of(screen, BEFORE[pick])
+        assert PAPER in look.parameters
         # It stays so wherever the screen goes from there.
         again, _ = Screen.from_address("compare", screen.to(opacity=0.3).address())
-        assert PAPER in getattr(again, f"{pick}_parameters")
-        assert screen.address()[f"{pick}.definition"] == ["paper"]
+        assert looks_of(again, BEFORE[pick]) == [look]
 
 
-@pytest.mark.parametrize("pick", ["cnn_map", "vit_map", "class_map"])
-def test_what_is_chosen_now_is_told_apart_from_it(pick: str) -> None:
-    chosen = Screen().to(**{pick: "rise", f"{pick}_parameters": ()})
-    assert getattr(chosen, f"{pick}_parameters") == (CENTERED,)
-    assert chosen.address() == PICTURE | {pick: ["rise"], f"{pick}.definition": ["centered"]}
+@pytest.mark.parametrize("field", LOOKS)
+def test_what_is_chosen_now_is_told_apart_from_it(field: str) -> None:
+    chosen = Screen().to(**{field: ("dinov2-small:rise",)})
+    assert getattr(chosen, field) == ("dinov2-small:rise:definition=centered",)
     assert Screen.from_address("compare", chosen.address()) == (chosen, [])
-    assert Screen(**{pick: "rise", f"{pick}_parameters": (PAPER,)}).address() == PICTURE | {
-        pick: ["rise"],
-        f"{pick}.definition": ["paper"],
-    }
-    assert Screen(**{pick: "occlusion"}).address() == PICTURE | {pick: ["occlusion"]}
+    paper = ("dinov2-small:rise:definition=paper",)
+    assert Screen(**{field: paper}).address() == PICTURE | {field: [*paper]}
+    named, _ = Screen.from_address("compare", {field: ["dinov2-small:rise"]})
+    assert getattr(named, field) == paper, "every version writes it out"
+    assert Screen(**{field: ("a:occlusion",)}).address() == PICTURE | {field: ["a:occlusion"]}
 
 
 def test_a_list_of_maps_of_before_means_the_definition_of_then() -> None:
     screen, problems = Screen.from_address("evidence", {"cnn_maps": ["cam", "rise"]})
     assert not problems
-    assert screen.cnn_maps == ("cam", "rise")
-    assert screen.cnn_maps_parameters == (("rise.definition", "paper"),)
-    chosen = Screen(page="evidence", vit_maps=("rise", "legrad"))
-    assert chosen.vit_maps_parameters == (("rise.definition", "centered"),)
-    assert chosen.address()["vit_maps.rise.definition"] == ["centered"]
-    assert Screen.from_address("evidence", chosen.address()) == (chosen, [])
+    assert screen.maps == (
+        "efficientnet-lite0:cam",
+        "efficientnet-lite0:rise:definition=paper",
+    )
 
 
 def test_a_manifest_of_before_opens_with_the_definition_of_then() -> None:
@@ -318,14 +329,17 @@ def test_a_manifest_of_before_opens_with_the_definition_of_then() -> None:
     )
     screen, problems = manifest.read(stored).read_screen()
     assert not problems
-    assert screen.vit_map_parameters == (PAPER, ("seed", "3"))
+    [look] = looks_of(screen, "look")
+    assert look == Look("dinov2-small", "rise", (PAPER, ("seed", "3")))
 
 
-def test_parameters_that_are_none_are_still_refused() -> None:
+def test_looks_that_are_none_are_refused() -> None:
     with pytest.raises(ValidationError):
-        Screen(vit_map="rise", vit_map_parameters=((1, 2, 3),))  # type: ignore[arg-type]
+        Screen(look=((1, 2, 3),))  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
-        Screen(vit_map="rise", vit_map_parameters="definition")  # type: ignore[arg-type]
+        Screen(look="dinov2-small")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        Screen(look=("a", "b", "c", "d", "e"))
 
 
 @pytest.mark.parametrize(
@@ -351,6 +365,7 @@ def test_parameters_that_are_none_are_still_refused() -> None:
         ("page", "attention"),
         ("model_config", "1"),
         ("cnn_map_parameters", "1"),
+        ("look", "x" * 500),
         ("unknown.layer", "1"),
     ],
 )

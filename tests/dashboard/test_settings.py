@@ -1,4 +1,4 @@
-"""What the operator sets: typed, bounded, in the README, and refused in a sentence."""
+"""What the operator sets: typed, bounded, documented, and refused in a sentence."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dashboard.settings import PREFIX, Settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_setting_stands_in_the_readme_with_its_default() -> None:
-    section = (ROOT / "README.md").read_text("utf-8").partition("## Settings")[2]
+def test_every_setting_is_documented_with_its_default() -> None:
+    section = (ROOT / "docs" / "hosting.md").read_text("utf-8").partition("## Settings")[2]
     rows = re.findall(r"^\| `(PARALLAX_\w+)` \| .+ \| (.+) \|$", section, re.MULTILINE)
     assert [name for name, _ in rows] == sorted(
         (PREFIX + name.upper() for name in Settings.model_fields),
@@ -75,7 +75,7 @@ def test_a_page_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "PASSES is 'abc'" in app.error[0].value.replace("\\", "")
 
 
-def test_a_locked_instance_offers_the_embedded_pair_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_instance_offers_the_default_models_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARALLAX_LOCKED", "yes")
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
     app.query_params["vit"] = "timm/deit_tiny_patch16_224.fb_in1k"

@@ -7,6 +7,7 @@ import pytest
 
 import core
 from data.recipes import measure_evidence
+from data.recipes.describe_files import evidence_markdown
 from tests.support.builders import built, picture
 
 
@@ -34,7 +35,7 @@ def test_measures_every_method_and_every_baseline(monkeypatch: pytest.MonkeyPatc
             assert -1 <= row["ceiling"]["value"] <= 1
         else:
             assert not row.get("ceiling")
-    table = measure_evidence.as_markdown(result).splitlines()
+    table = evidence_markdown(result).splitlines()
     assert len([line for line in table if line.startswith("|")]) == 2 + len(wanted)
     assert any("RISE (count 8), Tiny timm | 4 |" in line for line in table)
     assert sum("two draws on the intact network: " in line for line in table) == 4

@@ -69,7 +69,7 @@ def labels() -> list[str]:
 
 
 def inputs(name: str, model: nn.Module, side: int, crop: bool = True) -> Tensor:
-    """Return a sample as the model wants it: its central square, or stretched to a square."""
+    """A sample as the model wants it: its central square, or stretched to a square."""
     image = Image.open(SAMPLES / name).convert("RGB")
     config = timm.data.resolve_data_config({}, model=model)
     least = min(image.size)
@@ -82,14 +82,14 @@ def inputs(name: str, model: nn.Module, side: int, crop: bool = True) -> Tensor:
 
 
 def top(model: nn.Module, name: str, count: int) -> list[int]:
-    """Return the first classes of a sample picture."""
+    """The first classes of a sample picture."""
     with torch.inference_mode():
         best: list[int] = model(inputs(name, model, 224))[0].topk(count).indices.tolist()
     return best
 
 
 def checksums() -> Iterator[tuple[str, str]]:
-    """Yield digest and name of each line of SHA256SUMS."""
+    """Digest and name of each line of SHA256SUMS."""
     for line in (WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
         digest, name = line.split("  ")
         yield digest, name
@@ -171,7 +171,7 @@ def test_teacher_is_sure_of_each_half_of_a_pair(
 
 
 def inputs_of_halves(name: str, model: nn.Module) -> Tensor:
-    """Return the two square halves of a pair as a batch of two."""
+    """The two square halves of a pair as a batch of two."""
     image = Image.open(SAMPLES / name).convert("RGB")
     assert image.width == 2 * image.height
     config = timm.data.resolve_data_config({}, model=model)

@@ -1,0 +1,93 @@
+"""Which models and looks a screen shows, and the screens that it becomes when one is changed.
+
+Every model that is shown has at least one column on Compare. Nothing here knows Streamlit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dashboard.looks import MOST, Look, texts
+from dashboard.screen import LOOKS, Screen
+
+
+def columns(now: Screen) -> tuple[Look, ...]:
+    """The looks of Compare and Evidence from left to right: those that were chosen, then the first
+    map of each model that has none."""
+    kept = [look for look in map(Look.read, now.look) if look.model in now.m]
+    rest = [Look(model) for model in now.m if all(look.model != model for look in kept)]
+    return tuple((kept + rest)[:MOST])
+
+
+def put(now: Screen, looks: Sequence[Look]) -> Screen:
+    """The screen with these columns; nothing is named where all are each model's first map."""
+    usual = [*map(Look, now.m)]
+    return now.to(look=() if list(looks) == usual else texts(looks))
+
+
+def with_look(now: Screen, number: int, look: Look) -> Screen:
+    """The screen with another look in one column."""
+    found = list(columns(now))
+    found[number] = look
+    return put(now, found)
+
+
+def added(now: Screen, look: Look) -> Screen:
+    """The screen with one more column, at its right."""
+    before = columns(now)
+    if look.model not in now.m:
+        now = now.to(m=(*now.m, look.model))
+    return put(now, [*before, look])
+
+
+def removed(now: Screen, number: int) -> Screen:
+    """The screen without a column, and without its model if that has no other."""
+    found = list(columns(now))
+    gone = found.pop(number)
+    if all(look.model != gone.model for look in found):
+        return without(now, gone.model)
+    return put(now, found)
+
+
+def moved(now: Screen, number: int, by: int) -> Screen:
+    """The screen with a column moved to the right by some places, or to the left."""
+    found = list(columns(now))
+    found.insert(max(0, number + by), found.pop(number))
+    return put(now, found)
+
+
+def without(now: Screen, model: str) -> Screen:
+    """The screen without a model and all that was chosen of it."""
+    left = [look for look in columns(now) if look.model != model]
+    now = _mapped(now, lambda look: None if look.model == model else look)
+    return put(now.to(m=tuple(one for one in now.m if one != model), top_of=None, of=None), left)
+
+
+def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
+    """The screen with another model in the place of one.
+
+    Parameters
+    ----------
+    alike
+        Whether what was chosen of the one can be chosen of the other: they are of one family.
+    """
+    if other in now.m:
+        return without(now, model)
+
+    def changed(look: Look) -> Look | None:
+        if look.model != model:
+            return look
+        return replace(look, model=other) if alike else Look(other)
+
+    looks = [changed(look) or look for look in columns(now)]
+    now = _mapped(now, changed)
+    now = now.to(m=tuple(other if one == model else one for one in now.m), of=None)
+    return put(now, looks)
+
+
+def _mapped(now: Screen, change: Callable[[Look], Look | None]) -> Screen:
+    found = {
+        name: texts(filter(None, map(change, map(Look.read, getattr(now, name))))) for name in LOOKS
+    }
+    return now.to(**found)

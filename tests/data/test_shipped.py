@@ -1,0 +1,49 @@
+"""Figures that are shipped were measured with the weights that are shipped."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import core
+from core.paths import DATA, SWEEPS, WEIGHTS
+from data.recipes.head_samples import on_samples
+
+PAIR = ("efficientnet-lite0", "dinov2-small")
+
+
+@pytest.fixture(scope="module")
+def digests() -> dict[str, str]:
+    return {name: core.open_model(name).weights_digest for name in PAIR}
+
+
+@pytest.fixture(scope="module")
+def details() -> dict[str, Any]:
+    return json.loads((WEIGHTS / "dinov2-small.card.json").read_text("utf-8"))["details"]
+
+
+def test_evidence(digests: dict[str, str]) -> None:
+    assert json.loads((DATA / "evidence.json").read_text("utf-8"))["weights"] == digests
+
+
+def test_maps_that_point(digests: dict[str, str], details: dict[str, Any]) -> None:
+    assert details["composites"]["weights"] == digests
+
+
+def test_answers_to_the_samples(details: dict[str, Any]) -> None:
+    now = on_samples(core.open_model("dinov2-small").module)
+    assert list(now) == list(details["samples"])
+    for name, entry in now.items():
+        for model in ("teacher", "student"):
+            written = details["samples"][name][model]
+            assert [one["name"] for one in entry[model]][:1] == [written[0]["name"]]
+            assert [one["probability"] for one in entry[model]] == pytest.approx(
+                [one["probability"] for one in written], abs=0.005
+            )
+
+
+def test_the_demonstration_sweep(digests: dict[str, str]) -> None:
+    text = (SWEEPS / "demonstration" / "manifest.json").read_text(encoding="utf-8")
+    assert all(digest in text for digest in digests.values())

@@ -42,7 +42,6 @@ from core.explain import (
     versions,
 )
 from core.fills import FILLS, filled, on_pixels
-from core.guarded import StrangePictures, read_strange_image, read_strange_images
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
 from core.maximize.objectives import (
@@ -77,6 +76,7 @@ from core.progress import POLL, waiting, watching
 from core.recording.batches import Batch, record, record_stream, usual_needs
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
+from core.sandbox import UntrustedPictures, read_untrusted_image, read_untrusted_images
 from core.targets import Target, rather_than, read_target
 
 __all__ = [
@@ -124,13 +124,13 @@ __all__ = [
     "Robustness",
     "Sample",
     "Stopped",
-    "StrangePictures",
     "SweepError",
     "Tap",
     "Target",
     "Transforms",
     "UnsupportedMethod",
     "UnsupportedModel",
+    "UntrustedPictures",
     "VisionTransformer",
     "WeightsError",
     "ZeroGradient",
@@ -179,9 +179,9 @@ __all__ = [
     "rather_than",
     "read_image",
     "read_labels",
-    "read_strange_image",
-    "read_strange_images",
     "read_target",
+    "read_untrusted_image",
+    "read_untrusted_images",
     "record",
     "record_stream",
     "removal_grid",

@@ -15,7 +15,7 @@ from core.errors import ParameterError, UnsupportedMethod
 from core.frozen import read_only
 from core.heatmaps import mass_mask, spikes
 from core.images import Framing
-from core.methods import attention_flow as flow
+from core.methods import attention_propagation as flow
 from core.models import Model, VisionTransformer
 from core.models.taps import Projection
 from core.models.transformer import softmax_attention

@@ -1,4 +1,4 @@
-"""The other process of `core.guarded`: a file comes in, pixels or a sentence go out.
+"""The other process of `core.sandbox`: a file comes in, pixels or a sentence go out.
 
 With the arguments ``many`` and the longest side of what comes back it goes on: each file comes
 after its length, and so does each answer, as eight bytes, the most significant first; the limit of

@@ -324,7 +324,7 @@ def _read(data: bytes, bounds: _Bounds) -> list[Draft]:
             f"This archive holds {len(ids)} screens; at most {MOST_SCREENS} are read."
         )
     drafts = []
-    with core.StrangePictures(bounds.look) as strange:
+    with core.UntrustedPictures(bounds.look) as strange:
         reader = _Reader(files, bounds, strange)
         for number, screen_id in enumerate(ids):
             bounds.look(0.1 + 0.8 * number / len(ids))
@@ -372,7 +372,7 @@ class _Reader:
     """Screens out of the files of an archive; equal files are looked at once."""
 
     def __init__(
-        self, files: Mapping[str, bytes], bounds: _Bounds, strange: core.StrangePictures
+        self, files: Mapping[str, bytes], bounds: _Bounds, strange: core.UntrustedPictures
     ) -> None:
         self._files, self._bounds, self._strange = files, bounds, strange
         self._digests: dict[str, str] = {}

@@ -30,7 +30,6 @@ STOREYS: tuple[tuple[str, ...], ...] = (
         "files",
         "fills",
         "frozen",
-        "guarded",
         "heatmaps",
         "images",
         "labels",
@@ -41,6 +40,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
         "progress",
         "rendering",
         "representations",
+        "sandbox",
         "targets",
     ),
     ("models",),
@@ -53,7 +53,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
 """Files and folders of core from the ground up; each may import those of its own and of lower
 storeys."""
 
-SHARED_BY_METHODS = {"attention_flow", "cells", "parameters", "registry"}
+SHARED_BY_METHODS = {"attention_propagation", "cells", "parameters", "registry"}
 """Files among the methods that are none."""
 
 
@@ -482,7 +482,7 @@ def test_decoding_here_would_be_seen() -> None:
     assert decoding("import core\ncore.read_image(b'')") == {"read_image"}
     assert decoding("read = images.read_image") == {"read_image"}
     assert decoding("with Image.open(file) as opened: pass") == {"Image.open"}
-    assert not decoding("core.read_strange_image(b'', 'x')")
+    assert not decoding("core.read_untrusted_image(b'', 'x')")
 
 
 def test_pages_hold_no_logic() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.methods.attention_flow import on_patches
+from core.methods.attention_propagation import on_patches
 from core.methods.parameters import heads_of, index, layers_of
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from core.methods import attention_flow as flow
+from core.methods import attention_propagation as flow
 from core.methods.parameters import choice, layers_of, number, span
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.methods import attention_flow as flow
+from core.methods import attention_propagation as flow
 from core.methods.parameters import layers_of, span
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer

@@ -11,13 +11,13 @@ from core.errors import ModelError, UnsupportedModel, WeightsError
 from core.models.convnet import ConvNet
 from core.models.huggingface_vit import HuggingFaceVit
 from core.models.model import Model
-from core.models.peculiarities import peculiarity
 from core.models.rotary_vit import RotaryVit
 from core.models.sources import Loaded, load
 from core.models.spec import ModelSpec, find_spec
 from core.models.timm_vit import TimmVit
 from core.models.torchvision_vit import TorchvisionVit
 from core.models.transformer import VisionTransformer
+from core.models.unsupported_architectures import unsupported_feature
 from core.models.verify import verify
 from core.numerics import own_state
 
@@ -83,7 +83,9 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
             f"{named} is a vision transformer, but its entry says cnn; correct the entry's family "
             "or its architecture."
         )
-    unlike = kind != spec.family and peculiarity(module)  # a transformer that returns maps as well
+    unlike = kind != spec.family and unsupported_feature(
+        module
+    )  # a transformer that returns maps as well
     if family is None or unlike:
         raise _refusal(spec, module)
     try:
@@ -93,7 +95,7 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     except Exception as error:  # a build that no family foresaw fails in its own way
         logger.debug("cannot look inside %s", spec.id, exc_info=True)
         told = isinstance(error, ModelError) and kind == spec.family
-        if told and (kind == "cnn" or not peculiarity(module)):
+        if told and (kind == "cnn" or not unsupported_feature(module)):
             raise
         raise _refusal(spec, module) from error
     if kind != spec.family:
@@ -108,6 +110,6 @@ def _refusal(spec: ModelSpec, module: nn.Module) -> UnsupportedModel:
     """Say what the architecture has that cannot be shown."""
     return UnsupportedModel(
         f"{spec.title} ({type(module).__name__}) cannot be shown: it "
-        f"{peculiarity(module) or 'is built in an unknown way'}; choose a plain vision transformer "
-        "or a convolutional network."
+        f"{unsupported_feature(module) or 'is built in an unknown way'}; choose a plain vision "
+        "transformer or a convolutional network."
     )

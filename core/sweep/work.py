@@ -18,7 +18,6 @@ from core import progress
 from core.errors import BusyError, ImageError, ParallaxError, Stopped
 from core.evidence.faithfulness import faithfulness
 from core.explain import Explanation, explain
-from core.guarded import read_strange_images
 from core.heatmaps import agreement, spikes
 from core.images import Framing, digest, read_image
 from core.models import Model, VisionTransformer, open_model
@@ -29,6 +28,7 @@ from core.recording.batches import record_stream
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording, attention_needs
+from core.sandbox import read_untrusted_images
 from core.sweep import pictures
 from core.sweep.classes import class_of
 from core.sweep.pictures import Item, Source
@@ -186,7 +186,7 @@ class Work:
             progress.step(some[0][0].index - chunk.items[0].index, len(chunk.items))
             if self.strange:
                 whole = [(data, item.path) for item, data in some if isinstance(data, bytes)]
-                decoded = iter(read_strange_images(whole))
+                decoded = iter(read_untrusted_images(whole))
             for item, data in some:
                 if self.strange and isinstance(data, bytes):
                     yield self._fitted(item, len(data), next(decoded))

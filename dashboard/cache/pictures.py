@@ -89,7 +89,7 @@ def _decoded(digest: str, trusted: bool, data: Callable[[], bytes]) -> Image.Ima
     late: dict[str, str] = (screen.kept(_LATE) if here else None) or {}
     if digest in late:
         raise ImageTimeout(late[digest])
-    read = core.read_image if trusted else core.read_strange_image
+    read = core.read_image if trusted else core.read_untrusted_image
     try:
         return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
     except ImageTimeout as error:

@@ -90,7 +90,7 @@ def _pictured(rows: Rows, indices: tuple[int, ...]) -> list[Look]:
     if made_sweeps().holds(rows.sweep.folder):
         decoded = [core.read_image(data) for data in files]
     else:  # who wrote it is not known
-        decoded = core.read_strange_images([(data, "The thumbnail") for data in files], THUMBNAIL)
+        decoded = core.read_untrusted_images([(data, "The thumbnail") for data in files], THUMBNAIL)
     maps: dict[int, dict[int, NDArray[np.float32]]] = {index: {} for index in indices}
     for row in rows.sweep.read("maps", indices, ["index", "map", "relevance", "shape"]):
         relevance = _grid(row["relevance"], row["shape"])
@@ -128,6 +128,6 @@ def original(folder: Path, index: int, digest: str) -> bytes:
 
 def _original(folder: Path, index: int, digest: str) -> bytes:
     data = sweep.open_sweep(folder).original(index)
-    if core.digest(core.read_strange_image(data, f"Picture {index}")) != digest:
+    if core.digest(core.read_untrusted_image(data, f"Picture {index}")) != digest:
         raise core.SweepError(f"Picture {index} of this sweep has been changed since it was swept.")
     return data

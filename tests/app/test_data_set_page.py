@@ -170,13 +170,13 @@ def test_the_looks_of_a_sweep_of_others_are_decoded_in_another_process(
 ) -> None:
     """Nothing of a foreign Parquet file meets a decoder here: neither thumbnail nor original."""
     asked: list[int] = []
-    strange = core.read_strange_images
+    strange = core.read_untrusted_images
 
     def noted(files: object, *given: object) -> object:
         asked.append(len(files))  # type: ignore[arg-type]
         return strange(files, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(core, "read_strange_images", noted)
+    monkeypatch.setattr(core, "read_untrusted_images", noted)
     application.end()  # what was decoded before is not held
     healthy(start("data_set", sweep="made-up", order="listed", leaf="3"))
     assert asked == [12]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import core
 from core.errors import ParameterError, UnsupportedMethod
-from core.methods.attention_flow import attention_gradient
+from core.methods.attention_propagation import attention_gradient
 from core.models.taps import block_tap
 from core.recording import transformer
 from core.recording.transformer import TransformerRecording, attention_needs

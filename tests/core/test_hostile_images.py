@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import core
-from core import guarded
+from core import sandbox
 from core.errors import BusyError, ImageError
 from core.images import MAX_SIDE, MEMORY
 from tests.support.alone import alone
@@ -127,21 +127,21 @@ def test_a_strange_picture_is_the_same_picture() -> None:
     exif[0x0112] = 6
     for image, kind in ((Image.linear_gradient("L"), "PNG"), (Image.new("P", (70, 30)), "GIF")):
         data = encoded(image, kind, exif=exif)
-        found, wanted = core.read_strange_image(data, "x.png"), core.read_image(data, "x.png")
+        found, wanted = core.read_untrusted_image(data, "x.png"), core.read_image(data, "x.png")
         np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
 
 
 def test_a_refusal_is_the_same_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     broken = encoded(Image.new("RGB", (50, 50)), "TIFF", compression="tiff_deflate")[:-90]
     for data in (b"", b"not a picture", many_scans(3000, 3000), broken):
-        for read in (core.read_image, core.read_strange_image):
+        for read in (core.read_image, core.read_untrusted_image):
             with pytest.raises(ImageError) as caught:
                 read(data, "a \x00 \n name.png")
             assert str(caught.value).startswith("a \x00 \n name.png ")
         assert len({str(caught.value)}) == 1
     capfd.readouterr()
     with pytest.raises(ImageError):
-        core.read_strange_image(broken, "x")
+        core.read_untrusted_image(broken, "x")
     assert capfd.readouterr() == ("", ""), "libraries write errors of their own accord"
 
 
@@ -158,11 +158,11 @@ def test_whatever_a_decoder_does_it_ends(
 ) -> None:
     decoder = tmp_path / "decoder.py"
     decoder.write_text(code)
-    monkeypatch.setattr(guarded, "DECODER", decoder)
-    monkeypatch.setattr(guarded, "TIMEOUT", 1.0)
+    monkeypatch.setattr(sandbox, "DECODER", decoder)
+    monkeypatch.setattr(sandbox, "TIMEOUT", 1.0)
     begun = time.monotonic()
     with pytest.raises(ImageError, match=r"^it takes too much time or memory"):
-        core.read_strange_image(b"x" * 10**6, "it")
+        core.read_untrusted_image(b"x" * 10**6, "it")
     assert time.monotonic() - begun < 5
 
 
@@ -172,10 +172,10 @@ def test_what_the_clock_ended_may_be_tried_again(
     """The decoder has two seconds of a processor; the clock runs out on a busy machine."""
     decoder = tmp_path / "decoder.py"
     decoder.write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(guarded, "DECODER", decoder)
-    monkeypatch.setattr(guarded, "TIMEOUT", 0.5)
+    monkeypatch.setattr(sandbox, "DECODER", decoder)
+    monkeypatch.setattr(sandbox, "TIMEOUT", 0.5)
     with pytest.raises(ImageError, match=r"^it takes too much time .* try again\.$") as caught:
-        core.read_strange_image(b"x", "it")
+        core.read_untrusted_image(b"x", "it")
     assert isinstance(caught.value, BusyError)
 
 
@@ -185,7 +185,7 @@ def test_a_system_that_starts_no_process_is_one_sentence(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(subprocess, "run", refuse)
     with pytest.raises(BusyError, match=r"^it cannot be read .*unavailable\); try again\.$"):
-        core.read_strange_image(b"x", "it")
+        core.read_untrusted_image(b"x", "it")
 
 
 DIES_AT_BAD = """
@@ -211,10 +211,10 @@ def test_a_file_that_ends_the_decoder_costs_no_other(
 ) -> None:
     decoder = tmp_path / "decoder.py"
     decoder.write_text(DIES_AT_BAD.replace("END", end))
-    monkeypatch.setattr(guarded, "DECODER", decoder)
-    monkeypatch.setattr(guarded, "TIMEOUT", 1.5)
+    monkeypatch.setattr(sandbox, "DECODER", decoder)
+    monkeypatch.setattr(sandbox, "TIMEOUT", 1.5)
     files = [(b"bad" if n in bad else b"good", f"number {n}") for n in range(4)]
-    found = core.read_strange_images(files)
+    found = core.read_untrusted_images(files)
     for number, one in enumerate(found):
         if number in bad:
             assert str(one).startswith(f"number {number} takes too much time or memory")
@@ -236,16 +236,16 @@ def test_some_pictures_share_a_process_and_come_back_small(
     monkeypatch.setattr(subprocess, "Popen", counted)
     image = Image.radial_gradient("L").resize((300, 200)).convert("RGB")
     data = encoded(image, "PNG")
-    whole, refused, again = core.read_strange_images([(data, "a"), (b"none", "b"), (data, "c")])
+    whole, refused, again = core.read_untrusted_images([(data, "a"), (b"none", "b"), (data, "c")])
     assert len(begun) == 1
     assert isinstance(whole, Image.Image)
     assert isinstance(again, Image.Image)
     assert core.digest(whole) == core.digest(again) == core.digest(image)
     assert str(refused).startswith("b is not a picture")
-    [small] = core.read_strange_images([(data, "a")], 96)
+    [small] = core.read_untrusted_images([(data, "a")], 96)
     assert isinstance(small, Image.Image)
     assert small.size == (96, 64)
-    assert core.read_strange_images([]) == []
+    assert core.read_untrusted_images([]) == []
 
 
 @linux
@@ -273,13 +273,15 @@ def test_pictures_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
             at_once[0] -= 1
 
     monkeypatch.setattr(subprocess, "run", counted)
-    threads = [threading.Thread(target=core.read_strange_image, args=(data, "x")) for _ in range(4)]
+    threads = [
+        threading.Thread(target=core.read_untrusted_image, args=(data, "x")) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert most == [1]
-    monkeypatch.setattr(guarded, "PATIENCE", 0.05)
+    monkeypatch.setattr(sandbox, "PATIENCE", 0.05)
     running, ending = threading.Event(), threading.Event()
 
     def hold(*_: object, **__: object) -> object:
@@ -288,11 +290,11 @@ def test_pictures_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess("", 0, b"1 1\n123")
 
     monkeypatch.setattr(subprocess, "run", hold)
-    holder = threading.Thread(target=core.read_strange_image, args=(data, "x"))
+    holder = threading.Thread(target=core.read_untrusted_image, args=(data, "x"))
     holder.start()
     running.wait(20)
     with pytest.raises(BusyError, match="try again"):
-        core.read_strange_image(data, "x")
+        core.read_untrusted_image(data, "x")
     ending.set()
     holder.join()
 
@@ -309,7 +311,7 @@ def test_many_pictures_take_one_process_and_a_bad_one_costs_itself_only(
 
     monkeypatch.setattr(subprocess, "Popen", counted)
     good = encoded(Image.linear_gradient("L"), "PNG")
-    with core.StrangePictures() as strange:
+    with core.UntrustedPictures() as strange:
         for _ in range(5):
             np.testing.assert_array_equal(
                 np.asarray(strange.read(good, "x")), np.asarray(core.read_image(good))
@@ -336,11 +338,11 @@ def test_whatever_a_decoder_of_many_does_it_ends(
 ) -> None:
     decoder = tmp_path / "decoder.py"
     decoder.write_text(code)
-    monkeypatch.setattr(guarded, "DECODER", decoder)
-    monkeypatch.setattr(guarded, "TIMEOUT", 1.0)
+    monkeypatch.setattr(sandbox, "DECODER", decoder)
+    monkeypatch.setattr(sandbox, "TIMEOUT", 1.0)
     begun = time.monotonic()
     refused = pytest.raises(ImageError, match=r"^it takes too much time or memory")
-    with core.StrangePictures() as strange, refused:
+    with core.UntrustedPictures() as strange, refused:
         strange.read(b"x" * 10**6, "it")
     assert time.monotonic() - begun < 5
 
@@ -357,15 +359,15 @@ def test_a_reader_who_leaves_ends_the_decoder(
 
     decoder = tmp_path / "decoder.py"
     decoder.write_text(HANG)
-    monkeypatch.setattr(guarded, "DECODER", decoder)
+    monkeypatch.setattr(sandbox, "DECODER", decoder)
     begun = time.monotonic()
-    with core.StrangePictures(leave) as strange:
+    with core.UntrustedPictures(leave) as strange:
         with pytest.raises(Left):
             strange.read(b"x" * 10**6, "it")
         assert strange._process is None
     assert time.monotonic() - begun < 3
     monkeypatch.undo()
-    assert core.read_strange_image(encoded(Image.new("L", (9, 9)), "PNG"), "x").size == (9, 9)
+    assert core.read_untrusted_image(encoded(Image.new("L", (9, 9)), "PNG"), "x").size == (9, 9)
 
 
 @linux

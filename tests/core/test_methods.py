@@ -12,7 +12,7 @@ from PIL import Image
 
 import core
 from core.errors import UnsupportedMethod
-from core.methods import attention_flow as flow
+from core.methods import attention_propagation as flow
 from core.methods.registry import Method, all_methods, find_method
 from core.models.preprocessing import Preprocessing
 from core.models.transformer import VisionTransformer

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import core
-from core.methods import attention_flow as flow
+from core.methods import attention_propagation as flow
 from core.methods.registry import all_methods
 from core.pictures import samples
 from tests.support.builders import (

@@ -328,13 +328,13 @@ def test_each_picture_is_decoded_once_and_in_no_other_process_than_its_own(
 
     monkeypatch.setattr(core, "read_image", fail)
     decoded = []
-    strange = core.StrangePictures.read
+    strange = core.UntrustedPictures.read
 
-    def counted(self: core.StrangePictures, data: bytes, name: str) -> Image.Image:
+    def counted(self: core.UntrustedPictures, data: bytes, name: str) -> Image.Image:
         decoded.append(name)
         return strange(self, data, name)
 
-    monkeypatch.setattr(core.StrangePictures, "read", counted)
+    monkeypatch.setattr(core.UntrustedPictures, "read", counted)
     digest = picture_file().digest
     sixteen = [{"id": f"own-{i}", "name": "x", "sha256": digest} for i in range(16)]
     found = archive.read(many(12, told(pictures=sixteen)))

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from torch import Tensor
 
 import core
-from core import ImageError, Model, guarded
+from core import ImageError, Model, sandbox
 from dashboard import availability, cache, class_views
 from dashboard.cache import passes
 from dashboard.memo import Memo
@@ -28,7 +28,7 @@ def test_a_refused_file_is_decoded_once_whatever_its_name(monkeypatch: pytest.Mo
         asked.append(data)
         raise ImageError(f"{name} is damaged.")
 
-    monkeypatch.setattr(core, "read_strange_image", refuse)
+    monkeypatch.setattr(core, "read_untrusted_image", refuse)
     for name in ("one.png", "two.png", "one.png"):
         with pytest.raises(ImageError, match=rf"^{name} is damaged\.$"):
             cache.from_bytes(b"the same bytes", name)
@@ -45,7 +45,7 @@ def test_what_was_not_read_in_time_is_tried_again(monkeypatch: pytest.MonkeyPatc
     def read(data: bytes, name: str) -> Image.Image:
         asked.append(name)
         if len(asked) == 1:
-            raise subprocess.TimeoutExpired("decoder", guarded.TIMEOUT)
+            raise subprocess.TimeoutExpired("decoder", sandbox.TIMEOUT)
         return Image.new("RGB", (5, 3))
 
     def run(*_: object, **__: object) -> subprocess.CompletedProcess[bytes]:
@@ -64,7 +64,7 @@ def test_a_run_waits_once_for_what_is_not_read_in_time(monkeypatch: pytest.Monke
 
     def run(*_: object, **__: object) -> None:
         asked.append(1)
-        raise subprocess.TimeoutExpired("decoder", guarded.TIMEOUT)
+        raise subprocess.TimeoutExpired("decoder", sandbox.TIMEOUT)
 
     def script() -> None:
         import contextlib
@@ -118,7 +118,7 @@ def test_a_file_of_the_operator_needs_no_process(monkeypatch: pytest.MonkeyPatch
     def fail(data: bytes, name: str) -> Image.Image:
         raise AssertionError
 
-    monkeypatch.setattr(core, "read_strange_image", fail)
+    monkeypatch.setattr(core, "read_untrusted_image", fail)
     buffer = io.BytesIO()
     Image.new("RGB", (5, 3)).save(buffer, "PNG")
     assert cache.from_bytes(buffer.getvalue(), "x", trusted=True).image.size == (5, 3)

@@ -50,7 +50,7 @@ _PARTS: tuple[tuple[str, str], ...] = (
 """The same for the class of a part, where the network's own name says nothing."""
 
 
-def peculiarity(module: nn.Module) -> str:
+def unsupported_feature(module: nn.Module) -> str:
     """What the network has that a plain vision transformer has not; empty if nothing is known."""
     own = type(module).__name__.lower()
     parts = {type(part).__name__.lower() for part in module.modules()}

@@ -1,4 +1,4 @@
-"""Pictures of strangers, decoded in a process of their own with limits of memory and time.
+"""Untrusted pictures, decoded in a process of their own with limits of memory and time.
 
 What a decoder does cannot be foreseen altogether. Here the worst that it can do is to end.
 """
@@ -33,7 +33,7 @@ POLL = 0.2
 _one_at_a_time = threading.Lock()
 
 
-def read_strange_image(data: bytes, name: str) -> Image.Image:
+def read_untrusted_image(data: bytes, name: str) -> Image.Image:
     """Like `core.read_image`, for a picture that anybody may have sent; one at a time.
 
     Takes a fifth of a second more, for the process.
@@ -69,10 +69,10 @@ def read_strange_image(data: bytes, name: str) -> Image.Image:
     return _answered(done.stdout, name)
 
 
-def read_strange_images(
+def read_untrusted_images(
     files: Sequence[tuple[bytes, str]], side: int = MAX_SIDE
 ) -> list[Image.Image | ImageError]:
-    """Like `read_strange_image`, for some pictures that share a process.
+    """Like `read_untrusted_image`, for some pictures that share a process.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def read_strange_images(
         Too many wait, or the system starts no other process at the moment.
     """
     found: list[Image.Image | ImageError] = []
-    with StrangePictures(side=side) as pictures:
+    with UntrustedPictures(side=side) as pictures:
         for data, name in files:
             try:
                 found.append(pictures.read(data, name))
@@ -101,8 +101,8 @@ def read_strange_images(
     return found
 
 
-class StrangePictures:
-    """`read_strange_image` for many pictures in a row, with one process for all of them.
+class UntrustedPictures:
+    """`read_untrusted_image` for many pictures in a row, with one process for all of them.
 
     To be used in a ``with`` block, which ends the process, and by one thread. A picture that ends
     the process costs itself only: the next one gets another.
@@ -128,7 +128,7 @@ class StrangePictures:
         self._end()
 
     def read(self, data: bytes, name: str) -> Image.Image:
-        """Like `core.read_image`; raises as `read_strange_image` does."""
+        """Like `core.read_image`; raises as `read_untrusted_image` does."""
         self._wait_for_others()
         answer: list[bytes] = []
         late = False

@@ -73,7 +73,7 @@ def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
         Whether what was chosen of the one can be chosen of the other: they are of one family.
     """
     if other in now.m:
-        return without(now, model)
+        return now if other == model else without(now, model)
 
     def changed(look: Look) -> Look | None:
         if look.model != model:

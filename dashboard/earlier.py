@@ -109,11 +109,15 @@ def _feature(old: Address, kind: str, model: str) -> Look | None:
 def _evidence(given: Address, models: Mapping[str, str]) -> dict[str, list[str]]:
     """Whose map is taken away, and of which map a step is shown."""
     made: dict[str, list[str]] = {}
-    change = given.get("change", [""])[-1:]
-    if change in (["cnn"], ["vit"]):
-        made["change"] = ["map"]
-        made["top_of"] = ["0" if change == ["cnn"] else "1"]
-    kind, dot, title = given.get("of", [""])[-1].partition(".") if given.get("of") else ("", "", "")
+    change = _last(given, "change")
+    if change in KINDS:
+        made["change"], made["top_of"] = ["map"], [str(KINDS.index(change))]
+    kind, dot, title = _last(given, "of").partition(".")
     if dot and kind in KINDS:
         made["of"] = [f"{models[kind]}.{title}"]
     return made
+
+
+def _last(given: Address, key: str) -> str:
+    texts = given.get(key) or [""]
+    return texts[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboard import columns
@@ -69,6 +69,7 @@ def test_another_model_takes_over_what_it_can_be_asked() -> None:
     assert columns.instead(PAIR, "b", "a", alike=False).m == ("a",), "none stands there twice"
 
 
+@settings(max_examples=15)
 @given(st.data())
 def test_whatever_is_done_every_model_has_a_column_and_none_another(data: st.DataObject) -> None:
     now = PAIR

@@ -378,9 +378,11 @@ def _source(name: str, projection: Mapping[str, str | int], columns: Mapping[str
     numbers = []
     for column in NUMBERED[name]:
         held = projection[column]
-        statistics = columns.get(held) if isinstance(held, str) else None
-        has = statistics is not None and statistics.has_min_max
-        numbers.append(held if isinstance(held, int) else int(statistics.min) if has else -1)
+        if isinstance(held, str):
+            statistics = columns.get(held)
+            known = statistics is not None and statistics.has_min_max
+            held = int(statistics.min) if statistics is not None and known else -1
+        numbers.append(held)
     return (name, *numbers)
 
 

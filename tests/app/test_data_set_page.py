@@ -255,7 +255,7 @@ def test_what_is_not_shown_is_said() -> None:
     said = "\n".join(text.value for text in app.markdown)
     assert "those that somebody chose" in said
     assert "unmatched" in said
-    assert "fitted to the answers" in said
+    assert "to the answers of EfficientNet-Lite0" in said
 
 
 # -- any number of models, and sweeps of before ---------------------------------------------------

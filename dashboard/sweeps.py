@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import duckdb
 
 from core import MethodError, ParallaxError, SweepError, find_method, find_spec, sweep
-from core.sweep import NUMBERED, light_schemas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +162,7 @@ class _Question:
 def _rows_of(source: Source) -> str:
     """The rows of a source, as SQL."""
     name, *numbers = source
-    chosen = zip(NUMBERED[name], numbers, strict=True)
+    chosen = zip(sweep.NUMBERED[name], numbers, strict=True)
     where = " AND ".join(f'"{column}" = {int(number)}' for column, number in chosen) or "TRUE"
     return f"(SELECT * FROM {name} WHERE {where}) AS {_alias(source)}"
 
@@ -271,7 +270,7 @@ class Tables:
 
     def _view(self, name: str, stored: sweep.Stored) -> None:
         """Make a table of what its files have, by the places of their columns."""
-        schema = light_schemas()[name]
+        schema = sweep.light_schemas()[name]
         file = self.connection.read_parquet(str(stored.path), hive_partitioning=False)
         there = self._schema(stored)
         places = {column: place for place, column in enumerate(file.columns, start=1)}
@@ -308,7 +307,7 @@ class Tables:
                 }
                 for projection in one.projections:
                     source = _source(name, projection, columns)
-                    for column in light_schemas()[name].names:
+                    for column in sweep.light_schemas()[name].names:
                         held = projection.get(column)
                         of = columns.get(held) if isinstance(held, str) else None
                         absent = held is None or (isinstance(held, str) and held not in columns)
@@ -325,7 +324,7 @@ class Tables:
             there = parquet.read_schema(stored.path)
         except (OSError, ValueError) as error:
             raise self.damaged() from error
-        types = {one.name: one.type for schema in light_schemas().values() for one in schema}
+        types = {one.name: one.type for schema in sweep.light_schemas().values() for one in schema}
         for projection in stored.projections:
             for column, held in projection.items():
                 if not isinstance(held, str) or column not in types:
@@ -376,11 +375,13 @@ class Tables:
 def _source(name: str, projection: Mapping[str, str | int], columns: Mapping[str, Any]) -> Source:
     """Which rows a row group holds of a table, as far as its statistics tell."""
     numbers = []
-    for column in NUMBERED[name]:
+    for column in sweep.NUMBERED[name]:
         held = projection[column]
-        statistics = columns.get(held) if isinstance(held, str) else None
-        known = statistics.min if statistics is not None and statistics.has_min_max else -1
-        numbers.append(held if isinstance(held, int) else int(known))
+        if isinstance(held, str):
+            statistics = columns.get(held)
+            known = statistics is not None and statistics.has_min_max
+            held = int(statistics.min) if statistics is not None and known else -1
+        numbers.append(held)
     return (name, *numbers)
 
 
@@ -469,16 +470,18 @@ class Rows:
     @cached_property
     def _every(self) -> dict[str, Column]:
         """Every column that a filter or an axis can name, by that name."""
-        found = {name: self._column("pictures", name) for name in light_schemas()["pictures"].names}
+        found = {
+            name: self._column("pictures", name) for name in sweep.light_schemas()["pictures"].names
+        }
         found |= self._agreement
         ids = self.sweep.models
         for number, model_id in enumerate(ids):
-            for name in light_schemas()["answers"].names:
+            for name in sweep.light_schemas()["answers"].names:
                 if name not in ("index", "model"):
                     one = self._column("answers", name, number, of=self.titles[number])
                     found[f"{name}:{model_id}"] = one
         for number, of in enumerate(self.sweep.maps):
-            for name in light_schemas()["maps"].names:
+            for name in sweep.light_schemas()["maps"].names:
                 if name not in ("index", "map"):
                     one = self._column("maps", name, number, of=self.map_title(number))
                     found[f"{name}:{ids[of.model]}:{of.method}"] = one
@@ -530,7 +533,7 @@ class Rows:
     def _column(self, table: str, name: str, *numbers: int, of: str = "") -> Column:
         """A column of one of the long tables."""
         source: Source = (table, *numbers)
-        kind = _type(light_schemas()[table].field(name).type)[1]
+        kind = _type(sweep.light_schemas()[table].field(name).type)[1]
         title = _TITLES.get(name, name.replace("_", " ").capitalize())
         if "{}" in title:
             title = title.format(of)
@@ -546,7 +549,7 @@ class Rows:
         models = {key: families.index(key) for key in ("cnn", "vit") if key in families}
         for key, number in models.items():
             model_id = self.sweep.models[number]
-            for name in light_schemas()["answers"].names:
+            for name in sweep.light_schemas()["answers"].names:
                 found[f"{key}_{name}"] = f"{name}:{model_id}"
             found[f"{key}_class"] = f"label_class:{model_id}"
             if key == "vit":
@@ -905,18 +908,18 @@ class Rows:
             return []
         listed = ", ".join(str(int(index)) for index in indices)
         held: dict[int, dict[str, dict[Any, dict[str, Any]]]] = {}
-        for name, numbers in NUMBERED.items():
-            names = light_schemas()[name].names
+        for name, numbers in sweep.NUMBERED.items():
+            names = sweep.light_schemas()[name].names
             most = MOST_ROWS * len(indices)
             asked = f'SELECT * FROM {name} WHERE "index" IN ({listed}) LIMIT {most}'
             for values in self.tables.ask(asked).fetchall():
                 row = dict(zip(names, values, strict=True))
                 key = tuple(row[number] for number in numbers)
-                of = held.setdefault(row["index"], {one: {} for one in NUMBERED})
+                of = held.setdefault(row["index"], {one: {} for one in sweep.NUMBERED})
                 of[name][key[0] if len(key) == 1 else key] = row
         every = [held[index] for index in indices if index in held]
         return [
-            Seen(of["pictures"][()], *(of[name] for name in NUMBERED if name != "pictures"))
+            Seen(of["pictures"][()], *(of[name] for name in sweep.NUMBERED if name != "pictures"))
             for of in every
             if of["pictures"]
         ]

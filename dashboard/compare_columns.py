@@ -41,8 +41,16 @@ def least(count: int) -> int:
     return NARROWEST * (count + 1)
 
 
-def heads(models: Mapping[str, Model]) -> list[Choice]:
-    """A head for each column: method, parameters, and where the column stands."""
+def heads(models: Mapping[str, Model]) -> tuple[Any, list[Choice]]:
+    """What stands above each column: method, parameters, and where the column stands.
+
+    Returns
+    -------
+    place
+        Above the picture, for the class that all columns share.
+    choices : list of Choice
+        One for each column.
+    """
     slots = controls.column_slots()
     st.html(STYLE.replace("LEAST", str(least(len(slots)))))
     places = st.columns(len(slots) + 1, gap="small", vertical_alignment="bottom")
@@ -55,7 +63,7 @@ def heads(models: Mapping[str, Model]) -> list[Choice]:
                 controls.choice_widgets(choice)
                 _arrange(number, len(slots))
         found.append(choice)
-    return controls.told_apart(found)
+    return places[0], controls.told_apart(found)
 
 
 def _arrange(number: int, count: int) -> None:
@@ -87,7 +95,7 @@ def adder(models: Mapping[str, Model]) -> None:
     with st.popover(
         "Add a column",
         icon=":material/add_column_right:",
-        width="stretch",
+        width="content",
         disabled=count >= MOST,
         help=f"{MOST} columns at most." if count >= MOST else None,
     ):

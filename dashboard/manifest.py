@@ -18,9 +18,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_serializer,
 )
 
 from core import ParallaxError
@@ -118,6 +120,13 @@ class _OneClass(_Data):
 
 class _Class(_OneClass):
     rather_than: _OneClass | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {
+            key: value for key, value in written.items() if (key, value) != ("rather_than", None)
+        }
 
 
 class _Relevance(_Data):

@@ -37,15 +37,20 @@ LARGE = 560
 CHART: dict[str, Any] = {"displayModeBar": False, "scrollZoom": False}
 
 
-def head(title: str, line: str, how: str, sources: str) -> None:
-    """One row: title, what is seen in a line, and how to read it, folded away."""
-    with st.container(horizontal=True, vertical_alignment="bottom", key="head"):
+def head(title: str, line: str, how: str, sources: str) -> Any:
+    """One row: title, what is seen in a line, and how to read it, folded away.
+
+    Returns the row, for buttons that a page adds to it.
+    """
+    row = st.container(horizontal=True, vertical_alignment="bottom", key="head")
+    with row:
         with st.container():
             st.title(title, anchor=False)
             st.caption(line)
         with st.popover("How to read this", icon=":material/menu_book:", width="content"):
             st.markdown(how)
             st.caption(f"Sources: {sources}")
+    return row
 
 
 def chart(figure: Any, key: str, alt: str, **options: Any) -> Any:

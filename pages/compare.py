@@ -8,7 +8,7 @@ from dashboard.text import plain
 shown = scene.current()
 models = {spec.id: cache.model(spec.id) for spec in shown.models}
 
-panels.head(
+head = panels.head(
     "Compare",
     "The same pixels, the same class, through every model: bright places count for that class.",
     "Each map shows which places of the picture count for **one class**, by that model's own "
@@ -21,16 +21,17 @@ panels.head(
     "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
     "Bousselham 2024 (LeGrad)",
 )
-class_column, add_column, display_column = st.columns([6, 3, 3], vertical_alignment="bottom")
-with display_column:
+with head:
+    added = st.container(width="content")
     display = controls.display(
         "The maps have different units, so on one scale each is shown as multiples of its own "
-        "mean (negative values as 0): equal colors mean an equal share of the relevance."
+        "mean (negative values as 0): equal colors mean an equal share of the relevance.",
+        width="content",
     )
 looks = compare_columns.container()
 with looks:
-    choices = compare_columns.heads(models)
-with add_column:
+    class_column, choices = compare_columns.heads(models)
+with added:
     compare_columns.adder(models)
 with st.skeleton(height=360), st.spinner("Running the models …", show_time=True):
     recordings = {

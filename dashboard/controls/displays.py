@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,9 @@ class Display:
         return f"{what} · {scale}{clip}"
 
 
-def display(sharing: str, *, overlay: bool = True) -> Display:
+def display(
+    sharing: str, *, overlay: bool = True, width: Literal["stretch", "content"] = "stretch"
+) -> Display:
     """Opacity, colors, scale, clipping and smoothing, folded into a popover.
 
     Parameters
@@ -80,9 +83,11 @@ def display(sharing: str, *, overlay: bool = True) -> Display:
         What a shared scale means on this page.
     overlay
         Whether maps lie over pictures here; without, opacity and smoothing are not offered.
+    width
+        Whether the button fills its place.
     """
     now = screen.current()
-    with st.popover("Display", icon=":material/palette:", width="stretch"):
+    with st.popover("Display", icon=":material/palette:", width=width):
         if overlay:
             segments(
                 "blend",

@@ -353,4 +353,4 @@ def test_a_picture_of_a_sweep_of_before_opens_on_the_other_pages() -> None:
     assert "may have been moved" in warning.value
     said = "".join(element.proto.body for element in app.get("html"))
     assert f"{CNN} CAM" in said
-    assert f"{VIT} Rollout" in said
+    assert f"{VIT} {core.find_method('rollout').title}" in said

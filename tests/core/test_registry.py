@@ -254,8 +254,7 @@ def test_new_method_is_gone_afterwards() -> None:
 
 
 PICKERS = {
-    "compare": {"cnn_map", "vit_map"},
-    "gradient_rollout": {"cnn_map"},
+    "compare": {"look-0", "look-1"},
 }
 """Pickers of methods that need not depend on the class, by page."""
 
@@ -286,9 +285,9 @@ def test_new_method_is_offered_and_drawn_on_the_pages() -> None:
 
 def test_pages_offer_every_method_there_is() -> None:
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
-    for key, kind in (("cnn_map", "cnn"), ("vit_map", "vit")):
+    for key, kind in (("look-0", "cnn"), ("look-1", "vit")):
         titles = [m.title for m in all_methods().values() if kind in m.serves]
         options = app.selectbox(key=f"screen-{key}").options
         assert sorted(titles_of(options)) == sorted(titles)
-    assert app.selectbox(key="screen-vit_map").value == "gradient_rollout"
+    assert app.selectbox(key="screen-look-1").value == "gradient_rollout"
     assert np.all([not app.exception, not app.error])

@@ -279,7 +279,7 @@ def _framing() -> Framing:
             "size",
             "Size",
             SIZES,
-            format_func=lambda s: "models' own" if s == "own" else f"{s} px",
+            format_func=lambda s: "own" if s == "own" else f"{s} px",
             help="Side of what all models see (the short side for “whole”), rounded to whole "
             "patches. “Models' own” is that of the first model with patches.",
         )

@@ -281,7 +281,7 @@ def _framing() -> Framing:
             SIZES,
             format_func=lambda s: "own" if s == "own" else f"{s} px",
             help="Side of what all models see (the short side for “whole”), rounded to whole "
-            "patches. “Models' own” is that of the first model with patches.",
+            "patches. “Own” is that of the first model with patches.",
         )
     return Framing(cast(Fit, fit), None if size == "own" else int(size))
 

@@ -444,7 +444,7 @@ def _matrix_of_agreement(maps: Sequence[tuple[str, Explanation | str]]) -> None:
         hide_index=True,
         row_height=28,
         column_config={
-            "map": st.column_config.TextColumn("Column"),
+            "map": st.column_config.TextColumn("Column", width=130),
             **{head: st.column_config.TextColumn(head, width=44) for head in heads},
         },
     )

@@ -25,6 +25,8 @@ STYLE = """
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
+[class*="st-key-model-"] { flex-wrap: nowrap !important; }
+[class*="st-key-model-"] > :first-child { flex: 1 1 0 !important; min-width: 0 !important; }
 @media (max-width: 900px) {
   [data-testid="stMainBlockContainer"] { padding: 1rem 1rem 1rem; }
   .st-key-links { padding-right: 2rem; }

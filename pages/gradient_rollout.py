@@ -19,9 +19,9 @@ panels.head(
     "of a row; drag to zoom, double-click to zoom out.",
     "Gildenblat 2020 (vit-explain), Chefer 2021, Bousselham 2024 (LeGrad), Zhou 2016 (CAM)",
 )
-# Rows that have a gradient rollout come first.
+# Rows that begin with a plain rollout come first.
 places = [*enumerate(models)]
-rolling = [(i, m) for i, m in places if any(x.name == controls.FIRST for x in core.methods(m))]
+rolling = [(i, m) for i, m in places if any(x.name == class_views.ROLLOUT for x in core.methods(m))]
 ordered = [*rolling, *(one for one in places if one not in rolling)]
 class_column, *method_columns, parameter_column, display_column = st.columns(
     [5, *[2.5] * len(ordered), 2, 2], vertical_alignment="bottom"

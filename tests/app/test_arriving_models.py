@@ -48,7 +48,7 @@ def test_a_silent_hub_is_told_while_the_page_goes_on(
     page.goto(f"{address}/?vit={WANTED}")
     until(lambda: hub.asked, 20)
     expect(page.get_by_text(f"{TITLE} cannot be downloaded")).to_be_visible()
-    assert "vit=" not in page.url
+    assert "timm" not in page.url
     assert SHOWN in page.get_by_test_id("stSidebar").inner_html()
 
 
@@ -63,7 +63,7 @@ def test_a_model_arrives_while_others_work_and_give_up(
     page, other = visit(browser, address), patient(browser.new_page())
     page.goto(f"{address}/?vit={WANTED}")
     expect(page.get_by_text(f"of {len(content) / 1e6:.0f} MB")).to_be_visible()
-    assert "vit=" not in page.url
+    assert "timm" not in page.url
     other.goto(f"{address}/attention?vit={WANTED}")
     # Drawn anew every second, so a click that waits for it to rest would never come.
     other.get_by_role("button", name="Cancel").dispatch_event("click")
@@ -71,7 +71,7 @@ def test_a_model_arrives_while_others_work_and_give_up(
     settle(other)
     assert other.get_by_role("button", name="Cancel").count() == 0
     hub.pause = 0
-    page.wait_for_url("**vit=timm*")
+    page.wait_for_url("**m=timm*")
     settle(page)
     until(lambda: TITLE in page.get_by_test_id("stMain").inner_text(), 30)
     assert page.get_by_role("button", name="Cancel").count() == 0

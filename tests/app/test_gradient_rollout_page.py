@@ -179,6 +179,6 @@ def test_transformer_without_classes_leaves_rollout_and_the_cnn(tmp_path, monkey
     monkeypatch.setenv("PARALLAX_MODELS", str(own))
     app = start(vit="plain")
     assert any("trained without classes" in box.value for box in app.info)
-    cnn, vit = figures(app)
+    vit, cnn = figures(app)
     assert titles(vit) == ["Plain rollout"]
     assert titles(cnn) == ["Picture", "Egyptian cat", "espresso"]

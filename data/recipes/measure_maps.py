@@ -35,7 +35,7 @@ from data.recipes.picture_sources import CUTOUT, NATURAL, SIDE, Source, collect,
 from data.recipes.weight_files import write_checksums
 
 SEED = 7
-WANTED, FEWER = 240, 6
+WANTED, FEWER = 240, 24
 REPLICATES = 2000
 PASSES = 20
 GIVEN = core.Framing("given")

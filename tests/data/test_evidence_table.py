@@ -106,15 +106,15 @@ def test_what_must_be_known_of_the_rows_stands_below_them(
     ("model_id", "default"),
     [*zip(core.default_models(), ("cam", "gradient_rollout"), strict=True)],
 )
-def test_the_pages_begin_with_the_best_of_the_maps_that_were_measured_everywhere(
+def test_the_pages_begin_with_the_best_of_the_maps_of_one_pass_or_two(
     model_id: str, default: str
 ) -> None:
-    """``docs/measurements.md`` says so."""
+    """``docs/measurements.md`` says so; methods of many passes are for those who can wait."""
     result, title = measured(), core.find_spec(model_id).title
     found = {
         row["method"]: row["blur"]["value"]
         for row in result["rows"]
-        if row["model"] == title and row["blur"] and row["blur"]["n"] == result["pictures"]
+        if row["model"] == title and row["method"] not in measure_evidence.MANY_PASSES
     }
     assert len(found) > 6
     assert found[default] == max(found.values())

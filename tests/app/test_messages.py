@@ -192,6 +192,7 @@ async def _said(address: str, say: Callable[[BackMsg], None], closes: bool) -> N
     async with crowd.visitor(address) as somebody, crowd.visitor(address) as other:
         before = await somebody.look(LOOKED_AT)
         await other.look(LOOKED_AT)
+        await other.look(Screen("compare", ""))  # what a message without an address opens
         served = crowd.health(address)["served"]
         if message.WhichOneof("type") == "backend_operation_request":
             message.backend_operation_request.session_id = other.session

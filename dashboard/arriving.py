@@ -11,7 +11,7 @@ import streamlit as st
 import core
 from core import ModelSpec
 from dashboard import cache, columns, screen, settings
-from dashboard.looks import MOST, Look, default_models
+from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 from dashboard.text import plain
 
@@ -61,7 +61,7 @@ def before(now: Screen, place: int, spec: ModelSpec) -> str:
     shown = _shown()
     if len(shown) == len(now.m) and shown[place] not in (*now.m, spec.id):
         return shown[place]
-    specs = {model_id: core.find_spec(model_id) for model_id in default_models()}
+    specs = {model_id: core.find_spec(model_id) for model_id in core.default_models()}
     usual = [i for i, one in specs.items() if one.family == spec.family and i not in now.m]
     if usual and not (shown and len(now.m) > len(shown)):
         return usual[0]
@@ -81,7 +81,7 @@ def forget(model_id: str) -> None:
     wanted = _wanted()
     if model_id in wanted:
         cache.wishes().leave(model_id, screen.session())
-        screen.keep(_WANTED, {one: to for one, to in wanted.items() if one != model_id})
+        _drop(model_id)
 
 
 def show() -> None:

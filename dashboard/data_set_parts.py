@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from core import ParallaxError, find_method, find_spec
-from dashboard import animations, cache, figures, screen
+from dashboard import animations, cache, figures, looks, screen
 from dashboard.cache.sweeps import Look
 from dashboard.screen import PAGES, Screen
 from dashboard.sweeps import Rows, Seen
@@ -22,9 +22,6 @@ LEAF = 12
 """Pictures of one page of the gallery."""
 
 COLUMNS = 4
-
-FAMILIES = ("cnn", "vit")
-"""Families that a screen has a field for."""
 
 STYLE = """
 <style>
@@ -275,27 +272,20 @@ def _links(rows: Rows, seen: Seen) -> None:
 
 
 def _screen(rows: Rows, seen: Seen, picture_id: str) -> Screen:
-    """The screen that shows what the sweep saw, with the models that are compared.
-
-    A screen has one model of each family: where both are of one, the first of them is shown.
-    """
+    """The screen that shows what the sweep saw, with the models and maps that are compared."""
     plan, sizes = rows.sweep.plan, Screen.model_fields["size"].annotation
     size = str(plan.framing.size) if plan.framing.size else "own"
     changes: dict[str, Any] = {"image": picture_id}
     changes |= {"fit": plan.framing.fit, "size": size if size in str(sizes) else "own"}
-    for number in reversed(rows.compared):
-        family = find_spec(plan.models[number]).family
-        if family in FAMILIES:
-            changes[family] = plan.models[number]
+    changes["m"] = tuple(find_spec(plan.models[number]).id for number in rows.compared)
     targets = [seen.maps.get(number, {}).get("target") for number in rows.shown_maps]
     if known := next(filter(None, targets), ""):
         changes["classes"] = (known,)
-    for number in reversed(rows.shown_maps):
+    columns = []
+    for number in rows.shown_maps:
         of = rows.sweep.maps[number]
-        family = find_spec(plan.models[of.model]).family
-        if family not in FAMILIES:
-            continue
         used = rows.sweep.manifest["maps"][number]["parameters"]
         named = tuple((name, str(used[name])) for name in sorted(find_method(of.method).earlier))
-        changes |= {f"{family}_map": of.method, f"{family}_map_parameters": named}
+        columns.append(looks.Look(plan.models[of.model], of.method, named))
+    changes["look"] = looks.texts(columns[: looks.MOST])
     return screen.current().to(**changes)

@@ -40,7 +40,7 @@ from dashboard import (
     style,
     waiting,
 )
-from dashboard.looks import MOST, Look, default_models
+from dashboard.looks import MOST, Look
 from dashboard.scene import Picture, Scene
 from dashboard.text import plain, text_color
 from dashboard.titles import ICONS
@@ -212,7 +212,7 @@ def _only(offered: Mapping[str, ModelSpec]) -> None:
     now = screen.current()
     if len(set(now.m)) < len(now.m):
         now = now.to(m=tuple(dict.fromkeys(now.m)))
-    usual = default_models()
+    usual = core.default_models()
     for place, model_id in enumerate(now.m):
         if model_id in offered:
             continue

@@ -21,11 +21,6 @@ Parameters = tuple[tuple[str, str], ...]
 _ESCAPES = (("%", "%25"), (":", "%3A"), (",", "%2C"), ("=", "%3D"))
 
 
-def default_models() -> tuple[str, ...]:
-    """Ids of the models that are shown until others are chosen."""
-    return core.default_models()
-
-
 @dataclass(frozen=True)
 class Look:
     """A model with a method and its parameters.

@@ -18,9 +18,10 @@ import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+import core
 from core import Method, ParallaxError
 from dashboard import earlier
-from dashboard.looks import LONGEST, MOST, Look, default_models
+from dashboard.looks import LONGEST, MOST, Look
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Screen(BaseModel):
 
     # -- shared by all pages
     image: str = "cat-beside-cup"
-    m: Names = default_models()
+    m: Names = core.default_models()
     fit: Literal["crop", "pad", "stretch", "whole"] = "crop"
     size: Literal["own", "224", "336", "448", "480", "518", "672"] = "own"
     classes: Annotated[tuple[str, ...], Field(max_length=4)] = ()

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from core import progress
+from core.answers import log_probabilities, probabilities
 from core.errors import BusyError, ImageError, ParallaxError, Stopped
 from core.evidence.faithfulness import faithfulness
 from core.explain import Explanation, explain
@@ -393,8 +394,7 @@ def _numpy(tensor: Tensor) -> _Float:
 
 def _log_probability(found: Prediction, target: int) -> float:
     """Natural logarithm of a class's probability; finite where the probability itself is 0."""
-    logits = found.logits.astype(np.float64)
-    return float(logits[target] - logits.max() - np.log(np.exp(logits - logits.max()).sum()))
+    return float(log_probabilities(found.logits.astype(np.float64), found.answer)[target])
 
 
 def shared_classes(first: Model, second: Model) -> npt.NDArray[np.int64]:
@@ -422,15 +422,12 @@ def divergence(
     """
     if not shared.size:
         return None
-    p, q = (_softmax(one.logits[part]) for one, part in zip((first, second), shared, strict=True))
+    p, q = (
+        probabilities(one.logits[part].astype(np.float64), "softmax")
+        for one, part in zip((first, second), shared, strict=True)
+    )
     middle = (p + q) / 2
     return float(np.clip((_relative(p, middle) + _relative(q, middle)) / 2, 0.0, 1.0))
-
-
-def _softmax(logits: _Float) -> npt.NDArray[np.float64]:
-    shifted = np.exp(logits.astype(np.float64) - float(logits.max()))
-    probabilities: npt.NDArray[np.float64] = shifted / shifted.sum()
-    return probabilities
 
 
 def _relative(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pytest
@@ -294,6 +295,20 @@ def test_the_same_model_twice_leaves_the_one_that_was_chosen() -> None:
     assert names_of_models(app) == {CNN, VIT}
     app = healthy(start("data_set", sweep="three", sweep_first="dinov2-small"))
     assert names_of_models(app) == {CNN, VIT}
+
+
+def test_a_picture_opens_with_the_models_that_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where both are transformers; no model is shown that was not swept."""
+    data = next(one for one in core.samples() if one.id == "coffee").path.read_bytes()
+    monkeypatch.setattr(cache, "original", lambda *_: data)
+    both = [OTHER_VIT, "dinov2-small"]
+    app = start("data_set", sweep="three", sweep_first=both[0], sweep_second=both[1], picked="1")
+    queries = [link.proto.query_string for link in healthy(app).get("page_link")]
+    found = parse_qs(next(query for query in queries if "image=own-" in query))
+    assert found["m"] == both
+    assert [text.split(":")[0] for text in found["look"]] == both
 
 
 def test_one_model_alone_is_compared_with_nothing() -> None:

@@ -133,10 +133,10 @@ def test_curves_follow_labels(labels_of_halves: Model, kind: str) -> None:
 
 
 def test_answers_are_read_in_one_place_only() -> None:
-    """Attention has a softmax of its own, and so has what a sweep compares."""
+    """Attention has a softmax of its own."""
     elsewhere = {"core/answers.py", "core/recording/transformer.py", "core/attention.py"}
     elsewhere |= files_with("softmax_attention")
-    elsewhere |= {"core/sweep/work.py", "core/models/unsupported_architectures.py"}
+    elsewhere |= {"core/models/unsupported_architectures.py"}
     assert files_with("softmax(") - elsewhere == set()
 
 

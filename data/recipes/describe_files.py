@@ -21,6 +21,7 @@ from core.models import storage
 from core.models.sources import checksums
 from core.models.spec import find_spec
 from core.paths import DATA, ROOT, SAMPLES, SWEEPS
+from data.recipes.build_samples import FITTED
 from data.recipes.head_card import TRUE, read_details
 
 EVIDENCE = DATA / "evidence.json"
@@ -106,11 +107,18 @@ def data_files() -> list[Path]:
     )
 
 
+def sample_entries() -> list[dict[str, Any]]:
+    """The entries of ``samples.toml``."""
+    found: list[dict[str, Any]] = tomllib.loads(
+        (SAMPLES / "samples.toml").read_text(encoding="utf-8")
+    )["sample"]
+    return found
+
+
 def file_table() -> str:
     """The table of files, with source, license and SHA-256."""
     sources = dict(SOURCES)
-    table = tomllib.loads((SAMPLES / "samples.toml").read_text(encoding="utf-8"))
-    for sample in table["sample"]:
+    for sample in sample_entries():
         sources[f"samples/{sample['file']}"] = (
             f"{sample['source']}, by {sample['author']}",
             sample["license"],
@@ -201,15 +209,23 @@ def head_table() -> str:
         f"{calibration['shipped']['error']:.3f} as shipped, after all scores were multiplied by "
         f"{settings['scale']:g}, chosen on the validation pictures.",
         "",
-        "| sample (not in training) | teacher | student |",
-        "|---|---|---|",
+        "The samples; answers below 0.05 are left out.",
+        "",
+        "| sample | may be in training | teacher | student |",
+        "|---|---|---|---|",
     ]
+    notes = {one["file"]: one["note"] for one in sample_entries()}
     for name, entry in head["samples"].items():
         cells = [
-            ", ".join(f"{item['name']} {item['probability']:.2f}" for item in entry[side][:3])
+            ", ".join(
+                f"{item['name']} {item['probability']:.2f}"
+                for item in entry[side][:3]
+                if item["probability"] >= 0.05
+            )
             for side in ("teacher", "student")
         ]
-        lines.append(f"| `{name}` | {cells[0]} | {cells[1]} |")
+        fitted = "yes" if notes[name].endswith(FITTED) else "no"
+        lines.append(f"| `{name}` | {fitted} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 

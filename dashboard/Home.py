@@ -14,6 +14,11 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 
 
+def _file(name: str) -> Path:
+    folder = ROOT / "pages" / name
+    return folder / "page.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
     from dashboard import opening
@@ -21,7 +26,7 @@ def draw() -> None:
 
     pages = {
         name: st.Page(
-            ROOT / "pages" / f"{name}.py",
+            _file(name),
             title=title,
             url_path="home" if name == "compare" else name,  # of the default page it is never seen
             default=name == "compare",
@@ -29,7 +34,7 @@ def draw() -> None:
         for name, title in TITLES.items()
     }
     # The default page answers at "/" only, so Compare stands here once more under its own name.
-    named = st.Page(ROOT / "pages" / "compare.py", title=TITLES["compare"], url_path="compare")
+    named = st.Page(_file("compare"), title=TITLES["compare"], url_path="compare")
     page = st.navigation([*pages.values(), named], position="hidden")
     if page == named:
         pages["compare"] = named

@@ -6,18 +6,32 @@ the model is there, it is put in.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import streamlit as st
 
 import core
 from core import ModelSpec
-from dashboard import cache, columns, screen, settings
+from dashboard import cache, columns, session, settings
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 from dashboard.text import plain
 
-_SHOWN, _WANTED = "shown-models", "wanted-models"
-"""Ids that were shown last; and by id of a wanted model, the one that it is to replace, or ``""``
-if it is to be added."""
+
+@dataclass
+class Arriving:
+    """What a session waits for.
+
+    Attributes
+    ----------
+    shown
+        Ids of the models that were shown last.
+    wanted
+        By id of a wanted model, the one that it is to replace; ``""`` if it is to be added.
+    """
+
+    shown: tuple[str, ...] = ()
+    wanted: dict[str, str] = field(default_factory=dict)
 
 
 def settle() -> None:
@@ -25,11 +39,11 @@ def settle() -> None:
     if settings.locked():
         return  # the pickers refuse what is not embedded
     specs = {spec.id: spec for spec in core.catalog()}
-    found = screen.current()
+    found = session.screen()
     for model_id, replaced in _wanted().items():
         if replaced and replaced not in found.m and model_id not in found.m:
             forget(model_id)  # another was chosen in the meantime
-    for place, model_id in enumerate(screen.current().m):
+    for place, model_id in enumerate(session.screen().m):
         spec = specs.get(model_id)
         if spec is None or spec.source in ("embedded", "local") or spec.available:
             continue
@@ -37,17 +51,17 @@ def settle() -> None:
         found = put_back(found, spec, other)
         reason = cache.refusal(model_id)
         if reason:
-            screen.problem(_instead(reason, other))
+            session.problem(_instead(reason, other))
         else:
             cache.wishes().begin(model_id)
-            screen.keep(_WANTED, _wanted() | {model_id: other})
-    if found != screen.current():
-        screen.become(found)
+            _here().wanted[model_id] = other
+    if found != session.screen():
+        session.become(found)
 
 
 def showing(ids: tuple[str, ...]) -> None:
     """Remember which models a run shows; called once they are open."""
-    screen.keep(_SHOWN, ids)
+    _here().shown = ids
 
 
 def before(now: Screen, place: int, spec: ModelSpec) -> str:
@@ -58,7 +72,7 @@ def before(now: Screen, place: int, spec: ModelSpec) -> str:
     str
         Its id; empty where the others are enough, as the model was to be added.
     """
-    shown = _shown()
+    shown = _here().shown
     if len(shown) == len(now.m) and shown[place] not in (*now.m, spec.id):
         return shown[place]
     specs = {model_id: core.find_spec(model_id) for model_id in core.default_models()}
@@ -80,7 +94,7 @@ def forget(model_id: str) -> None:
     """Want a model no more."""
     wanted = _wanted()
     if model_id in wanted:
-        cache.wishes().leave(model_id, screen.session())
+        cache.wishes().leave(model_id, session.current().id)
         _drop(model_id)
 
 
@@ -93,18 +107,18 @@ def show() -> None:
 @st.fragment(run_every=1)
 def _progress() -> None:
     for number, (wanted, replaced) in enumerate(_wanted().items()):
-        download = cache.wishes().ask(wanted, screen.session())
+        download = cache.wishes().ask(wanted, session.current().id)
         if download.state == "done":
             cache.look_again()
             _drop(wanted)
             _put_in(wanted, replaced)
-            screen.again()
+            session.again()
         elif download.state in ("failed", "canceled"):
             _drop(wanted)
             if download.error:
                 cache.failed(download)
-                screen.say(_instead(download.error, replaced))
-            screen.again()
+                session.say(_instead(download.error, replaced))
+            session.again()
         title = plain(core.find_spec(wanted).title)
         done, total = core.size_text(download.done), download.total
         text = f"{title}: {done} of {core.size_text(total)}" if total else f"{title}: asking for it"
@@ -120,24 +134,24 @@ def _progress() -> None:
 
 def _put_in(wanted: str, replaced: str) -> None:
     """Show a model that has arrived."""
-    now, spec = screen.current(), core.find_spec(wanted)
+    now, spec = session.screen(), core.find_spec(wanted)
     if replaced in now.m:
         alike = core.find_spec(replaced).family == spec.family
-        screen.become(columns.instead(now, replaced, wanted, alike))
+        session.become(columns.instead(now, replaced, wanted, alike))
     elif wanted not in now.m and len(now.m) < MOST:
-        screen.become(columns.added(now, Look(wanted)))
+        session.become(columns.added(now, Look(wanted)))
+
+
+def _here() -> Arriving:
+    return session.kept(Arriving)
 
 
 def _wanted() -> dict[str, str]:
-    return dict(screen.kept(_WANTED) or {})
-
-
-def _shown() -> tuple[str, ...]:
-    return tuple(screen.kept(_SHOWN) or ())
+    return dict(_here().wanted)
 
 
 def _drop(model_id: str) -> None:
-    screen.keep(_WANTED, {one: to for one, to in _wanted().items() if one != model_id})
+    _here().wanted.pop(model_id, None)
 
 
 def _instead(reason: str, other: str) -> str:

@@ -18,9 +18,9 @@ from core import (
     heatmaps,
     representations,
 )
-from dashboard import cache, controls, figures, gather, measurements, panels, screen
+from dashboard import cache, controls, drawing, figures, gather, measurements, session
 from dashboard.attention_parts import THREE_QUARTERS, Float, grid_of_maps, percent, query_picker
-from dashboard.controls import Display
+from dashboard.display import Display
 from dashboard.scene import Scene
 from dashboard.text import plain
 
@@ -80,10 +80,10 @@ def _first_tap(model: Model, beside: Sequence[Model], view: Image.Image) -> str:
 def _sides(scene: Scene) -> list[Model]:
     """Choose the two models whose features are shown: the first two, until others are."""
     ids, titles = scene.ids, {spec.id: spec.title for spec in scene.models}
-    wanted = screen.current().sides
+    wanted = session.screen().sides
     for name in wanted:
         if name not in ids:
-            screen.problem(f"sides has {name!r}, which is not among the models shown (m).")
+            session.problem(f"sides has {name!r}, which is not among the models shown (m).")
     shown = [name for name in dict.fromkeys(wanted) if name in ids] or list(ids[:2])
     if len(ids) > 2:
         st.multiselect(
@@ -94,7 +94,7 @@ def _sides(scene: Scene) -> list[Model]:
             filter_mode="contains",
             select_all=False,
             help="Two of the models, side by side.",
-            **screen.tied("sides", shown, lambda held: screen.change(sides=tuple(held))),
+            **session.tied("sides", shown, lambda held: session.change(sides=tuple(held))),
         )
     return [cache.model(name) for name in shown]
 
@@ -174,7 +174,7 @@ def channels(scene: Scene, display: Display) -> None:
         smooth=False,
     )
     alt = "; ".join(f"{panel.title}: {panel.subtitle}" for panel in shown)
-    panels.fitted(figure, "channels", f"The picture and channels over it. {alt}", view, len(shown))
+    drawing.fitted(figure, "channels", f"The picture and channels over it. {alt}", view, len(shown))
     places = st.columns(len(shown), gap="medium")[1:]
     for place, (found, channel, feature), note in zip(places, sides, notes, strict=True):
         with place:
@@ -303,7 +303,7 @@ def _alike(
         figures.mark_patch(figure, view, found.grid, place, i)
     alt = "; ".join(f"{panel.title} {panel.subtitle}" for panel in shown)
     what = f"Similarity to the chosen patch over the picture. {alt}"
-    panels.fitted(figure, "cosines", what, view, len(shown), width=THREE_QUARTERS)
+    drawing.fitted(figure, "cosines", what, view, len(shown), width=THREE_QUARTERS)
     st.caption(
         "Cosine between the features of the outlined place and those of every other: 1 is the "
         "same direction, 0 unrelated. On another grid the place is the one that holds the middle "
@@ -312,7 +312,7 @@ def _alike(
     figure = figures.linked(view, colored, bars=False)
     alt = "; ".join(f"{panel.title}: {panel.subtitle}" for panel in colored)
     what = f"Principal components of the features as colors. {alt}"
-    panels.fitted(figure, "components", what, view, len(colored), width=THREE_QUARTERS)
+    drawing.fitted(figure, "components", what, view, len(colored), width=THREE_QUARTERS)
     st.caption(
         "The first three principal components of the same features as red, green and blue: places "
         "of one color are represented alike. Each component runs from its 1st to its 99th "

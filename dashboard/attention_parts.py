@@ -10,8 +10,8 @@ import streamlit as st
 from PIL import Image
 
 from core import Attention, Readout, VisionTransformer, heatmaps
-from dashboard import controls, figures, panels, screen
-from dashboard.controls import Display
+from dashboard import controls, drawing, figures, session
+from dashboard.display import Display
 from dashboard.text import ordinal
 
 Float = npt.NDArray[np.float32]
@@ -104,13 +104,13 @@ def percent(share: float) -> str:
 
 def chosen_patch(grid: Grid) -> Patch:
     """The query of the screen, if the grid has it; else a problem and none."""
-    patch = screen.current().patch
+    patch = session.screen().patch
     if patch is None:
         return None
     rows, cols = grid
     if patch[0] < rows and patch[1] < cols:
         return patch
-    screen.problem(
+    session.problem(
         f"query is row {patch[0]}, column {patch[1]}, but this picture has {rows} × {cols} "
         "patches counted from 0; no patch is chosen."
     )
@@ -118,7 +118,7 @@ def chosen_patch(grid: Grid) -> Patch:
 
 
 def _write(row: int, col: int) -> None:
-    screen.change(query=f"r{row}c{col}")
+    session.change(query=f"r{row}c{col}")
 
 
 def query_picker(
@@ -150,7 +150,7 @@ def query_picker(
             if name == "patch":
                 _write(*middle)
             else:
-                screen.change(query=None)
+                session.change(query=None)
 
         st.radio(
             "Whose attention",
@@ -158,19 +158,19 @@ def query_picker(
             format_func=lambda name: names[name][:1].upper() + names[name][1:],
             help="“One patch” begins with the one in the middle."
             + (" A click on the picture chooses the patch you click." if by_click else ""),
-            **screen.tied("query-kind", "readout" if patch is None else "patch", switch),
+            **session.tied("query-kind", "readout" if patch is None else "patch", switch),
         )
     if patch is not None:
         row, col = patch
         left, right = st.columns(2, gap="small")
         left.number_input(
-            "Row", 0, rows - 1, **screen.tied("query-row", row, lambda held: _write(held, col))
+            "Row", 0, rows - 1, **session.tied("query-row", row, lambda held: _write(held, col))
         )
         right.number_input(
             "Column",
             0,
             cols - 1,
-            **screen.tied("query-column", col, lambda held: _write(row, held)),
+            **session.tied("query-column", col, lambda held: _write(row, held)),
         )
     if not by_click:
         return patch
@@ -179,9 +179,9 @@ def query_picker(
         figures.mark_patch(figure, view, grid, patch)
     figure.update_layout(margin={"b": 4})
     marked = f"; row {patch[0]}, column {patch[1]} is outlined" if patch else ""
-    panels.clicked(
+    drawing.clicked(
         figure,
-        f"query-{screen.current().tab}",
+        f"query-{session.screen().tab}",
         f"The picture in {rows} × {cols} patches{marked}",
         lambda data: _write(int(data[0]), int(data[1])),
         f"(100cqi - 2rem) * {0.25 * view.height / view.width:.4f} + 8px",
@@ -265,7 +265,7 @@ def grid_of_maps(
     texts = [f"{name}: click to see it large" for name in names]
     figures.openable(figure, shape, texts, named=True, size=100, marked=marked)
     height = figures.mosaic_height(shape, width, named=True)
-    panels.clicked(figure, key, alt, lambda data: act(int(data[0])), height)
+    drawing.clicked(figure, key, alt, lambda data: act(int(data[0])), height)
     st.caption(f"{unit[:1].upper()}{unit[1:]}.")
 
 

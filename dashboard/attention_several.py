@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from dashboard import cache, controls, figures, gather, panels, python_lines, several_pictures
+from dashboard import (
+    cache,
+    controls,
+    drawing,
+    figures,
+    gather,
+    python_lines,
+    several_pictures,
+)
 from dashboard.attention_parts import (
     beside,
     ends_text,
@@ -18,7 +26,7 @@ from dashboard.attention_parts import (
 )
 from dashboard.attention_views import default_fusion, transformer
 from dashboard.cache import Summary
-from dashboard.controls import Display
+from dashboard.display import Display
 from dashboard.scene import Picture, Scene
 from dashboard.text import in_figure, plain
 
@@ -119,7 +127,7 @@ def _figure(
     )
     figure.update_xaxes(tickfont={"size": 11})
     names = ", ".join(picture.name for picture in pictures)
-    panels.sized(
+    drawing.sized(
         figure,
         "several",
         f"Attention in {len(rows)} layers under each of: {names}",

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from core import Attention, ModelError, VisionTransformer, heatmaps
-from dashboard import cache, controls, figures, gather, panels, screen
+from dashboard import cache, controls, drawing, figures, gather, session
 from dashboard.attention_parts import (
     THREE_QUARTERS,
     Float,
@@ -24,7 +24,7 @@ from dashboard.attention_parts import (
     reader,
     shared_limits,
 )
-from dashboard.controls import Display
+from dashboard.display import Display
 from dashboard.pointer import pointed_patches
 from dashboard.scene import Scene
 from dashboard.text import ordinal
@@ -72,9 +72,9 @@ def transformer(scene: Scene) -> VisionTransformer:
     offered = transformers(scene)
     if not offered:
         raise ModelError(NONE_HAS_ATTENTION)
-    wanted = screen.current().transformer
+    wanted = session.screen().transformer
     if wanted is not None and wanted not in offered:
-        screen.problem(
+        session.problem(
             f"transformer is {wanted!r}, which is not among the vision transformers shown (m); "
             f"shown instead: {next(iter(offered))}."
         )
@@ -112,13 +112,13 @@ def _every_map(attention: Attention, maps: Float, patch: Patch, display: Display
 
     def open_map(number: int) -> None:
         layer, head = divmod(number, heads + 1)
-        screen.change(tab="layer", layer=layer, head=None if head == heads else head)
+        session.change(tab="layer", layer=layer, head=None if head == heads else head)
 
     st.caption(
         f"How much {reader(attention.readout, patch)} attends to every patch, in each layer (from "
         "top to bottom) and head (from left to right). Click a map to see it large."
     )
-    panels.clicked(
+    drawing.clicked(
         figure,
         "grid-maps",
         f"Attention of {reader(attention.readout, patch)} in {attention.layers} layers and "
@@ -145,7 +145,9 @@ def _prefix_table(model: VisionTransformer, patch: Patch, shares: Float) -> None
     names = prefix_text(model)
     st.markdown(f"**Attention to the {names}** · {percent(shares.mean())} on average")
     figure = figures.matrix(shares, layer_names(model.depth), layer_names(model.heads, "head"))
-    panels.chart(figure, "prefix-table", f"Share of the attention to the {names} by layer and head")
+    drawing.chart(
+        figure, "prefix-table", f"Share of the attention to the {names} by layer and head"
+    )
     st.caption(
         f"Columns are heads. The lightest color is 0 %, the darkest 100 %. This share of what "
         f"{reader(model.readout, patch)} attends to has no place in the picture, so the maps leave "
@@ -191,9 +193,9 @@ def one_layer(scene: Scene, display: Display) -> None:
 
 def _head_picker(attention: Attention) -> int | None:
     """Choose a head; none is the mean over all."""
-    wanted = screen.current().head
+    wanted = session.screen().head
     if wanted is not None and wanted >= attention.heads:
-        screen.problem(
+        session.problem(
             f"head is {wanted}, but this model has heads 0 to {attention.heads - 1}; shown "
             "instead: the mean over the heads."
         )
@@ -204,7 +206,7 @@ def _head_picker(attention: Attention) -> int | None:
         [mean, *range(attention.heads)],
         format_func=lambda head: "mean of the heads" if head == mean else f"head {head}",
         filter_mode="contains",
-        **screen.bound(
+        **session.bound(
             "head",
             mean if wanted is None else wanted,
             lambda held: None if held == mean else held,
@@ -262,7 +264,7 @@ def _one_query(
     if patch is not None:
         for panel in (0, 1):
             figures.mark_patch(figure, attention.view, attention.grid, patch, panel)
-    panels.fitted(
+    drawing.fitted(
         figure,
         "large-map",
         f"{what}: attention over the picture, and its mask",
@@ -273,7 +275,7 @@ def _one_query(
     beside(model, 1.0 - float(chosen.sum()), what)
 
     def open_head(index: int) -> None:
-        screen.change(head=None if index == heads else index)
+        session.change(head=None if index == heads else index)
 
     st.markdown("**All heads of this layer** · click one to see it large")
     grid_of_maps(
@@ -351,7 +353,7 @@ def _matrix(
         unit=f"attention · from 0 to {_end(display)}",
         marked=marked,
     )
-    panels.sized(
+    drawing.sized(
         figure,
         "attention-matrix",
         f"Attention from every token to every token: {title}, each row sums to 1",
@@ -427,7 +429,7 @@ def joint_maps(scene: Scene, display: Display) -> None:
             colors=display.colors,
             smooth=False,
         )
-        panels.fitted(
+        drawing.fitted(
             figure,
             "large-joint",
             f"The picture and the joint attention of layers 0 to {layer}",
@@ -443,7 +445,7 @@ def joint_maps(scene: Scene, display: Display) -> None:
             display,
             "small-joints",
             f"Joint attention after each of {attention.layers} layers, over the picture",
-            act=lambda index: screen.change(layer=index),
+            act=lambda index: session.change(layer=index),
             marked=layer,
             columns=6,
             under=attention.view,

@@ -24,9 +24,10 @@ from core import (
     ZeroGradient,
     heatmaps,
 )
-from dashboard import animations, cache, controls, figures, gather, panels, screen
-from dashboard.controls import Choice, Display
-from dashboard.panels import Mask
+from dashboard import animations, cache, drawing, figures, gather, panels, rows, session
+from dashboard.choices import Choice, index_of
+from dashboard.display import Display
+from dashboard.rows import Mask
 from dashboard.scene import Scene
 from dashboard.text import plain
 
@@ -75,7 +76,7 @@ def columns_of(
     with cache.keeping_graph(model.spec.id, scene):
         for name in classes:
             try:
-                index = controls.index_of(model, name)
+                index = index_of(model, name)
                 [explanation] = cache.explain(model.spec.id, scene, method, (index,), parameters)
             except Refused as error:
                 found.append(Column(name, refusal=str(error)))
@@ -183,7 +184,7 @@ def row(
         What must be known to read the maps, one Markdown sentence group for each that needs any.
     """
     shown = [
-        panels.replaced(column.explanation, display, artifacts)
+        drawing.replaced(column.explanation, display, artifacts)
         if column.explanation is not None
         else None
         for column in columns
@@ -198,14 +199,14 @@ def row(
             notes.append(f"**{plain(column.name)}.** {plain(column.refusal)}")
             continue
         drawn.append(
-            panels.panel_of(
+            rows.panel_of(
                 column.explanation,
                 entry[0],
                 rivals,
                 display,
                 column.name,
                 " · ".join(
-                    filter(None, [title if wide else "", panels.standing(column.explanation)])
+                    filter(None, [title if wide else "", rows.standing(column.explanation)])
                 ),
                 unit,
             )
@@ -213,7 +214,7 @@ def row(
         said = [plain(note) for note in column.explanation.notes]
         if text := " ".join(filter(None, [*said, entry[1]])):
             notes.append(f"**{plain(column.name)}.** {text}")
-    panels.row(view, drawn, display, key)
+    drawing.row(view, drawn, display, key)
     return notes
 
 
@@ -221,12 +222,12 @@ def rollout_panel(
     plain_map: Explanation, display: Display, artifacts: Mask | None, wide: bool
 ) -> tuple[figures.Panel, str]:
     """Plain rollout as the first panel of a row, and what must be known to read it."""
-    relevance, note = panels.replaced(plain_map, display, artifacts)
+    relevance, note = drawing.replaced(plain_map, display, artifacts)
     unit = display.unit("relevance") if wide else ""
-    panel = panels.panel_of(
+    panel = rows.panel_of(
         plain_map, relevance, [relevance], display, "Plain rollout", "no class", unit
     )
-    said = [panels.settings(plain_map), *map(plain, plain_map.notes), note]
+    said = [drawing.settings(plain_map), *map(plain, plain_map.notes), note]
     return panel, f"**Plain rollout.** {' '.join(filter(None, said))}"
 
 
@@ -245,7 +246,7 @@ def differences(rows: Sequence[tuple[str, Sequence[Column]]]) -> None:
                     "Rank correlation": heatmaps.rank_correlation(a.relevance, b.relevance),
                     "Overlap of top 20 %": heatmaps.overlap(a.relevance, b.relevance),
                     "Share on the right half": " / ".join(
-                        panels.number(panels.share_right(e), "{:.0%}") for e in (a, b)
+                        rows.number(rows.share_right(e), "{:.0%}") for e in (a, b)
                     ),
                 }
             )
@@ -293,9 +294,9 @@ def discard_animation(
         "scale; at high ratios only what passes through a few entries is left."
     )
     known = [name for name in classes if name in model.labels]
-    wanted = screen.current().animated
+    wanted = session.screen().animated
     if wanted is not None and wanted != ROLLOUT and wanted not in model.labels:
-        screen.problem(
+        session.problem(
             f"animated is {wanted!r}, which {model.spec.title} does not know; shown instead: plain "
             "rollout."
         )
@@ -330,7 +331,7 @@ def discard_animation(
         _animated(model, scene, "rollout", None, "Plain rollout", each, report(0), display)
     if wanted != ROLLOUT:
         with columns[1]:
-            target = controls.index_of(model, wanted)
+            target = index_of(model, wanted)
             each = [{**parameters, "discard": ratio} for ratio in RATIOS]
             title = f"Gradient rollout · {wanted}"
             tell = report(len(RATIOS))
@@ -339,7 +340,7 @@ def discard_animation(
 
 
 def _animate(name: str | None) -> Callable[[], None]:
-    return lambda: screen.change(animated=name)
+    return lambda: session.change(animated=name)
 
 
 def _button(name: str, chosen: bool) -> None:
@@ -398,7 +399,7 @@ def _animated(
     margins = animations.ABOVE + animations.BELOW
     height = f"100cqi * {view.height / view.width:.4f} + {margins}px"
     with st.container(key=f"animation-{method}"):
-        panels.sized(figure, f"frames-{method}", alt, height)
+        drawing.sized(figure, f"frames-{method}", alt, height)
     said = [_settings(each[0])]
     if isinstance(model, VisionTransformer) and model.prefix:
         shares = animations.mass_range([frame.prefix_mass for frame in frames])

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from core import ParallaxError, find_method, find_spec
-from dashboard import animations, cache, figures, looks, screen
+from dashboard import animations, cache, figures, looks, session
 from dashboard.cache.sweeps import Look
 from dashboard.screen import PAGES, Screen
 from dashboard.sweeps import Rows, Seen
@@ -49,16 +49,16 @@ def gallery(rows: Rows, chosen: tuple[str, ...]) -> None:
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     with left:
         order = _order(rows, orders)
-    leaf = screen.current().leaf
+    leaf = session.screen().leaf
     found, total = cache.answered(rows, "gallery", order, chosen, LEAF * (leaf - 1), LEAF)
     leaves = max(1, -(-total // LEAF))
     if leaf > leaves:
-        screen.problem(f"leaf is {leaf}, expected 1 to {leaves}; shown instead: {leaves}.")
+        session.problem(f"leaf is {leaf}, expected 1 to {leaves}; shown instead: {leaves}.")
         leaf = leaves
         found, total = cache.answered(rows, "gallery", order, chosen, LEAF * (leaf - 1), LEAF)
     with right:
         # A key for each leaf: the widget takes its value at birth only.
-        tie = screen.tied(f"leaf-{leaf}", leaf, lambda held: screen.change(leaf=held), seed=False)
+        tie = session.tied(f"leaf-{leaf}", leaf, lambda held: session.change(leaf=held), seed=False)
         st.pagination(leaves, default=leaf, **tie)
     if not found:
         st.info("The filters leave no picture here.", icon=":material/filter_alt_off:")
@@ -75,14 +75,14 @@ def gallery(rows: Rows, chosen: tuple[str, ...]) -> None:
 
 def _order(rows: Rows, orders: Mapping[str, str]) -> str:
     """Choose the way through the pictures; the default is the first that these rows have."""
-    first, given = next(iter(orders)), screen.current().order
+    first, given = next(iter(orders)), session.screen().order
     wanted = rows.order_named(given)
     if wanted not in orders and given != Screen.model_fields["order"].default:
-        screen.problem(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
-    tie = screen.tied(
+        session.problem(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
+    tie = session.tied(
         "order",
         wanted if wanted in orders else first,
-        lambda held: screen.change(order=held, leaf=1),
+        lambda held: session.change(order=held, leaf=1),
     )
     found: str = st.selectbox(
         "Pictures", list(orders), format_func=orders.__getitem__, filter_mode="contains", **tie
@@ -98,7 +98,7 @@ def _card(rows: Rows, seen: Seen, look: Look) -> None:
         key=f"pick-{index}",
         icon=":material/zoom_in:",
         width="stretch",
-        on_click=lambda: screen.change(picked=index),
+        on_click=lambda: session.change(picked=index),
     )
 
 
@@ -107,7 +107,7 @@ def _images(rows: Rows, seen: Seen, look: Look) -> str:
     if look.view is None:
         return "<p>The thumbnail of this picture is damaged.</p>"
     shown = [("Picture", look.view)]
-    now = screen.current()
+    now = session.screen()
     for number in rows.shown_maps:
         if number not in look.maps:
             continue
@@ -168,12 +168,12 @@ def _attend(rows: Rows) -> int:
 
 def picked(rows: Rows) -> None:
     """The picture that was picked, with all answers and figures, and links that open it."""
-    index = screen.current().picked
+    index = session.screen().picked
     if index is None:
         return
     found = cache.answered(rows, "rows", (index,))
     if not found or found[0].picture["error"]:
-        screen.problem(f"picked is {index}, which this sweep has no figures of; it is ignored.")
+        session.problem(f"picked is {index}, which this sweep has no figures of; it is ignored.")
         return
     [seen] = found
     [look] = cache.pictured(rows, (index,))
@@ -189,7 +189,7 @@ def picked(rows: Rows) -> None:
             icon=":material/close:",
             key="close-picked",
             width="stretch",
-            on_click=lambda: screen.change(picked=None),
+            on_click=lambda: session.change(picked=None),
         )
         models = range(len(rows.sweep.models))
         left, *tables = st.columns([3, *(2 for _ in models)], gap="medium")
@@ -288,4 +288,4 @@ def _screen(rows: Rows, seen: Seen, picture_id: str) -> Screen:
         named = tuple((name, str(used[name])) for name in sorted(find_method(of.method).earlier))
         columns.append(looks.Look(plan.models[of.model], of.method, named))
     changes["look"] = looks.texts(columns[: looks.MOST])
-    return screen.current().to(**changes)
+    return session.screen().to(**changes)

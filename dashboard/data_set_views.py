@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import streamlit as st
 
 import core
 from core import ImageError, Model, ParallaxError, SweepError, sweep
-from dashboard import cache, panels, presence, screen, settings
+from dashboard import cache, drawing, presence, session, settings
 from dashboard.panels import number
 from dashboard.scatter import scatter as drawn
 from dashboard.scene import Scene
@@ -51,9 +52,9 @@ def chosen() -> tuple[Path | None, Run | None]:
             titles[name] = own.title
     titles[SAMPLES] = "Samples, and pairs of them side by side"
     titles |= {name: f"{name} · cannot be opened" for name in broken if name not in titles}
-    wanted = screen.current().sweep
+    wanted = session.screen().sweep
     if wanted is not None and wanted not in titles:
-        screen.problem(
+        session.problem(
             f"There is no sweep {wanted!r} here (any more); shown instead: {next(iter(titles))}."
         )
     value = wanted if wanted in titles else next(iter(titles))
@@ -64,7 +65,7 @@ def chosen() -> tuple[Path | None, Run | None]:
         filter_mode="contains",
         help="Sweeps of the folder that the operator names, and of what you bring. A large one is "
         "made with python -m core.sweep.",
-        **screen.tied("sweep", value, _choose),
+        **session.tied("sweep", value, _choose),
     )
     if value in offered:
         return offered[value].folder, None
@@ -78,6 +79,14 @@ def chosen() -> tuple[Path | None, Run | None]:
     return run.folder, run
 
 
+@dataclass
+class OwnSweeps:
+    """Names of the sweeps that a session made, and how many boxes for uploads it has emptied."""
+
+    names: list[str] = field(default_factory=list)
+    boxes: int = 0
+
+
 def _opened(models: Sequence[str]) -> tuple[Model, ...]:
     return tuple(cache.model(model_id) for model_id in models)
 
@@ -85,13 +94,13 @@ def _opened(models: Sequence[str]) -> tuple[Model, ...]:
 def _choose(name: str) -> None:
     """Another sweep: what was chosen of the one before means nothing in it."""
     nothing = dict.fromkeys(("picked", "x", "y", "sweep_first", "sweep_second"))
-    screen.change(sweep=name, where=(), leaf=1, **nothing)
+    session.change(sweep=name, where=(), leaf=1, **nothing)
 
 
 def _own() -> list[str]:
     """Sweeps that this session made, and the one of the address if it is somebody's own."""
-    names: list[str] = list(screen.kept("sweeps") or ())
-    wanted = screen.current().sweep
+    names: list[str] = session.kept(OwnSweeps).names
+    wanted = session.screen().sweep
     return [*names, wanted] if wanted and wanted.startswith("own-") else names
 
 
@@ -119,7 +128,7 @@ def _watch(run: Run) -> None:
         value=run.readers.keeps(reader),
         help="Otherwise it ends when all who look at it have closed this application.",
         key="keep-sweep",
-        on_change=lambda: run.readers.keep(reader, bool(screen.held("keep-sweep"))),
+        on_change=lambda: run.readers.keep(reader, bool(session.held("keep-sweep"))),
     )
     right.button(
         "Stop",
@@ -142,7 +151,7 @@ def _paused(run: Run) -> None:
         width="stretch",
         help="From where it stopped.",
         key="go-on-with-sweep",
-        on_click=screen.guarded(lambda: _go_on(run)),
+        on_click=session.guarded(lambda: _go_on(run)),
     )
 
 
@@ -189,15 +198,15 @@ def _tell_other_weights(found: sweep.Sweep) -> None:
 
 def _compared(rows: Rows) -> Rows:
     """The rows with the two models side by side that the reader chose, of more than two."""
-    models, now = rows.sweep.models, screen.current()
+    models, now = rows.sweep.models, session.screen()
     two = [rows.first, rows.second]
-    for place, field in enumerate(("sweep_first", "sweep_second")):
-        wanted = getattr(now, field)
+    for place, name in enumerate(("sweep_first", "sweep_second")):
+        wanted = getattr(now, name)
         if wanted in models:
             two[place] = models.index(wanted)
         elif wanted is not None:
-            screen.problem(
-                f"{field} is {wanted!r}, which is no model of this sweep; shown instead: "
+            session.problem(
+                f"{name} is {wanted!r}, which is no model of this sweep; shown instead: "
                 f"{rows.titles[two[place]]}."
             )
     first, second = two
@@ -209,7 +218,7 @@ def _compared(rows: Rows) -> Rows:
     if len(models) > 2:
         with st.container(key="data-set-models"):
             left, right = st.columns(2)
-        for column, field, label, number, taken in (
+        for column, name, label, number, taken in (
             (left, "sweep_first", "Compared", first, second),
             (right, "sweep_second", "with", second, first),
         ):
@@ -219,7 +228,7 @@ def _compared(rows: Rows) -> Rows:
                     [model_id for place, model_id in enumerate(models) if place != taken],
                     format_func=lambda model_id: rows.titles[models.index(model_id)],
                     filter_mode="contains",
-                    **screen.tied(field, models[number], _compare(field, first, second, models)),
+                    **session.tied(name, models[number], _compare(name, first, second, models)),
                 )
     return rows.comparing(first, second)
 
@@ -227,7 +236,7 @@ def _compared(rows: Rows) -> Rows:
 def _compare(field: str, first: int, second: int, models: Sequence[str]) -> Callable[[str], None]:
     """Put another model beside the one that stays."""
     shown = {"sweep_first": models[first], "sweep_second": models[second]}
-    return lambda held: screen.change(**(shown | {field: held}), leaf=1)
+    return lambda held: session.change(**(shown | {field: held}), leaf=1)
 
 
 # -- a sweep of one's own -----------------------------------------------------------------------
@@ -236,7 +245,7 @@ def _compare(field: str, first: int, second: int, models: Sequence[str]) -> Call
 def maker(scene: Scene) -> None:
     """Choose pictures and sweep them with the models and the fit of the side bar."""
     # Another key after each sweep: the box is closed and empty again, and the files are let go.
-    key = f"sweep-upload-{screen.kept('sweep-boxes') or 0}"
+    key = f"sweep-upload-{session.kept(OwnSweeps).boxes}"
     with st.popover(
         "Sweep pictures", icon=":material/add_photo_alternate:", width="stretch", key=f"{key}-box"
     ):
@@ -254,13 +263,13 @@ def maker(scene: Scene) -> None:
             key=key,
         )
         if len(files) > MOST_PICTURES or sum(one.size for one in files) > MOST_BYTES:
-            screen.say(
+            session.say(
                 f"{len(files)} pictures with {core.size_text(sum(one.size for one in files))} were "
                 f"brought, at most {MOST_PICTURES} with {core.size_text(MOST_BYTES)} are swept at "
                 "a time; choose fewer, or make them smaller first."
             )
             _empty_box()
-            screen.again()
+            session.again()
         count = f"{len(files)} picture{'s' if len(files) > 1 else ''}"
         st.button(
             f"Sweep {count}" if files else "Sweep them",
@@ -285,7 +294,7 @@ def _drawn(folder: Path) -> list[tuple[str, bytes]]:
     try:
         found = core.draw(folder, MOST_PICTURES, 0)
     except ImageError as error:
-        screen.say(str(error))
+        session.say(str(error))
         return []
     files: list[tuple[str, bytes]] = []
     room = MOST_BYTES
@@ -300,7 +309,7 @@ def _drawn(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def _empty_box() -> None:
-    screen.keep("sweep-boxes", (screen.kept("sweep-boxes") or 0) + 1)
+    session.kept(OwnSweeps).boxes += 1
 
 
 def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
@@ -313,10 +322,10 @@ def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
     try:
         run = cache.made_sweeps().begin(title, files, plan, models, presence.reader())
     except ParallaxError as error:
-        screen.say(str(error))
+        session.say(str(error))
         return
     _empty_box()
-    screen.keep("sweeps", [*(screen.kept("sweeps") or ()), run.name])
+    session.kept(OwnSweeps).names.append(run.name)
     _choose(run.name)
 
 
@@ -326,12 +335,12 @@ def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
 def filters(rows: Rows) -> Filters:
     """What the reader wants to see only; filters that mean nothing are said and left out."""
     kept = []
-    for text in screen.current().where:
+    for text in session.screen().where:
         try:
             rows.condition([text])
             kept.append(rows.canonical(text))
         except Unfit as error:
-            screen.problem(f"{error} It is left out.")
+            session.problem(f"{error} It is left out.")
     models = [rows.sweep.models[number] for number in rows.compared]
     offered = ["same_answer=no", "same_answer=yes"] if len(models) == 2 else []
     offered += [f"artifacts:{one}>0" for one in models if _attends(rows, one)]
@@ -347,7 +356,7 @@ def filters(rows: Rows) -> Filters:
         format_func=lambda text: _readable(rows, text),
         placeholder="All pictures. Choose, or type a column and a value: divergence>0.5",
         help=f"All of them hold together. Columns: {named}{more}.",
-        **screen.tied("where", kept, lambda held: _filter(tuple(held))),
+        **session.tied("where", kept, lambda held: _filter(tuple(held))),
     )
     return tuple(kept)
 
@@ -358,7 +367,7 @@ def _attends(rows: Rows, model_id: str) -> bool:
 
 
 def _filter(wanted: Filters) -> None:
-    screen.change(where=tuple(dict.fromkeys(wanted))[:16], leaf=1, picked=None)
+    session.change(where=tuple(dict.fromkeys(wanted))[:16], leaf=1, picked=None)
 
 
 def _readable(rows: Rows, text: str) -> str:
@@ -435,21 +444,21 @@ def scatter(rows: Rows, chosen: Filters) -> None:
     key = f"scatter-{abs(hash((rows.changed, rows.compared, x, y, color, chosen)))}"
 
     def select() -> None:
-        held = screen.held(key).selection
+        held = session.held(key).selection
         if boxes := held.get("box"):
-            where = screen.current().where
+            where = session.screen().where
             for column, axis in ((x, "x"), (y, "y")):
                 low, high = sorted(boxes[-1][axis])
                 where = _replaced(where, column, f"{column}>={low:.4g}", f"{column}<={high:.4g}")
             _filter(where)
         elif held.get("points"):
-            screen.change(picked=int(held["points"][0]["customdata"][0]))
+            session.change(picked=int(held["points"][0]["customdata"][0]))
 
-    panels.chart(
+    drawing.chart(
         drawn(points, rows.title(x), rows.title(y)),
         key,
         f"{rows.title(x)} against {rows.title(y)}, one point a picture",
-        on_select=screen.guarded(select),
+        on_select=session.guarded(select),
         selection_mode=("box", "points"),
         theme="streamlit",
     )
@@ -461,14 +470,14 @@ def scatter(rows: Rows, chosen: Filters) -> None:
 
 def _axis(rows: Rows, field: str, label: str, default: str) -> str:
     """Choose the column of an axis; the address may call it as it was called before."""
-    wanted = getattr(screen.current(), field)
+    wanted = getattr(session.screen(), field)
     value = default if wanted is None else rows.named(wanted)
     if value not in rows.columns or value not in rows.numbers:
-        screen.problem(
+        session.problem(
             f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}."
         )
         value = default
-    tie = screen.bound(field, value)
+    tie = session.bound(field, value)
     found: str = st.selectbox(
         label, rows.numbers, format_func=rows.title, filter_mode="contains", **tie
     )
@@ -477,12 +486,12 @@ def _axis(rows: Rows, field: str, label: str, default: str) -> str:
 
 def _color(rows: Rows) -> str:
     """Choose what points are colored by; the default is the first that these rows have."""
-    colors, wanted = rows.colors(), screen.current().color
+    colors, wanted = rows.colors(), session.screen().color
     if wanted not in colors and wanted != Screen.model_fields["color"].default:
-        screen.problem(
+        session.problem(
             f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}."
         )
-    tie = screen.bound("color", wanted if wanted in colors else colors[0])
+    tie = session.bound("color", wanted if wanted in colors else colors[0])
     found: str = st.selectbox("Color", colors, format_func=str.capitalize, **tie)
     return found
 
@@ -504,7 +513,7 @@ def classes(rows: Rows, chosen: Filters) -> None:
     about = "the largest difference" if len(titles) == 2 else "the most errors"
 
     def select() -> None:
-        picked = screen.held(key).selection.rows
+        picked = session.held(key).selection.rows
         if picked:
             name = table["name"].iloc[picked[0]]
             _filter(_replaced(chosen, named, f"{named}={name}"))
@@ -521,7 +530,7 @@ def classes(rows: Rows, chosen: Filters) -> None:
         hide_index=True,
         height=400,
         row_height=28,
-        on_select=screen.guarded(select),
+        on_select=session.guarded(select),
         selection_mode="single-row",
         column_config={
             "name": st.column_config.TextColumn("Class"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core import FILLS, Model
-from dashboard import controls, screen
-from dashboard.controls import Choice
+from dashboard import controls, session
+from dashboard.choices import Choice, index_of
 from dashboard.scene import Scene
 from dashboard.text import plain
 
@@ -38,7 +38,7 @@ class Asked:
 
     def index(self, model: Model) -> int:
         """Of the class in a model's labels."""
-        return controls.index_of(model, self.target)
+        return index_of(model, self.target)
 
 
 def fill_picker() -> str:
@@ -72,7 +72,7 @@ def unknown(asked: Asked) -> None:
 
 def measure_button() -> None:
     """Start what takes many passes, or close it."""
-    measured = screen.current().measured
+    measured = session.screen().measured
     st.button(
         "Close" if measured else "Measure",
         key="measure",
@@ -80,5 +80,5 @@ def measure_button() -> None:
         icon=":material/close:" if measured else ":material/play_arrow:",
         width="stretch",
         help="Ends what is still computed; what is finished stays known." if measured else None,
-        on_click=lambda: screen.change(measured=not measured),
+        on_click=lambda: session.change(measured=not measured),
     )

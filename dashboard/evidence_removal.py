@@ -15,14 +15,14 @@ from core import CHANGES, Model, Prediction, heatmaps
 from dashboard import (
     cache,
     controls,
+    drawing,
     evidence_figures,
     figures,
     gather,
     measurements,
-    panels,
-    screen,
+    session,
 )
-from dashboard.controls import Choice
+from dashboard.choices import Choice, index_of
 from dashboard.evidence_parts import Asked, unknown
 from dashboard.scene import Scene
 from dashboard.text import plain
@@ -49,7 +49,7 @@ def removal(asked: Asked) -> None:
                 "All models always get the same picture.",
             )
         )
-        seed = screen.current().seed
+        seed = session.screen().seed
         if change in TAKEN:
             taken = _removed(asked, change)
             if taken is None:
@@ -88,7 +88,7 @@ def removal(asked: Asked) -> None:
             }
             figure = evidence_figures.strengths(found, CHANGES[change].meaning, strength)
             st.markdown(f"**{plain(asked.target)}** as the change grows")
-            panels.chart(figure, "strengths", "Probability of the class over the strength")
+            drawing.chart(figure, "strengths", "Probability of the class over the strength")
             st.caption(
                 "Hollow: the first answer is no longer that of the whole picture. One draw for "
                 "each strength; another seed moves the curve."
@@ -100,9 +100,9 @@ def _removed(asked: Asked, change: str) -> Mask | None:
     """The patches that are taken away, or a sentence in their place."""
     grid = measurements.grid_of(asked.scene)
     if change == "patches":
-        mask = screen.current().mask
+        mask = session.screen().mask
         if mask is not None and mask.shape != grid:
-            screen.problem(
+            session.problem(
                 f"removed is for {mask.shape[0]} × {mask.shape[1]} patches, but this picture has "
                 f"{grid[0]} × {grid[1]}; nothing is taken away."
             )
@@ -121,7 +121,7 @@ def _removed(asked: Asked, change: str) -> Mask | None:
         )
     )
     choice = _whose_map(asked)
-    found = panels.made(choice, asked.scene, asked.target)
+    found = drawing.made(choice, asked.scene, asked.target)
     if isinstance(found, str):
         st.info(plain(found), icon=":material/visibility_off:")
         return None
@@ -154,42 +154,42 @@ def _patches(scene: Scene, shown: Image.Image, removed: Mask) -> None:
     figure.update_layout(dragmode="select", margin={"b": 4})
 
     def write(mask: Mask) -> None:
-        screen.change(change="patches", removed=screen.current().of_mask(mask))
+        session.change(change="patches", removed=session.screen().of_mask(mask))
 
     def pick() -> None:
-        places = [p["customdata"] for p in screen.held("patches-figure").selection.points]
+        places = [p["customdata"] for p in session.held("patches-figure").selection.points]
         if not places:
             return
         mask, index = removed.copy(), tuple(np.array(places, int)[:, :2].T)
         mask[index] = not mask[index].all()
         write(mask)
 
-    panels.sized(
+    drawing.sized(
         figure,
         "patches",
         f"The picture without {int(removed.sum())} of its {removed.size} patches",
         f"(100cqi - 2rem) * {0.4 * shown.height / shown.width:.4f} + 8px",
-        on_select=screen.guarded(pick),
+        on_select=session.guarded(pick),
         selection_mode=("points", "box"),
     )
     st.caption(
         f"{int(removed.sum())} of {removed.size} patches are taken away. Click a patch to take it "
         "away or put it back; drag a box over several."
     )
-    row, col = screen.current().patch or (rows // 2, cols // 2)
+    row, col = session.screen().patch or (rows // 2, cols // 2)
     row, col = min(row, rows - 1), min(col, cols - 1)
     boxes = st.columns([1, 1, 1], gap="small", vertical_alignment="bottom")
     boxes[0].number_input(
         "Row",
         0,
         rows - 1,
-        **screen.tied("patch-row", row, lambda held: screen.change(query=f"r{held}c{col}")),
+        **session.tied("patch-row", row, lambda held: session.change(query=f"r{held}c{col}")),
     )
     boxes[1].number_input(
         "Column",
         0,
         cols - 1,
-        **screen.tied("patch-column", col, lambda held: screen.change(query=f"r{row}c{held}")),
+        **session.tied("patch-column", col, lambda held: session.change(query=f"r{row}c{held}")),
     )
 
     def toggle() -> None:
@@ -216,15 +216,15 @@ def _strength(change: str, view: Image.Image) -> float:
     """Choose how far the picture is changed."""
     known = CHANGES[change]
     options = [s for s in known.strengths if s <= known.highest(view)]
-    wanted = screen.current().strength
+    wanted = session.screen().strength
     value = wanted if wanted in options else options[len(options) // 2]
     if wanted is not None and wanted not in options:
-        screen.problem(f"strength is {wanted:g}, which {known.title!r} does not offer here.")
+        session.problem(f"strength is {wanted:g}, which {known.title!r} does not offer here.")
     found: float = st.select_slider(
         f"{known.meaning[:1].upper()}{known.meaning[1:]}",
         options,
         format_func=lambda s: f"{s:.3g}",
-        **screen.bound("strength", value),
+        **session.bound("strength", value),
     )
     return found
 
@@ -232,7 +232,7 @@ def _strength(change: str, view: Image.Image) -> float:
 def _before_and_after(
     model: Model, before: Prediction, after: Prediction, target: str, number: int
 ) -> None:
-    index = controls.index_of(model, target)
+    index = index_of(model, target)
     was, now = before.probability(index), after.probability(index)
     st.metric(
         f"{model.spec.title} · {target}",

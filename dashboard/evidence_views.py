@@ -14,9 +14,19 @@ import streamlit as st
 
 import core
 from core import Explanation, Faithfulness, Judgment, Model, Randomization
-from dashboard import cache, controls, evidence_figures, figures, measurements, panels, screen
+from dashboard import (
+    cache,
+    controls,
+    drawing,
+    evidence_figures,
+    figures,
+    measurements,
+    rows,
+    session,
+)
 from dashboard.attention_parts import ends_text, shared_limits
-from dashboard.controls import Choice, Display
+from dashboard.choices import Choice, look_values
+from dashboard.display import Display
 from dashboard.evidence_parts import Asked, measure_button, unknown
 from dashboard.looks import Look, texts
 from dashboard.scene import Picture
@@ -43,7 +53,7 @@ def curves(asked: Asked) -> None:
             chosen[model] = _maps_picker(asked, model)
     with columns[-1]:
         measure_button()
-    if not screen.current().measured:
+    if not session.screen().measured:
         st.info(
             "Patches are removed in the order of a map (deletion) or put back into the replaced "
             "picture (insertion), and the class's probability is read at each of "
@@ -77,7 +87,7 @@ def curves(asked: Asked) -> None:
                 {name: ones for name, ones in chance[model_id].items() if ones},
                 marked[1:] if marked and marked[0] == model_id else None,
             )
-            panels.clicked(
+            drawing.clicked(
                 figure,
                 f"curves-{asked.number(model)}",
                 f"Deletion and insertion curves of {model.spec.title}",
@@ -109,20 +119,20 @@ def _maps_picker(asked: Asked, model: Model) -> list[tuple[str, str, dict[str, A
     """
     model_id, offered = model.spec.id, {one.name: one.title for one in core.methods(model)}
     looks = [one for one in asked.choices if one.model is model and one.method is not None]
-    listed = [look for look in map(Look.read, screen.current().maps) if look.model == model_id]
+    listed = [look for look in map(Look.read, session.screen().maps) if look.model == model_id]
     for look in listed:
         if look.method not in offered:
-            screen.problem(f"maps has {look.text!r}, which {model.spec.title} does not offer.")
+            session.problem(f"maps has {look.text!r}, which {model.spec.title} does not offer.")
     wanted = {look.method: dict(look.parameters) for look in listed if look.method in offered}
     automatic = dict.fromkeys(one.method.name for one in looks if one.method)
 
     def choose(held: Sequence[str]) -> None:
-        others = [one for one in map(Look.read, screen.current().maps) if one.model != model_id]
+        others = [one for one in map(Look.read, session.screen().maps) if one.model != model_id]
         kept = [
             next((one for one in listed if one.method == name), Look(model_id, name))
             for name in held
         ]
-        screen.change(maps=texts([*others, *kept]))
+        session.change(maps=texts([*others, *kept]))
 
     st.multiselect(
         f"Maps of {plain(model.spec.title)}",
@@ -132,7 +142,7 @@ def _maps_picker(asked: Asked, model: Model) -> list[tuple[str, str, dict[str, A
         filter_mode="contains",
         select_all=False,
         help="A map that is chosen above keeps its parameters; others have their defaults.",
-        **screen.tied(f"maps-{asked.number(model)}", list(wanted or automatic), choose),
+        **session.tied(f"maps-{asked.number(model)}", list(wanted or automatic), choose),
     )
     found: list[tuple[str, str, dict[str, Any]]] = []
     for name in wanted or automatic:
@@ -142,7 +152,7 @@ def _maps_picker(asked: Asked, model: Model) -> list[tuple[str, str, dict[str, A
             found.append((title, name, one.values))
         if not own:
             method = core.find_method(name)
-            values = controls.look_values(f"maps.{name}", method, model, wanted.get(name, {}))
+            values = look_values(f"maps.{name}", method, model, wanted.get(name, {}))
             found.append((offered[name], name, values))
     return found
 
@@ -216,9 +226,9 @@ def _marked(
     }
     if not known:
         return None
-    now = screen.current()
+    now = session.screen()
     if now.of is not None and now.of not in known:
-        screen.problem(
+        session.problem(
             f"of is {now.of!r}, which is not measured here; shown instead: {next(iter(known))}."
         )
     return *known.get(now.of or "", next(iter(known.values()))), now.curve, now.step
@@ -226,7 +236,7 @@ def _marked(
 
 def _step_of(model_id: str, data: list[Any]) -> None:
     """Show the picture at the step of a curve that was clicked."""
-    screen.change(of=f"{model_id}.{data[0]}", curve=data[1], step=data[2])
+    session.change(of=f"{model_id}.{data[0]}", curve=data[1], step=data[2])
 
 
 def _at_a_step(
@@ -263,11 +273,11 @@ def randomization(asked: Asked, display: Display) -> None:
     )
     with columns[1]:
         measure_button()
-    if not screen.current().measured:
+    if not session.screen().measured:
         return
     found, pairs = {}, []
     for number, choice in enumerate(asked.choices):
-        one = measurements.learned(asked.scene, choice, asked.target, screen.current().seed)
+        one = measurements.learned(asked.scene, choice, asked.target, session.screen().seed)
         if isinstance(one, str):
             st.info(plain(f"{choice.model.spec.title}: {one}"), icon=":material/visibility_off:")
             continue
@@ -276,7 +286,7 @@ def randomization(asked: Asked, display: Display) -> None:
         pairs.append((number, name, one))
     if not found:
         return
-    panels.chart(
+    drawing.chart(
         evidence_figures.correlations(found),
         "correlations",
         "Rank correlation with the original map over the depth of randomization",
@@ -299,7 +309,7 @@ def randomization(asked: Asked, display: Display) -> None:
             opacity=display.opacity,
         )
         height = figures.mosaic_height(shape, "100cqi", named=True)
-        panels.sized(figure, f"depths-{number}", ", ".join(names), height)
+        drawing.sized(figure, f"depths-{number}", ", ".join(names), height)
         ends = ends_text(limits, display)
         said = [f"{ends[:1].upper()}{ends[1:]}.", _ceiling(one), *map(plain, one.original.notes)]
         st.caption(" ".join(filter(None, said)))
@@ -315,7 +325,7 @@ def _ceiling(one: Randomization) -> str:
         return ""
     return (
         f"{one.original.title} draws at random, and draws anew for each network: two draws on the "
-        f"intact model correlate at {panels.number(one.ceiling)} (dashed), so no depth can be "
+        f"intact model correlate at {rows.number(one.ceiling)} (dashed), so no depth can be "
         "expected above that."
     )
 
@@ -337,7 +347,7 @@ def pointing(asked: Asked, display: Display) -> None:
             continue
         together, maps = found
         shares = [share for _, share in maps if not math.isnan(share)]
-        mean = panels.number(float(np.mean(shares)) if shares else math.nan, "{:.0%}")
+        mean = rows.number(float(np.mean(shares)) if shares else math.nan, "{:.0%}")
         st.markdown(
             f"**{plain(_title_of(choice, maps[0][0]))}** · {mean} in the right quarter "
             "on average; chance is 25 %"
@@ -346,7 +356,7 @@ def pointing(asked: Asked, display: Display) -> None:
         shown = [
             _quarter(one, share, place, rivals, display) for place, (one, share) in enumerate(maps)
         ]
-        panels.row(together, shown, display, f"pointing-{number}")
+        drawing.row(together, shown, display, f"pointing-{number}")
         for corner, (one, _) in zip(CORNERS, maps, strict=True):
             if one.notes:
                 st.caption(f"**{corner.capitalize()}.** {plain(' '.join(one.notes))}")
@@ -368,18 +378,18 @@ def _quarter(
     rivals: Sequence[npt.NDArray[np.float32]],
     display: Display,
 ) -> figures.Panel:
-    subtitle = f"{CORNERS[place]}: {panels.number(share, '{:.0%}')} of the map"
+    subtitle = f"{CORNERS[place]}: {rows.number(share, '{:.0%}')} of the map"
     unit, title = display.unit("relevance"), one.label or "no class"
-    return panels.panel_of(one, one.relevance, rivals, display, title, subtitle, unit)
+    return rows.panel_of(one, one.relevance, rivals, display, title, subtitle, unit)
 
 
 def _four() -> list[Picture]:
     """The four pictures: those of the screen, else the first that show different things."""
-    wanted = screen.current().four
+    wanted = session.screen().four
     by_id = offered_pictures(wanted)
     for name in wanted:
         if name not in by_id:
-            screen.problem(f"four has {name!r}, which is no picture here.")
+            session.problem(f"four has {name!r}, which is no picture here.")
     different: dict[str, str] = {}
     for picture in by_id.values():
         if picture.classes:
@@ -392,6 +402,6 @@ def _four() -> list[Picture]:
         max_selections=4,
         filter_mode="contains",
         select_all=False,
-        **screen.tied("four", shown, lambda held: screen.change(four=tuple(held))),
+        **session.tied("four", shown, lambda held: session.change(four=tuple(held))),
     )
     return [by_id[name] for name in shown]

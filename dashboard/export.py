@@ -1,15 +1,16 @@
 """What a page shows, as files: a picture for slides, arrays, a manifest, a report, lines of Python.
 
-Every file is made from `Shown` when it is asked for.
+Every file is made from a `View` when it is asked for. Knows no Streamlit.
 """
 
 from __future__ import annotations
 
 import html
 import io
+import uuid
 import zipfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +20,21 @@ import plotly.graph_objects as go
 from PIL import Image
 
 import core
-from core import rendering
-from dashboard import manifest, panels, stills
-from dashboard.figures import data_uri
-from dashboard.gather import Shown
+from core import ParallaxError, rendering, samples
+from dashboard import archive, manifest, python_lines, rows, stills
+from dashboard.figures import data_uri, jpeg
 from dashboard.manifest import Manifest, ModelOf, PictureOf
+from dashboard.scene import Picture
+from dashboard.screen import Screen
+from dashboard.store import Draft, File, Note
+from dashboard.uploads import OwnPictures
+from dashboard.view import View, slug
 
 ABREAST = 3
 """Panels that stand side by side in a still picture, of figures with one panel."""
+
+LARGEST = 2000
+"""Longest side in pixels of the still picture that is saved with a screen."""
 
 THUMBNAIL = (480, 200)
 """Width and height in pixels that the thumbnail of a saved screen has at most."""
@@ -35,38 +43,38 @@ THUMBNAIL = (480, 200)
 # -- a still picture ------------------------------------------------------------------------------
 
 
-def still(shown: Shown, title: str = "") -> Image.Image:
+def still(view: View, title: str = "") -> Image.Image:
     """The page as one picture: every figure with titles and scales, methods, caveats, the link."""
-    about = [shown.title if title else "", *_setting(shown)]
+    about = [view.title if title else "", *_setting(view)]
     return rendering.sheet(
-        title or shown.title,
+        title or view.title,
         " · ".join(filter(None, about)),
-        _rows(shown),
-        _notes(shown),
-        _footer(shown.link),
+        _rows(view),
+        _notes(view),
+        _footer(view.link),
     )
 
 
-def _rows(shown: Shown) -> list[list[rendering.Tile]]:
+def _rows(view: View) -> list[list[rendering.Tile]]:
     """Tiles as they stand side by side: those of a figure, with single ones beside them."""
-    rows = [[rendering.Tile(name, "", image) for name, image in shown.made.items()]]
-    for kept in shown.figures.values():
+    lines = [[rendering.Tile(name, "", image) for name, image in view.made.items()]]
+    for kept in view.figures.values():
         found = stills.tiles(kept.figure)
         if len(found) == 1 and not found[0].title:
             found = [replace(found[0], subtitle=kept.alt)]
-        if 1 in (len(found), len(rows[-1])) and len(rows[-1]) + len(found) <= ABREAST:
-            rows[-1] += found
+        if 1 in (len(found), len(lines[-1])) and len(lines[-1]) + len(found) <= ABREAST:
+            lines[-1] += found
         else:
-            rows.append(found)
-    return rows
+            lines.append(found)
+    return lines
 
 
-def thumbnail(shown: Shown) -> Image.Image:
+def thumbnail(view: View) -> Image.Image:
     """The first panels of a page side by side, small."""
-    tiles = [tile for row in _rows(shown)[:3] for tile in row]
+    tiles = [tile for row in _rows(view)[:3] for tile in row]
     seen = [tile.image.crop((0, 0, tile.image.width, min(tile.image.size))) for tile in tiles[:3]]
-    if not seen and shown.scene is not None:
-        seen = [shown.scene.picture.image]
+    if not seen and view.scene is not None:
+        seen = [view.scene.picture.image]
     if not seen:
         return Image.new("RGB", (THUMBNAIL[1], THUMBNAIL[1]), (230, 230, 230))
     height = THUMBNAIL[1]
@@ -88,9 +96,9 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _setting(shown: Shown) -> list[str]:
+def _setting(view: View) -> list[str]:
     """Picture, models and fit in a few words each."""
-    scene = shown.scene
+    scene = view.scene
     if scene is None:
         return []
     framing = scene.framing
@@ -100,19 +108,19 @@ def _setting(shown: Shown) -> list[str]:
     return [scene.picture.name, models, f"fit {framing.fit}, {size}"]
 
 
-def _notes(shown: Shown) -> list[str]:
+def _notes(view: View) -> list[str]:
     """What must be known to read each map: method with parameters, and its caveats."""
     said = []
-    for found in shown.explanations:
+    for found in view.explanations:
         title = core.find_spec(found.model_id).title
         caveat = core.find_method(found.method).caveat
         label = found.label or "no class"
-        parts = [f"{title}, {found.title}, {label}.", panels.settings(found), *found.notes, caveat]
+        parts = [f"{title}, {found.title}, {label}.", rows.definition(found), *found.notes, caveat]
         said.append(" ".join(filter(None, parts)))
-    look = shown.screen
+    look = view.screen
     scale = "one scale for all maps" if look.scale == "shared" else "each map on its own scale"
     clip = f", the top {100 - look.clip:g} % clipped" if look.clip < 100 else ""
-    colors = [f"Colors {look.colors}, {scale}{clip}."] if shown.figures else []
+    colors = [f"Colors {look.colors}, {scale}{clip}."] if view.figures else []
     return [*dict.fromkeys(said), *colors]
 
 
@@ -138,9 +146,9 @@ def npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def arrays_of(shown: Shown) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(view: View) -> dict[str, npt.NDArray[Any]]:
     """All raw arrays of a page by name."""
-    return {name: array.values for name, array in shown.arrays.items()}
+    return {name: array.values for name, array in view.arrays.items()}
 
 
 # -- a report -------------------------------------------------------------------------------------
@@ -166,26 +174,26 @@ img {{ max-width: 100%; }} p.break {{ overflow-wrap: anywhere; }}
 """
 
 
-def report(shown: Shown, code: str, title: str = "", notes: str = "") -> str:
+def report(view: View, code: str, title: str = "", notes: str = "") -> str:
     """The page as one HTML file that needs no network: figures stay interactive.
 
     Parameters
     ----------
     code
-        Lines of Python, shown at the end.
+        Lines of Python, view at the end.
     notes
         What somebody wrote about it.
     """
     from plotly.offline import get_plotlyjs
 
-    about = [shown.title if title else "", *_setting(shown)]
+    about = [view.title if title else "", *_setting(view)]
     parts = [f"<p>{html.escape(text)}</p>" for text in notes.splitlines() if text.strip()]
-    for name, image in shown.made.items():
+    for name, image in view.made.items():
         parts.append(
             f"<h2>{html.escape(name)}</h2><img src={_quoted(data_uri(image, 92))} "
             f"alt={_quoted(name)}>"
         )
-    for kept in shown.figures.values():
+    for kept in view.figures.values():
         height = kept.height or f"{kept.figure.layout.height or 450}px"
         chart = _alone(kept.figure).to_html(
             full_html=False,
@@ -197,13 +205,13 @@ def report(shown: Shown, code: str, title: str = "", notes: str = "") -> str:
             f'<div class="figure"><div role="img" aria-label={_quoted(kept.alt)} '
             f'style="height: {html.escape(height)}">{chart}</div></div>'
         )
-    parts += _answers(shown)
-    parts += ["<h2>How to read the maps</h2>"] if _notes(shown) else []
-    parts += [f"<p>{html.escape(note)}</p>" for note in _notes(shown)]
+    parts += _answers(view)
+    parts += ["<h2>How to read the maps</h2>"] if _notes(view) else []
+    parts += [f"<p>{html.escape(note)}</p>" for note in _notes(view)]
     parts += ["<h2>As Python</h2>", f"<pre>{html.escape(code)}</pre>"]
-    parts += [f'<p class="pale break">{html.escape(text)}</p>' for text in _footer(shown.link)]
+    parts += [f'<p class="pale break">{html.escape(text)}</p>' for text in _footer(view.link)]
     return _PAGE.format(
-        title=html.escape(title or shown.title),
+        title=html.escape(title or view.title),
         line=html.escape(" · ".join(filter(None, about))),
         library=f"<script>{get_plotlyjs()}</script>",
         body="\n".join(parts),
@@ -220,14 +228,14 @@ def _quoted(text: str) -> str:
     return f'"{html.escape(text, quote=True)}"'
 
 
-def _answers(shown: Shown) -> list[str]:
-    if not shown.answers:
+def _answers(view: View) -> list[str]:
+    if not view.answers:
         return []
     rows = [
         f"<tr><th>{html.escape(core.find_spec(model_id).title)}</th><td>"
         + html.escape(", ".join(f"{name} {share:.1%}" for name, share in answers))
         + "</td></tr>"
-        for model_id, answers in shown.answers.items()
+        for model_id, answers in view.answers.items()
     ]
     return ["<h2>What the models answer</h2>", f"<table>{''.join(rows)}</table>"]
 
@@ -235,31 +243,150 @@ def _answers(shown: Shown) -> list[str]:
 # -- a manifest -----------------------------------------------------------------------------------
 
 
-def described(shown: Shown, title: str = "", author: str = "") -> Manifest:
+def described(view: View, title: str = "", author: str = "") -> Manifest:
     """The manifest of what a run of a page has shown."""
     return Manifest(
         parallax=manifest.VERSION,
         title=title[: manifest.TITLE],
         author=author[: manifest.AUTHOR],
         created=datetime.now(UTC),
-        page=shown.screen.page,
-        address={key: tuple(texts) for key, texts in shown.screen.address().items()},
+        page=view.screen.page,
+        address={key: tuple(texts) for key, texts in view.screen.address().items()},
         pictures=tuple(
             PictureOf(id=picture.id, name=picture.name[:200], sha256=picture.digest)
-            for picture in list(shown.pictures.values())[:16]
+            for picture in list(view.pictures.values())[:16]
         ),
         models={
             model_id: ModelOf(title=core.find_spec(model_id).title[:200], weights_sha256=digest)
-            for model_id, digest in shown.weights.items()
+            for model_id, digest in view.weights.items()
         },
-        answers=shown.answers,
-        labels=tuple(label[:200] for label in shown.labels[:32]),
+        answers=view.answers,
+        labels=tuple(label[:200] for label in view.labels[:32]),
         arrays={
             name: manifest.describe(
                 array.values, None if array.explanation is None else array.explanation.manifest()
             )
-            for name, array in shown.arrays.items()
+            for name, array in view.arrays.items()
         },
         versions=dict(core.versions()),
-        link=shown.link[:4000],
+        link=view.link[:4000],
     )
+
+
+# -- to be kept and sent ---------------------------------------------------------------------------
+
+
+def usual_title(view: View) -> str:
+    """Title of a view that was given none: the page's and the picture's."""
+    pictures = [picture.name for picture in view.pictures.values()]
+    return " · ".join([view.title, *pictures[:1]])[: manifest.TITLE]
+
+
+def draft(view: View, own: OwnPictures, title: str, name: str = "", note: str = "") -> Draft:
+    """What a page shows, ready to be saved or put into an archive.
+
+    Parameters
+    ----------
+    own
+        Holds the files of pictures that were brought.
+    """
+    about = described(view, title, name)
+    picture = still(view, title)
+    picture.thumbnail((LARGEST, LARGEST))
+    now = datetime.now(UTC)
+    return Draft(
+        title=title,
+        author=name,
+        page=view.screen.page,
+        manifest=about.json_text(),
+        pictures=[_file(picture, own) for picture in view.pictures.values()],
+        thumbnail=jpeg(thumbnail(view)),
+        still=jpeg(picture, quality=90),
+        arrays=npz(arrays_of(view)),
+        facts=archive.facts(about),
+        notes=[Note(uuid.uuid4().hex, name, note, now)] if note else [],
+        id=uuid.uuid4().hex,
+        created=now,
+    )
+
+
+def _file(picture: Picture, own: OwnPictures) -> File:
+    """The file that a picture came as."""
+    for sample in samples():
+        if sample.id == picture.id:
+            return File(sample.path.name, sample.path.read_bytes())
+    held = own.get(picture.id)
+    if held is None:
+        raise ParallaxError(
+            f"The picture {picture.name} is not held here any more; upload it again, then save."
+        )
+    return File(*held)
+
+
+def everything(view: View, own: OwnPictures, name: str = "") -> bytes:
+    """All exports of a page in one ZIP file, pictures included; parameters as in `draft`."""
+    lines = python_lines.script(view)
+    extra = {"arrays.py": lines.encode(), "report.html": report(view, lines).encode()}
+    return archive.write([draft(view, own, usual_title(view), name)], extra)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file that a view is exported as.
+
+    Attributes
+    ----------
+    make
+        Makes one of a view, the files of pictures that were brought, and the author's name.
+    """
+
+    title: str
+    mime: str
+    help: str
+    make: Callable[[View, OwnPictures, str], bytes]
+
+
+FILES: dict[str, Kind] = {
+    "png": Kind(
+        "PNG",
+        "image/png",
+        "A picture for slides: maps with class, method, parameters, scale and caveats.",
+        lambda view, own, name: png(still(view)),
+    ),
+    "html": Kind(
+        "HTML",
+        "text/html",
+        "A report of this page in one file that needs no network; its figures stay alive.",
+        lambda view, own, name: report(view, python_lines.script(view)).encode(),
+    ),
+    "npz": Kind(
+        "NPZ",
+        "application/octet-stream",
+        "The raw arrays, for NumPy.",
+        lambda view, own, name: npz(arrays_of(view)),
+    ),
+    "py": Kind(
+        "Python",
+        "text/x-python",
+        "The lines of core that make the same arrays.",
+        lambda view, own, name: python_lines.script(view).encode(),
+    ),
+    "json": Kind(
+        "JSON",
+        "application/json",
+        "A manifest: the Review page opens it again and tells what differs.",
+        lambda view, own, name: described(view).json_text().encode(),
+    ),
+    "zip": Kind(
+        "ZIP",
+        "application/zip",
+        "All of it with the pictures; can be imported on the Review page of any Parallax.",
+        everything,
+    ),
+}
+"""By the ending of the file's name."""
+
+
+def file_name(title: str, screen: Screen) -> str:
+    """Name of a page's files, without the ending."""
+    return f"parallax-{slug(f'{title} {screen.image}')}"

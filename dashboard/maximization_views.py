@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import streamlit as st
 from PIL import Image
@@ -21,7 +21,8 @@ from core import (
     representations,
     seam_energy_of,
 )
-from dashboard import cache, controls, figures, gather, panels, screen
+from dashboard import cache, controls, drawing, figures, gather, panels, session
+from dashboard.choices import automatic_classes, index_of
 from dashboard.maximization import STILL, Result, Run, Task, expected
 from dashboard.scene import Scene
 from dashboard.text import plain
@@ -51,8 +52,6 @@ STYLE = """
 """
 """Settings stay wide enough to be read."""
 
-_RUN, _MADE = "maximization", "maximized"
-
 
 @dataclass(frozen=True, eq=False)
 class Made:
@@ -63,6 +62,14 @@ class Made:
 
 
 # -- settings -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Session:
+    """What a session has made, and what it is making."""
+
+    made: Made = field(default_factory=Made)
+    run: Run | None = None
 
 
 def settings(models: Sequence[Model], scene: Scene) -> tuple[list[Task], list[str]]:
@@ -174,7 +181,7 @@ def _classes(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Objecti
         if not set(scene.picture.classes) & set(known):
             recordings = [cache.recording(model.spec.id, scene) for model in labeled]
             answers = [recording.predictions()[0] for recording in recordings]
-        likely = controls.automatic_classes(scene.picture.classes, known, *answers)
+        likely = automatic_classes(scene.picture.classes, known, *answers)
         target = controls.class_picker(likely, *labeled)
     for model in models:
         if not model.classes:
@@ -185,7 +192,7 @@ def _classes(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Objecti
         elif target not in model.labels:
             refusals.append(f"{model.spec.title} knows no class {target!r}.")
         else:
-            objectives[model] = core.class_logit(controls.index_of(model, target))
+            objectives[model] = core.class_logit(index_of(model, target))
     return objectives, refusals
 
 
@@ -264,21 +271,21 @@ def start_or_stop(place: st.delta_generator.DeltaGenerator, tasks: Sequence[Task
 
 def _begin(tasks: Sequence[Task]) -> None:
     """Start a run; what cannot be made is said, and what was made before stays."""
+    here = session.kept(Session)
     try:
-        screen.keep(_RUN, Run(tasks).start())
+        here.run = Run(tasks).start()
     except MethodError as error:
-        made = screen.kept(_MADE) or Made()
-        screen.keep(_MADE, replace(made, problems=(str(error),)))
+        here.made = replace(here.made, problems=(str(error),))
 
 
 def _running() -> Run | None:
     """The run that goes on; one that has ended is put among what was made."""
-    run: Run | None = screen.kept(_RUN)
+    here = session.kept(Session)
+    run = here.run
     if run is not None and run.ended:
         grown = tuple(result for result in run.results if result.image is not None)
-        before = screen.kept(_MADE) or Made()
-        screen.keep(_MADE, Made(grown or before.results, tuple(run.problems)))
-        screen.keep(_RUN, None)
+        here.made = Made(grown or here.made.results, tuple(run.problems))
+        here.run = None
         run = None
     return run
 
@@ -328,12 +335,12 @@ def duration(seconds: float) -> str:
 
 def results(refusals: Sequence[str]) -> None:
     """Pictures, seam energies and loss curves of the last run, finished or stopped."""
-    made: Made = screen.kept(_MADE) or Made()
+    made = session.kept(Session).made
     for sentence in made.problems:
         st.warning(plain(sentence), icon=":material/warning:")
     for sentence in refusals:
         st.info(plain(sentence), icon=":material/block:")
-    running = screen.kept(_RUN) is not None
+    running = session.kept(Session).run is not None
     if not made.results:
         if not running:
             st.info(
@@ -350,7 +357,7 @@ def results(refusals: Sequence[str]) -> None:
             _show(result, place)
     losses = {result.title: result.history for result in made.results}
     st.markdown("**Loss**: minus the objective's value, without the penalties, step by step")
-    panels.chart(figures.curves(losses, "loss"), "maximization-loss", "Loss over the steps")
+    drawing.chart(figures.curves(losses, "loss"), "maximization-loss", "Loss over the steps")
     st.caption(
         "Each model's loss is in its own unit (logits or activations): compare the shapes of the "
         "curves, not their heights."

@@ -1,6 +1,6 @@
-"""What the Evidence page asks of the models, each answer computed once and held with the maps.
+"""What is measured of models and maps, each answer computed once and held with the maps.
 
-Whatever is asked is gathered for exports, with the lines that make it again.
+Whatever is asked is kept by the `Maker` of the view, with the lines that make it again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from core import (
     Prediction,
     Randomization,
     Robustness,
+    TargetLike,
     VisionTransformer,
     heatmaps,
 )
-from dashboard import cache, controls, gather, python_lines, waiting
+from dashboard import cache, python_lines, waiting
 from dashboard.cache import key_of, results
-from dashboard.controls import Choice
+from dashboard.choices import Choice, target_of
 from dashboard.scene import Picture, Scene
+from dashboard.view import Maker, options, slug
+from dashboard.view import relevance as relevance_code
 
 Mask = npt.NDArray[np.bool_]
 GIVEN = Framing("given")
@@ -57,25 +60,27 @@ REMOVED, CHANGED = "taken away", "changed picture"
 """What the mask and the picture are called among the exported arrays."""
 
 
-def removed(mask: Mask, made: str = "") -> None:
+def removed(make: Maker, mask: Mask, made: str = "") -> None:
     """Gather which patches are taken away; ``made`` is the expression, if they are of a map."""
     digits = np.packbits(mask).tobytes().hex()
     bits = f"np.unpackbits(np.frombuffer(bytes.fromhex({digits!r}), np.uint8))"
     typed = f"{bits}[:{mask.size}].reshape{mask.shape!r}.astype(bool)"
-    gather.array(REMOVED, mask, made or typed)
+    make.array(REMOVED, mask, made or typed)
 
 
-def changed_picture(scene: Scene, kind: str, strength: float, seed: int) -> Image.Image:
+def changed_picture(make: Maker, kind: str, strength: float, seed: int) -> Image.Image:
     """The picture changed as a whole, as all models get it."""
+    scene = make.looked_at
     grid = grid_of(scene)
     found = core.changed(cache.view(scene), kind, strength, seed, grid)
     made = f"np.asarray(core.changed(view, {kind!r}, {strength!r}, {seed!r}, {grid!r}))"
-    gather.picture(CHANGED.capitalize(), found, made)
+    make.picture(CHANGED.capitalize(), found, made)
     return found
 
 
-def taken_away(scene: Scene, model_id: str, removed: Mask, fill: str, seed: int) -> Prediction:
+def taken_away(make: Maker, model_id: str, removed: Mask, fill: str, seed: int) -> Prediction:
     """A model's answer where some patches are replaced; tell `removed` of them before."""
+    scene = make.looked_at
     key = key_of(model_id, scene, "what if", removed.shape, removed.tobytes(), fill, seed)
     found = results().get(
         key,
@@ -83,40 +88,42 @@ def taken_away(scene: Scene, model_id: str, removed: Mask, fill: str, seed: int)
             cache.model(model_id), cache.view(scene), removed, framing=GIVEN, fill=fill, seed=seed
         ),
     )
-    gather.array(
+    make.array(
         f"what if {model_id}",
         found.probabilities,
-        f"core.what_if(models[{model_id!r}], view, arrays[{gather.slug(REMOVED)!r}], "
+        f"core.what_if(models[{model_id!r}], view, arrays[{slug(REMOVED)!r}], "
         f"framing=given, fill={fill!r}, seed={seed!r}).probabilities",
     )
     return found
 
 
 def changed(
-    scene: Scene, model_id: str, picture: Image.Image, kind: str, strength: float, seed: int
+    make: Maker, model_id: str, picture: Image.Image, kind: str, strength: float, seed: int
 ) -> Prediction:
     """A model's answer to ``picture``, which `changed_picture` made of the rest."""
+    scene = make.looked_at
 
-    def make() -> Prediction:
+    def measure() -> Prediction:
         found: Prediction = core.predict(cache.model(model_id), picture, framing=GIVEN)
         return found
 
     found = results().get(
-        key_of(model_id, scene, "changed", kind, strength, seed, grid_of(scene)), make
+        key_of(model_id, scene, "changed", kind, strength, seed, grid_of(scene)), measure
     )
-    gather.array(
+    make.array(
         f"what if {model_id}",
         found.probabilities,
-        f"core.predict(models[{model_id!r}], Image.fromarray(arrays[{gather.slug(CHANGED)!r}]), "
+        f"core.predict(models[{model_id!r}], Image.fromarray(arrays[{slug(CHANGED)!r}]), "
         "framing=given).probabilities",
     )
     return found
 
 
-def robustness(scene: Scene, model_id: str, kind: str, target: int, seed: int) -> Robustness:
+def robustness(make: Maker, model_id: str, kind: str, target: TargetLike, seed: int) -> Robustness:
     """A model's answers as the picture is changed more and more."""
+    scene = make.looked_at
 
-    def make() -> Robustness:
+    def measure() -> Robustness:
         with waiting.watched(cache.model(model_id).spec.title):
             return core.robustness(
                 cache.model(model_id),
@@ -129,9 +136,9 @@ def robustness(scene: Scene, model_id: str, kind: str, target: int, seed: int) -
             )
 
     found = results().get(
-        key_of(model_id, scene, "robustness", kind, target, seed, grid_of(scene)), make
+        key_of(model_id, scene, "robustness", kind, target, seed, grid_of(scene)), measure
     )
-    gather.array(
+    make.array(
         f"{kind} {model_id}",
         found.probabilities,
         f"core.robustness(models[{model_id!r}], view, {kind!r}, target={target!r}, framing=given, "
@@ -144,12 +151,12 @@ def _curves(
     scene: Scene,
     model_id: str,
     relevance: npt.NDArray[np.float32],
-    target: int,
+    target: TargetLike,
     fill: str,
     what: str,
     key: Sequence[Any],
 ) -> Faithfulness | str:
-    def make() -> Faithfulness:
+    def measure() -> Faithfulness:
         with waiting.watched(what):
             return core.faithfulness(
                 cache.model(model_id),
@@ -164,29 +171,30 @@ def _curves(
 
     try:
         kept = key_of(model_id, scene, "curves", target, fill, grid_of(scene), *key)
-        return results().get(kept, make)
+        return results().get(kept, measure)
     except MethodError as error:
         return str(error)
 
 
 def curves(
-    scene: Scene, model_id: str, method: str, target: int, params: dict[str, Any], fill: str
+    make: Maker, model_id: str, method: str, target: TargetLike, params: dict[str, Any], fill: str
 ) -> Faithfulness | str:
     """Deletion and insertion of a model's map, or the sentence that says why there are none."""
+    scene = make.looked_at
     model = cache.model(model_id)
     title = f"{model.spec.title}, {core.find_method(method).title}"
     asked = target if core.find_method(method).class_specific else None
     try:
-        [found] = cache.explain(model_id, scene, method, (asked,), params)
+        [found] = make.explain(model_id, method, (asked,), params)
     except MethodError as error:
         return str(error)
     key = (method, tuple(sorted(params.items())))
     one = _curves(scene, model_id, found.relevance, target, fill, title, key)
     if not isinstance(one, str):
-        gather.array(
+        make.array(
             f"curves {method} {model_id}",
             [one.deletion, one.insertion],
-            f"np.array({_pair(scene, one, gather.relevance(found, params))})",
+            f"np.array({_pair(scene, one, relevance_code(found, params))})",
         )
     return one
 
@@ -203,7 +211,7 @@ def _pair(scene: Scene, one: Faithfulness, relevance: str) -> str:
 def _baselines(scene: Scene) -> dict[tuple[str, int], npt.NDArray[np.float32]]:
     """Maps by name and seed: a random one for each of `SEEDS`, and one of each other kind."""
 
-    def make() -> dict[tuple[str, int], npt.NDArray[np.float32]]:
+    def measure() -> dict[tuple[str, int], npt.NDArray[np.float32]]:
         view, grid = cache.view(scene), grid_of(scene)
         return {
             (name, seed): relevance
@@ -212,11 +220,14 @@ def _baselines(scene: Scene) -> dict[tuple[str, int], npt.NDArray[np.float32]]:
             if name == "random" or not seed
         }
 
-    return results().get(("baselines", cache.seen(scene), grid_of(scene), SEEDS), make)
+    return results().get(("baselines", cache.seen(scene), grid_of(scene), SEEDS), measure)
 
 
-def chance(scene: Scene, model_id: str, target: int, fill: str) -> dict[str, list[Faithfulness]]:
+def chance(
+    make: Maker, model_id: str, target: TargetLike, fill: str
+) -> dict[str, list[Faithfulness]]:
     """The same of maps that know nothing of the model: several random ones, center, edges."""
+    scene = make.looked_at
     title, found = cache.model(model_id).spec.title, dict[str, list[Faithfulness]]()
     for (name, seed), relevance in _baselines(scene).items():
         what = f"{title}, {name}" + (f" {seed + 1}" if name == "random" else "")
@@ -228,7 +239,7 @@ def chance(scene: Scene, model_id: str, target: int, fill: str) -> dict[str, lis
         if ones:
             seeds = SEEDS if name == "random" else SEEDS[:1]
             maps = f"core.baseline_maps(view, {grid_of(scene)!r}, seed)[{name!r}]"
-            gather.array(
+            make.array(
                 f"curves {name} {model_id}",
                 [[one.deletion, one.insertion] for one in ones],
                 f"np.array([{_pair(scene, ones[0], maps)} for seed in {seeds!r}])",
@@ -236,32 +247,41 @@ def chance(scene: Scene, model_id: str, target: int, fill: str) -> dict[str, lis
     return found
 
 
-def learned(scene: Scene, choice: Choice, target: str, seed: int = 0) -> Randomization | str:
-    """A map at every depth to which its model is randomized, or why there is none."""
+def learned(
+    make: Maker, choice: Choice, classes: Sequence[str], seed: int = 0
+) -> Randomization | str:
+    """A map at every depth to which its model is randomized, or why there is none.
+
+    Parameters
+    ----------
+    classes
+        As in `dashboard.choices.target_of`.
+    """
     if choice.method is None:
         return choice.refusal
     model, method = choice.model, choice.method
+    scene = make.looked_at
 
-    def make() -> Randomization:
-        index = controls.index_of(model, target) if method.class_specific else None
+    def measure() -> Randomization:
+        target = target_of(model, classes) if method.class_specific else None
         with waiting.watched(f"{model.spec.title}, randomized"):
             return core.randomization(
                 model,
                 cache.view(scene),
                 method.name,
-                index,
+                target,
                 seed=seed,
                 framing=GIVEN,
                 **_randomized(choice.values),
             )
 
     params = tuple(sorted(choice.values.items()))
-    key = key_of(model.spec.id, scene, "randomization", method.name, target, params, seed)
+    key = key_of(model.spec.id, scene, "randomization", method.name, tuple(classes), params, seed)
     try:
-        found = results().get(key, make)
+        found = results().get(key, measure)
     except MethodError as error:
         return str(error)
-    _gather_randomization(found, choice.values)
+    _keep_randomization(make, found, choice.values)
     return found
 
 
@@ -270,34 +290,35 @@ def _randomized(params: dict[str, Any]) -> dict[str, Any]:
     return {"method_seed" if name == "seed" else name: value for name, value in params.items()}
 
 
-def _gather_randomization(found: Randomization, params: dict[str, Any]) -> None:
+def _keep_randomization(make: Maker, found: Randomization, params: dict[str, Any]) -> None:
     one = found.original
-    gather.explanation(one, params)
+    make.explanation(one, params)
     model_id = one.model_id
-    maps = gather.array(
+    maps = make.array(
         f"randomized {one.method} {model_id}",
         found.relevance,
         f"core.randomization(models[{model_id!r}], view, {one.method!r}, {one.target!r}, "
-        f"seed={found.seed!r}, framing=given{gather.options(_randomized(params))}).relevance",
+        f"seed={found.seed!r}, framing=given{options(_randomized(params))}).relevance",
     )
-    gather.array(
+    make.array(
         f"rank correlation {one.method} {model_id}",
         found.rank_correlation,
         f"np.array([heatmaps.rank_correlation(one, intact) for intact in "
-        f"[{gather.relevance(one, params)}] for one in arrays[{maps!r}]])",
+        f"[{relevance_code(one, params)}] for one in arrays[{maps!r}]])",
     )
 
 
 def in_a_grid(
-    scene: Scene, choice: Choice, pictures: Sequence[Picture]
+    make: Maker, choice: Choice, pictures: Sequence[Picture]
 ) -> tuple[Image.Image, list[tuple[Explanation, float]]] | str:
     """Four pictures in one: the map of each one's class, and its share in that one's quarter."""
+    scene = make.looked_at
     if choice.method is None:
         return choice.refusal
     model, method = choice.model, choice.method
     views = [cache.view(scene, picture) for picture in pictures]
 
-    def make() -> tuple[Image.Image, list[tuple[Explanation, float]]]:
+    def measure() -> tuple[Image.Image, list[tuple[Explanation, float]]]:
         core.check_zero(model, method.name, **choice.values)
         together = core.pointing_grid(model, views, GIVEN)
         recording = core.record(model, together, GIVEN, choice.needs)
@@ -319,15 +340,15 @@ def in_a_grid(
     digests = tuple(cache.seen(scene, picture) for picture in pictures)
     key = key_of(model.spec.id, scene, "pointing", digests, method.name, params)
     try:
-        found = results().get(key, make)
+        found = results().get(key, measure)
     except MethodError as error:
         return str(error)
-    _gather_grid(scene, model.spec.id, pictures, found, choice.values)
+    _keep_grid(make, model.spec.id, pictures, found, choice.values)
     return found
 
 
-def _gather_grid(
-    scene: Scene,
+def _keep_grid(
+    make: Maker,
     model_id: str,
     pictures: Sequence[Picture],
     found: tuple[Image.Image, list[tuple[Explanation, float]]],
@@ -335,17 +356,17 @@ def _gather_grid(
 ) -> None:
     together, maps = found
     for picture in pictures:
-        gather.also(picture)
-    views = ", ".join(python_lines.view(picture, scene) for picture in pictures)
+        make.also(picture)
+    views = ", ".join(python_lines.view(picture, make.looked_at) for picture in pictures)
     made = f"np.asarray(core.pointing_grid(models[{model_id!r}], [{views}], given))"
-    name = gather.array(f"four in one {model_id}", np.asarray(together), made)
+    name = make.array(f"four in one {model_id}", np.asarray(together), made)
     grid = f"Image.fromarray(arrays[{name!r}])"
     names = []
     for place, (one, _) in enumerate(maps, 1):
         title = f"quarter {place} {one.method} {model_id}"
-        made = gather.relevance(one, params, grid)
-        names.append(gather.array(title, one.relevance, made, one))
-    gather.array(
+        made = relevance_code(one, params, grid)
+        names.append(make.array(title, one.relevance, made, one))
+    make.array(
         f"pointing {maps[0][0].method} {model_id}",
         [share for _, share in maps],
         "np.array([heatmaps.quarter_shares(arrays[name])[place] for place, name in "
@@ -353,18 +374,24 @@ def _gather_grid(
     )
 
 
-def verdict(scene: Scene, choice: Choice, target: str) -> str:
-    """In one line, whether a map does better than chance at deletion and insertion."""
+def verdict(make: Maker, choice: Choice, classes: Sequence[str]) -> str:
+    """In one line, whether a map does better than chance at deletion and insertion.
+
+    Parameters
+    ----------
+    classes
+        As in `dashboard.choices.target_of`.
+    """
     model = choice.model
     if choice.method is None:
         return choice.refusal
-    if target not in model.labels:
-        return f"cannot be checked, as the model knows no class {target!r}"
-    index = controls.index_of(model, target)
-    found = curves(scene, model.spec.id, choice.method.name, index, choice.values, "blur")
+    if unknown := [name for name in classes if name not in model.labels]:
+        return f"cannot be checked, as the model knows no class {unknown[0]!r}"
+    target = target_of(model, classes)
+    found = curves(make, model.spec.id, choice.method.name, target, choice.values, "blur")
     if isinstance(found, str):
         return found
-    judged = core.judged(found, chance(scene, model.spec.id, index, "blur"))
+    judged = core.judged(found, chance(make, model.spec.id, target, "blur"))
     rivals = "; ".join(
         f"{one.title} {one.difference:.2f} ± {one.margin:.2f}: {one.verdict}"
         for one in judged.rivals

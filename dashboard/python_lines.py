@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core import samples
-from dashboard.gather import Shown
 from dashboard.scene import Picture, Scene
+from dashboard.view import View
 
 
 def source(picture: Picture) -> str:
@@ -22,17 +22,17 @@ def view(picture: Picture, scene: Scene) -> str:
     return f"core.shared_view([{every}], {source(picture)}, {framing})"
 
 
-def script(shown: Shown) -> str:
+def script(of: View) -> str:
     """The whole of it: pictures, models, one line for each array, and a file with them.
 
-    Expressions of `Shown.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
+    Expressions of `View.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
     id), ``view``, ``given`` (the framing of what has been fitted), ``attention`` (of
-    `Shown.transformer`) and ``arrays``, as far as they were gathered before.
+    `View.transformer`) and ``arrays``, as far as they were kept before.
     """
-    scene = shown.scene
-    lines = [f'"""{_line(shown.title)}: the arrays of a screen, made again with core alone.']
+    scene = of.scene
+    lines = [f'"""{_line(of.title)}: the arrays of a screen, made again with core alone.']
     lines += ["", "Run it in the project's folder, or with that folder in PYTHONPATH."]
-    own = [p for p in shown.pictures.values() if not any(s.id == p.id for s in samples())]
+    own = [p for p in of.pictures.values() if not any(s.id == p.id for s in samples())]
     if own:
         lines += [
             "",
@@ -49,10 +49,10 @@ def script(shown: Shown) -> str:
             f"view = {view(scene.picture, scene)}",
             'given = core.Framing("given")',
         ]
-        if any("attention." in array.code for array in shown.arrays.values()):
-            lines += [f"attention = core.attention(models[{shown.transformer!r}], view, given)"]
+        if any("attention." in array.code for array in of.arrays.values()):
+            lines += [f"attention = core.attention(models[{of.transformer!r}], view, given)"]
     lines += ["", "arrays = {}"]
-    lines += [f"arrays[{name!r}] = {array.code}" for name, array in shown.arrays.items()]
+    lines += [f"arrays[{name!r}] = {array.code}" for name, array in of.arrays.items()]
     lines += ["", 'np.savez_compressed("arrays.npz", **arrays)']
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from core import ParallaxError
-from dashboard import archive, cache, manifest, review_detail, screen
+from dashboard import archive, cache, manifest, review_detail, session
 from dashboard.store import Card
 from dashboard.text import plain
 
@@ -88,16 +88,16 @@ def head() -> None:
 
 def filters() -> Wanted:
     """Search, filters and the switch between the two shelves."""
-    now, store = screen.current(), cache.store()
+    now, store = session.screen(), cache.store()
     search, *places = st.columns([3, 2, 2, 2, 2], vertical_alignment="bottom")
     search.text_input(
         "Search",
         max_chars=100,
         placeholder="Titles, names and notes",
-        **screen.tied(
+        **session.tied(
             "search",
             now.search or "",
-            lambda held: screen.change(search=held or None, **_FROM_THE_FIRST),
+            lambda held: session.change(search=held or None, **_FROM_THE_FIRST),
         ),
     )
     facts = []
@@ -106,7 +106,7 @@ def filters() -> Wanted:
         chosen = getattr(now, field)
         if chosen is not None and chosen not in known:
             if len(known) < MOST_KNOWN or not store.has(kind, chosen):
-                screen.problem(f"Nothing that is saved here has the {label.lower()} {chosen!r}.")
+                session.problem(f"Nothing that is saved here has the {label.lower()} {chosen!r}.")
             known = [chosen, *known]
         place.selectbox(
             label,
@@ -116,7 +116,7 @@ def filters() -> Wanted:
             help=f"The {MOST_KNOWN} that most saved screens have."
             if len(known) >= MOST_KNOWN
             else None,
-            **screen.tied(field, chosen or "", _writer(field)),
+            **session.tied(field, chosen or "", _writer(field)),
         )
         if chosen is not None and kind != "page":
             facts.append((kind, chosen))
@@ -124,7 +124,7 @@ def filters() -> Wanted:
 
 
 def _writer(field: str) -> Callable[[str], None]:
-    return lambda held: screen.change(**{field: held or None}, **_FROM_THE_FIRST)
+    return lambda held: session.change(**{field: held or None}, **_FROM_THE_FIRST)
 
 
 def _offered(kind: str, name: str) -> str:
@@ -148,10 +148,10 @@ def gallery(wanted: Wanted) -> None:
         st.toggle(
             "Archived",
             help="Screens that were put away. Pages delete nothing; the operator can.",
-            **screen.tied(
+            **session.tied(
                 "archived",
                 wanted.archived,
-                lambda held: screen.change(archived=held, **_FROM_THE_FIRST),
+                lambda held: session.change(archived=held, **_FROM_THE_FIRST),
             ),
         )
         if count:
@@ -171,8 +171,8 @@ def gallery(wanted: Wanted) -> None:
     if leaves > 1:
         st.pagination(
             leaves,
-            **screen.tied(
-                "saved-leaf", wanted.leaf + 1, lambda held: screen.change(saved_leaf=int(held) - 1)
+            **session.tied(
+                "saved-leaf", wanted.leaf + 1, lambda held: session.change(saved_leaf=int(held) - 1)
             ),
         )
 
@@ -197,7 +197,7 @@ def _content(saved: Card) -> None:
         "View",
         key=f"view-{saved.id}",
         icon=":material/visibility:",
-        on_click=lambda: screen.change(first=saved.id, second=None),
+        on_click=lambda: session.change(first=saved.id, second=None),
     )
 
 
@@ -206,7 +206,7 @@ def _content(saved: Card) -> None:
 
 def _export(wanted: Wanted, count: int) -> None:
     """All that the filters leave as one file, or as several, each of which can be imported."""
-    store, start = cache.store(), screen.current().export_from
+    store, start = cache.store(), session.screen().export_from
     start = start if start < count else 0
     # A few more than fit, as those that are too large do not count.
     sizes = store.sizes(wanted.text, **wanted.filters, most=archive.MOST_EXPORTED + 1, skip=start)
@@ -233,13 +233,13 @@ def _export(wanted: Wanted, count: int) -> None:
             "Newer ones",
             disabled=not start,
             key="export-newer",
-            on_click=lambda: screen.change(export_from=0),
+            on_click=lambda: session.change(export_from=0),
         )
         right.button(
             "Older ones",
             disabled=start + seen >= count,
             key="export-older",
-            on_click=lambda: screen.change(export_from=start + seen),
+            on_click=lambda: session.change(export_from=start + seen),
         )
 
 
@@ -259,6 +259,13 @@ def _export_button(ids: list[str], label: str) -> None:
         key="export-all",
         on_click="ignore",
     )
+
+
+@dataclass
+class Imported:
+    """Id of the archive that a session imported last."""
+
+    file: str = ""
 
 
 def _bring_in() -> None:
@@ -281,9 +288,9 @@ def _bring_in() -> None:
             pictures = ", ".join(picture.name for picture in about.pictures)
             st.markdown(f"**{plain(title)}**  \n:small[{plain(pictures)}]")
             review_detail.open_link(about)
-        elif screen.kept("imported") != file.file_id:
+        elif session.kept(Imported).file != file.file_id:
             count = _import(data)
-            screen.keep("imported", file.file_id)
+            session.kept(Imported).file = file.file_id
             what = "1 saved screen" if count == 1 else f"{count} saved screens"
             st.toast(f"{what} imported.", icon=":material/bookmark:")
     except ParallaxError as error:

@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from dashboard import archive, cache, gather, manifest, screen, sharing
+from dashboard import archive, cache, manifest, session, sharing
 from dashboard.manifest import Manifest, ManifestError
 from dashboard.screen import PAGES
 from dashboard.store import Card, Saved, summary
 from dashboard.text import plain
+from dashboard.view import slug
 
 PAGES_FOLDER = Path(__file__).resolve().parents[1] / "pages"
 
@@ -65,7 +66,7 @@ def found(*ids: str | None) -> list[Saved]:
         if saved is not None:
             shown.append(saved)
         elif screen_id is not None:
-            screen.problem("A saved screen that the address names is not in the store here.")
+            session.problem("A saved screen that the address names is not in the store here.")
     return shown
 
 
@@ -82,7 +83,7 @@ def bar(shown: list[Saved]) -> None:
     left.button(
         "All saved screens",
         icon=":material/arrow_back:",
-        on_click=lambda: screen.change(first=None, second=None),
+        on_click=lambda: session.change(first=None, second=None),
     )
     right.selectbox(
         "Show beside",
@@ -91,10 +92,10 @@ def bar(shown: list[Saved]) -> None:
         filter_mode="contains",
         label_visibility="collapsed" if not titles else "visible",
         disabled=not titles,
-        **screen.tied(
+        **session.tied(
             "second",
             shown[1].id if len(shown) > 1 else "",
-            lambda held: screen.change(first=shown[0].id, second=held or None),
+            lambda held: session.change(first=shown[0].id, second=held or None),
         ),
     )
 
@@ -116,7 +117,7 @@ def detail(saved: Saved, *, alone: bool) -> None:
             key=f"archive-{saved.id}",
             icon=":material/unarchive:" if saved.archived else ":material/archive:",
             help=None if saved.archived else "Puts it away; nothing is deleted.",
-            on_click=screen.guarded(
+            on_click=session.guarded(
                 lambda: cache.store().archive(saved.id, not saved.archived, saved.version)
             ),
         )
@@ -137,7 +138,7 @@ def open_link(about: Manifest) -> None:
     """A link to the page with everything as it was."""
     target, problems = about.read_screen()
     for sentence in problems:
-        screen.problem(sentence)
+        session.problem(sentence)
     if target.page not in PAGES or target.page == "review":
         st.caption("It was made on a page that is not here.")
         return
@@ -159,7 +160,7 @@ def _alt(about: Manifest | None) -> str:
 
 def _rename(saved: Saved) -> None:
     def write() -> None:
-        title = " ".join(screen.held(f"title-{saved.id}").split())
+        title = " ".join(session.held(f"title-{saved.id}").split())
         if title:
             cache.store().rename(saved.id, title, saved.version)
 
@@ -168,7 +169,7 @@ def _rename(saved: Saved) -> None:
         st.form(f"rename-{saved.id}", border=False),
     ):
         st.text_input("Title", value=saved.title, max_chars=manifest.TITLE, key=f"title-{saved.id}")
-        st.form_submit_button("Rename", on_click=screen.guarded(write))
+        st.form_submit_button("Rename", on_click=session.guarded(write))
 
 
 def _notes(saved: Saved) -> None:
@@ -179,8 +180,8 @@ def _notes(saved: Saved) -> None:
         st.markdown(f"{lines}  \n:small[{who}]")
 
     def write() -> None:
-        text = screen.held(f"note-{saved.id}").strip()
-        name = " ".join(screen.held(f"by-{saved.id}").split())
+        text = session.held(f"note-{saved.id}").strip()
+        name = " ".join(session.held(f"by-{saved.id}").split())
         sharing.remember_author(name)
         if text:
             cache.store().add_note(saved.id, name, text)
@@ -193,7 +194,7 @@ def _notes(saved: Saved) -> None:
             max_chars=manifest.AUTHOR,
             key=f"by-{saved.id}",
         )
-        st.form_submit_button("Add", icon=":material/add_comment:", on_click=screen.guarded(write))
+        st.form_submit_button("Add", icon=":material/add_comment:", on_click=session.guarded(write))
 
 
 def _download(saved: Saved) -> None:
@@ -201,7 +202,7 @@ def _download(saved: Saved) -> None:
     st.download_button(
         "Export",
         data=lambda: archive.write([store.draft(saved.id)]),
-        file_name=f"parallax-{gather.slug(saved.title)}.zip",
+        file_name=f"parallax-{slug(saved.title)}.zip",
         mime="application/zip",
         icon=":material/download:",
         help="Manifest, picture, arrays, still and notes in one ZIP file.",

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import streamlit as st
 from PIL import Image
 
 from core import Framing, ModelSpec
 from dashboard.looks import MOST
-
-_SCENE = "_scene"
+from dashboard.screen import Screen
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +68,6 @@ class Scene:
         return tuple(spec.id for spec in self.models)
 
 
-def enter(scene: Scene) -> None:
-    """Called once a run by the frame."""
-    st.session_state[_SCENE] = scene
-
-
-def current() -> Scene:
-    """The scene that the frame has set in this run."""
-    found: Scene = st.session_state[_SCENE]
-    return found
+def framing_of(screen: Screen) -> Framing:
+    """How a screen fits its picture."""
+    return Framing(screen.fit, None if screen.size == "own" else int(screen.size))

@@ -1,29 +1,22 @@
-"""All that a person chose, as one frozen, checked value; its address; and its place in a session.
+"""All that a person chose, as one frozen, checked value, and its address. Knows no Streamlit.
 
-The address is where a screen lives: every run reads it from there, every choice writes it there.
-So reload, Back, Forward, a copied link and a link to another page are the same act: a screen is
-put in. Fields that have their default are left out of the address, but for the picture.
+Fields that have their default are left out of the address, but for the picture.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn, Self, get_args
-from uuid import uuid4
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlencode
 
 import numpy as np
 import numpy.typing as npt
-import streamlit as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import core
-from core import Method, ParallaxError
+from core import Method
 from dashboard import earlier
 from dashboard.looks import LONGEST, MOST, Look
-
-_log = logging.getLogger(__name__)
 
 Page = Literal[
     "compare",
@@ -92,6 +85,7 @@ class Screen(BaseModel):
     fit: Literal["crop", "pad", "stretch", "whole"] = "crop"
     size: Literal["own", "224", "336", "448", "480", "518", "672"] = "own"
     classes: Annotated[tuple[str, ...], Field(max_length=4)] = ()
+    rather_than: Name | None = None
     look: Looks = ()
     feature: Looks = ()
 
@@ -326,6 +320,18 @@ REVIEW = (
 """Fields that only the Review page has."""
 
 
+def link_of(base: str, screen: Screen) -> str:
+    """The link to a screen, without what only the Review page has.
+
+    Parameters
+    ----------
+    base
+        The address of its page, without a query; may be empty.
+    """
+    query = urlencode(screen.without_review().address(), doseq=True, safe=":,=/")
+    return "?".join(filter(None, [base, query]))
+
+
 def _default(value: Any) -> str:
     """What is shown in place of what an address says, for people."""
     if value is None or value == ():
@@ -354,164 +360,3 @@ def _text(value: Any) -> str:
 def _quoted(text: str) -> str:
     """What an address says, short enough for a sentence that says more than that."""
     return repr(text if len(text) <= QUOTED else text[: QUOTED - 1] + "…")
-
-
-# -- in a session -------------------------------------------------------------------------------
-
-_SCREEN, _PROBLEMS, _SAID, _OWN = "_screen", "_problems", "_said", "_own"
-
-
-def enter(page: str) -> Screen:
-    """Read the screen of this run from the address; called once a run, before anything is drawn."""
-    given = {key: st.query_params.get_all(key) for key in st.query_params}
-    given = given or {"image": [OPENING]}
-    screen, problems = Screen.from_address(page, given)
-    problems = list(dict.fromkeys([*problems, *st.session_state.pop(_SAID, [])]))
-    st.session_state[_SCREEN], st.session_state[_PROBLEMS] = screen, problems
-    return screen
-
-
-def current() -> Screen:
-    """The screen of this run."""
-    screen: Screen = st.session_state[_SCREEN]
-    return screen
-
-
-def change(**fields: Any) -> None:
-    """Choose: the screen with these fields changed becomes the address.
-
-    To be called from a widget's callback; the run that follows reads it.
-    """
-    become(current().to(**fields))
-
-
-def become(screen: Screen) -> None:
-    """Choose as `change` does, a whole screen."""
-    st.session_state[_SCREEN] = screen
-    st.query_params.from_dict(screen.address())
-
-
-def show_instead(screen: Screen) -> None:
-    """In this run, show another screen than the address says, which stays as it is."""
-    st.session_state[_SCREEN] = screen
-
-
-def problem(sentence: str) -> None:
-    """Add to what could not be shown as the address wanted; see `problems`."""
-    if sentence not in st.session_state[_PROBLEMS]:
-        st.session_state[_PROBLEMS].append(sentence)
-
-
-def problems() -> list[str]:
-    """What could not be shown as the address wanted, one sentence each."""
-    found: list[str] = st.session_state[_PROBLEMS]
-    return found
-
-
-def bound(field: str, value: Any, read: Callable[[Any], Any] | None = None) -> dict[str, Any]:
-    """Key and callback that tie a widget to a field.
-
-    Parameters
-    ----------
-    value
-        What the widget is to show in this run.
-    read
-        Turns what the widget holds into the field's value; as it is by default.
-    """
-    return tied(field, value, lambda held: change(**{field: read(held) if read else held}))
-
-
-def held(key: str) -> Any:
-    """What a widget of this key holds; for callbacks."""
-    return st.session_state[key]
-
-
-def tied(
-    name: str, value: Any, write: Callable[[Any], None], *, seed: bool = True
-) -> dict[str, Any]:
-    """Key and callback of a widget whose choice ``write`` puts into the screen.
-
-    Parameters
-    ----------
-    seed
-        Whether the widget is told ``value``; files cannot be put into a widget.
-    """
-    key = f"screen-{name}"
-    if seed:
-        st.session_state[key] = value
-    return {"key": key, "on_change": guarded(lambda: write(st.session_state[key]))}
-
-
-def guarded(act: Callable[..., None]) -> Callable[..., None]:
-    """A callback that ends in a sentence whatever a browser says that a widget holds.
-
-    What a widget holds comes from outside, like an address, and need not have been offered.
-    """
-
-    def tried(*given: Any) -> None:
-        try:
-            act(*given)
-        except ParallaxError as error:
-            say(str(error))
-        except Exception:
-            _log.warning("a choice could not be used", exc_info=True)
-            say("What was chosen is not offered here, so nothing was changed; choose again.")
-
-    return tried
-
-
-# -- pictures of one's own, and what is said once ------------------------------------------------
-
-
-def remember_own(picture_id: str) -> None:
-    """Add a picture to those of this session, the newest last."""
-    kept: list[str] = st.session_state.setdefault(_OWN, [])
-    if picture_id in kept:
-        kept.remove(picture_id)
-    kept.append(picture_id)
-
-
-def own_pictures() -> list[str]:
-    """Pictures that this session brought, the newest last."""
-    kept: list[str] = st.session_state.get(_OWN, [])
-    return list(kept)
-
-
-def say(sentence: str) -> None:
-    """Show a sentence in the run that follows, and only there; for callbacks."""
-    st.session_state.setdefault(_SAID, []).append(sentence)
-
-
-def again() -> NoReturn:
-    """Start the run anew; what was to be said in this one is said in the next."""
-    for sentence in problems():
-        say(sentence)
-    st.rerun()
-
-
-# -- what a session made ------------------------------------------------------------------------
-
-
-def keep(name: str, value: Any) -> None:
-    """Hold something that this session made, until it is replaced; no part of the address."""
-    st.session_state[f"_made-{name}"] = value
-
-
-def kept(name: str) -> Any:
-    """What `keep` holds under this name; ``None`` if there is nothing."""
-    return st.session_state.get(f"_made-{name}")
-
-
-def forget(name: str) -> None:
-    """Hold nothing under this name any more."""
-    st.session_state.pop(f"_made-{name}", None)
-
-
-def in_session() -> bool:
-    """Whether this thread runs for a session; what others would keep belongs to nobody."""
-    return get_script_run_ctx(suppress_warning=True) is not None
-
-
-def session() -> str:
-    """What tells this session from the others."""
-    return str(st.session_state.setdefault("_session", uuid4().hex))

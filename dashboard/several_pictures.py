@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from core import ImageError, ImageTimeout, draw, samples
-from dashboard import cache, controls, screen, settings
+from dashboard import cache, controls, session, settings
 from dashboard.scene import Picture
 from dashboard.text import plain
 from dashboard.uploads import OWN
@@ -21,22 +21,22 @@ _FIRST = 4
 def choose() -> list[Picture]:
     """Up to eight pictures, as the screen has them."""
     folder = settings.pictures()
-    now = screen.current()
+    now = session.screen()
     drawn = now.draw is not None and folder is not None
     if now.draw is not None and folder is None:
-        screen.problem("No folder of pictures to draw from is set up here; draw is ignored.")
+        session.problem("No folder of pictures to draw from is set up here; draw is ignored.")
     if folder is not None:
         names = {"chosen": "Chosen", "drawn": "Drawn at random"}
 
         def switch(name: str | None) -> None:
-            screen.change(draw=0 if name == "drawn" else None)
+            session.change(draw=0 if name == "drawn" else None)
 
         st.segmented_control(
             "Pictures",
             list(names),
             required=True,
             format_func=names.__getitem__,
-            **screen.tied("several-source", "drawn" if drawn else "chosen", switch),
+            **session.tied("several-source", "drawn" if drawn else "chosen", switch),
         )
         if drawn:
             return _drawn(folder)
@@ -46,7 +46,7 @@ def choose() -> list[Picture]:
 def offered_pictures(wanted: Sequence[str] = ()) -> dict[str, Picture]:
     """Samples and own pictures by id, those of ``wanted`` that somebody else brought included."""
     offered: dict[str, Picture] = {s.id: cache.from_sample(s) for s in samples()}
-    for picture_id in dict.fromkeys([*screen.own_pictures(), *wanted]):
+    for picture_id in dict.fromkeys([*session.current().own, *wanted]):
         own = cache.own_picture(picture_id) if picture_id.startswith(OWN) else None
         if own is not None:
             offered[picture_id] = own
@@ -55,7 +55,7 @@ def offered_pictures(wanted: Sequence[str] = ()) -> dict[str, Picture]:
 
 def _chosen() -> list[Picture]:
     """Samples and own pictures, in one list; what was chosen stays in the address."""
-    wanted = screen.current().several
+    wanted = session.screen().several
     offered = offered_pictures(wanted)
     for picture_id in wanted:
         if picture_id not in offered:
@@ -64,7 +64,7 @@ def _chosen() -> list[Picture]:
                 if picture_id.startswith(OWN)
                 else f"the picture {picture_id!r}, which is unknown here"
             )
-            screen.problem(f"several in the address names {gone}; it is left out.")
+            session.problem(f"several in the address names {gone}; it is left out.")
     chosen = [picture_id for picture_id in dict.fromkeys(wanted) if picture_id in offered]
     chosen = chosen or list(offered)[:_FIRST]
     left, right = st.columns([5, 1], vertical_alignment="bottom")
@@ -74,7 +74,7 @@ def _chosen() -> list[Picture]:
         max_selections=MOST,
         format_func=lambda picture_id: offered[picture_id].name,
         filter_mode="contains",
-        **screen.bound("several", chosen, tuple),
+        **session.bound("several", chosen, tuple),
     )
     with right, st.popover("Add your own", icon=":material/add_a_photo:", width="stretch"):
         _upload(chosen)
@@ -91,25 +91,25 @@ def _upload(chosen: list[str]) -> None:
             try:
                 picture = cache.from_bytes(data, file.name)
             except ImageTimeout as error:  # the others would be waited for as long
-                screen.say(str(error))
+                session.say(str(error))
                 break
             except ImageError as error:
-                screen.say(str(error))
+                session.say(str(error))
                 continue
             cache.own_pictures().put(file.name, data)
-            screen.remember_own(picture.id)
+            session.remember_own(picture.id)
             added.append(picture.id)
         every = list(dict.fromkeys([*chosen, *added]))
         if len(every) > MOST:
-            screen.say(f"Up to {MOST} pictures are shown at a time; the newest replace the first.")
-        screen.change(several=tuple(every[-MOST:]))
+            session.say(f"Up to {MOST} pictures are shown at a time; the newest replace the first.")
+        session.change(several=tuple(every[-MOST:]))
 
     st.file_uploader(
         "Pictures to add",
         accept_multiple_files=True,
         type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
         max_upload_size=20,
-        **screen.tied(f"several-upload-{len(screen.own_pictures())}", None, take, seed=False),
+        **session.tied(f"several-upload-{len(session.current().own)}", None, take, seed=False),
     )
 
 

@@ -1,10 +1,8 @@
-"""Text from outside, made harmless, for Markdown and for figures; the color of text."""
+"""Text from outside, made harmless, for Markdown and for figures"""
 
 from __future__ import annotations
 
 import re
-
-import streamlit as st
 
 _SPECIAL = re.compile(r"([\\`*_\[\]()<>#$~|!:])")
 _JOINER = "\u2060"
@@ -35,8 +33,3 @@ def ordinal(number: float) -> str:
     if not 11 <= number % 100 <= 13:
         ending = {1: "st", 2: "nd", 3: "rd"}.get(int(last) if last == int(last) else 0, "th")
     return f"{number:g}{ending}"
-
-
-def text_color() -> str:
-    """The color of text in the reader's theme, for what the theme does not reach."""
-    return "#e8e6e1" if st.context.theme.type == "dark" else "#1f2430"

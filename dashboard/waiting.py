@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import core
+
+Report = Callable[[str, int, int], None]
+"""Takes what is computed, the steps done and all steps."""
+
+_report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 @contextmanager
@@ -38,19 +45,42 @@ def told_to_wait() -> Iterator[None]:
 
 
 @contextmanager
-def watched(what: str) -> Iterator[None]:
-    """A bar for what takes many steps inside a ``with`` block; the bar is where a run can end.
+def bar() -> Iterator[None]:
+    """Show here, inside a ``with`` block, how far `watched` computations are.
 
     A reader who chooses something else, or leaves, ends the run at its next step.
     """
     place = st.empty()
 
-    def on_step(done: int, total: int) -> None:
-        if total > 1:
-            place.progress(done / total, f"{what}: {done} of {total} steps")
+    def report(what: str, done: int, total: int) -> None:
+        place.progress(done / total, f"{what}: {done} of {total} steps")
 
+    token = _report.set(report)
     try:
-        with core.watching(on_step):
-            yield
+        yield
     finally:
+        _report.reset(token)
         place.empty()
+
+
+@contextmanager
+def watched(what: str) -> Iterator[None]:
+    """Report the steps of a computation inside a ``with`` block to the `bar` around it, if any."""
+    report = _report.get()
+
+    def on_step(done: int, total: int) -> None:
+        if report is not None and total > 1:
+            report(what, done, total)
+
+    with core.watching(on_step):
+        yield
+
+
+@contextmanager
+def spinner(text: str) -> Iterator[None]:
+    """A spinner beside a text inside a ``with`` block, where there is a page."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        yield
+        return
+    with st.spinner(text, show_time=True):
+        yield

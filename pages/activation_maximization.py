@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from dashboard import cache, maximization_views, panels, scene
+from dashboard import cache, maximization_views, panels, session
 
-shown = scene.current()
+shown = session.scene()
 models = [cache.model(model_id) for model_id in shown.ids]
 
 panels.head(

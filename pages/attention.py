@@ -8,8 +8,7 @@ from dashboard import (
     attention_views,
     controls,
     panels,
-    scene,
-    screen,
+    session,
 )
 from dashboard.text import plain
 
@@ -23,9 +22,9 @@ TABS = {
 }
 OF_FEATURES = ("channels", "similarity")  # tabs that any model can be seen on
 
-shown = scene.current()
+shown = session.scene()
 offered = attention_views.transformers(shown)
-wanted = screen.current().transformer
+wanted = session.screen().transformer
 asked = offered.get(wanted or "", next(iter(offered.values()), None))
 inside = plain(asked.spec.title) if asked else "a vision transformer"
 panels.head(
@@ -55,7 +54,7 @@ with st.container(horizontal=True, horizontal_alignment="distribute", gap="small
                 list(offered),
                 format_func=lambda model_id: offered[model_id].spec.title,
                 filter_mode="contains",
-                **screen.bound("transformer", attention_views.transformer(shown).spec.id),
+                **session.bound("transformer", attention_views.transformer(shown).spec.id),
             )
     with st.container(width=140):
         display = controls.display(

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from dashboard import data_set_parts, data_set_views, panels, scene
+from dashboard import data_set_parts, data_set_views, panels, session
 
-shown = scene.current()
+shown = session.scene()
 panels.head(
     "Data set",
     "How often do the models agree, and on which pictures do they not?",

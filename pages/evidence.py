@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import cache, controls, evidence_removal, evidence_views, panels, scene
+from dashboard import cache, controls, evidence_removal, evidence_views, panels, session
+from dashboard.choices import automatic_classes, needs_of, told_apart
 from dashboard.evidence_parts import Asked, fill_picker
 from dashboard.text import plain
 
@@ -12,7 +13,7 @@ QUESTIONS = {
     "randomization": "Was it learned?",
     "pointing": "Does it know the class?",
 }
-shown = scene.current()
+shown = session.scene()
 models = {model_id: cache.model(model_id) for model_id in shown.ids}
 
 panels.head(
@@ -42,7 +43,7 @@ for slot, column in zip(slots, look_columns, strict=True):
     with column:
         model = models[slot.look.model]
         found.append(controls.method_choice(slot, plain(model.spec.title), model))
-choices = tuple(controls.told_apart(found))
+choices = tuple(told_apart(found))
 with fill_column:
     fill = fill_picker()
 with parameter_column, st.popover("Parameters", icon=":material/tune:", width="stretch"):
@@ -54,9 +55,7 @@ asked_models = [*dict.fromkeys(choice.model for choice in choices)]
 labeled = [model for model in asked_models if model.classes]
 with st.skeleton(height=360), st.spinner("Running the models …", show_time=True):
     answers = [
-        cache.recording(
-            model.spec.id, shown, needs=controls.needs_of(choices, model)
-        ).predictions()[0]
+        cache.recording(model.spec.id, shown, needs=needs_of(choices, model)).predictions()[0]
         for model in labeled
     ]
 if not labeled:
@@ -64,7 +63,7 @@ if not labeled:
     st.stop()
 with class_column:
     known = [name for model in labeled for name in model.labels]
-    likely = controls.automatic_classes(shown.picture.classes, known, *answers)
+    likely = automatic_classes(shown.picture.classes, known, *answers)
     target = controls.class_picker(likely, *labeled)
 
 asked = Asked(shown, choices, target, fill)

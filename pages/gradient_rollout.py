@@ -3,10 +3,11 @@
 import streamlit as st
 
 import core
-from dashboard import cache, class_views, controls, panels, scene
+from dashboard import cache, class_views, controls, panels, session
+from dashboard.choices import FIRST, automatic_classes
 from dashboard.text import plain
 
-shown = scene.current()
+shown = session.scene()
 models = [cache.model(model_id) for model_id in shown.ids]
 
 panels.head(
@@ -51,12 +52,12 @@ answers = [predictions[model] for model in models if model in predictions]
 classes: list[str] = []
 with class_column:
     if labeled:
-        likely = controls.automatic_classes(shown.picture.classes, known, *answers)
+        likely = automatic_classes(shown.picture.classes, known, *answers)
         classes = controls.classes_picker(likely, *labeled)
 panels.doubt(shown.picture, predictions, *classes)
 found = class_views.all_rows(shown, rows, classes, display)
 class_views.differences([(row.model.spec.title, columns) for row, columns in found])
 if animated := next((row for row in rows if row.has_rollout), None):
     method = animated.choice.method
-    chosen = animated.choice.values if method and method.name == controls.FIRST else {}
+    chosen = animated.choice.values if method and method.name == FIRST else {}
     class_views.discard_animation(shown, animated.model, classes, chosen, display)

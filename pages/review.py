@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from dashboard import review, review_detail, screen
+from dashboard import review, review_detail, session
 
 review.head()
-chosen = screen.current()
+chosen = session.screen()
 shown = review_detail.found(chosen.first, chosen.second)
 if shown:
     review_detail.bar(shown)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 import core
 from core import (
     Model,
@@ -13,6 +11,7 @@ from core import (
 from dashboard.availability import Wishes
 from dashboard.cache.held import shared
 from dashboard.memo import Memo
+from dashboard.waiting import spinner
 
 
 def refusal(model_id: str) -> str:
@@ -49,7 +48,7 @@ def model(model_id: str) -> Model:
     if reason := refusal(model_id):
         raise WeightsError(reason)
     try:
-        with st.spinner(f"Opening {model_id} …", show_time=True):
+        with spinner(f"Opening {model_id} …"):
             return opened_model(model_id)
     except WeightsError as error:
         refuse(model_id, str(error))

@@ -24,7 +24,6 @@ from core import (
     VisionTransformer,
     find_spec,
 )
-from dashboard import gather
 from dashboard.cache.held import results
 from dashboard.cache.models import memo_of, opened_model
 from dashboard.cache.pictures import from_sample
@@ -93,13 +92,10 @@ def recording(
     shown = picture or scene.picture
     view_shown, opened = view(scene, shown), opened_model(model_id)
     wanted = core.usual_needs(opened) | (needs or core.Needs())
-    found = results().get(
+    return results().get(
         _recording_key(opened, seen(scene, shown)),
         lambda: core.record(opened, view_shown, Framing("given"), wanted),
     )
-    if picture is None and found.logits is not None:
-        gather.answer(model_id, found.predictions()[0])
-    return found
 
 
 def _recording_key(opened: Model, pixels: str) -> Any:
@@ -134,6 +130,12 @@ def artifacts(model_id: str, scene: Scene) -> Mask | None:
         return None
     key = key_of(model_id, scene, "artifacts")
     return results().get(key, lambda: attention(model_id, scene).artifacts())
+
+
+def all_artifacts(scene: Scene) -> dict[str, Mask]:
+    """`artifacts` of the models that have attention, by id."""
+    found = {model_id: artifacts(model_id, scene) for model_id in scene.ids}
+    return {model_id: mask for model_id, mask in found.items() if mask is not None}
 
 
 _NO_VIEW = Image.new("RGB", (1, 1))
@@ -180,7 +182,7 @@ def _let_go(opened: Model | None, scene: Scene) -> None:
 
 
 def _explain(
-    model_id: str, scene: Scene, method: str, target: int | None, params: Params
+    model_id: str, scene: Scene, method: str, target: core.TargetLike | None, params: Params
 ) -> Explanation:
     def make() -> Explanation:
         recorded = recording(model_id, scene)
@@ -197,20 +199,17 @@ def explain(
     model_id: str,
     scene: Scene,
     method: str,
-    targets: tuple[int | None, ...] = (None,),
+    targets: tuple[core.TargetLike | None, ...] = (None,),
     params: dict[str, Any] | None = None,
 ) -> list[Explanation]:
     """Explanations of the scene's picture, one per target class."""
     chosen: Params = tuple(sorted((params or {}).items()))
     shown = view(scene)
     with keeping_graph(model_id, scene):
-        found = [
+        return [
             replace(_explain(model_id, scene, method, target, chosen), view=shown)
             for target in targets
         ]
-    for explanation in found:
-        gather.explanation(explanation, params or {})
-    return found
 
 
 @dataclass(frozen=True, eq=False)

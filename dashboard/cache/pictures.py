@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ from core import (
     Sample,
     fit_image,
 )
-from dashboard import screen
 from dashboard.cache.held import results, shared
 from dashboard.figures import jpeg
 from dashboard.scene import Picture
@@ -72,7 +72,7 @@ def own_pictures() -> OwnPictures:
     return shared().uploads
 
 
-_LATE = "late-pictures"
+_late: ContextVar[dict[str, str] | None] = ContextVar("late", default=None)
 """What this run could not read in time: sentences by digest."""
 
 _NAME = "\0"
@@ -85,22 +85,26 @@ def _decoded(digest: str, trusted: bool, data: Callable[[], bytes]) -> Image.Ima
     What was not read in time says nothing of the file and is tried again, but not in the same run,
     which asks for a picture several times.
     """
-    here = screen.in_session()
-    late: dict[str, str] = (screen.kept(_LATE) if here else None) or {}
-    if digest in late:
+    late = _late.get()
+    if late is not None and digest in late:
         raise ImageTimeout(late[digest])
     read = core.read_image if trusted else core.read_untrusted_image
     try:
         return results().get(("decoded", digest, trusted), lambda: read(data(), _NAME))
     except ImageTimeout as error:
-        if here:
-            screen.keep(_LATE, late | {digest: str(error)})
+        if late is not None:
+            late[digest] = str(error)
         raise
 
 
-def forget_late() -> None:
-    """At the end of a run: what was not read in time may be tried again."""
-    screen.forget(_LATE)
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Try a picture that is not read in time only once inside a ``with`` block."""
+    token = _late.set({})
+    try:
+        yield
+    finally:
+        _late.reset(token)
 
 
 @contextmanager

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core import (
-    Model,
-    ParameterError,
-    Prediction,
-)
-from dashboard import screen
+from core import Model, Prediction
+from dashboard import session
+from dashboard.choices import MOST_CLASSES, Classes
 from dashboard.text import plain
 
 AUTOMATIC = ""
@@ -32,17 +29,17 @@ def top_classes(
     )
 
     def pick() -> None:
-        selected = screen.held(key).selection.rows
+        selected = session.held(key).selection.rows
         if selected:
-            rest = screen.current().classes[1:]
+            rest = session.screen().classes[1:]
             name = prediction.labels[selected[0]]
-            screen.change(classes=(name, *(other for other in rest if other != name)))
+            session.change(classes=(name, *(other for other in rest if other != name)))
 
     st.dataframe(
         rows,
         key=key,
         hide_index=True,
-        on_select=screen.guarded(pick) if selectable else "ignore",
+        on_select=session.guarded(pick) if selectable else "ignore",
         selection_mode="single-row",
         row_height=24,
         column_config={
@@ -63,73 +60,48 @@ def class_help(text: str, *models: Model) -> str:
     return text
 
 
-def automatic_classes(known: Sequence[str], labels: Sequence[str], *found: Prediction) -> list[str]:
-    """Classes in the order in which the program would choose them.
-
-    What the picture is known to show comes first, then the first answers of the models in turn.
-    """
-    answers = [prediction.labels for prediction in found]
-    turns = [name for together in zip(*answers, strict=False) for name in together]
-    wanted = [*known, *turns]
-    return [name for name in dict.fromkeys(wanted) if name in set(labels)]
-
-
-def class_picker(likely: Sequence[str], *models: Model) -> str:
-    """Search one class by name; the likely ones come first.
-
-    Parameters
-    ----------
-    likely
-        From `automatic_classes`.
-
-    Returns
-    -------
-    str
-        The class to show.
-    """
-    names = list(dict.fromkeys([*likely, *(name for model in models for name in model.labels)]))
-    picked = screen.current().classes
-    if picked and picked[0] not in names:
-        screen.problem(f"No model here knows the class {picked[0]!r}; shown instead: {likely[0]}.")
-    value = picked[0] if picked and picked[0] in names else AUTOMATIC
+def class_picker(found: Classes, *models: Model) -> None:
+    """Search one class by name; the likely ones come first."""
+    picked = session.screen().classes
     rest = picked[1:]
     st.selectbox(
         "Class",
-        [AUTOMATIC, *names],
-        format_func=lambda name: name or f"automatic: {likely[0]}",
+        [AUTOMATIC, *found.names],
+        format_func=lambda name: name or f"automatic: {found.likely[0]}",
         filter_mode="contains",
         help=class_help(
             "Type to search. Selecting a row of a table below does the same. “Automatic” is what "
             "the picture is known to show, else the first answer of the first model.",
             *models,
         ),
-        **screen.bound("classes", value, lambda name: (name, *rest) if name else ()),
+        **session.bound(
+            "classes",
+            found.shown[0] if found.picked else AUTOMATIC,
+            lambda name: (name, *rest) if name else (),
+        ),
     )
-    return value or likely[0]
 
 
-MOST_CLASSES = 4
-"""Classes that are shown beside each other at most."""
+def rather_than_picker(found: Classes) -> None:
+    """Name a second class, so that maps show what speaks for the first more than for it."""
+    first = found.shown[0]
+    st.selectbox(
+        "Rather than",
+        [AUTOMATIC, *(name for name in found.names if name != first)],
+        format_func=lambda name: name or "no other class",
+        filter_mode="contains",
+        help="Maps that know the class then explain the difference of the two logits: where the "
+        f"picture is {plain(first)} rather than the other class. The difference of probabilities "
+        "is not explained, and nothing of what speaks for both.",
+        **session.bound("rather_than", found.rather_than, lambda name: name or None),
+    )
 
 
-def classes_picker(likely: Sequence[str], *models: Model) -> list[str]:
-    """Search several classes by name; until one is picked they are the first two likely ones."""
-    names = list(dict.fromkeys([*likely, *(name for model in models for name in model.labels)]))
-    automatic = list(likely[:2])
-    wanted = screen.current().classes
-    picked = [name for name in wanted if name in names]
-    for name in wanted:
-        if name not in names:
-            instead = "the others" if picked else ", ".join(automatic)
-            screen.problem(f"No model here knows the class {name!r}; shown instead: {instead}.")
-    shown = picked or automatic
-
-    def write(held: Sequence[str]) -> None:
-        screen.change(classes=tuple(held))
-
+def classes_picker(found: Classes, *models: Model) -> None:
+    """Search several classes by name; until one is picked they are the first likely ones."""
     st.multiselect(
-        "Classes" if picked else "Classes · automatic",
-        names,
+        "Classes" if found.picked else "Classes · automatic",
+        found.names,
         max_selections=MOST_CLASSES,
         filter_mode="contains",
         select_all=False,
@@ -140,22 +112,9 @@ def classes_picker(likely: Sequence[str], *models: Model) -> list[str]:
             "the list is cleared.",
             *models,
         ),
-        **screen.tied("class-list", shown, write),
+        **session.tied("class-list", list(found.shown), _choose_classes),
     )
-    return shown
 
 
-def index_of(model: Model, name: str) -> int:
-    """Index of a class in a model's own labels.
-
-    Raises
-    ------
-    ParameterError
-        The model does not know a class of that name.
-    """
-    if name in model.labels:
-        return model.labels.index(name)
-    raise ParameterError(
-        f"{model.spec.title} knows no class {name!r}, so it cannot be asked for one; choose "
-        "rollout or attention, or two models with the same classes."
-    )
+def _choose_classes(held: Sequence[str]) -> None:
+    session.change(classes=tuple(held))

@@ -7,15 +7,17 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import screen
+from dashboard import session
 
 
 def chosen(field: str, options: Sequence[Any], default: Any) -> Any:
     """The value of a field, if it is one of ``options``; else the default and a problem."""
-    wanted = getattr(screen.current(), field)
+    wanted = getattr(session.screen(), field)
     if wanted is None or wanted in options:
         return default if wanted is None else wanted
-    screen.problem(f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}.")
+    session.problem(
+        f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}."
+    )
     return default
 
 
@@ -30,7 +32,7 @@ def select(
 ) -> Any:
     """A select box; names are searched as they are written, not fuzzily."""
     value = chosen(field, options, options[0] if default is None else default)
-    tie = screen.bound(field, value, read)
+    tie = session.bound(field, value, read)
     return st.selectbox(
         label, options, format_func=format_func, help=help, filter_mode="contains", **tie
     )
@@ -54,7 +56,7 @@ def segments(
         format_func=titles,
         help=help,
         label_visibility="collapsed" if hidden_label else "visible",
-        **screen.bound(field, value),
+        **session.bound(field, value),
     )
     return picked or value
 
@@ -69,27 +71,27 @@ def slider(
     help: str | None = None,
 ) -> Any:
     """A slider; what the address wants beyond its ends is cut and said."""
-    value = getattr(screen.current(), field)
+    value = getattr(session.screen(), field)
     value = default if value is None else value
     if not low <= value <= high:
-        screen.problem(f"{field} is {value:g}, expected {low:g} to {high:g}; shown at the end.")
+        session.problem(f"{field} is {value:g}, expected {low:g} to {high:g}; shown at the end.")
         value = min(max(value, low), high)
     if low == high:
         return value
-    return st.slider(label, low, high, step=step, help=help, **screen.bound(field, value))
+    return st.slider(label, low, high, step=step, help=help, **session.bound(field, value))
 
 
 def number(field: str, label: str, low: int, high: int, default: int = 0) -> int:
     """A box for a whole number."""
-    value = getattr(screen.current(), field)
+    value = getattr(session.screen(), field)
     value = default if value is None else value
     if not low <= value <= high:
-        screen.problem(f"{field} is {value}, expected {low} to {high}; shown at the end.")
+        session.problem(f"{field} is {value}, expected {low} to {high}; shown at the end.")
         value = min(max(value, low), high)
-    return int(st.number_input(label, low, high, **screen.bound(field, int(value))))
+    return int(st.number_input(label, low, high, **session.bound(field, int(value))))
 
 
 def toggle(field: str, label: str, help: str | None = None) -> bool:
     """A switch."""
-    value = bool(getattr(screen.current(), field))
-    return bool(st.toggle(label, help=help, **screen.bound(field, value)))
+    value = bool(getattr(session.screen(), field))
+    return bool(st.toggle(label, help=help, **session.bound(field, value)))

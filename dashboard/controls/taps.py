@@ -12,7 +12,7 @@ from core import (
     Tap,
     VisionTransformer,
 )
-from dashboard import screen
+from dashboard import session
 from dashboard.looks import Look, texts
 
 PARTS = {
@@ -52,20 +52,20 @@ class Feature:
         """Choose both; for callbacks. A channel belongs to the tap that it was chosen for."""
         model_id = self.model.spec.id
         chosen = () if channel is None else (("channel", str(channel)),)
-        kept = {look.model: look for look in map(Look.read, screen.current().feature)}
+        kept = {look.model: look for look in map(Look.read, session.screen().feature)}
         kept[model_id] = Look(model_id, tap, chosen)
-        shown = [look for look in kept.values() if look.model in screen.current().m]
-        screen.change(feature=texts(shown))
+        shown = [look for look in kept.values() if look.model in session.screen().m]
+        session.change(feature=texts(shown))
 
 
 def feature_of(number: int, model: Model) -> Feature:
     """What the screen says of a model's features; ``number`` is its place in the list of models."""
-    looks = {look.model: look for look in map(Look.read, screen.current().feature)}
+    looks = {look.model: look for look in map(Look.read, session.screen().feature)}
     look = looks.get(model.spec.id, Look(model.spec.id))
     wanted = dict(look.parameters).get("channel")
     channel = int(wanted) if wanted and wanted.isdecimal() and len(wanted) < 7 else None
     if wanted and channel is None:
-        screen.problem(
+        session.problem(
             f"feature has the channel {wanted[:60]!r}, expected a whole number; shown instead: "
             "the most active on this picture."
         )
@@ -83,7 +83,7 @@ def tap_picker(feature: Feature, label: str, default: str) -> str:
         list(model.taps),
         format_func=stage_title,
         filter_mode="contains",
-        **screen.tied(feature.key, value, lambda held: feature.choose(held, None)),
+        **session.tied(feature.key, value, lambda held: feature.choose(held, None)),
     )
     return found
 
@@ -91,7 +91,7 @@ def tap_picker(feature: Feature, label: str, default: str) -> str:
 def _chosen(feature: Feature, offered: Sequence[str], default: str) -> str:
     if not feature.tap or feature.tap in offered:
         return feature.tap or default
-    screen.problem(
+    session.problem(
         f"feature has the layer {feature.tap[:60]!r}, which {feature.model.spec.title} does not "
         f"have; shown instead: {default}."
     )
@@ -114,7 +114,7 @@ def _block_picker(feature: Feature, label: str, model: VisionTransformer, defaul
 
     number = int(block.rpartition(".")[2])
     if last:
-        st.slider(label, 0, last, **screen.tied(f"{feature.key}-block", number, write_block))
+        st.slider(label, 0, last, **session.tied(f"{feature.key}-block", number, write_block))
     st.selectbox(
         "Part of the block",
         parts,
@@ -124,7 +124,7 @@ def _block_picker(feature: Feature, label: str, model: VisionTransformer, defaul
             f"**{_capital(PARTS[name])}**: {model.taps[f'{block}.{name}'].meaning}."
             for name in parts
         ),
-        **screen.tied(f"{feature.key}-part", part, write_part),
+        **session.tied(f"{feature.key}-part", part, write_part),
     )
     return value
 
@@ -133,7 +133,7 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int) -> in
     """Choose a channel of a tap; until one is chosen it is the strongest."""
     wanted = feature.channel
     if wanted is not None and wanted >= tap.features:
-        screen.problem(
+        session.problem(
             f"feature has the channel {wanted}, but {tap.name} has channels 0 to "
             f"{tap.features - 1}; shown instead: {strongest}, the most active on this picture."
         )
@@ -153,7 +153,7 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int) -> in
         filter_mode="contains",
         help="“Most active” is the channel with the largest mean of absolute values on this "
         "picture.",
-        **screen.tied(
+        **session.tied(
             f"{feature.key}-channel",
             MOST_ACTIVE if wanted is None else wanted,
             lambda held: feature.choose(tap.name, None if held == MOST_ACTIVE else held),

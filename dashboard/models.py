@@ -1,0 +1,135 @@
+"""The models that are shown: the list at the side, and how they are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import streamlit as st
+
+import core
+from core import Model, ModelError, ModelSpec, best_device
+from dashboard import arriving, cache, columns, panels, session, settings
+from dashboard.looks import MOST, Look
+from dashboard.text import plain
+
+
+def offers() -> dict[str, ModelSpec]:
+    """The models that can be chosen by id, one's own first."""
+    locked = settings.locked()
+    specs = sorted(core.catalog(), key=lambda spec: spec.source != "local")
+    return {spec.id: spec for spec in specs if spec.source == "embedded" or not locked}
+
+
+def title(spec: ModelSpec) -> str:
+    """What a list of models calls one, with what must be done before it can be shown."""
+    missing = " · missing" if spec.source == "local" else " · download"
+    return spec.title + ("" if cache.ready().get(spec.id) else missing)
+
+
+def picker() -> list[ModelSpec]:
+    """The list of models: each can be changed or removed, and up to four can be there."""
+    offered = offers()
+    _only(offered)
+    chosen = session.screen().m
+    st.caption("Models", help=MODELS_HELP)
+    for place, model_id in enumerate(chosen):
+        free = [one for one in offered if one == model_id or one not in chosen]
+        with st.container(horizontal=True, gap="xsmall", key=f"model-{place}"):
+            st.selectbox(
+                f"Model {place + 1}",
+                free,
+                format_func=lambda one: title(offered[one]),
+                filter_mode="contains",
+                label_visibility="collapsed",
+                **session.tied(f"m-{place}", model_id, partial(_replace, offered, model_id)),
+            )
+            if len(chosen) > 1:
+                st.button(
+                    "",
+                    icon=":material/close:",
+                    key=f"remove-model-{place}",
+                    type="tertiary",
+                    width="content",
+                    help=f"Remove {plain(offered[model_id].title)}",
+                    on_click=session.guarded(partial(_remove, model_id)),
+                )
+    if len(chosen) < MOST:
+        st.selectbox(
+            "Add a model",
+            [one for one in offered if one not in chosen],
+            index=None,
+            format_func=lambda one: title(offered[one]),
+            filter_mode="contains",
+            label_visibility="collapsed",
+            placeholder="Add a model",
+            **session.tied("add-model", None, partial(_add, offered)),
+        )
+    return [offered[model_id] for model_id in chosen]
+
+
+MODELS_HELP = (
+    "One to four models, which all get the same pixels. Models marked “download” are fetched once, "
+    "when you pick them; the page goes on with what it shows until they are there."
+)
+
+
+def _only(offered: Mapping[str, ModelSpec]) -> None:
+    """Show other models in the place of those that are not to be had, and none twice."""
+    now = session.screen()
+    if len(set(now.m)) < len(now.m):
+        now = now.to(m=tuple(dict.fromkeys(now.m)))
+    usual = core.default_models()
+    for place, model_id in enumerate(now.m):
+        if model_id in offered:
+            continue
+        order = [*usual[place : place + 1], *usual]
+        other = next((one for one in order if one not in now.m), "")
+        now = (
+            columns.instead(now, model_id, other, True) if other else columns.without(now, model_id)
+        )
+        shown = other or ", ".join(now.m)
+        session.problem(f"m is {model_id!r}, which is not to be had here; shown instead: {shown}.")
+    for text in now.look:
+        if Look.read(text).model not in now.m:
+            session.problem(f"look is {text!r}, whose model is not among those shown (m).")
+    if now != session.screen():
+        session.show_instead(now)
+
+
+def _replace(offered: Mapping[str, ModelSpec], model_id: str, other: str) -> None:
+    alike = offered[model_id].family == offered[other].family
+    session.become(columns.instead(session.screen(), model_id, other, alike))
+
+
+def _remove(model_id: str) -> None:
+    session.become(columns.without(session.screen(), model_id))
+
+
+def _add(offered: Mapping[str, ModelSpec], model_id: str | None) -> None:
+    if model_id is not None:
+        session.become(columns.added(session.screen(), Look(offered[model_id].id)))
+
+
+def opened(specs: list[ModelSpec]) -> list[Model]:
+    """The models; or back to what was shown before, with a sentence that says why."""
+    found = []
+    for place, spec in enumerate(specs):
+        try:
+            found.append(cache.model(spec.id))
+        except ModelError as error:
+            now = session.screen()
+            other = arriving.before(now, place, spec)
+            if other == spec.id:
+                raise
+            shown = f" Shown instead: {core.find_spec(other).title}." if other else ""
+            session.say(f"{error}{shown} It is tried again after three minutes.")
+            session.become(arriving.put_back(now, spec, other))
+            session.again()
+    arriving.showing(tuple(spec.id for spec in specs))
+    return found
+
+
+def about(specs: Sequence[ModelSpec]) -> None:
+    device = best_device().type.upper()
+    st.caption(f"{plain(panels.matched(specs), 1000)} Models run on {device}.")

@@ -1,0 +1,328 @@
+"""Rows of panels: maps of one picture side by side, with what must be known to read them.
+
+Knows no Streamlit; `dashboard.panels` draws what is made here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from core import Explanation, Model, Prediction, Recording, Target, heatmaps
+from dashboard import figures
+from dashboard.choices import Choice
+from dashboard.display import Display
+from dashboard.scene import Picture
+from dashboard.text import plain
+from dashboard.view import Figure, Maker
+
+Mask = npt.NDArray[np.bool_]
+LARGE = 560
+"""Width in pixels of a panel that is shown alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row(Figure):
+    """A row of panels as a figure; a click on a panel's corner shows it alone.
+
+    Attributes
+    ----------
+    alone
+        Whether one of several is shown alone.
+    """
+
+    alone: bool = False
+
+
+def row(
+    make: Maker,
+    key: str,
+    view: Image.Image,
+    panels: Sequence[figures.Panel],
+    display: Display,
+    *,
+    least: int = 0,
+) -> Row:
+    """Panels of one view in one figure, as high as they are at the width that there is.
+
+    Parameters
+    ----------
+    key
+        Of the row; `Screen.large` may name one of its panels, which is then shown alone.
+    least
+        Pixels that all of them take at least, in a container that scrolls.
+    """
+    name, _, number = (make.screen.large or "").rpartition(".")
+    alone = name == key and int(number) < len(panels)
+    if alone:
+        panels = [panels[int(number)]]
+    figure = figures.linked(
+        view,
+        panels,
+        corners=["Show all panels"] if alone else [f"Enlarge {p.title}" for p in panels],
+        opacity=display.opacity,
+        colors=display.colors,
+        smooth=display.smooth,
+        brightness=display.blend == "brightness",
+    )
+    alt = "; ".join(f"{p.title}: {', '.join(p.subtitle.splitlines())}" for p in panels)
+    everything = f"max(100cqi, {least}px)" if least else "100cqi"
+    width = f"min(100cqi, {LARGE}px)" if alone else everything
+    height = height_of(figure, view, len(panels), width)
+    made = Row(key, figure, f"The picture and maps of it. {alt}", height, width, alone)
+    return make.show(made)
+
+
+def height_of(figure: Any, view: Image.Image, count: int, width: str = "100cqi") -> str:
+    """Height of a figure of `figures.linked` that fits its panels, as a length of CSS.
+
+    Parameters
+    ----------
+    count
+        Number of panels.
+    width
+        Of the figure, as a length of CSS.
+    """
+    tall = (view.height / view.width) / count
+    margin = figure.layout.margin
+    return f"calc(({width}) * {tall:.4f} + {margin.t + margin.b}px)"
+
+
+def looks(
+    make: Maker,
+    key: str,
+    view: Image.Image,
+    maps: Sequence[tuple[str, Explanation | str]],
+    display: Display,
+    *,
+    artifacts: Mapping[str, Mask],
+    details: Sequence[str] = (),
+    least: int = 0,
+) -> tuple[Row, list[str]]:
+    """The picture and maps of it in one row.
+
+    Parameters
+    ----------
+    maps
+        Title and explanation of each panel, or the sentence that says why there is none.
+    artifacts
+        By id of a transformer, patches that receive far more attention than their neighbors.
+    details
+        What is said behind the name of each map's method; nothing where it is empty.
+    least
+        As in `row`.
+
+    Returns
+    -------
+    row
+    notes : list of str
+        What must be known to read each map, as Markdown.
+    """
+    made = [found for _, found in maps if isinstance(found, Explanation)]
+    shown = {
+        id(found): without_spikes(found, display, artifacts.get(found.model_id)) for found in made
+    }
+    relevances = {key: relevance for key, (relevance, _) in shown.items()}
+    mixed = display.shared and len({(found.method, found.has_zero) for found in made}) > 1
+    # Multiples of the mean say something only of a map whose zero does; others stay as they are.
+    dense = {id(found) for found in made if mixed and found.has_zero}
+    relevances |= {key: heatmaps.density(relevances[key]) for key in dense}
+    panels, notes = [figures.Panel("Picture", "as the models see it")], []
+    for (name, found), detail in zip(maps, details or [""] * len(maps), strict=True):
+        if isinstance(found, str):
+            panels.append(figures.Panel(name, "no map: see below"))
+            notes.append(plain(found))
+            continue
+        what = f"{', '.join(filter(None, [found.title, detail]))}\n{opinion(found)}"
+        alone = mixed and id(found) not in dense
+        look = dataclasses.replace(display, shared=False) if alone else display
+        unit = look.unit("times the mean" if id(found) in dense else "relevance")
+        rivals = [values for key, values in relevances.items() if not mixed or key in dense]
+        panels.append(panel_of(found, relevances[id(found)], rivals, look, name, what, unit))
+        own = "Its zero means nothing, so it keeps a scale of its own." if alone else ""
+        notes.append(
+            " ".join(filter(None, [*found.notes, definition(found), shown[id(found)][1], own]))
+        )
+    return row(make, key, view, panels, display, least=least), notes
+
+
+RANKS = ("first", "second", "third", "fourth", "fifth")
+
+
+def opinion(found: Explanation) -> str:
+    """The class of a map with what the model thinks of it."""
+    if found.target is None:
+        return "no class: the same map for each"
+    return " · ".join(filter(None, (found.label, standing(found))))
+
+
+def standing(found: Explanation) -> str:
+    """Probability and rank of the class of a map in its model's answer; empty without either.
+
+    Of a class rather than another both probabilities.
+    """
+    if found.target is None or found.prediction is None:
+        return ""
+    answer = found.prediction
+    if isinstance(found.target, Target) and not found.target.is_class:
+        return " against ".join(percent(answer.probability(one)) for one in found.target.indices)
+    rank = answer.rank(found.target)
+    place = RANKS[rank] if rank < len(RANKS) else f"rank {rank + 1}"
+    return f"{percent(answer.probability(found.target))}, {place}"
+
+
+def percent(share: float) -> str:
+    """A probability in percent, with a decimal where it is small."""
+    return "< 0.1 %" if share < 0.001 else f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+
+
+UNSURE, HARDLY = 0.3, 0.01
+"""Probabilities below which an answer is a guess, and a class explains almost nothing."""
+
+
+def doubt(picture: Picture, answers: Mapping[Model, Prediction], *classes: str) -> str:
+    """What makes maps of this picture tell little, as sentences; empty where nothing does.
+
+    Parameters
+    ----------
+    answers
+        What each model with classes answers.
+    classes
+        Names of the classes whose maps are shown.
+    """
+    said = []
+    if picture.outside:
+        said.append(
+            "None of the classes fits this picture: maps show what the answers depend on, not "
+            "where an object is."
+        )
+    guesses = [
+        f"{model.spec.title}: {found.labels[0]}, {percent(float(found.probabilities[0]))}"
+        for model, found in answers.items()
+        if found.probabilities[0] < UNSURE
+    ]
+    if guesses:
+        said.append(f"Best guesses only ({'; '.join(guesses)}): a map of a guess explains little.")
+    for name in classes:
+        shares = {
+            model.spec.title: found.probability(model.labels.index(name))
+            for model, found in answers.items()
+            if name in model.labels
+        }
+        hardly = [f"{title} {percent(p)}" for title, p in shares.items() if p < HARDLY]
+        if hardly:
+            said.append(f"{name}: {', '.join(hardly)}; such a map explains almost nothing.")
+    return " ".join(said)
+
+
+def panel_of(
+    found: Explanation,
+    relevance: npt.NDArray[np.float32],
+    rivals: Sequence[npt.NDArray[np.float32]],
+    display: Display,
+    title: str,
+    subtitle: str,
+    unit: str,
+) -> figures.Panel:
+    """A map as one panel of a figure; ``rivals`` share its scale if the reader wants that."""
+    signed = found.signed and display.against
+    low, high = display.limits(relevance, rivals, signed, from_zero=found.has_zero)
+    fades = found.has_zero
+    return figures.Panel(title, subtitle, relevance, low, high, unit, signed, fades)
+
+
+def without_spikes(
+    explanation: Explanation, display: Display, artifacts: Mask | None
+) -> tuple[npt.NDArray[np.float32], str]:
+    """A map with its isolated bright patches replaced if that is wanted, and a sentence on them."""
+    if artifacts is None or artifacts.shape != explanation.relevance.shape:
+        return explanation.relevance, ""
+    spikes = artifacts | explanation.spikes
+    if not spikes.any():
+        return explanation.relevance, ""
+    gone = display.replaces_spikes(explanation)
+    shown = heatmaps.fill(explanation.relevance, spikes) if gone else explanation.relevance
+    return shown, _spike_note(spikes, gone, display)
+
+
+def definition(explanation: Explanation) -> str:
+    """The parameters a map was made with, so that no picture hides its definition."""
+    chosen = [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in explanation.params.items()
+        if value is not None
+    ]
+    return f"{', '.join(chosen).capitalize()}." if chosen else ""
+
+
+def _spike_note(spikes: Mask, replaced: bool, display: Display) -> str:
+    count = int(spikes.sum())
+    row, col = np.argwhere(spikes)[0]
+    more = f" and {count - 1} more" if count > 1 else ""
+    fate = "replaced by their neighbors' median" if replaced else "kept"
+    if display.spikes == "auto":
+        fate += ", as “Auto” in Display does with this map"
+    return f"Isolated bright patches (row {row}, column {col}{more}): {fate}."
+
+
+def share_right(found: Explanation) -> float:
+    """`heatmaps.share_right` of a map; ``nan`` where its zero means nothing."""
+    return heatmaps.share_right(found.positive()) if found.has_zero else math.nan
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How much the maps of a row agree.
+
+    Attributes
+    ----------
+    names
+        Of the maps.
+    correlation, overlap
+        By the places of two maps, the first the smaller: Spearman's rank correlation in [-1, 1],
+        and intersection over union of the brightest fifth in [0, 1]; ``nan`` where one is missing.
+    """
+
+    names: tuple[str, ...]
+    correlation: Mapping[tuple[int, int], float]
+    overlap: Mapping[tuple[int, int], float]
+
+
+def agreement(maps: Sequence[tuple[str, Explanation | str]]) -> Agreement:
+    """How much maps on one view agree, each two at the finer of their grids."""
+    correlation, overlap = {}, {}
+    for (i, (_, first)), (j, (_, second)) in combinations(enumerate(maps), 2):
+        found = math.nan, math.nan
+        if isinstance(first, Explanation) and isinstance(second, Explanation):
+            found = heatmaps.agreement(first.relevance, second.relevance)
+        correlation[i, j], overlap[i, j] = found
+    return Agreement(tuple(name for name, _ in maps), correlation, overlap)
+
+
+def times(
+    choices: Sequence[Choice],
+    maps: Sequence[tuple[str, Explanation | str]],
+    recordings: Mapping[Model, Recording],
+) -> str:
+    """How long passes and maps took, as small print."""
+    parts = []
+    for model, recording in recordings.items():
+        parts.append(f"{model.spec.title}: forward pass {1000 * recording.seconds:.0f} ms")
+        for choice, (_, found) in zip(choices, maps, strict=True):
+            if choice.model is model and isinstance(found, Explanation):
+                what = ", ".join(filter(None, [found.title, choice.own]))
+                parts[-1] += f", {what} {1000 * found.seconds:.0f} ms"
+    return f"Time when it was first computed. {plain('; '.join(parts), 1000)}."
+
+
+def number(value: float, form: str = "{:.2f}") -> str:
+    """A figure for people, or a dash where it is not defined."""
+    return "–" if math.isnan(value) else form.format(value)

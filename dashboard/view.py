@@ -1,0 +1,329 @@
+"""What a page shows, as a value: figures, arrays with the Python that makes them, answers.
+
+A page makes its `View` from the screen and the scene, without Streamlit, and then draws it.
+Exports, saved screens and ``python -m dashboard.render`` are made of the same value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+import core
+from core import Explanation, MethodError, Model, Prediction, Recording
+from dashboard import cache
+from dashboard.choices import Choice, target_of
+from dashboard.scene import Picture, Scene
+from dashboard.screen import Screen
+
+LONGEST = 80
+"""Characters of the name of an array."""
+
+ANSWERS = 5
+"""Answers of a model that are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A Plotly figure with what it says to those who do not see it.
+
+    Attributes
+    ----------
+    key
+        Tells it from the other figures of the page.
+    height, width
+        Lengths of CSS, the width the largest one; empty for the figure's own.
+    """
+
+    key: str
+    figure: Any
+    alt: str
+    height: str = ""
+    width: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """Raw values that are shown.
+
+    Attributes
+    ----------
+    code
+        An expression of Python that makes them; `dashboard.python_lines` says which names it may
+        use.
+    explanation
+        Where they are one's relevance.
+    """
+
+    values: npt.NDArray[Any]
+    code: str
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class View:
+    """What a page shows.
+
+    Attributes
+    ----------
+    title
+        Of the page.
+    link
+        The address of the screen; empty where there is none.
+    figures, arrays : mapping
+        By name, in the order in which they are shown.
+    answers : mapping
+        By model, its most probable classes with their probabilities.
+    weights : mapping
+        By model that is asked, the digest of its weights.
+    pictures : mapping
+        What is looked at, by id; the first is the one of the scene.
+    made : mapping
+        Pictures that the page made, by title.
+    transformer
+        Id of the model whose attention expressions call ``attention``.
+    problems
+        What could not be shown as the screen wants it, one sentence each.
+    """
+
+    screen: Screen
+    title: str = ""
+    link: str = ""
+    scene: Scene | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    answers: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    made: Mapping[str, Image.Image] = field(default_factory=dict)
+    transformer: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def explanations(self) -> list[Explanation]:
+        """The maps among the arrays."""
+        return [a.explanation for a in self.arrays.values() if a.explanation is not None]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes that are looked at."""
+        explained = [found.label for found in self.explanations if found.label]
+        return tuple(dict.fromkeys([*self.screen.classes, *explained]))
+
+
+Kind = TypeVar("Kind", bound=View)
+AnyFigure = TypeVar("AnyFigure", bound=Figure)
+
+
+class Maker:
+    """Makes one `View`: asks the models through the cache, and keeps all that is to be shown.
+
+    Parameters
+    ----------
+    screen
+        As the address has it; a view is without what only the Review page has.
+    title, link
+        As in `View`.
+
+    Attributes
+    ----------
+    screen
+        What is shown: other models than the address says, where those are not to be had.
+    """
+
+    def __init__(self, screen: Screen, title: str = "", link: str = "") -> None:
+        self.asked = self.screen = screen
+        self.title, self.link = title, link
+        self.scene: Scene | None = None
+        self.figures: dict[str, Figure] = {}
+        self.arrays: dict[str, Array] = {}
+        self.answers: dict[str, tuple[tuple[str, float], ...]] = {}
+        self.weights: dict[str, str] = {}
+        self.pictures: dict[str, Picture] = {}
+        self.made: dict[str, Image.Image] = {}
+        self.transformer = ""
+        self.problems: list[str] = []
+
+    def view(self, kind: type[Kind], **own: Any) -> Kind:
+        """The view of all that was kept.
+
+        Parameters
+        ----------
+        kind
+            `View` or the page's own kind of it.
+        own
+            What the page's own kind has beside.
+        """
+        return kind(
+            screen=self.asked.without_review(),
+            title=self.title,
+            link=self.link,
+            scene=self.scene,
+            figures=dict(self.figures),
+            arrays=dict(self.arrays),
+            answers=dict(self.answers),
+            weights=dict(self.weights),
+            pictures=dict(self.pictures),
+            made=dict(self.made),
+            transformer=self.transformer,
+            problems=tuple(self.problems),
+            **own,
+        )
+
+    # -- what is looked at ------------------------------------------------------------------------
+
+    def look_at(self, screen: Screen, scene: Scene, *models: Model) -> None:
+        """Say what is shown, what all of the page looks at, and with which models."""
+        self.screen, self.scene = screen, scene
+        self.pictures[scene.picture.id] = scene.picture
+        self.weights |= {model.spec.id: model.weights_digest for model in models}
+
+    def also(self, picture: Picture) -> None:
+        """Say that another picture is looked at as well."""
+        self.pictures[picture.id] = picture
+
+    def attended(self, model_id: str) -> None:
+        """Say whose attention is shown, which expressions call ``attention``."""
+        self.transformer = model_id
+
+    def problem(self, sentence: str) -> None:
+        """Say what cannot be shown as the screen wants it."""
+        if sentence not in self.problems:
+            self.problems.append(sentence)
+
+    # -- what the models say ----------------------------------------------------------------------
+
+    @property
+    def looked_at(self) -> Scene:
+        """The scene; `look_at` must have been told before."""
+        assert self.scene is not None, "a view is made of a scene"
+        return self.scene
+
+    def recording(self, model_id: str, needs: core.Needs | None = None) -> Recording:
+        """One forward pass of a model over the scene's picture, whose answer is kept."""
+        found = cache.recording(model_id, self.looked_at, needs=needs)
+        if found.logits is not None:
+            self.answer(model_id, found.predictions()[0])
+        return found
+
+    def explain(
+        self,
+        model_id: str,
+        method: str,
+        targets: Sequence[core.TargetLike | None] = (None,),
+        params: Mapping[str, Any] | None = None,
+    ) -> list[Explanation]:
+        """Maps of the scene's picture, one for each target; all are kept."""
+        found = cache.explain(model_id, self.looked_at, method, tuple(targets), dict(params or {}))
+        for explanation in found:
+            self.explanation(explanation, params or {})
+        return found
+
+    def look(self, choice: Choice, classes: Sequence[str]) -> Explanation | str:
+        """The map of a choice for a class, or for one rather than another; or why there is none.
+
+        Parameters
+        ----------
+        classes
+            Names of one class or two; none where no model has classes.
+        """
+        if choice.method is None:
+            return choice.refusal
+        method = choice.method
+        try:
+            target = target_of(choice.model, classes) if method.class_specific else None
+            [found] = self.explain(choice.model.spec.id, method.name, (target,), choice.values)
+        except MethodError as error:
+            return str(error)
+        return found
+
+    # -- what is kept -----------------------------------------------------------------------------
+
+    def answer(self, model_id: str, prediction: Prediction) -> None:
+        """Keep what a model answers to the picture of the scene."""
+        self.answers[model_id] = answers_of(prediction)
+
+    def show(self, figure: AnyFigure) -> AnyFigure:
+        """Keep a figure; those are shown in the order in which they are kept."""
+        self.figures[figure.key] = figure
+        return figure
+
+    def array(
+        self, name: str, values: npt.ArrayLike, code: str, explanation: Explanation | None = None
+    ) -> str:
+        """Keep raw values under a name that is made fit for a file; returns that name.
+
+        Values of another expression that have the name already stay, and these get a number.
+
+        Parameters
+        ----------
+        code, explanation
+            As in `Array`.
+        """
+        kept = np.asarray(values)
+        # A session keeps what it shows until its next run: not all that it was cut from as well.
+        kept = kept if kept.base is None else kept.copy()
+        free = _numbered(slug(name), _number(self.arrays, slug(name), code))
+        self.arrays[free] = Array(kept, code, explanation)
+        return free
+
+    def explanation(self, made: Explanation, params: Mapping[str, Any]) -> None:
+        """Keep a map; ``params`` are those that its method was given."""
+        name = f"{made.method} {made.label or 'no class'} {made.model_id}"
+        self.array(name, made.relevance, relevance(made, params), made)
+
+    def picture(self, title: str, made: Image.Image, code: str) -> None:
+        """Keep a picture that the page made; its pixels are among the arrays.
+
+        Pictures of one title are told apart by the number that their arrays have.
+        """
+        number = _number(self.arrays, slug(title), code)
+        self.array(title, np.asarray(made), code)
+        self.made[f"{title} ({number})" if number > 1 else title] = made
+
+
+def _number(arrays: Mapping[str, Array], name: str, code: str) -> int:
+    """The first number with which a name is not taken by another expression; 1 is none."""
+    numbers = itertools.count(1)
+    return next(n for n in numbers if _is_free(arrays.get(_numbered(name, n)), code))
+
+
+def _is_free(held: Array | None, code: str) -> bool:
+    return held is None or held.code == code
+
+
+def _numbered(name: str, number: int) -> str:
+    """A name with a number, which is never what is cut: else no name would ever be free."""
+    end = f"-{number}" if number > 1 else ""
+    return name[: LONGEST - len(end)].rstrip("-") + end if end else name
+
+
+def answers_of(prediction: Prediction) -> tuple[tuple[str, float], ...]:
+    """The first answers of a model with their probabilities."""
+    pairs = zip(prediction.labels, prediction.probabilities, strict=False)
+    return tuple((name, float(p)) for name, p in pairs)[:ANSWERS]
+
+
+def options(params: Mapping[str, Any]) -> str:
+    """Parameters of a method as the end of a call."""
+    return "".join(f", {name}={value!r}" for name, value in sorted(params.items()))
+
+
+def relevance(made: Explanation, params: Mapping[str, Any], view: str = "view") -> str:
+    """The expression that makes a map of a view; ``params`` are those its method was given."""
+    return (
+        f"core.explain(models[{made.model_id!r}], {view}, {made.method!r}, {made.target!r}, "
+        f"framing=given{options(params)}).relevance"
+    )
+
+
+def slug(text: str) -> str:
+    """Words of a text as the name of a file: letters and digits of ASCII, joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST] or "unnamed"

@@ -1,0 +1,118 @@
+"""What Compare shows, made of the screen and the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core import Explanation, Model, Prediction
+from dashboard import cache, measurements, rows
+from dashboard.choices import (
+    Choice,
+    Classes,
+    choice,
+    classes,
+    column_slots,
+    needs_of,
+    told_apart,
+)
+from dashboard.display import Display
+from dashboard.rows import Agreement, Row
+from dashboard.view import Maker, View
+
+KEY = "compare"
+"""Of the row of maps."""
+
+NARROWEST = 188
+"""Pixels that a column has at least: the picture and two columns fit into 800 beside the side bar;
+what does not fit is reached by scrolling."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Compare(View):
+    """What Compare shows.
+
+    Attributes
+    ----------
+    models
+        All that are shown, by id.
+    choices
+        One for each column.
+    predictions
+        By model; those that have classes.
+    row
+        The picture and all maps.
+    notes
+        What must be known to read each map, as Markdown; one for each column.
+    doubt
+        What makes the maps tell little; empty where nothing does.
+    verdicts
+        For each column whether its map beats chance; empty until somebody asks.
+    times
+        How long passes and maps took.
+    """
+
+    models: Mapping[str, Model]
+    choices: tuple[Choice, ...]
+    classes: Classes
+    predictions: Mapping[str, Prediction]
+    row: Row
+    notes: tuple[str, ...]
+    doubt: str
+    agreement: Agreement
+    verdicts: tuple[str, ...]
+    times: str
+
+
+def view(make: Maker) -> Compare:
+    """Run every model once, and read all maps off these passes."""
+    now, scene = make.screen, make.looked_at
+    models = {model_id: cache.model(model_id) for model_id in scene.ids}
+    chosen = told_apart(
+        [choice(slot, models[slot.look.model], make.problem) for slot in column_slots(now)]
+    )
+    recordings = {
+        model: make.recording(model_id, needs_of(chosen, model))
+        for model_id, model in models.items()
+    }
+    answers = {
+        model: recording.predictions()[0]
+        for model, recording in recordings.items()
+        if model.classes
+    }
+    asked = classes(now, scene.picture.classes, list(answers), list(answers.values()), make.problem)
+    maps: list[tuple[str, Explanation | str]] = [
+        (one.model.spec.title, make.look(one, asked.target)) for one in chosen
+    ]
+    row, notes = rows.looks(
+        make,
+        KEY,
+        cache.view(scene),
+        maps,
+        Display.of(now),
+        artifacts=cache.all_artifacts(scene),
+        details=[one.own for one in chosen],
+        least=least(len(chosen)),
+    )
+    return make.view(
+        Compare,
+        models=models,
+        choices=chosen,
+        classes=asked,
+        predictions={model.spec.id: answer for model, answer in answers.items()},
+        row=row,
+        notes=tuple(notes),
+        doubt=rows.doubt(scene.picture, answers, *asked.target),
+        agreement=rows.agreement(
+            [(one.name, found) for one, (_, found) in zip(chosen, maps, strict=True)]
+        ),
+        verdicts=tuple(
+            measurements.verdict(make, one, asked.target) for one in chosen if now.checked
+        ),
+        times=rows.times(chosen, maps, recordings),
+    )
+
+
+def least(count: int) -> int:
+    """Pixels that the picture and so many columns take at least."""
+    return NARROWEST * (count + 1)

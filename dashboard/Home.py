@@ -14,19 +14,14 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 
 
-def _file(name: str) -> Path:
-    folder = ROOT / "pages" / name
-    return folder / "page.py" if folder.is_dir() else folder.with_suffix(".py")
-
-
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
     from dashboard import opening
-    from dashboard.titles import TITLES
+    from dashboard.titles import TITLES, page_file
 
     pages = {
         name: st.Page(
-            _file(name),
+            page_file(name),
             title=title,
             url_path="home" if name == "compare" else name,  # of the default page it is never seen
             default=name == "compare",
@@ -34,7 +29,7 @@ def draw() -> None:
         for name, title in TITLES.items()
     }
     # The default page answers at "/" only, so Compare stands here once more under its own name.
-    named = st.Page(_file("compare"), title=TITLES["compare"], url_path="compare")
+    named = st.Page(page_file("compare"), title=TITLES["compare"], url_path="compare")
     page = st.navigation([*pages.values(), named], position="hidden")
     if page == named:
         pages["compare"] = named

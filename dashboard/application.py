@@ -23,7 +23,7 @@ from dashboard.uploads import OwnPictures
 if TYPE_CHECKING:
     from dashboard.store.store import Store
     from dashboard.sweeping import Made
-    from dashboard.sweeps import Rows
+    from dashboard.sweeps import SweepTable
 
 FILES = 0.25
 """Share of the budget for uploaded files, which cannot be made again."""
@@ -45,8 +45,8 @@ class Application:
 
     def __init__(self) -> None:
         self._parts = Memo(UNLIMITED)
-        self._rows: LRUCache[tuple[Path, int], Rows] = LRUCache(OPEN_SWEEPS)
-        self._rows_lock = threading.Lock()
+        self._sweep_tables: LRUCache[tuple[Path, int], SweepTable] = LRUCache(OPEN_SWEEPS)
+        self._sweep_tables_lock = threading.Lock()
         self._answers: LRUCache[Hashable, Any] = LRUCache(ANSWERS)
         self._answers_lock = threading.Lock()
         self._stores: list[Store] = []
@@ -125,21 +125,21 @@ class Application:
 
         return self._parts.get("sweeps", lambda: Made(presence.present))
 
-    def rows(self, of: sweep.Sweep, changed: int) -> Rows:
-        """The rows of a sweep, opened once as long as their file stays as it is.
+    def sweep_table(self, of: sweep.Sweep, changed: int) -> SweepTable:
+        """Questions to the rows of a sweep, opened once as long as their file stays as it is.
 
         Parameters
         ----------
         changed
             When the file of rows was written last, in nanoseconds.
         """
-        from dashboard.sweeps import Rows
+        from dashboard.sweeps import SweepTable
 
-        with self._rows_lock:
+        with self._sweep_tables_lock:
             key = (of.folder, changed)
-            if key not in self._rows:
-                self._rows[key] = Rows(of)
-            return self._rows[key]
+            if key not in self._sweep_tables:
+                self._sweep_tables[key] = SweepTable(of)
+            return self._sweep_tables[key]
 
     def answer(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What a sweep answers to a question, kept while it is among the last `ANSWERS`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -14,9 +13,8 @@ from dashboard.manifest import Manifest, ManifestError
 from dashboard.screen import PAGES
 from dashboard.store import Card, Saved, summary
 from dashboard.text import plain
+from dashboard.titles import page_file
 from dashboard.view import slug
-
-PAGES_FOLDER = Path(__file__).resolve().parents[1] / "pages"
 
 MOST_OFFERED = 200
 """Saved screens that are offered to be shown beside one."""
@@ -144,7 +142,7 @@ def open_link(about: Manifest) -> None:
         return
     sharing.expect(about)
     st.page_link(
-        PAGES_FOLDER / f"{target.page}.py",
+        page_file(target.page),
         label="Open page",
         icon=":material/open_in_new:",
         query_params=target.address(),

@@ -399,7 +399,7 @@ def _found(held: str | int | None, column: pa.Field, places: Mapping[str, int], 
     return f"{int(held)}::{kind}" if isinstance(held, int) else f"NULL::{kind}"
 
 
-class Rows:
+class SweepTable:
     """Two models of a sweep side by side, or one: questions to its rows.
 
     Parameters
@@ -429,9 +429,9 @@ class Rows:
         self.first = first
         self.second = min(1, len(of.models) - 1) if second is None else second
 
-    def comparing(self, first: int, second: int) -> Rows:
+    def comparing(self, first: int, second: int) -> SweepTable:
         """The same rows with two other models side by side."""
-        return Rows(self.sweep, first, second, self.tables)
+        return SweepTable(self.sweep, first, second, self.tables)
 
     @property
     def compared(self) -> tuple[int, ...]:

@@ -1,4 +1,9 @@
-"""The pages in the order of their links: name in the address, title, icon."""
+"""The pages in the order of their links: name in the address, title, icon, file."""
+
+from pathlib import Path
+
+PAGES = Path(__file__).resolve().parents[1] / "pages"
+"""Folder of all pages."""
 
 TITLES = {
     "compare": "Compare",
@@ -20,3 +25,9 @@ ICONS = {
     "review": ":material/collections_bookmark:",
 }
 """Of the links, not of the pages: the client asks another host for an icon of the tab."""
+
+
+def page_file(name: str) -> Path:
+    """What Streamlit runs for a page; ``name`` as in the address."""
+    folder = PAGES / name
+    return folder / "page.py" if folder.is_dir() else folder.with_suffix(".py")

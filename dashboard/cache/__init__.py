@@ -54,7 +54,7 @@ from dashboard.cache.sweeps import (
     made_sweeps,
     original,
     pictured,
-    rows,
+    sweep_table,
 )
 from dashboard.uploads import OwnPictures
 
@@ -89,13 +89,13 @@ __all__ = [
     "recording",
     "refusal",
     "results",
-    "rows",
     "sample",
     "seen",
     "settle",
     "shared",
     "store",
     "summary",
+    "sweep_table",
     "thumbnail",
     "thumbnail_of",
     "view",

@@ -17,7 +17,7 @@ from core import (
 )
 from dashboard.cache.held import results, shared
 from dashboard.sweeping import Made
-from dashboard.sweeps import Rows
+from dashboard.sweeps import SweepTable
 
 THUMBNAIL = 256
 """Longest side in pixels of a thumbnail that is shown; sweeps write smaller ones."""
@@ -45,8 +45,8 @@ def made_sweeps() -> Made:
     return shared().sweeps
 
 
-def rows(folder: Path) -> Rows:
-    """The rows of a sweep, brought up to the parts that are there.
+def sweep_table(folder: Path) -> SweepTable:
+    """Questions to the rows of a sweep, brought up to the parts that are there.
 
     Raises
     ------
@@ -54,19 +54,19 @@ def rows(folder: Path) -> Rows:
         There is none, or it has no rows yet.
     """
     found = sweep.open_sweep(folder)
-    return shared().rows(found, found.collect())
+    return shared().sweep_table(found, found.collect())
 
 
-def answered(rows: Rows, question: str, *given: Any) -> Any:
-    """What a method of `Rows` answers; kept as long as the rows stay as they are.
+def answered(table: SweepTable, question: str, *given: Any) -> Any:
+    """What a method of `SweepTable` answers; kept as long as the rows stay as they are.
 
     Shared by all sessions, so not to be changed.
     """
-    key = (question, rows.sweep.folder, rows.changed, rows.compared, given)
-    return shared().answer(key, lambda: getattr(rows, question)(*given))
+    key = (question, table.sweep.folder, table.changed, table.compared, given)
+    return shared().answer(key, lambda: getattr(table, question)(*given))
 
 
-def pictured(rows: Rows, indices: tuple[int, ...]) -> list[Look]:
+def pictured(table: SweepTable, indices: tuple[int, ...]) -> list[Look]:
     """Looks of some pictures of a sweep.
 
     Returns
@@ -80,21 +80,23 @@ def pictured(rows: Rows, indices: tuple[int, ...]) -> list[Look]:
     BusyError
         Too many pictures of strangers wait to be decoded.
     """
-    asked = ("pictured", rows.sweep.folder, rows.changed, rows.shown_maps, indices)
-    return results().get(asked, lambda: _pictured(rows, indices))
+    asked = ("pictured", table.sweep.folder, table.changed, table.shown_maps, indices)
+    return results().get(asked, lambda: _pictured(table, indices))
 
 
-def _pictured(rows: Rows, indices: tuple[int, ...]) -> list[Look]:
-    files = [row["thumbnail"] or b"" for row in rows.sweep.read("pictures", indices, ["thumbnail"])]
+def _pictured(table: SweepTable, indices: tuple[int, ...]) -> list[Look]:
+    files = [
+        row["thumbnail"] or b"" for row in table.sweep.read("pictures", indices, ["thumbnail"])
+    ]
     decoded: Sequence[Image.Image | core.ImageError]
-    if made_sweeps().holds(rows.sweep.folder):
+    if made_sweeps().holds(table.sweep.folder):
         decoded = [core.read_image(data) for data in files]
     else:  # who wrote it is not known
         decoded = core.read_untrusted_images([(data, "The thumbnail") for data in files], THUMBNAIL)
     maps: dict[int, dict[int, NDArray[np.float32]]] = {index: {} for index in indices}
-    for row in rows.sweep.read("maps", indices, ["index", "map", "relevance", "shape"]):
+    for row in table.sweep.read("maps", indices, ["index", "map", "relevance", "shape"]):
         relevance = _grid(row["relevance"], row["shape"])
-        if row["map"] in rows.shown_maps and relevance is not None:
+        if row["map"] in table.shown_maps and relevance is not None:
             maps[row["index"]][row["map"]] = relevance
     return [
         Look(view if isinstance(view, Image.Image) else None, maps[index])

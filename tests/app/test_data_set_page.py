@@ -7,10 +7,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
 import core
@@ -86,6 +88,36 @@ def test_a_filter_counts_everywhere_and_stands_in_the_address(made_up: AppTest) 
     assert cards(made_up) != before
     traces = json.loads(made_up.get("plotly_chart")[0].proto.spec)["data"]
     assert {trace["name"] for trace in traces} == {"different answers"}
+
+
+def selected(app: AppTest, element: Any, **what: Any) -> AppTest:
+    """What a browser sends when something is selected in a chart or a table."""
+    held = app._tree.get_widget_states()
+    selection = {"points": [], "point_indices": [], "box": [], "lasso": [], "rows": [], **what}
+    text = json.dumps({"selection": selection})
+    held.widgets.append(WidgetState(id=element.proto.id, string_value=text))
+    return healthy(app._run(held))
+
+
+def test_a_box_in_the_scatter_filters_and_a_click_looks_closer(made_up: AppTest) -> None:
+    box = {"x": [0.6, 0.2], "y": [-0.5, 0.5]}
+    selected(made_up, made_up.get("plotly_chart")[0], box=[box])
+    assert address(made_up)["where"] == [
+        "divergence>=0.2",
+        "divergence<=0.6",
+        "correlation>=-0.5",
+        "correlation<=0.5",
+    ]
+    assert 0 < int(figure(made_up, "Pictures").split()[0]) < COUNT
+    selected(made_up, made_up.get("plotly_chart")[0], points=[{"customdata": [7]}])
+    assert address(made_up)["picked"] == ["7"]
+
+
+def test_a_class_that_is_selected_filters(made_up: AppTest) -> None:
+    table = made_up.dataframe[0]
+    name = table.value["name"].iloc[2]
+    selected(made_up, table, rows=[2])
+    assert address(made_up)["where"] == [f"label={name}"]
 
 
 def test_orders_and_leaves(made_up: AppTest) -> None:

@@ -52,7 +52,7 @@ def states(app: AppTest) -> dict[str, tuple[str, WidgetState]]:
     found = {}
     for state in app._tree.get_widget_states().widgets:
         found[state.id] = (state.WhichOneof("value") or "", state)
-    for element in [*app.get("plotly_chart"), *app.get("arrow_data_frame")]:
+    for element in [*app.get("plotly_chart"), *app.dataframe]:
         if widget := getattr(element.proto, "id", ""):
             found[widget] = ("selection", WidgetState(id=widget, string_value='{"selection": {}}'))
     return found

@@ -25,7 +25,7 @@ import core
 from core import sweep
 from core.images import fit_image
 from core.recording.batches import ON_CPU
-from dashboard.sweeps import Rows
+from dashboard.sweeps import SweepTable
 from tests.benchmarks.memory import MIB, resident
 from tests.benchmarks.timing import Row
 from tests.support.rows import synthetic
@@ -204,7 +204,7 @@ def memory() -> Row:
 # -- the page over a million rows -----------------------------------------------------------------
 
 
-def every_question(found: Rows) -> Iterator[tuple[str, Callable[[], object]]]:
+def every_question(found: SweepTable) -> Iterator[tuple[str, Callable[[], object]]]:
     """All that the page asks, at every filter: a name, and a call."""
     for filters in FILTERS:
         named = " and ".join(filters) or "no filter"
@@ -228,7 +228,7 @@ def questions(folder: Path, count: int = MILLION) -> list[Row]:
     """The slowest answer, and the memory that all of them take."""
     made = synthetic(folder / "million", count, parts=1)
     started = time.perf_counter()
-    found = Rows(made)
+    found = SweepTable(made)
     found.numbers, found.labeled  # noqa: B018
     opened = time.perf_counter() - started
     times: dict[str, float] = {}
@@ -274,7 +274,7 @@ def rise_of_questions(folder: Path) -> dict[str, float]:
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forgets the last peak
     rest = resident("VmRSS")
-    for _, call in every_question(Rows(sweep.open_sweep(folder))):
+    for _, call in every_question(SweepTable(sweep.open_sweep(folder))):
         call()
     return {"rise": (resident("VmHWM") - rest) * MIB / 1e6}
 

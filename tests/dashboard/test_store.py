@@ -162,7 +162,7 @@ def test_archived_is_put_away_and_no_page_deletes(store: Store) -> None:
     assert store.find(archived=True)[1] == store.find(archived=None)[1] == 1
     store.archive(screen_id, False, 2)
     assert store.find()[1] == 1
-    for page in (*ROOT.glob("dashboard/*.py"), *ROOT.glob("pages/*.py")):
+    for page in (*ROOT.glob("dashboard/*.py"), *ROOT.glob("pages/**/*.py")):
         assert ".delete(" not in page.read_text(encoding="utf-8"), "for the operator only"
 
 

@@ -23,9 +23,9 @@ from pyarrow import parquet
 import core
 from core import sweep
 from dashboard import sweeps
-from dashboard.scatter import scatter
 from dashboard.sweeping import KEPT, MOST_PICTURES, Made
-from dashboard.sweeps import Rows, Unfit, method_title, model_title
+from dashboard.sweeps import SweepTable, Unfit, method_title, model_title
+from pages.data_set.scatter import scatter
 from tests.support.rows import synthetic
 
 COUNT = 500
@@ -35,12 +35,12 @@ PAIR_LAYOUT = Path(__file__).resolve().parents[1] / "support" / "sweeps" / "pair
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> SweepTable:
     """Five hundred made-up rows."""
-    return Rows(synthetic(tmp_path_factory.mktemp("sweep"), COUNT))
+    return SweepTable(synthetic(tmp_path_factory.mktemp("sweep"), COUNT))
 
 
-def wide(rows: Rows) -> pd.DataFrame:
+def wide(rows: SweepTable) -> pd.DataFrame:
     """The rows of two models in pandas, a line for each picture."""
 
     def table(name: str, **chosen: int) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def wide(rows: Rows) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def frame(rows: Rows) -> pd.DataFrame:
+def frame(rows: SweepTable) -> pd.DataFrame:
     """The same rows in pandas."""
     return wide(rows)
 
@@ -95,7 +95,7 @@ FILTERS: dict[tuple[str, ...], Any] = {
 
 @pytest.mark.parametrize("filters", FILTERS)
 def test_figures_are_those_of_the_rows_that_are_left(
-    filters: tuple[str, ...], rows: Rows, frame: pd.DataFrame
+    filters: tuple[str, ...], rows: SweepTable, frame: pd.DataFrame
 ) -> None:
     left = frame[FILTERS[filters](frame).fillna(False).astype(bool)]
     found = rows.figures(filters)
@@ -117,17 +117,17 @@ def test_figures_are_those_of_the_rows_that_are_left(
     "text",
     ["", "nothing>1", "divergence", "divergence>high", "same_answer=perhaps", "label>3", "x;DROP"],
 )
-def test_a_filter_that_means_nothing_is_one_sentence(text: str, rows: Rows) -> None:
+def test_a_filter_that_means_nothing_is_one_sentence(text: str, rows: SweepTable) -> None:
     with pytest.raises(Unfit) as told:
         rows.condition([text])
     assert "\n" not in str(told.value)
 
 
-def test_a_value_of_a_filter_is_never_code(rows: Rows) -> None:
+def test_a_value_of_a_filter_is_never_code(rows: SweepTable) -> None:
     assert rows.figures(["label=x' OR '1'='1"]).pictures == 0
 
 
-def test_a_way_through_the_pictures_is_paged_without_gaps(rows: Rows) -> None:
+def test_a_way_through_the_pictures_is_paged_without_gaps(rows: SweepTable) -> None:
     assert len(rows.orders()) == 8
     for order in rows.orders():
         every: list[int] = []
@@ -139,10 +139,10 @@ def test_a_way_through_the_pictures_is_paged_without_gaps(rows: Rows) -> None:
         assert total <= COUNT
 
 
-def test_orders_put_first_what_they_say(rows: Rows, frame: pd.DataFrame) -> None:
+def test_orders_put_first_what_they_say(rows: SweepTable, frame: pd.DataFrame) -> None:
     by_index = frame.set_index("index")
 
-    def first(order: str, of: Rows = rows) -> pd.Series:
+    def first(order: str, of: SweepTable = rows) -> pd.Series:
         found: pd.Series = by_index.loc[of.gallery(order, (), 0, 1)[0][0].picture["index"]]
         return found
 
@@ -163,7 +163,7 @@ def test_orders_put_first_what_they_say(rows: Rows, frame: pd.DataFrame) -> None
     assert first("wrong", alone)["second_probability"] == wrong["second_probability"].max()
 
 
-def test_all_rows_of_a_picture_come_together(rows: Rows, frame: pd.DataFrame) -> None:
+def test_all_rows_of_a_picture_come_together(rows: SweepTable, frame: pd.DataFrame) -> None:
     indices = [7, 3, 100_000]
     found = rows.rows(indices)
     assert [seen.picture["index"] for seen in found] == [7, 3]
@@ -178,7 +178,7 @@ def test_all_rows_of_a_picture_come_together(rows: Rows, frame: pd.DataFrame) ->
 
 
 @pytest.mark.parametrize("color", ["agreement", "outcome", "label"])
-def test_a_scatter_shows_all_or_a_sample_that_stays(color: str, rows: Rows) -> None:
+def test_a_scatter_shows_all_or_a_sample_that_stays(color: str, rows: SweepTable) -> None:
     every = rows.scatter("divergence", "correlation", color)
     assert len(every.frame) == every.total
     few = rows.scatter("divergence", "correlation", color, most=50)
@@ -191,7 +191,7 @@ def test_a_scatter_shows_all_or_a_sample_that_stays(color: str, rows: Rows) -> N
     assert sum(len(trace.x) for trace in figure.data) == every.total
 
 
-def test_the_groups_of_a_scatter(rows: Rows, frame: pd.DataFrame) -> None:
+def test_the_groups_of_a_scatter(rows: SweepTable, frame: pd.DataFrame) -> None:
     points = rows.scatter("divergence", "correlation", "outcome")
     assert points.groups["second"] == "only DINOv2 ViT-S/14 right"
     merged = points.frame.merge(frame, on="index")
@@ -211,7 +211,7 @@ def test_the_groups_of_a_scatter(rows: Rows, frame: pd.DataFrame) -> None:
     assert merged["group"].eq("same").equals(merged["same"].eq(True))
 
 
-def test_the_table_of_classes(rows: Rows, frame: pd.DataFrame) -> None:
+def test_the_table_of_classes(rows: SweepTable, frame: pd.DataFrame) -> None:
     table = rows.classes()
     known = frame[frame["first_right"].notna() & (frame["error"] == "")]
     assert table["pictures"].sum() == len(known)
@@ -224,7 +224,9 @@ def test_the_table_of_classes(rows: Rows, frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_what_is_filtered_can_be_taken_away(kind: Any, rows: Rows, frame: pd.DataFrame) -> None:
+def test_what_is_filtered_can_be_taken_away(
+    kind: Any, rows: SweepTable, frame: pd.DataFrame
+) -> None:
     data = io.BytesIO(rows.download(kind, ("divergence>0.5",)))
     found = pd.read_csv(data) if kind == "csv" else pd.read_parquet(data)
     wanted = frame[frame["divergence"] > 0.5]
@@ -234,7 +236,7 @@ def test_what_is_filtered_can_be_taken_away(kind: Any, rows: Rows, frame: pd.Dat
     assert answers == wanted["second_answer"].to_list()
 
 
-def test_columns_have_names_for_people(rows: Rows) -> None:
+def test_columns_have_names_for_people(rows: SweepTable) -> None:
     assert rows.title("correlation") == "Rank correlation"
     assert rows.title("vit_pca_2") == "DINOv2 ViT-S/14, embedding, component 2"
     assert rows.title(f"prefix_mass:{VIT}:gradient_rollout") == (
@@ -243,7 +245,7 @@ def test_columns_have_names_for_people(rows: Rows) -> None:
     assert rows.title("nothing") == "nothing"
 
 
-def test_columns_that_are_empty_are_no_axis(rows: Rows) -> None:
+def test_columns_that_are_empty_are_no_axis(rows: SweepTable) -> None:
     assert f"artifacts:{VIT}" in rows.numbers
     assert f"prefix_mass:{VIT}:gradient_rollout" in rows.numbers
     for name in (f"artifacts:{CNN}", f"umap_1:{VIT}", f"deletion:{CNN}:cam", "bytes:x"):
@@ -255,13 +257,13 @@ def test_columns_that_are_empty_are_no_axis(rows: Rows) -> None:
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def three(tmp_path_factory: pytest.TempPathFactory) -> SweepTable:
     """Made-up rows of three models."""
-    return Rows(synthetic(tmp_path_factory.mktemp("three"), COUNT, models=THREE))
+    return SweepTable(synthetic(tmp_path_factory.mktemp("three"), COUNT, models=THREE))
 
 
 @pytest.mark.parametrize("two", [(0, 1), (1, 2), (2, 0)])
-def test_any_two_of_three_are_compared(two: tuple[int, int], three: Rows) -> None:
+def test_any_two_of_three_are_compared(two: tuple[int, int], three: SweepTable) -> None:
     found = three.comparing(*two)
     frame = wide(found)
     figures = found.figures(("divergence>0.3",))
@@ -279,7 +281,7 @@ def test_any_two_of_three_are_compared(two: tuple[int, int], three: Rows) -> Non
     every_question(found)
 
 
-def test_a_filter_may_name_a_model_that_is_not_compared(three: Rows) -> None:
+def test_a_filter_may_name_a_model_that_is_not_compared(three: SweepTable) -> None:
     found = three.comparing(0, 1)
     answers = parquet.read_table(three.sweep.tables["answers"].path).to_pandas()
     third = answers[(answers["model"] == 2) & answers["right"].eq(True)]
@@ -294,7 +296,7 @@ def test_a_filter_may_name_a_model_that_is_not_compared(three: Rows) -> None:
 @pytest.mark.parametrize("labels", [True, False])
 def test_one_model_alone(model: str, labels: bool, tmp_path: Path) -> None:
     made = synthetic(tmp_path / "sweep", COUNT, models=(model,), labels=labels)
-    found = Rows(made)
+    found = SweepTable(made)
     frame = wide(found)
     figures = found.figures()
     assert figures.same is figures.second_right is figures.correlation is None
@@ -315,7 +317,7 @@ def test_one_model_alone(model: str, labels: bool, tmp_path: Path) -> None:
 
 def test_addresses_of_before_mean_what_they_meant() -> None:
     """Columns and orders of 0.4 and 0.5, asked of a sweep of then."""
-    rows = Rows(sweep.open_sweep(PAIR_LAYOUT))
+    rows = SweepTable(sweep.open_sweep(PAIR_LAYOUT))
     was = parquet.read_table(PAIR_LAYOUT / "rows.parquet").to_pandas()
     numbers = [
         name
@@ -364,7 +366,7 @@ def foreign(folder: Path, key: str) -> sweep.Sweep:
     return sweep.open_sweep(folder)
 
 
-def every_question(found: Rows) -> None:
+def every_question(found: SweepTable) -> None:
     """Ask all that the page asks."""
     found.figures()
     found.classes()
@@ -387,7 +389,7 @@ def test_a_key_of_a_map_is_never_run(tmp_path: Path) -> None:
     with suppress(core.SweepError):
         foreign(tmp_path / "sweep", key)
     with suppress(Exception):  # it may be refused in any way, as long as nothing is written
-        every_question(Rows(sweep.open_sweep(tmp_path / "sweep")))
+        every_question(SweepTable(sweep.open_sweep(tmp_path / "sweep")))
     assert not target.exists()
     assert [*sweep.list_sweeps(tmp_path)[1]] == ["sweep"]
 
@@ -403,7 +405,7 @@ def test_the_id_of_a_model_is_never_run(place: str, tmp_path: Path) -> None:
     if place == "id":
         manifest["plan"]["models"][0] = hostile
     path.write_text(json.dumps(manifest), encoding="utf-8")
-    rows = Rows(sweep.open_sweep(found.folder))
+    rows = SweepTable(sweep.open_sweep(found.folder))
     every_question(rows)
     assert rows.figures().pictures == 64
     assert not target.exists()
@@ -417,7 +419,7 @@ def test_a_column_of_the_file_is_never_run(tmp_path: Path) -> None:
     name = f"x\" IS NULL; COPY (SELECT 42) TO '{target}'; --"
     column = pa.array(np.zeros(64, np.float32))
     parquet.write_table(table.append_column(name, column), path)
-    rows = Rows(found)
+    rows = SweepTable(found)
     every_question(rows)
     assert not target.exists()
     assert name not in rows.columns
@@ -432,7 +434,7 @@ def test_a_picture_that_is_there_many_times_is_refused(table: str, tmp_path: Pat
     rows = parquet.read_table(path)
     parquet.write_table(pa.concat_tables([rows, *[rows.slice(0, 1)] * 3]), path)
     with pytest.raises(core.SweepError, match="twice"):
-        Rows(found).figures(("divergence>0",))
+        SweepTable(found).figures(("divergence>0",))
 
 
 @pytest.mark.parametrize("place", ["beside", "temporary", "itself"])
@@ -448,7 +450,7 @@ def test_a_question_can_write_no_file(place: str, tmp_path: Path) -> None:
     if place == "temporary":  # the folder is shared with earlier runs
         target.unlink(missing_ok=True)
     with pytest.raises(core.SweepError):
-        Rows(found).tables.ask(f"COPY (SELECT 42) TO '{target}'")
+        SweepTable(found).tables.ask(f"COPY (SELECT 42) TO '{target}'")
     assert rows.read_bytes() == before
     assert place == "itself" or not target.exists()
 
@@ -470,7 +472,7 @@ def test_a_question_can_write_no_file(place: str, tmp_path: Path) -> None:
 def test_a_question_can_open_nothing_else(question: str, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n", encoding="utf-8")
-    rows = Rows(synthetic(tmp_path / "sweep", 64, parts=1))
+    rows = SweepTable(synthetic(tmp_path / "sweep", 64, parts=1))
     with pytest.raises(core.SweepError):
         rows.tables.ask(question.format(other=other))
     assert rows.figures().pictures == 64
@@ -482,7 +484,7 @@ def test_what_does_not_fit_into_memory_goes_to_a_file_and_is_removed(
     monkeypatch.setattr(sweeps, "MEMORY", "40MB")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spilled"))
     (tmp_path / "spilled").mkdir()
-    rows = Rows(synthetic(tmp_path / "sweep", 200_000, chunk=10**5))
+    rows = SweepTable(synthetic(tmp_path / "sweep", 200_000, chunk=10**5))
     spilled: list[Path] = []
     seen = threading.Event()
 
@@ -525,12 +527,12 @@ def test_rows_of_something_else_are_a_sentence(damage: str, table: str, tmp_path
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] if damage == "a half" else b"x" * 100)
     with pytest.raises(core.SweepError, match="made anew"):
-        Rows(found)
+        SweepTable(found)
 
 
 def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
     found = synthetic(tmp_path / "it's [1]=*", 64, parts=1)
-    every_question(Rows(found))
+    every_question(SweepTable(found))
 
 
 def test_a_method_and_a_model_that_are_gone_have_names() -> None:
@@ -570,7 +572,7 @@ def test_files_of_a_visitor_become_a_sweep(pair: tuple[core.Model, core.Model]) 
     assert found.original(1) == png(2)
     names = [item.path for item in found.items]
     assert all("/" not in name and ".." not in name.removesuffix(".png") for name in names)
-    rows = Rows(found)
+    rows = SweepTable(found)
     assert rows.figures().failed == 1
     assert [path for path, _ in rows.failures()] == ["002 c.png"]
 

@@ -1,0 +1,117 @@
+"""What the screen chooses of a sweep, as far as its rows have it. Knows no Streamlit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dashboard.choices import Tell
+from dashboard.screen import Screen
+from dashboard.sweeps import SweepTable, Unfit
+
+Filters = tuple[str, ...]
+
+_SIGN = r"(<=|>=|!=|=|<|>)"
+
+
+# -- which models are compared --------------------------------------------------------------------
+
+
+def compared(table: SweepTable, now: Screen, tell: Tell) -> SweepTable:
+    """The rows with the two models side by side that the screen names, of more than two."""
+    models = table.sweep.models
+    two = [table.first, table.second]
+    for place, name in enumerate(("sweep_first", "sweep_second")):
+        wanted = getattr(now, name)
+        if wanted in models:
+            two[place] = models.index(wanted)
+        elif wanted is not None:
+            tell(
+                f"{name} is {wanted!r}, which is no model of this sweep; shown instead: "
+                f"{table.titles[two[place]]}."
+            )
+    first, second = two
+    if first == second and len(models) > 1:
+        # Whichever was chosen stays; the other one makes room.
+        kept = now.sweep_second is not None and now.sweep_first is None
+        other = next(number for number in range(len(models)) if number != first)
+        first, second = (other, second) if kept else (first, other)
+    return table.comparing(first, second)
+
+
+def attends(table: SweepTable, number: int) -> bool:
+    """Whether a model has patches that can be artifacts."""
+    return bool(table.sweep.manifest["models"][number]["family"] != "cnn")
+
+
+# -- filters --------------------------------------------------------------------------------------
+
+
+def filters(table: SweepTable, now: Screen, tell: Tell) -> Filters:
+    """What is wanted only, with columns called as they are now; what means nothing is left out."""
+    kept = []
+    for text in now.where:
+        try:
+            table.condition([text])
+            kept.append(table.canonical(text))
+        except Unfit as error:
+            tell(f"{error} It is left out.")
+    return tuple(kept)
+
+
+def likely_filters(table: SweepTable) -> Filters:
+    """Filters that are offered, beside those that a reader may write."""
+    models = {number: table.sweep.models[number] for number in table.compared}
+    offered = ["same_answer=no", "same_answer=yes"] if len(models) == 2 else []
+    offered += [f"artifacts:{one}>0" for number, one in models.items() if attends(table, number)]
+    if table.labeled:
+        offered += [f"right:{one}={answer}" for one in models.values() for answer in ("yes", "no")]
+    return tuple(offered)
+
+
+def readable(table: SweepTable, text: str) -> str:
+    """A filter, for people; as it is if it is none."""
+    column, *rest = re.split(_SIGN, text, maxsplit=1)
+    if not rest:
+        return text
+    return f"{table.title(column.strip())} {rest[0]} {rest[1].strip() or 'none'}"
+
+
+def replaced(where: Filters, column: str, *conditions: str) -> Filters:
+    """Filters with those of one column replaced."""
+    own = re.compile(rf"^{re.escape(column)}\s*{_SIGN}")
+    return (*(text for text in where if not own.match(text)), *conditions)
+
+
+# -- the scatter, and the way through the pictures ------------------------------------------------
+
+
+def axis(table: SweepTable, now: Screen, field: str, default: str, tell: Tell) -> str:
+    """The column of an axis; the address may call it as it was called before."""
+    wanted = getattr(now, field)
+    value = default if wanted is None else table.named(wanted)
+    if value in table.columns and value in table.numbers:
+        return value
+    tell(f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}.")
+    return default
+
+
+def color(table: SweepTable, now: Screen, tell: Tell) -> str:
+    """What points are colored by; the default is the first that these rows have."""
+    colors, wanted = table.colors(), now.color
+    if wanted in colors:
+        return wanted
+    if wanted != Screen.model_fields["color"].default:
+        tell(f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}.")
+    return colors[0]
+
+
+def order(table: SweepTable, orders: Mapping[str, str], now: Screen, tell: Tell) -> str:
+    """The way through the pictures; the default is the first that these rows have."""
+    first, given = next(iter(orders)), now.order
+    wanted = table.order_named(given)
+    if wanted in orders:
+        return wanted
+    if given != Screen.model_fields["order"].default:
+        tell(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
+    return first

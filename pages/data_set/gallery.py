@@ -1,0 +1,95 @@
+"""The pictures behind the figures, drawn: the gallery, and one looked at closer."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import session
+from dashboard.screen import PAGES
+from dashboard.text import plain
+from dashboard.titles import ICONS, page_file
+from pages.data_set.pictures import Card, Gallery, Picked
+
+COLUMNS = 4
+
+
+def gallery(made: Gallery) -> None:
+    """Pictures in the order that the reader chooses, with both answers and small maps."""
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    with left:
+        st.selectbox(
+            "Pictures",
+            list(made.orders),
+            format_func=made.orders.__getitem__,
+            filter_mode="contains",
+            **session.tied("order", made.order, lambda held: session.change(order=held, leaf=1)),
+        )
+    with right:
+        # A key for each page: the widget takes its value at birth only.
+        number = made.page_number
+        key = f"leaf-{number}"
+        tie = session.tied(key, number, lambda held: session.change(leaf=held), seed=False)
+        st.pagination(made.pages, default=number, **tie)
+    if not made.cards:
+        st.info("The filters leave no picture here.", icon=":material/filter_alt_off:")
+        return
+    with st.container(key="data-set-gallery"):
+        for start in range(0, len(made.cards), COLUMNS):
+            part = made.cards[start : start + COLUMNS]
+            for column, card in zip(st.columns(COLUMNS), part, strict=False):
+                with column:
+                    _card(card)
+
+
+def _card(card: Card) -> None:
+    st.html(card.images + card.lines)
+    st.button(
+        "Look closer",
+        key=f"pick-{card.index}",
+        icon=":material/zoom_in:",
+        width="stretch",
+        on_click=lambda: session.change(picked=card.index),
+    )
+
+
+def picked(made: Picked) -> None:
+    """One picture with all answers and figures, and links that open it."""
+    with st.container(border=True, key="picked"):
+        top, close = st.columns([6, 1], vertical_alignment="center")
+        top.markdown(made.title)
+        close.button(
+            "Close",
+            icon=":material/close:",
+            key="close-picked",
+            width="stretch",
+            on_click=lambda: session.change(picked=None),
+        )
+        left, *tables = st.columns([3, *(2 for _ in made.answers)], gap="medium")
+        with left:
+            st.html(made.images)
+            st.markdown(made.facts)
+        for column, (title, top_five) in zip(tables, made.answers, strict=True):
+            with column:
+                st.markdown(title)
+                if top_five:
+                    st.markdown(top_five)
+                else:
+                    st.caption("Trained without classes: it predicts none.")
+        _links(made)
+
+
+def _links(made: Picked) -> None:
+    """Open the original on the other pages, with the models, the fit and the class of the sweep."""
+    if made.refusal:
+        st.warning(plain(made.refusal), icon=":material/link_off:")
+        return
+    with st.container(horizontal=True, gap="small", key="open-picked"):
+        st.markdown("Open in")
+        for page in PAGES:
+            if page != "data_set":
+                st.page_link(
+                    page_file(page),
+                    label=page.replace("_", " ").capitalize(),
+                    icon=ICONS[page],
+                    query_params=made.address,
+                )

@@ -1,0 +1,7 @@
+"""What Streamlit runs for Data set."""
+
+from dashboard import show
+from pages.data_set.draw import draw
+from pages.data_set.view import view
+
+show.page(view, draw)

@@ -1,0 +1,349 @@
+"""What Data set shows, made of the screen and the rows of a sweep."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import core
+from core import ParallaxError, SweepError, sweep
+from dashboard import cache, presence, rows
+from dashboard.screen import Screen
+from dashboard.sweeps import SweepTable, accounts_for
+from dashboard.text import plain
+from dashboard.view import Figure, Maker, View
+from pages.data_set import chosen, pictures, sources
+from pages.data_set.chosen import Filters
+from pages.data_set.pictures import Gallery, Picked
+from pages.data_set.scatter import scatter
+from pages.data_set.sources import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_NAMED = 40
+"""Columns that the help of the filters names."""
+
+PENDING = "Figures and pictures appear once the sweep is done."
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of the first line: what it is called, its text, and what it means."""
+
+    label: str
+    value: str
+    help: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Two columns against each other.
+
+    Attributes
+    ----------
+    x, y
+        Names of the columns.
+    color, colors
+        What points are colored by, of what they can be colored by.
+    accounts
+        How many points of how many are shown, as a sentence.
+    """
+
+    x: str
+    y: str
+    color: str
+    colors: Sequence[str]
+    figure: Figure
+    accounts: str
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The table of classes.
+
+    Attributes
+    ----------
+    key
+        Tells it from the table of other rows or filters.
+    title
+        As Markdown.
+    column
+        What a filter calls the column of the names.
+    frame
+        ``name`` and ``pictures``; of what there is also ``first`` and ``second`` (shares of right
+        answers), ``same`` (share of same answers) and ``correlation`` (median).
+    """
+
+    key: str
+    title: str
+    column: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the figures cannot say.
+
+    Attributes
+    ----------
+    unknown
+        Why it cannot be told what was asked; empty otherwise.
+    made
+        How the rows were made.
+    failures
+        Path and error of pictures that could not be looked at.
+    """
+
+    unknown: str = ""
+    sentences: tuple[str, ...] = ()
+    made: str = ""
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What is shown of a sweep's rows.
+
+    Attributes
+    ----------
+    table
+        Questions to the rows, with the models that are compared.
+    other_weights
+        Which models had other weights than here, as a sentence; empty where none had.
+    filters, offered_filters
+        What is wanted only, and what else can be wanted.
+    columns_named
+        Columns that a filter may name, as Markdown.
+    """
+
+    table: SweepTable
+    other_weights: str
+    filters: Filters
+    offered_filters: Filters
+    columns_named: str
+    numbers: tuple[Number, ...]
+    scatter: Scatter
+    classes: Classes
+    picked: Picked | None
+    gallery: Gallery
+    limits: Limits
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DataSet(View):
+    """What Data set shows.
+
+    Attributes
+    ----------
+    source
+        The sweep that is looked at.
+    pending
+        Said where the sweep is still being made; empty otherwise.
+    missing
+        Why there are no rows; empty otherwise.
+    contents
+        ``None`` as long as there are no rows.
+    """
+
+    source: Source
+    pending: str = ""
+    missing: str = ""
+    contents: Contents | None = None
+
+
+def view(make: Maker) -> DataSet:
+    """Ask the rows of the sweep that is chosen; nothing is computed but where it has to be made."""
+    source = sources.chosen(make.screen, make.problem)
+    if source.making:
+        if not presence.reader():  # who makes files of a view does not look again
+            make.problem(f"The sweep {source.name} is still being made. {PENDING}")
+        return make.view(DataSet, source=source, pending=PENDING)
+    if source.folder is None:
+        return make.view(DataSet, source=source)
+    try:
+        table = cache.sweep_table(source.folder)
+    except SweepError as error:
+        missing = str(error) if source.run is None else ""
+        return make.view(DataSet, source=source, missing=missing)
+    contents = _contents(make, chosen.compared(table, make.screen, make.problem))
+    return make.view(DataSet, source=source, contents=contents)
+
+
+def _contents(make: Maker, table: SweepTable) -> Contents:
+    now = make.screen
+    filters = chosen.filters(table, now, make.problem)
+    names = table.offered
+    named = ", ".join(f"`{plain(name)}`" for name in names[:MOST_NAMED])
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return Contents(
+        table=table,
+        other_weights=_other_weights(table.sweep),
+        filters=filters,
+        offered_filters=chosen.likely_filters(table),
+        columns_named=f"{named}{more}",
+        numbers=_numbers(table, filters),
+        scatter=_scatter(make, table, filters, now),
+        classes=_classes(table, filters),
+        picked=pictures.picked(table, now, make.problem),
+        gallery=pictures.gallery(table, filters, now, make.problem),
+        limits=_limits(table, filters),
+    )
+
+
+def _other_weights(found: sweep.Sweep) -> str:
+    """Which of the models that come with the application had other weights then."""
+    titles = [
+        core.find_spec(part["id"]).title
+        for part in found.manifest["models"]
+        if part["id"] in core.default_models()
+        and cache.model(part["id"]).weights_digest != part["weights_sha256"]
+    ]
+    if not titles:
+        return ""
+    return (
+        f"Made with other weights of {plain(' and '.join(titles))} than those here: answers and "
+        "maps are not those that the other pages show."
+    )
+
+
+def _key(name: str, *about: object) -> str:
+    """A key that is another one for whatever else is shown."""
+    return f"{name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}"
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+
+def share(value: float | None) -> str:
+    """A share in whole percent, or a dash."""
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _numbers(table: SweepTable, filters: Filters) -> tuple[Number, ...]:
+    """Pictures, agreement, accuracy of each if labeled, medians of the maps' agreement."""
+    found = cache.answered(table, "figures", filters)
+    part = f" of {found.all:,}" if found.pictures != found.all else ""
+    numbers = [Number("Pictures", f"{found.pictures:,}{part}")]
+    if len(table.compared) == 2:
+        said = "Both first answers have one name."
+        numbers.append(Number("Same first answer", share(found.same), said))
+    if table.labeled:
+        known = f"Of the {found.labeled:,} pictures whose label is a class that the model knows."
+        right = (found.first_right, found.second_right)
+        numbers += [
+            Number(f"{table.titles[number]} right", share(value), known)
+            for number, value in zip(table.compared, right, strict=False)
+        ]
+    if len(table.shown_maps) == 2:
+        of = " and ".join(table.map_title(number) for number in table.shown_maps)
+        correlation, overlap = (
+            rows.number(math.nan if value is None else value)
+            for value in (found.correlation, found.overlap)
+        )
+        numbers += [
+            Number("Rank correlation, median", correlation, f"Of {of}."),
+            Number("Overlap of top 20 %, median", overlap, f"Of {of}; 0.11 is what chance gives."),
+        ]
+    if found.failed:
+        failed = "Pictures without a row of figures."
+        numbers.append(Number("Not readable", f"{found.failed:,}", failed))
+    return tuple(numbers)
+
+
+def _scatter(make: Maker, table: SweepTable, filters: Filters, now: Screen) -> Scatter:
+    numbers = table.numbers
+    x = chosen.axis(table, now, "x", numbers[0], make.problem)
+    y = chosen.axis(table, now, "y", numbers[1 if len(numbers) > 1 else 0], make.problem)
+    color = chosen.color(table, now, make.problem)
+    points = cache.answered(table, "scatter", x, y, color, filters)
+    across, up = table.title(x), table.title(y)
+    figure = Figure(
+        _key("scatter", table.changed, table.compared, x, y, color, filters),
+        scatter(points, across, up),
+        f"{across} against {up}, one point a picture",
+    )
+    accounts = accounts_for(points.total, len(points.frame))
+    return Scatter(x, y, color, table.colors(), make.show(figure), accounts)
+
+
+def _classes(table: SweepTable, filters: Filters) -> Classes:
+    """By class: who is right how often, and where the difference is largest."""
+    titles = [table.titles[number] for number in table.compared]
+    two = len(titles) == 2
+    if table.labeled:
+        about = "the largest difference" if two else "the most errors"
+        title, column, left_out = f"**By label**, {about} first", "label", []
+    else:
+        about = ", the least agreement first" if two else ""
+        title = f"**By the first answer of {plain(titles[0])}**{about}"
+        column, left_out = f"answer:{table.sweep.models[table.first]}", ["first", "second"]
+    left_out += [] if two else ["second", "same"]
+    left_out += [] if len(table.shown_maps) == 2 else ["correlation"]
+    frame = cache.answered(table, "classes", filters)
+    return Classes(
+        _key("classes", table.changed, table.compared, filters),
+        title,
+        column,
+        frame.drop(columns=list(dict.fromkeys(left_out))),
+    )
+
+
+# -- what they cannot say -------------------------------------------------------------------------
+
+
+def _limits(table: SweepTable, filters: Filters) -> Limits:
+    manifest = table.sweep.manifest
+    failures = cache.answered(table, "failures", filters)
+    try:
+        plan = table.sweep.plan
+        specs = [core.find_spec(model_id) for model_id in plan.models]
+    except ParallaxError as unknown:  # a model or a fit that is not known here
+        return Limits(unknown=f"What was asked cannot be told here: {unknown}")
+    sentences = [
+        f"The {table.sweep.total:,} pictures are those that somebody chose; shares are of them, "
+        "and of nothing else.",
+        _of_training([specs[number] for number in table.compared]),
+        *dict.fromkeys(spec.card.class_origin for spec in specs),
+        _of_classes(plan, specs),
+        "Labels are matched to classes by name; pictures whose label matches none count as "
+        "unlabeled.",
+    ]
+    maps = ", ".join(table.map_title(number) for number in range(len(table.sweep.maps)))
+    return Limits(
+        sentences=tuple(filter(None, sentences)),
+        made=f"{plain(', '.join(table.titles))}; fit {plan.framing.fit}; maps: {plain(maps)}; "
+        f"begun {plain(manifest['runs'][0]['began'])} with torch "
+        f"{plain(manifest['runs'][0]['versions'].get('torch', 'unknown'))}.",
+        failures=tuple(failures),
+    )
+
+
+def _of_training(compared: Sequence[core.ModelSpec]) -> str:
+    """Whether the models that are compared were trained on the same data; empty for one."""
+    if len(compared) < 2:
+        return ""
+    if compared[0].matches(compared[1]):
+        return "Both models were trained on the same data."
+    return (
+        "The pair is unmatched: not trained on the same data, so a difference is not one between "
+        "architectures."
+    )
+
+
+def _of_classes(plan: sweep.Plan, specs: Sequence[core.ModelSpec]) -> str:
+    """What class the maps are of."""
+    if plan.target == "own":
+        if len(specs) == 1:
+            return "Maps explain the model's own first answer, whether it is right or not."
+        return (
+            "Each model's maps explain its own first answer, so where the answers differ the maps "
+            "are of different classes."
+        )
+    return (
+        f"All maps are of one class: the label's, else the first answer of {specs[0].title}, or of "
+        "the next model if that one has no classes."
+    )

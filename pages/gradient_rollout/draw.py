@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import cache, controls, panels, rows, session
+from dashboard import animations, cache, controls, panels, rows, session
 from dashboard.display import Display
 from dashboard.text import plain
-from pages.gradient_rollout import animations
 from pages.gradient_rollout.view import RATIOS, ROLLOUT, Animated, Animation, GradientRollout
 
 STYLE = """

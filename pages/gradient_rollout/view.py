@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 import core
 from core import Explanation, MethodError, Model, Prediction, VisionTransformer, heatmaps
-from dashboard import cache, figures, rows, waiting
+from dashboard import animations, cache, figures, rows, waiting
 from dashboard.choices import FIRST, Choice, Classes, choice, classes, index_of, row_slot
 from dashboard.display import Display
 from dashboard.rows import Mask, Row
 from dashboard.text import plain
 from dashboard.view import Figure, Maker, View
-from pages.gradient_rollout import animations
 
 RATIOS = (*(round(0.1 * i, 1) for i in range(10)), 0.95, 0.99)
 """Discard ratios of the animation."""

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import cache
-from pages.gradient_rollout import animations
+from dashboard import animations, cache
 from pages.gradient_rollout import view as page
 from tests.support import application
 from tests.support.application import figures, healthy, switch

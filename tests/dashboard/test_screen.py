@@ -405,7 +405,7 @@ def test_the_query_is_a_place() -> None:
     assert Screen().patch is None
 
 
-def test_only_the_screen_and_the_scene_touch_the_session() -> None:
+def test_only_the_session_touches_what_streamlit_keeps() -> None:
     touching = {
         path.relative_to(ROOT).as_posix()
         for folder in ("dashboard", "pages")
@@ -413,4 +413,4 @@ def test_only_the_screen_and_the_scene_touch_the_session() -> None:
         if "session_state" in path.read_text(encoding="utf-8")
         or "query_params" in path.read_text(encoding="utf-8").replace("query_params=", "")
     }
-    assert touching == {"dashboard/scene.py", "dashboard/screen.py"}
+    assert touching == {"dashboard/session.py"}

@@ -10,8 +10,8 @@ import pytest
 
 import core
 from core.models.spec import read_catalog
-from dashboard import panels
-from dashboard.controls import Display
+from dashboard import rows
+from dashboard.display import Display
 from dashboard.screen import PAGES, Screen
 from dashboard.text import ordinal
 from tests import sentences
@@ -111,7 +111,7 @@ def test_the_sentence_on_bright_patches_says_what_display_says(
     )
     single = np.zeros(found.relevance.shape, bool)
     single[0, 0] = True
-    _, sentence = panels.replaced(found, Display(0.6, "Inferno", False, 99.0, True, chosen), single)
+    _, sentence = rows.without_spikes(found, Display(0.6, "Inferno", False, 99.0, True, chosen), single)
     assert said in sentence
 
 

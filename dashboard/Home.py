@@ -13,16 +13,20 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
+import pages  # noqa: E402, F401  # registers all pages
+
 
 def _file(name: str) -> Path:
     folder = ROOT / "pages" / name
-    return folder / "page.py" if folder.is_dir() else folder.with_suffix(".py")
+    page = folder / "page.py"
+    return page if page.is_file() else folder.with_suffix(".py")
 
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
-    from dashboard import opening
-    from dashboard.titles import TITLES
+    from dashboard import opening, registry
+
+    titles = {name: page.title for name, page in registry.pages().items()}
 
     pages = {
         name: st.Page(
@@ -31,10 +35,10 @@ def draw() -> None:
             url_path="home" if name == "compare" else name,  # of the default page it is never seen
             default=name == "compare",
         )
-        for name, title in TITLES.items()
+        for name, title in titles.items()
     }
     # The default page answers at "/" only, so Compare stands here once more under its own name.
-    named = st.Page(_file("compare"), title=TITLES["compare"], url_path="compare")
+    named = st.Page(_file("compare"), title=titles["compare"], url_path="compare")
     page = st.navigation([*pages.values(), named], position="hidden")
     if page == named:
         pages["compare"] = named

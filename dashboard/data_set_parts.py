@@ -12,10 +12,10 @@ import streamlit as st
 from core import ParallaxError, find_method, find_spec
 from dashboard import animations, cache, figures, looks, session
 from dashboard.cache.sweeps import Look
-from dashboard.screen import PAGES, Screen
+from dashboard.registry import pages
+from dashboard.screen import Screen, Shared
 from dashboard.sweeps import Rows, Seen
 from dashboard.text import plain
-from dashboard.titles import ICONS
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAF = 12
@@ -77,7 +77,7 @@ def _order(rows: Rows, orders: Mapping[str, str]) -> str:
     """Choose the way through the pictures; the default is the first that these rows have."""
     first, given = next(iter(orders)), session.screen().order
     wanted = rows.order_named(given)
-    if wanted not in orders and given != Screen.model_fields["order"].default:
+    if wanted not in orders and given != "maps":
         session.problem(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
     tie = session.tied(
         "order",
@@ -261,19 +261,19 @@ def _links(rows: Rows, seen: Seen) -> None:
         return
     with st.container(horizontal=True, gap="small", key="open-picked"):
         st.markdown("Open in")
-        for page in PAGES:
+        for page in pages():
             if page != "data_set":
                 st.page_link(
                     str(ROOT / "pages" / f"{page}.py"),
                     label=page.replace("_", " ").capitalize(),
-                    icon=ICONS[page],
+                    icon=pages()[page].icon,
                     query_params=address,
                 )
 
 
 def _screen(rows: Rows, seen: Seen, picture_id: str) -> Screen:
     """The screen that shows what the sweep saw, with the models and maps that are compared."""
-    plan, sizes = rows.sweep.plan, Screen.model_fields["size"].annotation
+    plan, sizes = rows.sweep.plan, Shared.model_fields["size"].annotation
     size = str(plan.framing.size) if plan.framing.size else "own"
     changes: dict[str, Any] = {"image": picture_id}
     changes |= {"fit": plan.framing.fit, "size": size if size in str(sizes) else "own"}

@@ -16,7 +16,6 @@ from dashboard import cache, drawing, presence, session, settings
 from dashboard.panels import number
 from dashboard.scatter import scatter as drawn
 from dashboard.scene import Scene
-from dashboard.screen import Screen
 from dashboard.sweeping import MOST_BYTES, MOST_PICTURES, SAMPLES, Run
 from dashboard.sweeps import MOST_CSV, Rows, Unfit, accounts_for
 from dashboard.text import plain
@@ -487,7 +486,7 @@ def _axis(rows: Rows, field: str, label: str, default: str) -> str:
 def _color(rows: Rows) -> str:
     """Choose what points are colored by; the default is the first that these rows have."""
     colors, wanted = rows.colors(), session.screen().color
-    if wanted not in colors and wanted != Screen.model_fields["color"].default:
+    if wanted not in colors and wanted != "agreement":
         session.problem(
             f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}."
         )

@@ -117,7 +117,7 @@ def _notes(view: View) -> list[str]:
         label = found.label or "no class"
         parts = [f"{title}, {found.title}, {label}.", rows.definition(found), *found.notes, caveat]
         said.append(" ".join(filter(None, parts)))
-    look = view.screen
+    look = view.screen.shared
     scale = "one scale for all maps" if look.scale == "shared" else "each map on its own scale"
     clip = f", the top {100 - look.clip:g} % clipped" if look.clip < 100 else ""
     colors = [f"Colors {look.colors}, {scale}{clip}."] if view.figures else []
@@ -389,4 +389,4 @@ FILES: dict[str, Kind] = {
 
 def file_name(title: str, screen: Screen) -> str:
     """Name of a page's files, without the ending."""
-    return f"parallax-{slug(f'{title} {screen.image}')}"
+    return f"parallax-{slug(f'{title} {screen.shared.image}')}"

@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard import archive, cache, manifest, session, sharing
 from dashboard.manifest import Manifest, ManifestError
-from dashboard.screen import PAGES
+from dashboard.registry import pages
 from dashboard.store import Card, Saved, summary
 from dashboard.text import plain
 from dashboard.view import slug
@@ -139,7 +139,7 @@ def open_link(about: Manifest) -> None:
     target, problems = about.read_screen()
     for sentence in problems:
         session.problem(sentence)
-    if target.page not in PAGES or target.page == "review":
+    if target.page not in pages() or target.page == "review":
         st.caption("It was made on a page that is not here.")
         return
     sharing.expect(about)

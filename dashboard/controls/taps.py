@@ -52,15 +52,15 @@ class Feature:
         """Choose both; for callbacks. A channel belongs to the tap that it was chosen for."""
         model_id = self.model.spec.id
         chosen = () if channel is None else (("channel", str(channel)),)
-        kept = {look.model: look for look in map(Look.read, session.screen().feature)}
+        kept = {look.model: look for look in map(Look.read, session.screen().shared.feature)}
         kept[model_id] = Look(model_id, tap, chosen)
-        shown = [look for look in kept.values() if look.model in session.screen().m]
+        shown = [look for look in kept.values() if look.model in session.screen().shared.m]
         session.change(feature=texts(shown))
 
 
 def feature_of(number: int, model: Model) -> Feature:
     """What the screen says of a model's features; ``number`` is its place in the list of models."""
-    looks = {look.model: look for look in map(Look.read, session.screen().feature)}
+    looks = {look.model: look for look in map(Look.read, session.screen().shared.feature)}
     look = looks.get(model.spec.id, Look(model.spec.id))
     wanted = dict(look.parameters).get("channel")
     channel = int(wanted) if wanted and wanted.isdecimal() and len(wanted) < 7 else None

@@ -16,17 +16,20 @@ import numpy.typing as npt
 import core
 from core import Explanation, MethodError, Model, Prediction, VisionTransformer, heatmaps
 from dashboard import animations, cache, figures, rows, waiting
-from dashboard.choices import FIRST, Choice, Classes, choice, classes, index_of, row_slot
+from dashboard.choices import FIRST, Choice, Classes, Slot, choice, classes, index_of
 from dashboard.display import Display
+from dashboard.looks import Look, texts
 from dashboard.rows import Mask, Row
+from dashboard.screen import Screen
 from dashboard.text import plain
 from dashboard.view import Figure, Maker, View
+from pages.gradient_rollout.options import Options
 
 RATIOS = (*(round(0.1 * i, 1) for i in range(10)), 0.95, 0.99)
 """Discard ratios of the animation."""
 
 ROLLOUT = "rollout"
-"""What `Screen.animated` is where no class is wanted; a class of this name is not known."""
+"""What `Options.animated` is where no class is wanted; a class of this name is not known."""
 
 WIDE = 3
 """Panels in a row up to which their titles and color bars are written out."""
@@ -154,7 +157,7 @@ def view(make: Maker) -> GradientRollout:
     # Rows that begin with a plain rollout come first.
     ordered = sorted(enumerate(models), key=lambda one: not _has_rollout(one[1]))
     chosen = [
-        choice(row_slot(now, number, model), model, make.problem, class_specific=True)
+        choice(_slot(now, number, model), model, make.problem, class_specific=True)
         for number, model in ordered
     ]
     answers = dict[Model, Prediction]()
@@ -193,6 +196,20 @@ def view(make: Maker) -> GradientRollout:
         differences=_differences(maps),
         animation=_animation(make, maps, asked.shown, display),
     )
+
+
+def _slot(now: Screen, number: int, model: Model) -> Slot:
+    """What a model's row holds; ``number`` is the model's place."""
+    model_id = model.spec.id
+
+    def rows_of(of: Screen) -> dict[str, Look]:
+        return {look.model: look for look in map(Look.read, of.of(Options).row)}
+
+    def put(then: Screen, look: Look) -> Screen:
+        kept = {one: held for one, held in rows_of(then).items() if one in then.shared.m}
+        return then.to(row=texts({**kept, model_id: look}.values()))
+
+    return Slot(f"row-{number}", rows_of(now).get(model_id, Look(model_id)), put)
 
 
 def _has_rollout(model: Model) -> bool:
@@ -308,7 +325,7 @@ def _animation(
         return None
     model = row.model
     known = [name for name in names if name in model.labels]
-    wanted = make.screen.animated
+    wanted = make.screen.of(Options).animated
     if wanted is not None and wanted != ROLLOUT and wanted not in model.labels:
         make.problem(
             f"animated is {wanted!r}, which {model.spec.title} does not know; shown instead: plain "

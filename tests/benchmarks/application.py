@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import psutil
 from playwright.sync_api import Browser, Page, Request, WebSocket
 
-from dashboard.titles import TITLES
+from dashboard.registry import pages
 from tests.benchmarks.timing import Row, seconds
 from tests.support.application import switch
 from tests.support.serving import ROOT, chromium, running, settle
 
-PAGES = {"" if name == "compare" else name: title for name, title in TITLES.items()}
+PAGES = {"" if name == "compare" else name: page.title for name, page in pages().items()}
 MEGA = 1e6
 PICTURES = ".js-plotly-plot .main-svg"
 MAPS = f"document.querySelector('.st-key-compare-figure {PICTURES}')"

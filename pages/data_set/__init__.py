@@ -1,0 +1,1 @@
+"""Thousands of pictures through several models: figures first, then the pictures behind them."""

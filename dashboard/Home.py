@@ -13,7 +13,7 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-import pages  # noqa: E402, F401  # registers all pages
+import pages as _pages  # noqa: E402, F401  # registers all pages
 
 
 def _file(name: str) -> Path:

@@ -193,12 +193,13 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
             f"<h2>{html.escape(name)}</h2><img src={_quoted(data_uri(image, 92))} "
             f"alt={_quoted(name)}>"
         )
-    for kept in view.figures.values():
+    for number, kept in enumerate(view.figures.values(), 1):
         height = kept.height or f"{kept.figure.layout.height or 450}px"
         chart = _alone(kept.figure).to_html(
             full_html=False,
             include_plotlyjs=False,
             default_height="100%",
+            div_id=f"figure-{number}",  # equal bytes for equal views
             config={"displaylogo": False, "responsive": True},
         )
         parts.append(

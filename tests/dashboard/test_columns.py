@@ -11,7 +11,7 @@ from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 
 PAIR = Screen.make(m=("a", "b"))
-CHOSEN = Screen(
+CHOSEN = Screen.make(
     m=("a", "b"),
     look=("b:rollout:fusion=max", "a:cam", "b:rollout:fusion=min"),
     row=("a:cam", "b:legrad"),

@@ -391,7 +391,7 @@ def test_too_many_classes_are_said() -> None:
 def test_a_screen_is_frozen_and_checked_when_it_changes() -> None:
     screen = Screen()
     with pytest.raises(ValidationError):
-        screen.opacity = 0.1  # type: ignore[misc]
+        screen.shared.opacity = 0.1  # type: ignore[misc]
     with pytest.raises(ValidationError):
         screen.to(opacity=2.0)
     assert screen.to(opacity=0.1) == Screen.make(opacity=0.1)

@@ -222,7 +222,8 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
 def _alone(figure: go.Figure) -> go.Figure:
     """A copy with the letters that it has on a page."""
     alone = go.Figure(figure)
-    return alone.update_layout(font={"family": "system-ui, sans-serif", "color": "#1f2430"})
+    alone.layout.font = {"family": "system-ui, sans-serif", "color": "#1f2430"}
+    return alone
 
 
 def _quoted(text: str) -> str:

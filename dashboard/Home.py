@@ -13,23 +13,26 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
+import pages as _pages  # noqa: E402, F401  # registers all pages
+
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
-    from dashboard import opening
-    from dashboard.titles import TITLES, page_file
+    from dashboard import opening, registry
+
+    titles = {name: page.title for name, page in registry.pages().items()}
 
     pages = {
         name: st.Page(
-            page_file(name),
+            registry.pages()[name].file,
             title=title,
             url_path="home" if name == "compare" else name,  # of the default page it is never seen
             default=name == "compare",
         )
-        for name, title in TITLES.items()
+        for name, title in titles.items()
     }
     # The default page answers at "/" only, so Compare stands here once more under its own name.
-    named = st.Page(page_file("compare"), title=TITLES["compare"], url_path="compare")
+    named = st.Page(registry.pages()["compare"].file, title=titles["compare"], url_path="compare")
     page = st.navigation([*pages.values(), named], position="hidden")
     if page == named:
         pages["compare"] = named

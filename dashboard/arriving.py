@@ -41,9 +41,9 @@ def settle() -> None:
     specs = {spec.id: spec for spec in core.catalog()}
     found = session.screen()
     for model_id, replaced in _wanted().items():
-        if replaced and replaced not in found.m and model_id not in found.m:
+        if replaced and replaced not in found.shared.m and model_id not in found.shared.m:
             forget(model_id)  # another was chosen in the meantime
-    for place, model_id in enumerate(session.screen().m):
+    for place, model_id in enumerate(session.screen().shared.m):
         spec = specs.get(model_id)
         if spec is None or spec.source in ("embedded", "local") or spec.available:
             continue
@@ -73,13 +73,13 @@ def before(now: Screen, place: int, spec: ModelSpec) -> str:
         Its id; empty where the others are enough, as the model was to be added.
     """
     shown = _here().shown
-    if len(shown) == len(now.m) and shown[place] not in (*now.m, spec.id):
+    if len(shown) == len(now.shared.m) and shown[place] not in (*now.shared.m, spec.id):
         return shown[place]
     specs = {model_id: core.find_spec(model_id) for model_id in core.default_models()}
-    usual = [i for i, one in specs.items() if one.family == spec.family and i not in now.m]
-    if usual and not (shown and len(now.m) > len(shown)):
+    usual = [i for i, one in specs.items() if one.family == spec.family and i not in now.shared.m]
+    if usual and not (shown and len(now.shared.m) > len(shown)):
         return usual[0]
-    return "" if len(now.m) > 1 else next(iter(specs))
+    return "" if len(now.shared.m) > 1 else next(iter(specs))
 
 
 def put_back(now: Screen, spec: ModelSpec, other: str) -> Screen:
@@ -135,10 +135,10 @@ def _progress() -> None:
 def _put_in(wanted: str, replaced: str) -> None:
     """Show a model that has arrived."""
     now, spec = session.screen(), core.find_spec(wanted)
-    if replaced in now.m:
+    if replaced in now.shared.m:
         alike = core.find_spec(replaced).family == spec.family
         session.become(columns.instead(now, replaced, wanted, alike))
-    elif wanted not in now.m and len(now.m) < MOST:
+    elif wanted not in now.shared.m and len(now.shared.m) < MOST:
         session.become(columns.added(now, Look(wanted)))
 
 

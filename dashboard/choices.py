@@ -13,7 +13,7 @@ from typing import Any
 import core
 from core import Method, Model, Parameter, ParameterError, Prediction, TargetLike
 from dashboard import columns
-from dashboard.looks import Look, texts
+from dashboard.looks import Look
 from dashboard.screen import Screen
 
 Tell = Callable[[str], None]
@@ -63,20 +63,6 @@ def column_slots(now: Screen) -> list[Slot]:
 
     found = columns.columns(now)
     return [Slot(f"look-{number}", look, put(number)) for number, look in enumerate(found)]
-
-
-def row_slot(now: Screen, number: int, model: Model) -> Slot:
-    """What a model's row of Gradient rollout holds; ``number`` is the model's place."""
-    model_id = model.spec.id
-
-    def rows(of: Screen) -> dict[str, Look]:
-        return {look.model: look for look in map(Look.read, of.row)}
-
-    def put(then: Screen, look: Look) -> Screen:
-        kept = {one: held for one, held in rows(then).items() if one in then.m}
-        return then.to(row=texts({**kept, model_id: look}.values()))
-
-    return Slot(f"row-{number}", rows(now).get(model_id, Look(model_id)), put)
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,14 +301,14 @@ def classes(
     likely = automatic_classes(known, labels, *answers)
     names = tuple(dict.fromkeys([*likely, *labels]))
     offered = set(names)
-    wanted = now.classes if automatic > 1 else now.classes[:1]
+    wanted = now.shared.classes if automatic > 1 else now.shared.classes[:1]
     picked = tuple(name for name in wanted if name in offered)
     for name in wanted:
         if name not in offered:
             instead = "the others" if picked else ", ".join(likely[:automatic])
             tell(f"No model here knows the class {name!r}; shown instead: {instead}.")
     shown = picked or tuple(likely[:automatic])
-    other = now.rather_than or ""
+    other = now.shared.rather_than or ""
     if other and (other not in offered or other in shown[:1]):
         what = "is the class itself" if other in shown[:1] else "no model here knows"
         tell(f"rather_than is {other!r}, which {what}; the class alone is shown.")

@@ -9,20 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dashboard.looks import MOST, Look, texts
-from dashboard.screen import LOOKS, Screen
+from dashboard.screen import Options, Screen
 
 
 def columns(now: Screen) -> tuple[Look, ...]:
     """The looks of Compare and Evidence from left to right: those that were chosen, then the first
     map of each model that has none."""
-    kept = [look for look in map(Look.read, now.look) if look.model in now.m]
-    rest = [Look(model) for model in now.m if all(look.model != model for look in kept)]
+    kept = [look for look in map(Look.read, now.shared.look) if look.model in now.shared.m]
+    rest = [Look(model) for model in now.shared.m if all(look.model != model for look in kept)]
     return tuple((kept + rest)[:MOST])
 
 
 def put(now: Screen, looks: Sequence[Look]) -> Screen:
     """The screen with these columns; nothing is named where all are each model's first map."""
-    usual = [*map(Look, now.m)]
+    usual = [*map(Look, now.shared.m)]
     return now.to(look=() if list(looks) == usual else texts(looks))
 
 
@@ -36,8 +36,8 @@ def with_look(now: Screen, number: int, look: Look) -> Screen:
 def added(now: Screen, look: Look) -> Screen:
     """The screen with one more column, at its right."""
     before = columns(now)
-    if look.model not in now.m:
-        now = now.to(m=(*now.m, look.model))
+    if look.model not in now.shared.m:
+        now = now.to(m=(*now.shared.m, look.model))
     return put(now, [*before, look])
 
 
@@ -61,7 +61,8 @@ def without(now: Screen, model: str) -> Screen:
     """The screen without a model and all that was chosen of it."""
     left = [look for look in columns(now) if look.model != model]
     now = _mapped(now, lambda look: None if look.model == model else look)
-    return put(now.to(m=tuple(one for one in now.m if one != model), top_of=None, of=None), left)
+    now = now.to(m=tuple(one for one in now.shared.m if one != model))
+    return put(now.mapped(Options.without_model), left)
 
 
 def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
@@ -72,7 +73,7 @@ def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
     alike
         Whether what was chosen of the one can be chosen of the other: they are of one family.
     """
-    if other in now.m:
+    if other in now.shared.m:
         return now if other == model else without(now, model)
 
     def changed(look: Look) -> Look | None:
@@ -82,12 +83,15 @@ def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
 
     looks = [changed(look) or look for look in columns(now)]
     now = _mapped(now, changed)
-    now = now.to(m=tuple(other if one == model else one for one in now.m), of=None)
-    return put(now, looks)
+    now = now.to(m=tuple(other if one == model else one for one in now.shared.m))
+    return put(now.mapped(Options.with_other_model), looks)
 
 
 def _mapped(now: Screen, change: Callable[[Look], Look | None]) -> Screen:
-    found = {
-        name: texts(filter(None, map(change, map(Look.read, getattr(now, name))))) for name in LOOKS
-    }
-    return now.to(**found)
+    def changed(options: Options) -> Options:
+        looks = {name: map(Look.read, getattr(options, name)) for name in options.looks}
+        return options.to(
+            **{name: texts(filter(None, map(change, found))) for name, found in looks.items()}
+        )
+
+    return now.mapped(changed)

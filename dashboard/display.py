@@ -36,14 +36,14 @@ class Display:
             Whether maps lie over pictures.
         """
         return cls(
-            now.opacity if overlay else 1.0,
-            now.colors,
-            now.scale == "shared",
-            now.clip,
-            now.smooth and overlay,
-            now.spikes if overlay else "keep",
-            now.blend,
-            now.against,
+            now.shared.opacity if overlay else 1.0,
+            now.shared.colors,
+            now.shared.scale == "shared",
+            now.shared.clip,
+            now.shared.smooth and overlay,
+            now.shared.spikes if overlay else "keep",
+            now.shared.blend,
+            now.shared.against,
         )
 
     def limits(

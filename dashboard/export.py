@@ -117,7 +117,7 @@ def _notes(view: View) -> list[str]:
         label = found.label or "no class"
         parts = [f"{title}, {found.title}, {label}.", rows.definition(found), *found.notes, caveat]
         said.append(" ".join(filter(None, parts)))
-    look = view.screen
+    look = view.screen.shared
     scale = "one scale for all maps" if look.scale == "shared" else "each map on its own scale"
     clip = f", the top {100 - look.clip:g} % clipped" if look.clip < 100 else ""
     colors = [f"Colors {look.colors}, {scale}{clip}."] if view.figures else []
@@ -193,12 +193,13 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
             f"<h2>{html.escape(name)}</h2><img src={_quoted(data_uri(image, 92))} "
             f"alt={_quoted(name)}>"
         )
-    for kept in view.figures.values():
+    for number, kept in enumerate(view.figures.values(), 1):
         height = kept.height or f"{kept.figure.layout.height or 450}px"
         chart = _alone(kept.figure).to_html(
             full_html=False,
             include_plotlyjs=False,
             default_height="100%",
+            div_id=f"figure-{number}",  # equal bytes for equal views
             config={"displaylogo": False, "responsive": True},
         )
         parts.append(
@@ -221,7 +222,8 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
 def _alone(figure: go.Figure) -> go.Figure:
     """A copy with the letters that it has on a page."""
     alone = go.Figure(figure)
-    return alone.update_layout(font={"family": "system-ui, sans-serif", "color": "#1f2430"})
+    alone.layout.font = {"family": "system-ui, sans-serif", "color": "#1f2430"}
+    return alone
 
 
 def _quoted(text: str) -> str:
@@ -389,4 +391,4 @@ FILES: dict[str, Kind] = {
 
 def file_name(title: str, screen: Screen) -> str:
     """Name of a page's files, without the ending."""
-    return f"parallax-{slug(f'{title} {screen.image}')}"
+    return f"parallax-{slug(f'{title} {screen.shared.image}')}"

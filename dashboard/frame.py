@@ -23,6 +23,7 @@ from dashboard import (
     cache,
     controls,
     models,
+    registry,
     session,
     settings,
     sharing,
@@ -33,7 +34,6 @@ from dashboard import (
 from dashboard.scene import Picture, Scene, framing_of
 from dashboard.screen import link_of
 from dashboard.text import plain
-from dashboard.titles import ICONS
 from dashboard.uploads import OWN
 
 FAILED = (
@@ -111,7 +111,9 @@ def failed(error: Exception) -> bool:
 def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
     """Links to all pages that take along what is chosen."""
     for name, place in places.items():
-        place.page_link(pages[name], icon=ICONS[name], query_params=session.screen().address())
+        place.page_link(
+            pages[name], icon=registry.pages()[name].icon, query_params=session.screen().address()
+        )
 
 
 def _address() -> str:
@@ -153,7 +155,7 @@ def _framing() -> Framing:
             help="Side of what all models see (the short side for “whole”), rounded to whole "
             "patches. “Own” is that of the first model with patches.",
         )
-    return framing_of(session.screen())
+    return framing_of(session.screen().shared)
 
 
 # -- pictures -----------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ def _framing() -> Framing:
 
 def _picture() -> Picture:
     offered = {sample.id: sample for sample in samples()}
-    wanted = session.screen().image
+    wanted = session.screen().shared.image
     picture = None
     if wanted in offered:
         picture = cache.from_sample(offered[wanted])

@@ -31,7 +31,7 @@ def picker() -> list[ModelSpec]:
     """The list of models: each can be changed or removed, and up to four can be there."""
     offered = offers()
     _only(offered)
-    chosen = session.screen().m
+    chosen = session.screen().shared.m
     st.caption("Models", help=MODELS_HELP)
     for place, model_id in enumerate(chosen):
         free = [one for one in offered if one == model_id or one not in chosen]
@@ -77,21 +77,21 @@ MODELS_HELP = (
 def _only(offered: Mapping[str, ModelSpec]) -> None:
     """Show other models in the place of those that are not to be had, and none twice."""
     now = session.screen()
-    if len(set(now.m)) < len(now.m):
-        now = now.to(m=tuple(dict.fromkeys(now.m)))
+    if len(set(now.shared.m)) < len(now.shared.m):
+        now = now.to(m=tuple(dict.fromkeys(now.shared.m)))
     usual = core.default_models()
-    for place, model_id in enumerate(now.m):
+    for place, model_id in enumerate(now.shared.m):
         if model_id in offered:
             continue
         order = [*usual[place : place + 1], *usual]
-        other = next((one for one in order if one not in now.m), "")
+        other = next((one for one in order if one not in now.shared.m), "")
         now = (
             columns.instead(now, model_id, other, True) if other else columns.without(now, model_id)
         )
-        shown = other or ", ".join(now.m)
+        shown = other or ", ".join(now.shared.m)
         session.problem(f"m is {model_id!r}, which is not to be had here; shown instead: {shown}.")
-    for text in now.look:
-        if Look.read(text).model not in now.m:
+    for text in now.shared.look:
+        if Look.read(text).model not in now.shared.m:
             session.problem(f"look is {text!r}, whose model is not among those shown (m).")
     if now != session.screen():
         session.show_instead(now)

@@ -16,8 +16,8 @@ from typing import Any
 import streamlit as st
 from PIL import Image, ImageOps
 
+from dashboard import registry
 from dashboard.style import STYLE
-from dashboard.titles import ICONS, TITLES
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
 SIDE = 128
@@ -74,8 +74,8 @@ def _draw(name: str, pages: Mapping[str, Any]) -> None:
     st.html(STYLE + _STYLE)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for other, page in pages.items():
-            st.page_link(page, icon=ICONS[other])
-    st.title(TITLES[name], anchor=False)
+            st.page_link(page, icon=registry.pages()[other].icon)
+    st.title(registry.pages()[name].title, anchor=False)
     st.caption("The server was just started; the models are on their way.")
     st.skeleton(height=420)
     with st.container(key="ahead"):  # so the browser fetches already what is going to draw charts

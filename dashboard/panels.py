@@ -226,10 +226,10 @@ def training_note(specs: Sequence[ModelSpec]) -> None:
 
 def _choose_matched_pair() -> None:
     now = session.screen()
-    pairs = zip(now.m, MATCHED_PAIR, strict=False)
-    for model_id, other in pairs if len(now.m) == len(MATCHED_PAIR) else ():
+    pairs = zip(now.shared.m, MATCHED_PAIR, strict=False)
+    for model_id, other in pairs if len(now.shared.m) == len(MATCHED_PAIR) else ():
         now = columns.instead(now, model_id, other, _alike(model_id, other))
-    session.become(now if now.m == MATCHED_PAIR else now.to(m=MATCHED_PAIR, look=(), row=()))
+    session.become(now if now.shared.m == MATCHED_PAIR else now.to(m=MATCHED_PAIR, look=(), row=()))
 
 
 def _alike(model_id: str, other: str) -> bool:

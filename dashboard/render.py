@@ -6,7 +6,6 @@ The same files as those of the buttons of **Save & export**, without a server or
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import core
 from core import ParallaxError
 from dashboard import cache, export, manifest, settings
+from dashboard.registry import pages
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import OPENING, PAGES, Screen, link_of
-from dashboard.titles import TITLES
+from dashboard.screen import OPENING, Screen, link_of
 from dashboard.uploads import OWN
 from dashboard.view import Maker, View
 
@@ -77,11 +76,11 @@ def read(given: str) -> list[Wanted]:
 def _of_link(text: str) -> Wanted:
     parts = urlsplit(text)
     name = parts.path.rstrip("/").rpartition("/")[2] or "compare"
-    if name not in PAGES:
+    if name not in pages():
+        known = ", ".join(f"/{page}" for page in pages() if page not in WITHOUT)
         raise RenderError(
-            f"{text[:200]!r} is no link to a page, expected one that ends with "
-            f"{', '.join(f'/{page}' for page in PAGES if page not in WITHOUT)} and what is chosen "
-            "behind a question mark; or the path of a manifest or of a file of links."
+            f"{text[:200]!r} is no link to a page, expected one that ends with {known} and what is "
+            "chosen behind a question mark; or the path of a manifest or of a file of links."
         )
     given = parse_qs(parts.query, keep_blank_values=True) or {"image": [OPENING]}
     screen, problems = Screen.from_address(name, given)
@@ -105,20 +104,20 @@ def view(wanted: Wanted, picture: bytes | None = None, name: str = "") -> View:
     screen = wanted.screen
     if screen.page in WITHOUT:
         raise RenderError(
-            f"The page {TITLES[screen.page]} shows what a server keeps; give a link to another "
-            "page, or a manifest."
+            f"The page {pages()[screen.page].title} shows what a server keeps; give a link to "
+            "another page, or a manifest."
         )
-    make = Maker(screen, TITLES[screen.page], wanted.link)
+    make = Maker(screen, pages()[screen.page].title, wanted.link)
     for sentence in wanted.problems:
         make.problem(sentence)
-    opened = [cache.model(model_id) for model_id in screen.m]
+    opened = [cache.model(model_id) for model_id in screen.shared.m]
     scene = Scene(
         _picture(screen, picture, name),
         tuple(model.spec for model in opened),
-        framing_of(screen),
+        framing_of(screen.shared),
     )
     make.look_at(screen, scene, *opened)
-    of_page: Callable[[Maker], View] = importlib.import_module(f"pages.{screen.page}.view").view
+    of_page: Callable[[Maker], View] = pages()[screen.page].part("view").view
     with cache.reading_once():
         return of_page(make)
 
@@ -129,14 +128,14 @@ def _picture(screen: Screen, file: bytes | None, name: str) -> Picture:
         cache.own_pictures().put(name, file)
         return held
     for sample in core.samples():
-        if sample.id == screen.image:
+        if sample.id == screen.shared.image:
             return cache.from_sample(sample)
-    own = cache.own_picture(screen.image) if screen.image.startswith(OWN) else None
+    own = cache.own_picture(screen.shared.image) if screen.shared.image.startswith(OWN) else None
     if own is not None:  # it was saved, in the store that the settings name
         return own
     raise RenderError(
-        f"The picture {screen.image[:60]!r} is held by the server of the link only; give its file "
-        "with --picture."
+        f"The picture {screen.shared.image[:60]!r} is held by the server of the link only; give "
+        "its file with --picture."
     )
 
 
@@ -172,4 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    import pages as _pages  # noqa: F401 - registers all pages
+
     sys.exit(main())

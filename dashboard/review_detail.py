@@ -10,10 +10,9 @@ import streamlit as st
 
 from dashboard import archive, cache, manifest, session, sharing
 from dashboard.manifest import Manifest, ManifestError
-from dashboard.screen import PAGES
+from dashboard.registry import pages
 from dashboard.store import Card, Saved, summary
 from dashboard.text import plain
-from dashboard.titles import page_file
 from dashboard.view import slug
 
 MOST_OFFERED = 200
@@ -137,12 +136,12 @@ def open_link(about: Manifest) -> None:
     target, problems = about.read_screen()
     for sentence in problems:
         session.problem(sentence)
-    if target.page not in PAGES or target.page == "review":
+    if target.page not in pages() or target.page == "review":
         st.caption("It was made on a page that is not here.")
         return
     sharing.expect(about)
     st.page_link(
-        page_file(target.page),
+        pages()[target.page].file,
         label="Open page",
         icon=":material/open_in_new:",
         query_params=target.address(),

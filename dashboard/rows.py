@@ -60,7 +60,7 @@ def row(
     least
         Pixels that all of them take at least, in a container that scrolls.
     """
-    name, _, number = (make.screen.large or "").rpartition(".")
+    name, _, number = (make.screen.shared.large or "").rpartition(".")
     alone = name == key and int(number) < len(panels)
     if alone:
         panels = [panels[int(number)]]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from core import Framing, ModelSpec
 from dashboard.looks import MOST
-from dashboard.screen import Screen
+from dashboard.screen import Shared
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,6 @@ class Scene:
         return tuple(spec.id for spec in self.models)
 
 
-def framing_of(screen: Screen) -> Framing:
+def framing_of(shared: Shared) -> Framing:
     """How a screen fits its picture."""
-    return Framing(screen.fit, None if screen.size == "own" else int(screen.size))
+    return Framing(shared.fit, None if shared.size == "own" else int(shared.size))

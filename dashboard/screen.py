@@ -1,33 +1,24 @@
 """All that a person chose, as one frozen, checked value, and its address. Knows no Streamlit.
 
-Fields that have their default are left out of the address, but for the picture.
+A screen has what all pages share and the options of each page, whose fields are the keys of the
+address. Fields that have their default are left out of it, but for the picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlencode
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import core
 from core import Method
 from dashboard import earlier
 from dashboard.looks import LONGEST, MOST, Look
+from dashboard.registry import pages
 
-Page = Literal[
-    "compare",
-    "attention",
-    "gradient_rollout",
-    "activation_maximization",
-    "evidence",
-    "data_set",
-    "review",
-]
-PAGES: tuple[Page, ...] = get_args(Page)
 Share = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Place = Annotated[int, Field(ge=0, le=10**10)]
@@ -62,24 +53,67 @@ QUOTED = 60
 """Letters of a value that are quoted where it cannot be used."""
 
 
-class Screen(BaseModel):
-    """What is on the screen, page and all.
+class Options(BaseModel):
+    """What is chosen of one page: fields with defaults, which are keys of the address.
 
-    Attributes are named as in the address, where a model (``m``), a class or a picture may stand
-    several times. What is chosen of a model is written as a `dashboard.looks.Look`: columns of
-    Compare and Evidence (``look``), rows of Gradient rollout (``row``), maps that are measured
-    (``maps``), and a layer with its channel (``feature``). `dashboard.columns` reads and changes
-    them. ``None`` means that the program chooses.
+    A field of one name belongs to one page only. ``None`` means that the program chooses.
 
-    A parameter whose default is no longer the one that it was always has a value here and in the
-    address: see `Method.earlier` of the registry. Addresses of before: `dashboard.earlier`.
+    Attributes
+    ----------
+    looks
+        Fields that list looks, or what is of a look's form. A parameter whose default is no longer
+        the one that it was always has a value there and in the address: see `Method.earlier` of
+        the registry.
+    is_saved
+        Whether it belongs to what is saved and exported.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    looks: ClassVar[tuple[str, ...]] = ()
+    is_saved: ClassVar[bool] = True
 
-    page: Page = "compare"
+    @model_validator(mode="before")
+    @classmethod
+    def _name_defaults(cls, given: Any) -> Any:
+        """Write out what is no longer the default that it was."""
+        if isinstance(given, dict):
+            return given | _named(cls.looks, given, lambda method: method.current)
+        return given
 
-    # -- shared by all pages
+    def to(self, **changes: Any) -> Self:
+        """These options with some fields changed, checked anew.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            A value that its field does not take.
+        """
+        return type(self)(**(self.model_dump() | changes))
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Ids of the pictures that are looked at beside the shared one."""
+        return ()
+
+    def without_model(self) -> Self:
+        """These options where one of the models is no longer shown."""
+        return self
+
+    def with_other_model(self) -> Self:
+        """These options where a model took the place of another."""
+        return self
+
+
+class Shared(Options):
+    """What all pages share.
+
+    A model (``m``) and a class may stand several times. What is chosen of a model is written as a
+    `dashboard.looks.Look`: columns of Compare and Evidence (``look``), and a layer with its channel
+    (``feature``); `dashboard.columns` reads and changes them.
+    """
+
+    looks: ClassVar[tuple[str, ...]] = ("look", "feature")
+
     image: str = "cat-beside-cup"
     m: Names = core.default_models()
     fit: Literal["crop", "pad", "stretch", "whole"] = "crop"
@@ -88,6 +122,8 @@ class Screen(BaseModel):
     rather_than: Name | None = None
     look: Looks = ()
     feature: Looks = ()
+    query: Annotated[str, Field(pattern=PATCH)] | None = None
+    seed: Seed = 0
 
     # -- how maps are shown
     opacity: Share = 0.6
@@ -100,97 +136,100 @@ class Screen(BaseModel):
     against: bool = False
     large: Annotated[str, Field(pattern=PANEL)] | None = None
 
-    # -- Attention
-    tab: Literal["grid", "layer", "joint", "channels", "similarity", "several"] = "grid"
-    layer: Index | None = None
-    head: Index | None = None
-    query: Annotated[str, Field(pattern=PATCH)] | None = None
-    mass: Annotated[float, Field(ge=0.05, le=1)] = 0.6
-    fusion: Literal["mean", "max", "min"] | None = None
-    discard: Share = 0.0
-    matrix: bool = False
-    transformer: Name | None = None
-    sides: Annotated[tuple[Name, ...], Field(max_length=2)] = ()
-    several: Annotated[tuple[str, ...], Field(max_length=8)] = ()
-    several_map: Literal["attention", "joint"] = "attention"
-    draw: Seed | None = None
-    drawn: Annotated[int, Field(ge=1, le=8)] = 4
-    several_layers: Literal["few", "all"] = "few"
+    @property
+    def patch(self) -> tuple[int, int] | None:
+        """Row and column of the query; ``None`` for what the classifier reads."""
+        if self.query is None:
+            return None
+        row, _, column = self.query[1:].partition("c")
+        return int(row), int(column)
 
-    # -- Gradient rollout
-    row: Looks = ()
-    animated: str | None = None
 
-    # -- Activation maximization
-    objective: Literal["class", "channel"] = "class"
-    steps: Annotated[int, Field(ge=16, le=512)] = 48
-    side: Annotated[int, Field(ge=16, le=1024)] | None = None
-    seed: Seed = 0
-    variation: Annotated[float, Field(ge=0, le=1)] | None = None
-    gray: Annotated[float, Field(ge=0, le=1)] | None = None
-    seam: Annotated[float, Field(ge=0, le=1)] | None = None
-    moves: bool = True
-    effect: bool = True
+def kinds() -> tuple[type[Options], ...]:
+    """What all pages share, and the options of each page."""
+    return (Shared, *(page.part("options").Options for page in pages().values()))
 
-    # -- Evidence, and the line below a map of Compare
-    question: Literal["removal", "curves", "randomization", "pointing"] = "removal"
-    change: Literal["map", "patches", "shuffle", "drop", "blur", "gray"] = "map"
-    top_of: Annotated[int, Field(ge=0, le=MOST - 1)] | None = None
-    top: Annotated[float, Field(ge=0.01, le=1)] = 0.2
-    removed: Annotated[str, Field(pattern=PATCHES)] | None = None
-    fill: Literal["blur", "mean", "black", "noise"] = "blur"
-    strength: Annotated[float, Field(ge=0, le=64)] | None = None
-    maps: Annotated[tuple[Text, ...], Field(max_length=32)] = ()
-    measured: bool = False
-    checked: bool = False
-    curve: Literal["deletion", "insertion"] = "deletion"
-    of: str | None = None
-    step: Annotated[int, Field(ge=0, le=16)] = 4
-    four: Annotated[tuple[str, ...], Field(max_length=4)] = ()
 
-    # -- Review
-    search: Sought | None = None
-    of_page: str | None = None
-    of_picture: Sought | None = None
-    of_model: Sought | None = None
-    of_class: Sought | None = None
-    archived: bool = False
-    first: SavedId | None = None
-    second: SavedId | None = None
-    saved_leaf: Index = 0
-    export_from: Index = 0
+def fields() -> dict[str, type[Options]]:
+    """The keys of an address, and whose each is."""
+    found: dict[str, type[Options]] = {}
+    for kind in kinds():
+        if double := found.keys() & kind.model_fields.keys():
+            raise TypeError(f"{min(double)!r} is a field of {kind} and of {found[min(double)]}")
+        found |= dict.fromkeys(kind.model_fields, kind)
+    return found
 
-    # -- Data set
-    sweep: str | None = None
-    sweep_first: str | None = None
-    sweep_second: str | None = None
-    x: str | None = None
-    y: str | None = None
-    color: Literal["agreement", "outcome", "label"] = "agreement"
-    where: Annotated[tuple[str, ...], Field(max_length=16)] = ()
-    order: Literal[
-        "maps",
-        "surest",
-        "divergence",
-        "vit_right",
-        "cnn_right",
-        "second_right",
-        "first_right",
-        "wrong",
-        "artifacts",
-        "alike",
-        "listed",
-    ] = "maps"
-    leaf: Annotated[int, Field(ge=1, le=10**8)] = 1
-    picked: Place | None = None
 
-    @model_validator(mode="before")
+Part = TypeVar("Part", bound=Options)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What is on the screen, page and all.
+
+    Attributes
+    ----------
+    options
+        Of the pages of which something was chosen; see `of`.
+    """
+
+    page: str = "compare"
+    shared: Shared = field(default_factory=Shared)
+    options: tuple[Options, ...] = ()
+
     @classmethod
-    def _name_defaults(cls, given: Any) -> Any:
-        """Write out what is no longer the default that it was."""
-        if isinstance(given, dict):
-            return given | _named(given, lambda method: method.current)
-        return given
+    def make(cls, page: str = "compare", **chosen: Any) -> Self:
+        """A screen of fields by name, whosever they are; see `to`."""
+        return cls(page).to(**chosen)
+
+    def of(self, kind: type[Part]) -> Part:
+        """The options of a page."""
+        for one in (self.shared, *self.options):
+            if isinstance(one, kind):
+                return one
+        return kind()
+
+    def value(self, name: str) -> Any:
+        """What a field has, whosever it is."""
+        return getattr(self.of(fields()[name]), name)
+
+    def to(self, page: str | None = None, **changes: Any) -> Self:
+        """This screen with some fields changed, whosever they are, checked anew.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            A value that its field does not take.
+        TypeError
+            No page has such a field.
+        """
+        owners = fields()
+        if unknown := changes.keys() - owners.keys():
+            raise TypeError(f"no page has a field {min(unknown)!r}")
+        given: dict[type[Options], dict[str, Any]] = {}
+        for name, value in changes.items():
+            given.setdefault(owners[name], {})[name] = value
+
+        def changed(one: Options) -> Options:
+            return one.to(**given[type(one)]) if type(one) in given else one
+
+        return self.mapped(changed, page)
+
+    def mapped(self, change: Callable[[Options], Options], page: str | None = None) -> Self:
+        """This screen with all options changed by a function.
+
+        Options that are all default are not held, so that equal screens are the same value.
+        """
+        found = [change(self.of(kind)) for kind in kinds()]
+        shared = next(one for one in found if isinstance(one, Shared))
+        rest = tuple(one for one in found[1:] if one != type(one)())
+        return replace(self, page=page or self.page, shared=shared, options=rest)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Ids of all pictures that are looked at."""
+        others = (name for one in self.options for name in one.pictures)
+        return (self.shared.image, *others)
 
     # -- the address ------------------------------------------------------------------------
 
@@ -210,85 +249,61 @@ class Screen(BaseModel):
         problems : list of str
             One sentence for each key that was not used, with what is shown instead.
         """
-        values: dict[str, Any] = {"page": page}
+        values: dict[str, Any] = {}
         problems: list[str] = []
+        owners = fields()
         for key, texts in earlier.address(given).items():
-            wanted = cls.model_fields.get(key)
-            if wanted is None or key == "page":
+            owner = owners.get(key)
+            if owner is None:
                 problems.append(
                     f"The address has a key {_quoted(key)} that no page knows; it is ignored."
                 )
                 continue
-            raw = tuple(texts[:READ]) if isinstance(wanted.default, tuple) else texts[-1]
+            default = owner.model_fields[key].default
+            raw = tuple(texts[:READ]) if isinstance(default, tuple) else texts[-1]
             try:
-                found = getattr(cls(**{key: raw}), key)
-                values[key] = raw if key in LOOKS else found
+                found = getattr(owner.model_validate({key: raw}), key)
+                values[key] = raw if key in owner.looks else found
             except ValidationError as error:
-                reason = _reason(error)
-                shown = _default(wanted.default)
                 problems.append(
-                    f"{key} in the address is {_quoted(texts[-1])} ({reason}); shown instead: "
-                    f"{shown}."
+                    f"{key} in the address is {_quoted(texts[-1])} ({_reason(error)}); shown "
+                    f"instead: {_default(default)}."
                 )
         # An address of before does not name them and means the default of then.
-        values |= _named(values, lambda method: method.earlier)
-        return cls(**values), problems
+        listed = [name for kind in kinds() for name in kind.looks]
+        values |= _named(listed, values, lambda method: method.earlier)
+        return cls.make(page, **values), problems
 
     def address(self) -> dict[str, list[str]]:
         """The picture and all that differs from its default, as keys and values of an address."""
         found: dict[str, list[str]] = {}
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if name == "page" or (value == field.default and name != "image"):
-                continue
-            found[name] = [_text(v) for v in (value if isinstance(value, tuple) else [value])]
+        for one in (self.shared, *self.options):
+            for name, known in type(one).model_fields.items():
+                value = getattr(one, name)
+                if value != known.default or name == "image":
+                    listed = value if isinstance(value, tuple) else [value]
+                    found[name] = [_text(v) for v in listed]
         return found
 
-    def to(self, **changes: Any) -> Self:
-        """This screen with some fields changed, checked anew; fields of before are converted.
+    def saved(self) -> Self:
+        """This screen without what does not belong to what is saved."""
+        return self.mapped(lambda one: one if one.is_saved else type(one)())
 
-        Raises
-        ------
-        pydantic.ValidationError
-            A value that its field does not take.
-        """
-        return type(self)(**(self.model_dump() | earlier.fields(changes)))
-
-    def without_review(self) -> Self:
-        """This screen without what only the Review page has: what is saved."""
-        return self.to(**{name: type(self).model_fields[name].default for name in REVIEW})
-
-    @property
-    def mask(self) -> npt.NDArray[np.bool_] | None:
-        """Patches that are taken away, (rows, cols); ``None`` where none were chosen."""
-        if self.removed is None:
-            return None
-        shape, _, digits = self.removed.partition("-")
-        rows, cols = map(int, shape.split("x"))
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8))[: rows * cols]
-        return np.pad(bits, (0, rows * cols - bits.size)).reshape(rows, cols).astype(bool)
-
-    @staticmethod
-    def of_mask(mask: npt.NDArray[np.bool_]) -> str:
-        """What `removed` is for a mask."""
-        return f"{mask.shape[0]}x{mask.shape[1]}-{np.packbits(mask).tobytes().hex()}"
-
-    @property
-    def patch(self) -> tuple[int, int] | None:
-        """Row and column of the query; ``None`` for what the classifier reads."""
-        if self.query is None:
-            return None
-        row, _, column = self.query[1:].partition("c")
-        return int(row), int(column)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in fields():
+            raise AttributeError(name)
+        return self.value(name)
 
 
 def _named(
-    values: Mapping[str, Any], defaults: Callable[[Method], Mapping[str, str]]
+    names: Sequence[str], values: Mapping[str, Any], defaults: Callable[[Method], Mapping[str, str]]
 ) -> dict[str, tuple[str, ...]]:
     """Looks in their one spelling, completed by parameters that must not be left out.
 
     Parameters
     ----------
+    names
+        Fields that list looks.
     values
         Fields by name; what is no tuple of texts is left to its check.
     defaults
@@ -296,39 +311,21 @@ def _named(
     """
     return {
         name: tuple(Look.read(text).named(defaults).text for text in values[name])
-        for name in LOOKS
+        for name in names
         if isinstance(values.get(name), tuple | list)
         and all(isinstance(text, str) and len(text) <= LONGEST for text in values[name])
     }
 
 
-LOOKS = ("look", "row", "maps", "feature")
-"""Fields that list looks, or what is of a look's form."""
-
-REVIEW = (
-    "search",
-    "of_page",
-    "of_picture",
-    "of_model",
-    "of_class",
-    "archived",
-    "first",
-    "second",
-    "saved_leaf",
-    "export_from",
-)
-"""Fields that only the Review page has."""
-
-
 def link_of(base: str, screen: Screen) -> str:
-    """The link to a screen, without what only the Review page has.
+    """The link to a screen, without what does not belong to what is saved.
 
     Parameters
     ----------
     base
         The address of its page, without a query; may be empty.
     """
-    query = urlencode(screen.without_review().address(), doseq=True, safe=":,=/")
+    query = urlencode(screen.saved().address(), doseq=True, safe=":,=/")
     return "?".join(filter(None, [base, query]))
 
 

@@ -72,14 +72,14 @@ def _save(shown: Shown) -> None:
 
 def _name_before(maker: Maker) -> str:
     """About the usual title, before the page has told which picture it shows."""
-    wanted = maker.screen.image
+    wanted = maker.screen.shared.image
     names = {sample.id: sample.title for sample in samples()}
     return f"{maker.title} · {names.get(wanted, 'your own picture')}"
 
 
 def _who_sees_it() -> str:
     wanted = session.screen()
-    if any(name.startswith(OWN) for name in (wanted.image, *wanted.several)):
+    if any(name.startswith(OWN) for name in wanted.pictures):
         return (
             "This screen shows a picture of your own. Once you save it, everybody who opens this "
             "application sees and can download the picture, your name and your note, and only the "

@@ -115,7 +115,7 @@ class View:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes that are looked at."""
         explained = [found.label for found in self.explanations if found.label]
-        return tuple(dict.fromkeys([*self.screen.classes, *explained]))
+        return tuple(dict.fromkeys([*self.screen.shared.classes, *explained]))
 
 
 Kind = TypeVar("Kind", bound=View)
@@ -128,7 +128,7 @@ class Maker:
     Parameters
     ----------
     screen
-        As the address has it; a view is without what only the Review page has.
+        As the address has it; a view is without what does not belong to what is saved.
     title, link
         As in `View`.
 
@@ -162,7 +162,7 @@ class Maker:
             What the page's own kind has beside.
         """
         return kind(
-            screen=self.asked.without_review(),
+            screen=self.asked.saved(),
             title=self.title,
             link=self.link,
             scene=self.scene,

@@ -1,1 +1,18 @@
-"""One folder for each page of the application."""
+"""The pages of the application, in the order of their links: a folder and a line here for each."""
+
+from dashboard.registry import Page, register
+
+register(
+    *(
+        Page(name, title, f":material/{icon}:", f"{__name__}.{name}")
+        for name, title, icon in (
+            ("compare", "Compare", "compare"),
+            ("attention", "Attention", "grid_view"),
+            ("gradient_rollout", "Gradient rollout", "call_split"),
+            ("activation_maximization", "Activation maximization", "auto_awesome"),
+            ("evidence", "Evidence", "science"),
+            ("data_set", "Data set", "dataset"),
+            ("review", "Review", "collections_bookmark"),
+        )
+    )
+)

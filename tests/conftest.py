@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+import pages  # noqa: F401 - registers all pages
+
 # Nothing here may reach a network; the libraries are told so before any of them is imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -17,7 +17,8 @@ from typing import Any, Literal, get_args, get_origin
 from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
 
-from dashboard.screen import PAGES, Screen
+from dashboard.registry import pages
+from dashboard.screen import Screen
 from tests.support.application import start
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +87,7 @@ def choices(name: str) -> tuple[Any, ...]:
 
 def states() -> Iterator[tuple[str, Query]]:
     """Pages with what their address says: each as it opens, then one choice at a time."""
-    for page in PAGES:
+    for page in pages():
         yield page, {}
         for name in OF_PAGE[page]:
             default = Screen.model_fields[name].default
@@ -206,7 +207,7 @@ def main() -> None:
     """Write all of it into a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--pages", nargs="*", default=PAGES)
+    parser.add_argument("--pages", nargs="*", default=[*pages()])
     given = parser.parse_args()
     said: dict[str, str] = {}
     for page, query in states():

@@ -27,8 +27,8 @@ from core import (
 from dashboard.cache.held import results
 from dashboard.cache.models import memo_of, opened_model
 from dashboard.cache.pictures import from_sample
-from dashboard.scene import Picture, Scene
-from dashboard.screen import OPENING, Screen
+from dashboard.scene import Picture, Scene, framing_of
+from dashboard.screen import OPENING, Shared
 from dashboard.waiting import watched
 
 Mask = npt.NDArray[np.bool_]
@@ -38,11 +38,11 @@ Params = tuple[tuple[str, Any], ...]
 
 def warm() -> None:
     """Open the default models, all side by side, and make what the first screen shows."""
-    first = Screen(image=OPENING)
+    first = Shared(image=OPENING)
     with ThreadPoolExecutor(len(first.m)) as pool:
         list(pool.map(opened_model, first.m))
     start = next(sample for sample in core.samples() if sample.id == first.image)
-    opened = Scene(from_sample(start), tuple(map(find_spec, first.m)), Framing(first.fit, None))
+    opened = Scene(from_sample(start), tuple(map(find_spec, first.m)), framing_of(first))
     view(opened)
     for model_id in opened.ids:
         artifacts(model_id, opened)

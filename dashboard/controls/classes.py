@@ -31,7 +31,7 @@ def top_classes(
     def pick() -> None:
         selected = session.held(key).selection.rows
         if selected:
-            rest = session.screen().classes[1:]
+            rest = session.screen().shared.classes[1:]
             name = prediction.labels[selected[0]]
             session.change(classes=(name, *(other for other in rest if other != name)))
 
@@ -62,7 +62,7 @@ def class_help(text: str, *models: Model) -> str:
 
 def class_picker(found: Classes, *models: Model) -> None:
     """Search one class by name; the likely ones come first."""
-    picked = session.screen().classes
+    picked = session.screen().shared.classes
     rest = picked[1:]
     st.selectbox(
         "Class",

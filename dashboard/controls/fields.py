@@ -12,7 +12,7 @@ from dashboard import session
 
 def chosen(field: str, options: Sequence[Any], default: Any) -> Any:
     """The value of a field, if it is one of ``options``; else the default and a problem."""
-    wanted = getattr(session.screen(), field)
+    wanted = session.screen().value(field)
     if wanted is None or wanted in options:
         return default if wanted is None else wanted
     session.problem(
@@ -71,7 +71,7 @@ def slider(
     help: str | None = None,
 ) -> Any:
     """A slider; what the address wants beyond its ends is cut and said."""
-    value = getattr(session.screen(), field)
+    value = session.screen().value(field)
     value = default if value is None else value
     if not low <= value <= high:
         session.problem(f"{field} is {value:g}, expected {low:g} to {high:g}; shown at the end.")
@@ -83,7 +83,7 @@ def slider(
 
 def number(field: str, label: str, low: int, high: int, default: int = 0) -> int:
     """A box for a whole number."""
-    value = getattr(session.screen(), field)
+    value = session.screen().value(field)
     value = default if value is None else value
     if not low <= value <= high:
         session.problem(f"{field} is {value}, expected {low} to {high}; shown at the end.")
@@ -93,5 +93,5 @@ def number(field: str, label: str, low: int, high: int, default: int = 0) -> int
 
 def toggle(field: str, label: str, help: str | None = None) -> bool:
     """A switch."""
-    value = bool(getattr(session.screen(), field))
+    value = bool(session.screen().value(field))
     return bool(st.toggle(label, help=help, **session.bound(field, value)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import Explanation, Model, Prediction
@@ -19,6 +19,7 @@ from dashboard.choices import (
 from dashboard.display import Display
 from dashboard.rows import Agreement, Row
 from dashboard.view import Maker, View
+from pages.compare.options import Options
 
 KEY = "compare"
 """Of the row of maps."""
@@ -106,11 +107,13 @@ def view(make: Maker) -> Compare:
         agreement=rows.agreement(
             [(one.name, found) for one, (_, found) in zip(chosen, maps, strict=True)]
         ),
-        verdicts=tuple(
-            measurements.verdict(make, one, asked.target) for one in chosen if now.checked
-        ),
+        verdicts=_verdicts(make, chosen, asked.target) if now.of(Options).checked else (),
         times=rows.times(chosen, maps, recordings),
     )
+
+
+def _verdicts(make: Maker, chosen: Sequence[Choice], classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(measurements.verdict(make, one, classes) for one in chosen)
 
 
 def least(count: int) -> int:

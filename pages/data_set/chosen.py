@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from dashboard.choices import Tell
-from dashboard.screen import Screen
 from dashboard.sweeps import SweepTable, Unfit
+from pages.data_set.options import Options
 
 Filters = tuple[str, ...]
 
@@ -17,12 +17,12 @@ _SIGN = r"(<=|>=|!=|=|<|>)"
 # -- which models are compared --------------------------------------------------------------------
 
 
-def compared(table: SweepTable, now: Screen, tell: Tell) -> SweepTable:
+def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
     """The rows with the two models side by side that the screen names, of more than two."""
     models = table.sweep.models
     two = [table.first, table.second]
     for place, name in enumerate(("sweep_first", "sweep_second")):
-        wanted = getattr(now, name)
+        wanted = getattr(asked, name)
         if wanted in models:
             two[place] = models.index(wanted)
         elif wanted is not None:
@@ -33,7 +33,7 @@ def compared(table: SweepTable, now: Screen, tell: Tell) -> SweepTable:
     first, second = two
     if first == second and len(models) > 1:
         # Whichever was chosen stays; the other one makes room.
-        kept = now.sweep_second is not None and now.sweep_first is None
+        kept = asked.sweep_second is not None and asked.sweep_first is None
         other = next(number for number in range(len(models)) if number != first)
         first, second = (other, second) if kept else (first, other)
     return table.comparing(first, second)
@@ -47,10 +47,10 @@ def attends(table: SweepTable, number: int) -> bool:
 # -- filters --------------------------------------------------------------------------------------
 
 
-def filters(table: SweepTable, now: Screen, tell: Tell) -> Filters:
+def filters(table: SweepTable, asked: Options, tell: Tell) -> Filters:
     """What is wanted only, with columns called as they are now; what means nothing is left out."""
     kept = []
-    for text in now.where:
+    for text in asked.where:
         try:
             table.condition([text])
             kept.append(table.canonical(text))
@@ -86,9 +86,9 @@ def replaced(where: Filters, column: str, *conditions: str) -> Filters:
 # -- the scatter, and the way through the pictures ------------------------------------------------
 
 
-def axis(table: SweepTable, now: Screen, field: str, default: str, tell: Tell) -> str:
+def axis(table: SweepTable, asked: Options, field: str, default: str, tell: Tell) -> str:
     """The column of an axis; the address may call it as it was called before."""
-    wanted = getattr(now, field)
+    wanted = getattr(asked, field)
     value = default if wanted is None else table.named(wanted)
     if value in table.columns and value in table.numbers:
         return value
@@ -96,22 +96,22 @@ def axis(table: SweepTable, now: Screen, field: str, default: str, tell: Tell) -
     return default
 
 
-def color(table: SweepTable, now: Screen, tell: Tell) -> str:
+def color(table: SweepTable, asked: Options, tell: Tell) -> str:
     """What points are colored by; the default is the first that these rows have."""
-    colors, wanted = table.colors(), now.color
+    colors, wanted = table.colors(), asked.color
     if wanted in colors:
         return wanted
-    if wanted != Screen.model_fields["color"].default:
+    if wanted != Options.model_fields["color"].default:
         tell(f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}.")
     return colors[0]
 
 
-def order(table: SweepTable, orders: Mapping[str, str], now: Screen, tell: Tell) -> str:
+def order(table: SweepTable, orders: Mapping[str, str], asked: Options, tell: Tell) -> str:
     """The way through the pictures; the default is the first that these rows have."""
-    first, given = next(iter(orders)), now.order
+    first, given = next(iter(orders)), asked.order
     wanted = table.order_named(given)
     if wanted in orders:
         return wanted
-    if given != Screen.model_fields["order"].default:
+    if given != Options.model_fields["order"].default:
         tell(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
     return first

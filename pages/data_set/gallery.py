@@ -5,9 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import session
-from dashboard.screen import PAGES
+from dashboard.registry import pages
 from dashboard.text import plain
-from dashboard.titles import ICONS, page_file
 from pages.data_set.pictures import Card, Gallery, Picked
 
 COLUMNS = 4
@@ -85,11 +84,11 @@ def _links(made: Picked) -> None:
         return
     with st.container(horizontal=True, gap="small", key="open-picked"):
         st.markdown("Open in")
-        for page in PAGES:
-            if page != "data_set":
+        for name, page in pages().items():
+            if name != "data_set":
                 st.page_link(
-                    page_file(page),
-                    label=page.replace("_", " ").capitalize(),
-                    icon=ICONS[page],
+                    page.file,
+                    label=page.title,
+                    icon=page.icon,
                     query_params=made.address,
                 )

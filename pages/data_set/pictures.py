@@ -15,11 +15,12 @@ from core import ParallaxError, find_method, find_spec
 from dashboard import animations, cache, figures, looks
 from dashboard.cache.sweeps import Look
 from dashboard.choices import Tell
-from dashboard.screen import Screen
+from dashboard.screen import Screen, Shared
 from dashboard.sweeps import Seen, SweepTable
 from dashboard.text import plain
 from pages.data_set import chosen
 from pages.data_set.chosen import Filters
+from pages.data_set.options import Options
 
 AT_A_TIME = 12
 """Pictures of one page of the gallery."""
@@ -90,9 +91,9 @@ class Picked:
 
 def gallery(table: SweepTable, filters: Filters, now: Screen, tell: Tell) -> Gallery:
     """The pictures of the part that the screen names."""
-    orders = table.orders()
-    order = chosen.order(table, orders, now, tell)
-    number = now.leaf
+    asked, orders = now.of(Options), table.orders()
+    order = chosen.order(table, orders, asked, tell)
+    number = asked.leaf
 
     def part(number: int) -> tuple[list[Seen], int]:
         start = AT_A_TIME * (number - 1)
@@ -126,9 +127,9 @@ def _images(table: SweepTable, seen: Seen, look: Look, now: Screen) -> str:
         drawn = animations.blend(
             look.view,
             look.maps[number],
-            opacity=now.opacity,
-            colors=now.colors,
-            percentile=now.clip,
+            opacity=now.shared.opacity,
+            colors=now.shared.colors,
+            percentile=now.shared.clip,
         )
         shown.append((table.map_title(number), drawn))
     path = seen.picture["path"]
@@ -176,7 +177,7 @@ def _two(numbers: Sequence[int]) -> tuple[int, int]:
 
 def picked(table: SweepTable, now: Screen, tell: Tell) -> Picked | None:
     """The picture that the screen looks at closer; ``None`` where it names none."""
-    index = now.picked
+    index = now.of(Options).picked
     if index is None:
         return None
     found = cache.answered(table, "rows", (index,))
@@ -256,7 +257,7 @@ def _opened(table: SweepTable, seen: Seen, now: Screen) -> tuple[dict[str, list[
 
 def _screen(table: SweepTable, seen: Seen, picture_id: str, now: Screen) -> Screen:
     """The screen that shows what the sweep saw, with the models and maps that are compared."""
-    plan, sizes = table.sweep.plan, Screen.model_fields["size"].annotation
+    plan, sizes = table.sweep.plan, Shared.model_fields["size"].annotation
     size = str(plan.framing.size) if plan.framing.size else "own"
     changes: dict[str, Any] = {"image": picture_id}
     changes |= {"fit": plan.framing.fit, "size": size if size in str(sizes) else "own"}

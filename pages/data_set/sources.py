@@ -10,8 +10,8 @@ import core
 from core import sweep
 from dashboard import cache, presence, settings
 from dashboard.choices import Tell
-from dashboard.screen import Screen
 from dashboard.sweeping import SAMPLES, Run
+from pages.data_set.options import Options
 
 DEMONSTRATION = "demonstration"
 """What the address calls the sweep that comes with the application."""
@@ -49,8 +49,8 @@ class Source:
     warning: str = ""
 
 
-def chosen(now: Screen, tell: Tell) -> Source:
-    """The sweep that a screen looks at; that of the samples is begun if need be."""
+def chosen(asked: Options, tell: Tell) -> Source:
+    """The sweep that is asked for; that of the samples is begun if need be."""
     folder = settings.sweeps()
     found, broken = sweep.list_sweeps(folder) if folder else ([], {})
     stored = {one.folder.name: one for one in [*found, *sweep.find_sweeps(sweep.SWEEPS)]}
@@ -59,7 +59,7 @@ def chosen(now: Screen, tell: Tell) -> Source:
     if DEMONSTRATION in offered:
         total = stored[DEMONSTRATION].total
         offered[DEMONSTRATION] = f"Demonstration: {total:,} photographs that come with Parallax"
-    wanted = now.sweep
+    wanted = asked.sweep
     if wanted and wanted.startswith(OWN) and (own := made.get(wanted)) is not None:
         offered[wanted] = own.title
     others = {SAMPLES: "Samples, and pairs of them side by side"}

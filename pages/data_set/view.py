@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import core
 from core import ParallaxError, SweepError, sweep
 from dashboard import cache, presence, rows
-from dashboard.screen import Screen
 from dashboard.sweeps import SweepTable, accounts_for
 from dashboard.text import plain
 from dashboard.view import Figure, Maker, View
 from pages.data_set import chosen, pictures, sources
 from pages.data_set.chosen import Filters
+from pages.data_set.options import Options
 from pages.data_set.pictures import Gallery, Picked
 from pages.data_set.scatter import scatter
 from pages.data_set.sources import Source
@@ -157,7 +157,8 @@ class DataSet(View):
 
 def view(make: Maker) -> DataSet:
     """Ask the rows of the sweep that is chosen; nothing is computed but where it has to be made."""
-    source = sources.chosen(make.screen, make.problem)
+    asked = make.screen.of(Options)
+    source = sources.chosen(asked, make.problem)
     if source.making:
         if not presence.reader():  # who makes files of a view does not look again
             make.problem(f"The sweep {source.name} is still being made. {PENDING}")
@@ -169,13 +170,14 @@ def view(make: Maker) -> DataSet:
     except SweepError as error:
         missing = str(error) if source.run is None else ""
         return make.view(DataSet, source=source, missing=missing)
-    contents = _contents(make, chosen.compared(table, make.screen, make.problem))
+    contents = _contents(make, chosen.compared(table, asked, make.problem))
     return make.view(DataSet, source=source, contents=contents)
 
 
 def _contents(make: Maker, table: SweepTable) -> Contents:
     now = make.screen
-    filters = chosen.filters(table, now, make.problem)
+    asked = now.of(Options)
+    filters = chosen.filters(table, asked, make.problem)
     names = table.offered
     named = ", ".join(f"`{plain(name)}`" for name in names[:MOST_NAMED])
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -186,7 +188,7 @@ def _contents(make: Maker, table: SweepTable) -> Contents:
         offered_filters=chosen.likely_filters(table),
         columns_named=f"{named}{more}",
         numbers=_numbers(table, filters),
-        scatter=_scatter(make, table, filters, now),
+        scatter=_scatter(make, table, filters, asked),
         classes=_classes(table, filters),
         picked=pictures.picked(table, now, make.problem),
         gallery=pictures.gallery(table, filters, now, make.problem),
@@ -254,11 +256,11 @@ def _numbers(table: SweepTable, filters: Filters) -> tuple[Number, ...]:
     return tuple(numbers)
 
 
-def _scatter(make: Maker, table: SweepTable, filters: Filters, now: Screen) -> Scatter:
+def _scatter(make: Maker, table: SweepTable, filters: Filters, asked: Options) -> Scatter:
     numbers = table.numbers
-    x = chosen.axis(table, now, "x", numbers[0], make.problem)
-    y = chosen.axis(table, now, "y", numbers[1 if len(numbers) > 1 else 0], make.problem)
-    color = chosen.color(table, now, make.problem)
+    x = chosen.axis(table, asked, "x", numbers[0], make.problem)
+    y = chosen.axis(table, asked, "y", numbers[1 if len(numbers) > 1 else 0], make.problem)
+    color = chosen.color(table, asked, make.problem)
     points = cache.answered(table, "scatter", x, y, color, filters)
     across, up = table.title(x), table.title(y)
     figure = Figure(

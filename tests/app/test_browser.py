@@ -14,12 +14,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 import core
-from dashboard.titles import TITLES
+from dashboard.registry import pages
 from tests.support.crowd import health
 from tests.support.serving import patient, serve, settle
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
-PAGES = TITLES
+PAGES = tuple(pages())
 WITHOUT_FIGURES = ("activation_maximization", "review")
 """Pages that show no figure until something is done."""
 

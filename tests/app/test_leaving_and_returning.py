@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from dashboard.titles import TITLES
+from dashboard.registry import pages
 from tests.support.serving import patient, running_again, settle
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_screen_survives_everything(
     assert numbers(page) == first, "reload"
     other = "Attention" if path != "attention" else "Compare"
     go(page, other)
-    go(page, TITLES[path or "compare"])
+    go(page, pages()[path or "compare"].title)
     assert numbers(page) == first, "leaving and returning"
     with running_again(page):
         page.go_back()

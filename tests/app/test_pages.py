@@ -15,15 +15,15 @@ from streamlit.testing.v1 import AppTest
 import core
 from dashboard import cache
 from dashboard.looks import Look
+from dashboard.registry import pages
 from dashboard.screen import OPENING
 from dashboard.text import plain
-from dashboard.titles import TITLES
 from tests.support.application import address, healthy, png, start, texts, upload
 from tests.support.builders import FEW_PASSES
 from tests.support.hub import playing
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = tuple(TITLES)
+PAGES = tuple(pages())
 OF_MODELS = tuple(page for page in PAGES if page not in ("data_set", "review"))
 """Pages that ask models about a picture."""
 

@@ -10,8 +10,8 @@ from dashboard import columns
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 
-PAIR = Screen(m=("a", "b"))
-CHOSEN = Screen(
+PAIR = Screen.make(m=("a", "b"))
+CHOSEN = Screen.make(
     m=("a", "b"),
     look=("b:rollout:fusion=max", "a:cam", "b:rollout:fusion=min"),
     row=("a:cam", "b:legrad"),
@@ -22,7 +22,10 @@ CHOSEN = Screen(
 
 def test_each_model_has_its_first_map_until_looks_are_chosen() -> None:
     assert columns.columns(PAIR) == (Look("a"), Look("b"))
-    assert columns.columns(Screen(m=("a", "b"), look=("b:x", "c:y"))) == (Look("b", "x"), Look("a"))
+    assert columns.columns(Screen.make(m=("a", "b"), look=("b:x", "c:y"))) == (
+        Look("b", "x"),
+        Look("a"),
+    )
 
 
 def test_what_is_usual_is_not_named() -> None:
@@ -33,10 +36,10 @@ def test_what_is_usual_is_not_named() -> None:
 
 def test_a_column_of_a_new_model_brings_the_model() -> None:
     found = columns.added(PAIR, Look("c", "rise"))
-    assert found.m == ("a", "b", "c")
+    assert found.shared.m == ("a", "b", "c")
     assert [look.model for look in columns.columns(found)] == ["a", "b", "c"]
     again = columns.added(found, Look("a", "occlusion"))
-    assert again.m == found.m
+    assert again.m == found.shared.m
     assert columns.columns(again)[-1] == Look("a", "occlusion")
 
 
@@ -53,7 +56,7 @@ def test_a_model_goes_with_its_last_column() -> None:
     ("number", "by", "order"), [(0, 1, "acb"), (2, -1, "bca"), (0, -1, "bac"), (2, 1, "bac")]
 )
 def test_columns_move(number: int, by: int, order: str) -> None:
-    now = Screen(m=("b", "a", "c"))
+    now = Screen.make(m=("b", "a", "c"))
     found = columns.moved(now, number, by)
     moved = {"acb": "abc", "bca": "bca", "bac": "bac"}[order]
     assert "".join(look.model for look in columns.columns(found)) == moved
@@ -84,9 +87,9 @@ def test_whatever_is_done_every_model_has_a_column_and_none_another(data: st.Dat
             now = columns.moved(now, number, data.draw(st.sampled_from([-1, 1])))
         elif act == "remove" and len(shown) > 1:
             now = columns.removed(now, number)
-        elif act == "instead" and (model == shown[number].model or model not in now.m):
+        elif act == "instead" and (model == shown[number].model or model not in now.shared.m):
             now = columns.instead(now, shown[number].model, model, alike=True)
         found = columns.columns(now)
         assert 1 <= len(found) <= MOST
-        assert {look.model for look in found} == set(now.m)
+        assert {look.model for look in found} == set(now.shared.m)
         assert Screen.from_address("compare", now.address()) == (now, [])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import core
-from dashboard.controls import Display
+from dashboard.display import Display
 from tests.support.builders import GIVEN, built, picture
 
 

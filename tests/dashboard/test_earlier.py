@@ -106,7 +106,7 @@ def test_the_columns_of_before_are_the_network_and_the_transformer() -> None:
 
 def test_keys_of_before_beside_those_of_today_are_said() -> None:
     screen, problems = Screen.from_address("compare", {"m": ["a"], "cnn": ["b"]})
-    assert screen.m == ("a",)
+    assert screen.shared.m == ("a",)
     assert len(problems) == 1
     assert "'cnn'" in problems[0]
 
@@ -115,7 +115,7 @@ def test_texts_that_mean_nothing_stay_texts() -> None:
     hostile = 'a:b,c=d%3A"<script>'
     screen, problems = Screen.from_address("compare", {"vit_map": [hostile]})
     assert not problems
-    assert Look.read(screen.look[1]) == Look(VIT, hostile)
+    assert Look.read(screen.shared.look[1]) == Look(VIT, hostile)
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_texts_that_mean_nothing_stay_texts() -> None:
 )
 def test_fields_of_before_can_be_chosen(given: dict[str, Any], found: dict[str, Any]) -> None:
     assert earlier.fields(given) == found
-    assert Screen().to(**given) == Screen(**found)
+    assert Screen.make(**earlier.fields(given)) == Screen.make(**found)

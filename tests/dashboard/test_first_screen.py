@@ -8,20 +8,20 @@ import core
 from core.heatmaps import share_right
 from dashboard.screen import OPENING, Screen
 
-SCREEN = Screen(image=OPENING)
+SCREEN = Screen.make(image=OPENING)
 
 
 @pytest.mark.parametrize(
     ("model_id", "method", "least"),
     # A map of seven columns, whose middle one holds the border, says less of the sides.
-    [(SCREEN.m[0], "cam", 0.5), (SCREEN.m[1], "gradient_rollout", 0.7)],
+    [(SCREEN.shared.m[0], "cam", 0.5), (SCREEN.shared.m[1], "gradient_rollout", 0.7)],
 )
 def test_both_models_know_both_objects_and_their_maps_find_them(
     model_id: str, method: str, least: float
 ) -> None:
     model = core.open_model(model_id)
     sample = next(sample for sample in core.samples() if sample.id == OPENING)
-    models = [core.open_model(name) for name in SCREEN.m]
+    models = [core.open_model(name) for name in SCREEN.shared.m]
     shown = core.shared_view(models, core.read_image(sample.path), core.Framing(SCREEN.fit, None))
     recording = core.record(model, shown, core.Framing("given"))
     probabilities = recording.logits[0].softmax(-1)

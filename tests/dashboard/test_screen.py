@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 
 from dashboard import manifest
 from dashboard.looks import Look
-from dashboard.screen import LOOKS, PAGES, REVIEW, Screen
+from dashboard.registry import pages
+from dashboard.screen import Screen, fields, kinds
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,8 +76,8 @@ CHANGED: dict[str, Any] = {
 
 @pytest.mark.parametrize("field", CHANGED)
 def test_every_choice_goes_to_the_address_and_comes_back(field: str) -> None:
-    for page in PAGES:
-        screen = Screen(page=page, **{field: CHANGED[field]})  # type: ignore[arg-type]
+    for page in pages():
+        screen = Screen.make(page=page, **{field: CHANGED[field]})  # type: ignore[arg-type]
         address = screen.address()
         assert address, "a choice that differs from the default must stand in the address"
         assert Screen.from_address(page, address) == (screen, []), page
@@ -84,7 +85,10 @@ def test_every_choice_goes_to_the_address_and_comes_back(field: str) -> None:
 
 # -- every field, whatever it is ----------------------------------------------------------------
 
-FIELDS = [name for name in Screen.model_fields if name != "page"]
+OWNERS = fields()
+FIELDS = list(OWNERS)
+LOOKS = [name for kind in kinds() for name in kind.looks]
+REVIEW = [name for name, kind in OWNERS.items() if not kind.is_saved]
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 LETTERS = st.text(CHARACTERS, max_size=12)
 """Any text that UTF-8, and so an address, can hold."""
@@ -145,7 +149,7 @@ def test_any_look_comes_back_from_its_text(look: Look) -> None:
 
 def allowed(name: str) -> st.SearchStrategy[Any]:
     """All values of a field but its default."""
-    field = Screen.model_fields[name]
+    field = OWNERS[name].model_fields[name]
     if name in LOOKS:
         some = st.lists(looks(), min_size=1, max_size=bounds(field.metadata)["max_length"])
         return some.map(lambda found: tuple(look.text for look in found))
@@ -163,12 +167,12 @@ def through_an_address(screen: Screen) -> tuple[Screen, list[str]]:
 @given(data=st.data())
 def test_any_value_of_any_field_comes_back_from_a_link(name: str, data: st.DataObject) -> None:
     value = data.draw(allowed(name))
-    screen = Screen(**{name: value})
-    assert getattr(screen, name) == value
+    screen = Screen.make(**{name: value})
+    assert screen.value(name) == value
     address = screen.address()
     assert set(address) == {"image", name}
     assert through_an_address(screen) == (screen, [])
-    assert through_an_address(Screen(page="evidence", **{name: value}))[0].page == "evidence"
+    assert through_an_address(Screen.make(page="evidence", **{name: value}))[0].page == "evidence"
 
 
 HOSTILE = (
@@ -195,9 +199,9 @@ HOSTILE = (
 FREE = {
     name
     for name in FIELDS
-    if not isinstance(Screen.model_fields[name].default, tuple)
-    and str(Screen.model_fields[name].annotation) in ("<class 'str'>", "str | None")
-    and not bounds(Screen.model_fields[name].metadata)
+    if not isinstance(OWNERS[name].model_fields[name].default, tuple)
+    and str(OWNERS[name].model_fields[name].annotation) in ("<class 'str'>", "str | None")
+    and not bounds(OWNERS[name].model_fields[name].metadata)
 }
 """Fields that take any text, and are checked where it is known what there is."""
 
@@ -225,11 +229,11 @@ def test_a_hostile_value_is_a_value_or_a_sentence(name: str) -> None:
 
 def _check_hostile(name: str, text: str) -> None:
     shown = ascii(text[:12])
-    field = Screen.model_fields[name]
+    field = OWNERS[name].model_fields[name]
     screen, problems = Screen.from_address("compare", {name: [text]})
     if not problems:
-        value = getattr(screen, name)
-        assert Screen(**{name: value}) == screen, shown
+        value = screen.value(name)
+        assert Screen.make(**{name: value}) == screen, shown
         if "\ud800" not in text:  # which no browser can send
             assert through_an_address(screen) == (screen, []), shown
         if name in FREE:
@@ -252,13 +256,13 @@ CHECKED = [name for name in FIELDS if name not in FREE]
 @pytest.mark.parametrize("name", CHECKED)
 def test_a_checked_field_refuses_something(name: str) -> None:
     """The test above is also passed by a field that takes everything."""
-    several = isinstance(Screen.model_fields[name].default, tuple)
+    several = isinstance(OWNERS[name].model_fields[name].default, tuple)
     given = [["a"] * 65] if several else [[text] for text in HOSTILE]
     assert any(Screen.from_address("compare", {name: texts})[1] for texts in given)
 
 
 def test_all_choices_together() -> None:
-    screen = Screen(page="attention", **CHANGED)
+    screen = Screen.make(page="attention", **CHANGED)
     assert Screen.from_address("attention", screen.address()) == (screen, [])
     assert hash(screen) == hash(screen.to())
 
@@ -268,13 +272,13 @@ PICTURE = {"image": ["cat-beside-cup"]}
 
 def test_defaults_are_left_out_but_for_the_picture() -> None:
     assert Screen().address() == PICTURE
-    assert Screen(opacity=0.6, classes=()).address() == PICTURE
+    assert Screen.make(opacity=0.6, classes=()).address() == PICTURE
 
 
 def test_an_address_of_before_that_names_no_picture_means_the_one_of_then() -> None:
     for address in ({"vit_map": ["rollout"]}, {}):
         screen, _ = Screen.from_address("compare", address)
-        assert screen.image == "cat-beside-cup"
+        assert screen.shared.image == "cat-beside-cup"
 
 
 # -- defaults that were other ones before ---------------------------------------------------------
@@ -285,7 +289,7 @@ BEFORE = {"cnn_map": "look", "vit_map": "look", "class_map": "row"}
 
 
 def looks_of(screen: Screen, field: str) -> list[Look]:
-    return [look for look in map(Look.read, getattr(screen, field)) if look.method]
+    return [look for look in map(Look.read, screen.value(field)) if look.method]
 
 
 @pytest.mark.parametrize("pick", BEFORE)
@@ -304,19 +308,19 @@ def test_an_address_of_before_means_the_definition_of_then(pick: str) -> None:
 @pytest.mark.parametrize("field", LOOKS)
 def test_what_is_chosen_now_is_told_apart_from_it(field: str) -> None:
     chosen = Screen().to(**{field: ("dinov2-small:rise",)})
-    assert getattr(chosen, field) == ("dinov2-small:rise:definition=centered",)
+    assert chosen.value(field) == ("dinov2-small:rise:definition=centered",)
     assert Screen.from_address("compare", chosen.address()) == (chosen, [])
     paper = ("dinov2-small:rise:definition=paper",)
-    assert Screen(**{field: paper}).address() == PICTURE | {field: [*paper]}
+    assert Screen.make(**{field: paper}).address() == PICTURE | {field: [*paper]}
     named, _ = Screen.from_address("compare", {field: ["dinov2-small:rise"]})
-    assert getattr(named, field) == paper, "every version writes it out"
-    assert Screen(**{field: ("a:occlusion",)}).address() == PICTURE | {field: ["a:occlusion"]}
+    assert named.value(field) == paper, "every version writes it out"
+    assert Screen.make(**{field: ("a:occlusion",)}).address() == PICTURE | {field: ["a:occlusion"]}
 
 
 def test_a_list_of_maps_of_before_means_the_definition_of_then() -> None:
     screen, problems = Screen.from_address("evidence", {"cnn_maps": ["cam", "rise"]})
     assert not problems
-    assert screen.maps == (
+    assert screen.value("maps") == (
         "efficientnet-lite0:cam",
         "efficientnet-lite0:rise:definition=paper",
     )
@@ -335,11 +339,11 @@ def test_a_manifest_of_before_opens_with_the_definition_of_then() -> None:
 
 def test_looks_that_are_none_are_refused() -> None:
     with pytest.raises(ValidationError):
-        Screen(look=((1, 2, 3),))  # type: ignore[arg-type]
+        Screen.make(look=((1, 2, 3),))  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
-        Screen(look="dinov2-small")  # type: ignore[arg-type]
+        Screen.make(look="dinov2-small")  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
-        Screen(look=("a", "b", "c", "d", "e"))
+        Screen.make(look=("a", "b", "c", "d", "e"))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +375,7 @@ def test_looks_that_are_none_are_refused() -> None:
 )
 def test_a_bad_value_gives_one_sentence_and_the_default(key: str, text: str) -> None:
     screen, problems = Screen.from_address("compare", {key: [text], "image": ["coffee"]})
-    assert screen == Screen(image="coffee")
+    assert screen == Screen.make(image="coffee")
     [sentence] = problems
     assert key in sentence
     assert sentence.endswith(".")
@@ -387,25 +391,25 @@ def test_too_many_classes_are_said() -> None:
 def test_a_screen_is_frozen_and_checked_when_it_changes() -> None:
     screen = Screen()
     with pytest.raises(ValidationError):
-        screen.opacity = 0.1  # type: ignore[misc]
+        screen.shared.opacity = 0.1  # type: ignore[misc]
     with pytest.raises(ValidationError):
         screen.to(opacity=2.0)
-    assert screen.to(opacity=0.1) == Screen(opacity=0.1)
+    assert screen.to(opacity=0.1) == Screen.make(opacity=0.1)
 
 
 def test_what_is_saved_has_nothing_of_the_review_page() -> None:
-    screen = Screen(page="attention", **CHANGED)
-    kept = screen.without_review().address()
+    screen = Screen.make(page="attention", **CHANGED)
+    kept = screen.saved().address()
     assert kept
     assert kept.keys() == screen.address().keys() - set(REVIEW)
 
 
 def test_the_query_is_a_place() -> None:
-    assert Screen(query="r4c11").patch == (4, 11)
-    assert Screen().patch is None
+    assert Screen.make(query="r4c11").shared.patch == (4, 11)
+    assert Screen().shared.patch is None
 
 
-def test_only_the_screen_and_the_scene_touch_the_session() -> None:
+def test_only_the_session_touches_what_streamlit_keeps() -> None:
     touching = {
         path.relative_to(ROOT).as_posix()
         for folder in ("dashboard", "pages")
@@ -413,4 +417,4 @@ def test_only_the_screen_and_the_scene_touch_the_session() -> None:
         if "session_state" in path.read_text(encoding="utf-8")
         or "query_params" in path.read_text(encoding="utf-8").replace("query_params=", "")
     }
-    assert touching == {"dashboard/scene.py", "dashboard/screen.py"}
+    assert touching == {"dashboard/session.py"}

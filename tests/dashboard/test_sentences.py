@@ -10,9 +10,10 @@ import pytest
 
 import core
 from core.models.spec import read_catalog
-from dashboard import panels
-from dashboard.controls import Display
-from dashboard.screen import PAGES, Screen
+from dashboard import rows
+from dashboard.display import Display
+from dashboard.registry import pages
+from dashboard.screen import Screen
 from dashboard.text import ordinal
 from tests import sentences
 from tests.support.application import figures, healthy, start
@@ -24,10 +25,10 @@ from tests.support.builders import GIVEN, built, picture
 def test_every_page_and_every_field_of_few_values_is_walked() -> None:
     walked = {name for names in sentences.OF_PAGE.values() for name in names}
     few = {name for name in Screen.model_fields if sentences.choices(name) and name != "page"}
-    assert sentences.OF_PAGE.keys() == set(PAGES)
+    assert sentences.OF_PAGE.keys() == set(pages())
     assert walked == few
     seen = list(sentences.states())
-    assert {page for page, _ in seen} == set(PAGES)
+    assert {page for page, _ in seen} == set(pages())
     for name in few:
         given = {value for _, query in seen for key, value in query.items() if key == name}
         default = Screen.model_fields[name].default
@@ -51,7 +52,7 @@ def test_nothing_that_the_code_can_say_is_wrong() -> None:
 
 
 OPENED: list[tuple[str, dict[str, str]]] = [
-    *((page, {}) for page in PAGES),
+    *((page, {}) for page in pages()),
     ("attention", {"tab": "several"}),
     ("attention", {"tab": "joint", "clip": "81"}),
 ]
@@ -111,7 +112,9 @@ def test_the_sentence_on_bright_patches_says_what_display_says(
     )
     single = np.zeros(found.relevance.shape, bool)
     single[0, 0] = True
-    _, sentence = panels.replaced(found, Display(0.6, "Inferno", False, 99.0, True, chosen), single)
+    _, sentence = rows.without_spikes(
+        found, Display(0.6, "Inferno", False, 99.0, True, chosen), single
+    )
     assert said in sentence
 
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import cache, show
+from dashboard import cache
+from dashboard.show import Last
 from dashboard.view import View
 
 HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
@@ -29,22 +30,23 @@ def start(
         app.run()
     for name, value in query.items():
         app.query_params[name.replace("__", ".")] = value
-    return (switch(app, page) if page != "compare" else app).run()
+    return switch(app, page) if page != "compare" else app.run()
 
 
 def switch(app: AppTest, page: str) -> AppTest:
-    """The application on another page, before its run."""
-    moved = (HOME.parents[1] / "pages" / page).is_dir()
-    return app.switch_page(f"../pages/{page}/page.py" if moved else f"../pages/{page}.py")
+    """Go to another page, as its link does."""
+    folder = HOME.parents[1] / "pages" / page
+    return app.switch_page(
+        f"../pages/{page}/page.py" if (folder / "page.py").is_file() else f"../pages/{page}.py"
+    ).run()
 
 
 def shown_by(app: AppTest) -> View:
     """What the last run of an application has shown."""
-    last = app.session_state["_session"].kept[show.Last].shown
-    assert last.complete
-    found = last.view
-    assert isinstance(found, View)
-    return found
+    found = healthy(app).session_state["_session"].kept[Last].shown
+    assert found.complete
+    view: View = found.view
+    return view
 
 
 def hold_no_own_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Attention of a vision transformer, and features of two models side by side."""

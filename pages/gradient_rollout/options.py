@@ -1,0 +1,17 @@
+"""What is chosen of Gradient rollout."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dashboard import screen
+from dashboard.screen import Looks
+
+
+class Options(screen.Options):
+    """What is chosen of Gradient rollout."""
+
+    looks: ClassVar[tuple[str, ...]] = ("row",)
+
+    row: Looks = ()
+    animated: str | None = None

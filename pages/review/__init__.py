@@ -1,0 +1,1 @@
+"""Screens that were saved with a title and notes."""

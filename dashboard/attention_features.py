@@ -21,6 +21,7 @@ from core import (
 from dashboard import cache, controls, drawing, figures, gather, measurements, session
 from dashboard.attention_parts import THREE_QUARTERS, Float, grid_of_maps, percent, query_picker
 from dashboard.display import Display
+from dashboard.features import Feature, channel_of, feature_of, tap_of, tap_title
 from dashboard.scene import Scene
 from dashboard.text import plain
 
@@ -126,7 +127,7 @@ def channels(scene: Scene, display: Display) -> None:
     """Any channel of one model beside any channel of another."""
     models = _sides(scene)
     view = cache.view(scene)
-    sides: list[tuple[Features, int, controls.Feature]] = []
+    sides: list[tuple[Features, int, Feature]] = []
     left, *places = st.columns(1 + len(models), gap="medium")
     with left:
         st.caption(
@@ -140,7 +141,8 @@ def channels(scene: Scene, display: Display) -> None:
             feature, tap = _tap(scene, model, models, view)
             if found := _tried(lambda: _features(scene, model, tap)):  # noqa: B023 - called at once
                 strongest = int(found.order[0])
-                number = controls.channel_picker(feature, "Channel", found.tap, strongest)
+                number = channel_of(feature, found.tap, strongest, session.problem)
+                controls.channel_picker(feature, "Channel", found.tap, strongest, number)
                 sides.append((found, number, feature))
     if not sides:
         return
@@ -156,7 +158,7 @@ def channels(scene: Scene, display: Display) -> None:
         rows, cols = found.grid
         shown.append(
             figures.Panel(
-                f"{_name(found.tap)} · channel {channel}",
+                f"{tap_title(found.tap.name)} · channel {channel}",
                 f"{found.tap.meaning}, {rows} × {cols} places",
                 small,
                 low,
@@ -185,12 +187,14 @@ def channels(scene: Scene, display: Display) -> None:
 
 def _tap(
     scene: Scene, model: Model, beside: Sequence[Model], view: Image.Image
-) -> tuple[controls.Feature, str]:
+) -> tuple[Feature, str]:
     """Choose the layer of a model."""
-    feature = controls.feature_of(scene.ids.index(model.spec.id), model)
+    feature = feature_of(session.screen(), scene.ids.index(model.spec.id), model, session.problem)
+    tap = tap_of(feature, _first_tap(model, beside, view), session.problem)
     word = "Block" if isinstance(model, VisionTransformer) else "Layer"
     label = f"{word} of {plain(model.spec.title)}"
-    return feature, controls.tap_picker(feature, label, _first_tap(model, beside, view))
+    controls.tap_picker(feature, label, tap)
+    return feature, tap
 
 
 def last_output(vit: VisionTransformer) -> str:
@@ -198,17 +202,10 @@ def last_output(vit: VisionTransformer) -> str:
     return f"{vit.layers[-1].name}.output"
 
 
-def _name(tap: Tap) -> str:
-    block, _, part = tap.name.rpartition(".")
-    if part in controls.PARTS and block:
-        return f"{block.replace('.', ' ').capitalize()}, {controls.PARTS[part]}"
-    return controls.stage_title(tap.name).capitalize()
-
-
 def _strongest(
     found: Features,
     channel: int,
-    feature: controls.Feature,
+    feature: Feature,
     view: Image.Image,
     display: Display,
     opacity: float,
@@ -223,7 +220,7 @@ def _strongest(
         display,
         f"strongest-{feature.key}",
         f"The {len(best)} most active channels of {found.tap.name}",
-        act=lambda index: feature.choose(found.tap.name, best[index]),
+        act=lambda index: controls.choose_feature(feature, found.tap.name, best[index]),
         marked=best.index(channel) if channel in best else None,
         columns=3,
         under=view,
@@ -279,7 +276,7 @@ def _alike(
         gather.array(f"{name} cosine", values, code)
         shown.append(
             figures.Panel(
-                f"{_name(found.tap)} · cosine",
+                f"{tap_title(found.tap.name)} · cosine",
                 f"to row {place[0]}, column {place[1]} of {rows} × {cols} places",
                 small,
                 low,
@@ -293,7 +290,7 @@ def _alike(
         gather.array(f"{name} components", components, code)
         colored.append(
             figures.Panel(
-                f"{_name(found.tap)} · components",
+                f"{tap_title(found.tap.name)} · components",
                 f"{' + '.join(percent(share) for share in shares)} of the variance",
                 image=figures.from_colors(representations.component_colors(components), view),
             )

@@ -77,6 +77,24 @@ def watched(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Report pieces that are done inside a ``with`` block, as `watched` reports steps.
+
+    Yields
+    ------
+    callable
+        Takes the number of pieces that are done.
+    """
+    report = _report.get()
+
+    def tell(done: int) -> None:
+        if report is not None:
+            report(what, done, total)
+
+    yield tell
+
+
+@contextmanager
 def spinner(text: str) -> Iterator[None]:
     """A spinner beside a text inside a ``with`` block, where there is a page."""
     if get_script_run_ctx(suppress_warning=True) is None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 import core
 from core import rendering
@@ -22,16 +21,14 @@ from dashboard import (
     archive,
     export,
     figures,
-    gather,
     manifest,
     measurements,
     python_lines,
-    sharing,
     stills,
 )
-from dashboard.gather import Shown
 from dashboard.manifest import ManifestError
-from tests.support.application import healthy, hold_no_own_pictures, png, start, upload
+from dashboard.view import View, slug
+from tests.support.application import hold_no_own_pictures, png, shown_by, start, upload
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,24 +59,16 @@ SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
 """By name, a page and an address."""
 
 
-def shown_by(app: AppTest) -> Shown:
-    """What the last run of an application has shown."""
-    found = healthy(app).session_state["_made-shown"]
-    assert isinstance(found, Shown)
-    assert found.complete
-    return found
-
-
 USUAL = ("compare", "classes", "layers and heads", "shuffled", "four in one")
 """One of each page that shows models; the others are slow tests."""
 
 NAMES = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in SCREENS]
 
 
-class Drawn(dict[str, Shown]):
+class Drawn(dict[str, View]):
     """Screens by name, each drawn when it is first asked for."""
 
-    def __missing__(self, name: str) -> Shown:
+    def __missing__(self, name: str) -> View:
         page, query = SCREENS[name]
         return self.setdefault(name, shown_by(start(page, **query)))
 
@@ -119,7 +108,7 @@ def run_lines(*folders: Path) -> None:
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-def same_arrays(shown: Shown, folder: Path) -> None:
+def same_arrays(shown: View, folder: Path) -> None:
     """The lines that were run in a folder made all arrays of a screen, to the last bit."""
     found = np.load(folder / "arrays.npz")
     assert set(found.files) == set(shown.arrays)
@@ -297,7 +286,7 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
     rng = np.random.default_rng(3).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     name = "<b>mine</b> ![x](http://evil.example/y).png"
     shown = shown_by(upload(app, name, png(Image.fromarray(rng))))
-    made = archive.write([sharing.draft(shown, cache.own_pictures(), "Elsewhere", "Ada", "A note")])
+    made = archive.write([export.draft(shown, cache.own_pictures(), "Elsewhere", "Ada", "A note")])
 
     monkeypatch.setenv("PARALLAX_STORE", f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")
     hold_no_own_pictures(monkeypatch)
@@ -329,7 +318,7 @@ def test_the_lines_run_inside_an_unpacked_archive(tmp_path: Path) -> None:
     app = start(vit_map="rollout")
     rng = np.random.default_rng(4).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     shown = shown_by(upload(app, "mine.png", png(Image.fromarray(rng))))
-    made = sharing.everything(shown, cache.own_pictures(), "Ada")
+    made = export.everything(shown, cache.own_pictures(), "Ada")
     assert len(archive.read(made)) == 1, "and can still be imported"
     with zipfile.ZipFile(io.BytesIO(made)) as opened:
         opened.extractall(tmp_path)
@@ -339,7 +328,7 @@ def test_the_lines_run_inside_an_unpacked_archive(tmp_path: Path) -> None:
 
 def test_the_names_of_arrays_are_fit_for_files() -> None:
     for text in ("../../x", "a/b\\c", "", "漢字", "x" * 500, 'a"; rm'):
-        found = gather.slug(text)
+        found = slug(text)
         assert found
         assert len(found) <= 80
         assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")

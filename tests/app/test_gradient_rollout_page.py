@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import animations, cache, class_views
+from dashboard import cache
+from pages.gradient_rollout import animations
+from pages.gradient_rollout import view as page
 from tests.support import application
-from tests.support.application import figures, healthy
+from tests.support.application import figures, healthy, switch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,9 +73,9 @@ def test_classes_survive_navigation_and_stand_in_the_address() -> None:
     app.multiselect(key="screen-class-list").set_value(chosen).run()
     before = figures(healthy(app))
     assert app.query_params["classes"] == chosen
-    app.switch_page("../pages/compare.py").run()
+    switch(app, "compare")
     assert healthy(app).selectbox(key="screen-classes").value == "Egyptian cat"
-    app.switch_page("../pages/gradient_rollout.py").run()
+    switch(app, "gradient_rollout")
     assert app.multiselect(key="screen-class-list").value == chosen
     assert [maps(f) for f in figures(healthy(app))] == [maps(f) for f in before]
     linked = start(classes=chosen)
@@ -98,7 +100,7 @@ def test_nothing_is_animated_until_it_is_asked_for(monkeypatch: pytest.MonkeyPat
         return real(*arguments)
 
     monkeypatch.setattr(cache, "frames", counted)
-    monkeypatch.setattr(class_views, "RATIOS", (0.0, 0.9, 0.99))
+    monkeypatch.setattr(page, "RATIOS", (0.0, 0.9, 0.99))
     app = start()
     assert not calls
     app.button(key="animate-espresso").click().run()
@@ -111,8 +113,8 @@ def test_nothing_is_animated_until_it_is_asked_for(monkeypatch: pytest.MonkeyPat
     [menu], [slider] = rolled["layout"]["updatemenus"], rolled["layout"]["sliders"]
     assert abs(menu["y"] - slider["y"]) < 0.1, "the play button stands beside its slider"
     assert menu["x"] < slider["x"]
-    app.switch_page("../pages/compare.py").run()
-    app.switch_page("../pages/gradient_rollout.py").run()
+    switch(app, "compare")
+    switch(app, "gradient_rollout")
     assert len(figures(healthy(app))) == 4
     app.button(key="animate-close").click().run()
     assert len(figures(healthy(app))) == 2
@@ -121,7 +123,7 @@ def test_nothing_is_animated_until_it_is_asked_for(monkeypatch: pytest.MonkeyPat
 def test_all_frames_come_from_one_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     import core
 
-    monkeypatch.setattr(class_views, "RATIOS", (0.0, 0.5, 0.9))
+    monkeypatch.setattr(page, "RATIOS", (0.0, 0.5, 0.9))
     app = start(image="coffee")
     passes: list[Any] = []
     from core.recording import recording
@@ -141,9 +143,9 @@ def test_all_frames_come_from_one_recording(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ratios_reach_099() -> None:
-    assert class_views.RATIOS[0] == 0
-    assert class_views.RATIOS[-2:] == (0.95, 0.99)
-    assert list(class_views.RATIOS) == sorted(set(class_views.RATIOS))
+    assert page.RATIOS[0] == 0
+    assert page.RATIOS[-2:] == (0.95, 0.99)
+    assert list(page.RATIOS) == sorted(set(page.RATIOS))
 
 
 def test_gif_frames_say_their_ratio() -> None:

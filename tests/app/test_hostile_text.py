@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
 from dashboard.text import in_figure, plain
+from tests.support.application import switch
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization")
@@ -88,7 +89,7 @@ def start(page: str, **query: str) -> AppTest:
     if page == "compare":
         return app.run()
     app.run()
-    return app.switch_page(f"../pages/{page}.py").run()
+    return switch(app, page)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -115,7 +116,7 @@ def test_names_of_files() -> None:
     for tab in ("grid", "several"):
         app.query_params["tab"] = tab
         app.query_params["several"] = mine
-        app.switch_page("../pages/attention.py").run()
+        switch(app, "attention")
         assert check(app) > 1
     app.file_uploader(key="screen-upload").set_value((HOSTILE + ".png", b"none", "image/png"))
     assert check(app.run()) > 1

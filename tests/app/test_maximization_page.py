@@ -19,7 +19,7 @@ import core
 from dashboard import maximization
 from dashboard.maximization import STILL, Run, Task
 from tests.support import application
-from tests.support.application import healthy
+from tests.support.application import healthy, shown_by, switch
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"steps": "16", "side": "112"}
@@ -72,21 +72,21 @@ def test_run_survives_touched_settings_leaving_and_returning() -> None:
     assert "Stop" in labels(healthy(app))
     app.slider(key="screen-steps").set_value(32).run()
     assert "Stop" in labels(healthy(app)), "a touched setting ended the run"
-    app.switch_page("../pages/compare.py").run()
-    app.switch_page("../pages/activation_maximization.py").run()
+    switch(app, "compare")
+    switch(app, "activation_maximization")
     finish(healthy(app))
     assert len(energies(app)) == 3
     assert sum("16 steps, 112 × 112" in c.value for c in app.caption) == 3
     downloads = [b for b in app.get("download_button") if b.key.startswith("download-")]
     assert len(downloads) == 3
-    shown = app.session_state["_made-shown"]
+    shown = shown_by(app)
     assert len(shown.made) == len(shown.arrays) == 3
     made = next(iter(shown.arrays.values()))
     models = {name: core.open_model(name) for name in shown.weights}
     again = eval(made.code, {"core": core, "np": np, "models": models})
     assert np.array_equal(again, made.values), "the lines of Python make the same picture"
-    app.switch_page("../pages/compare.py").run()
-    app.switch_page("../pages/activation_maximization.py").run()
+    switch(app, "compare")
+    switch(app, "activation_maximization")
     assert len(energies(healthy(app))) == 3
     app.button(key="start").click().run()
     assert len(energies(healthy(app))) == 3, "old results stay until the new ones exist"
@@ -112,7 +112,7 @@ def test_class_is_shared_with_the_other_pages() -> None:
     assert picker.options[0] == "automatic: Egyptian cat"
     picker.set_value("espresso").run()
     assert app.query_params["classes"] in ("espresso", ["espresso"])
-    app.switch_page("../pages/compare.py").run()
+    switch(app, "compare")
     assert healthy(app).selectbox(key="screen-classes").value == "espresso"
 
 

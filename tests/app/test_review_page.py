@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import archive, cache, export, manifest, review, review_detail, sharing
+from dashboard import archive, cache, export, manifest, review, review_detail
 from dashboard.store import Card, Saved, StoreError, summary
-from tests.app.test_export import shown_by
 from tests.dashboard.test_archive import HOSTILE, draft
 from tests.support.application import (
     address,
     healthy,
     hold_no_own_pictures,
     png,
+    shown_by,
     start,
+    switch,
     texts,
     upload,
 )
@@ -132,7 +133,7 @@ def fill() -> dict[str, str]:
     compare, attention = shown_by(start()), shown_by(start("attention", image="coffee"))
     own = cache.own_pictures()
     return {
-        title: store.save(sharing.draft(shown, own, title, author, note))
+        title: store.save(export.draft(shown, own, title, author, note))
         for title, shown, author, note in (
             ("First", compare, "Ada", "the eye"),
             ("Second", attention, "Bob", ""),
@@ -267,7 +268,7 @@ def test_a_manifest_is_opened_and_told_to_be_the_same() -> None:
     [link] = [e for e in app.get("page_link") if "Open page" in e.proto.label]
     assert "dinov2-small%3Arollout" in link.proto.query_string
     app.query_params["vit_map"] = "rollout"
-    app.switch_page("../pages/compare.py").run()
+    switch(app, "compare")
     assert "to the last bit" in texts(healthy(app))
     assert cache.store().find(archived=None)[1] == 0, "opening saves nothing"
 
@@ -280,7 +281,7 @@ def test_a_manifest_of_other_weights_is_told_so() -> None:
     changed = about.model_copy(update={"models": about.models | {model_id: other}})
     app = bring(start("review"), changed.json_text().encode(), "x.json")
     app.query_params["vit_map"] = "rollout"
-    app.switch_page("../pages/compare.py").run()
+    switch(app, "compare")
     [warning] = app.warning
     assert "had other weights" in warning.value
 

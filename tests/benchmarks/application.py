@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, Request, WebSocket
 
 from dashboard.titles import TITLES
 from tests.benchmarks.timing import Row, seconds
+from tests.support.application import switch
 from tests.support.serving import ROOT, chromium, running, settle
 
 PAGES = {"" if name == "compare" else name: title for name, title in TITLES.items()}
@@ -291,7 +292,7 @@ def reruns() -> list[Row]:
         app: Any = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=120)
         app.run()
         if path:
-            app.switch_page(f"../pages/{path}.py").run()
+            switch(app, path)
         for _ in range(2):
             app.run()
         times[name] = 1000 * statistics.median(seconds(app.run) for _ in range(9))

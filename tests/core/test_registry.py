@@ -16,6 +16,7 @@ import core
 from core.errors import ParameterError, UnknownMethod, UnsupportedMethod
 from core.methods.registry import all_methods, find_method, supported
 from core.models import Model
+from tests.support.application import switch
 from tests.support.builders import (
     GIVEN,
     RECIPES,
@@ -271,7 +272,7 @@ def test_new_method_is_offered_and_drawn_on_the_pages() -> None:
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
     for page, keys in PICKERS.items():
         if page != "compare":
-            app.switch_page(f"../pages/{page}.py").run()
+            switch(app, page)
         for key in keys:
             picker = app.selectbox(key=f"screen-{key}")
             assert title in titles_of(picker.options), (page, key)

@@ -13,6 +13,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dashboard import cache
+from dashboard.show import Last
+from dashboard.view import View
 
 HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
 
@@ -28,7 +30,23 @@ def start(
         app.run()
     for name, value in query.items():
         app.query_params[name.replace("__", ".")] = value
-    return app.switch_page(f"../pages/{page}.py").run() if page != "compare" else app.run()
+    return switch(app, page) if page != "compare" else app.run()
+
+
+def switch(app: AppTest, page: str) -> AppTest:
+    """Go to another page, as its link does."""
+    folder = HOME.parents[1] / "pages" / page
+    return app.switch_page(
+        f"../pages/{page}/page.py" if folder.is_dir() else f"../pages/{page}.py"
+    ).run()
+
+
+def shown_by(app: AppTest) -> View:
+    """What the last run of an application has shown."""
+    found = healthy(app).session_state["_session"].kept[Last].shown
+    assert found.complete
+    view: View = found.view
+    return view
 
 
 def hold_no_own_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

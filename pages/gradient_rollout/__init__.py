@@ -1,0 +1,1 @@
+"""Maps of several classes on one picture, a row for each model, beside plain rollout."""

@@ -24,11 +24,11 @@ from dashboard import (
     rows,
     session,
 )
-from dashboard.attention_parts import ends_text, shared_limits
 from dashboard.choices import Choice, look_values
 from dashboard.display import Display
 from dashboard.evidence_parts import Asked, measure_button, unknown
 from dashboard.looks import Look, texts
+from dashboard.scales import ends_text, shared_limits
 from dashboard.scene import Picture
 from dashboard.several_pictures import offered_pictures
 from dashboard.text import plain
@@ -386,7 +386,7 @@ def _quarter(
 def _four() -> list[Picture]:
     """The four pictures: those of the screen, else the first that show different things."""
     wanted = session.screen().four
-    by_id = offered_pictures(wanted)
+    by_id = offered_pictures(wanted, session.current().own)
     for name in wanted:
         if name not in by_id:
             session.problem(f"four has {name!r}, which is no picture here.")

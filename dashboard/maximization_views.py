@@ -23,6 +23,7 @@ from core import (
 )
 from dashboard import cache, controls, drawing, figures, gather, panels, session
 from dashboard.choices import automatic_classes, index_of
+from dashboard.features import Feature, channel_of, feature_of, tap_of
 from dashboard.maximization import STILL, Result, Run, Task, expected
 from dashboard.scene import Scene
 from dashboard.text import plain
@@ -200,12 +201,14 @@ def _channels(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Object
     """A channel of each model."""
     objectives: dict[Model, Objective] = {}
     for number, model in enumerate(models):
-        feature, title = controls.feature_of(number, model), plain(model.spec.title)
+        feature = feature_of(session.screen(), number, model, session.problem)
+        title = plain(model.spec.title)
         if isinstance(model, VisionTransformer):
             word, default = "block", f"block.{model.depth // 2}.output"
         else:
             word, default = "layer", [*model.taps][-1]
-        tap = controls.tap_picker(feature, f"{title}, {word}", default)
+        tap = tap_of(feature, default, session.problem)
+        controls.tap_picker(feature, f"{title}, {word}", tap)
         channel = _channel(feature, f"{title}, channel", tap, scene)
         if isinstance(model, VisionTransformer):
             objectives[model] = _vit_objective(model, tap, channel)
@@ -214,12 +217,15 @@ def _channels(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Object
     return objectives, []
 
 
-def _channel(feature: controls.Feature, label: str, name: str, scene: Scene) -> int:
+def _channel(feature: Feature, label: str, name: str, scene: Scene) -> int:
     model = feature.model
     with st.spinner(f"Reading {name} …", show_time=True):
         values = cache.features(model.spec.id, scene, name)
     strongest = int(representations.by_activity(values)[0])
-    return controls.channel_picker(feature, label, model.tap(name), strongest)
+    tap = model.tap(name)
+    channel = channel_of(feature, tap, strongest, session.problem)
+    controls.channel_picker(feature, label, tap, strongest, channel)
+    return channel
 
 
 def _vit_objective(vit: VisionTransformer, name: str, place: int) -> Objective:

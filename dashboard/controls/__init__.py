@@ -15,23 +15,14 @@ from dashboard.controls.fields import (
     toggle,
 )
 from dashboard.controls.methods import method_picker, parameter_widgets
-from dashboard.controls.taps import (
-    PARTS,
-    Feature,
-    channel_picker,
-    feature_of,
-    stage_title,
-    tap_picker,
-)
+from dashboard.controls.taps import channel_picker, choose_feature, tap_picker
 
 __all__ = [
-    "Feature",
-    "PARTS",
     "channel_picker",
+    "choose_feature",
     "class_picker",
     "classes_picker",
     "display",
-    "feature_of",
     "method_picker",
     "number",
     "parameter_widgets",
@@ -39,7 +30,6 @@ __all__ = [
     "segments",
     "select",
     "slider",
-    "stage_title",
     "tap_picker",
     "toggle",
     "top_classes",

@@ -13,6 +13,7 @@ from dashboard.choices import within
 from dashboard.display import Display
 from dashboard.text import ordinal
 from dashboard.view import Figure, Maker
+from pages.attention.options import Options
 from pages.attention.parts import (
     THREE_QUARTERS,
     Mosaic,
@@ -23,7 +24,6 @@ from pages.attention.parts import (
     query,
 )
 from pages.attention.words import (
-from pages.attention.options import Options
     Patch,
     head_text,
     layer_names,
@@ -107,9 +107,10 @@ def one_layer(make: Maker, model: VisionTransformer, display: Display) -> OneLay
     now, attention = make.screen, attention_of(make, model)
     layer = chosen_layer(make, attention)
     head = _chosen_head(make, attention)
-    asked = query(make, attention.view, attention.grid, attention.readout, by_click=not now.of(Options).matrix)
+    matrix = now.of(Options).matrix
+    asked = query(make, attention.view, attention.grid, attention.readout, by_click=not matrix)
     shown: OneQuery | Matrix
-    if now.of(Options).matrix:
+    if matrix:
         shown = _matrix(make, attention, model, layer, head, asked.patch, display)
     else:
         shown = _one_query(make, attention, model, layer, head, asked.patch, display)

@@ -47,32 +47,32 @@ class AttentionView(View):
 
 def view(make: Maker) -> AttentionView:
     """Run the model that is asked once, or two models for their features; make the open tab."""
-    now = make.screen
+    chosen = make.screen.of(Options)
     offered = transformers(make.looked_at)
-    asked = offered.get(now.of(Options).transformer or "", next(iter(offered.values()), None))
-    display = Display.of(now, overlay=False)
+    asked = offered.get(chosen.transformer or "", next(iter(offered.values()), None))
+    display = Display.of(make.screen, overlay=False)
     tab: Tab | None = None
-    if now.of(Options).tab == "channels":
+    if chosen.tab == "channels":
         tab = channels(make, display)
-    elif now.of(Options).tab == "similarity":
+    elif chosen.tab == "similarity":
         tab = similarity(make, display)
     elif asked is not None:
-        if now.of(Options).transformer is not None and now.of(Options).transformer not in offered:
+        if chosen.transformer is not None and chosen.transformer not in offered:
             make.problem(
-                f"transformer is {now.of(Options).transformer!r}, which is not among the vision transformers "
-                f"shown (m); shown instead: {asked.spec.id}."
+                f"transformer is {chosen.transformer!r}, which is not among the vision "
+                f"transformers shown (m); shown instead: {asked.spec.id}."
             )
         make.attended(asked.spec.id)
-        tab = _of_attention(make, asked, display)
+        tab = _of_attention(make, asked, chosen.tab, display)
     return make.view(AttentionView, transformers=offered, asked=asked, tab=tab)
 
 
-def _of_attention(make: Maker, model: VisionTransformer, display: Display) -> Tab:
-    if make.screen.of(Options).tab == "layer":
+def _of_attention(make: Maker, model: VisionTransformer, tab: str, display: Display) -> Tab:
+    if tab == "layer":
         return one_layer(make, model, display)
-    if make.screen.of(Options).tab == "joint":
+    if tab == "joint":
         return joint_maps(make, model, display)
-    if make.screen.of(Options).tab == "several":
+    if tab == "several":
         return several(make, model, display)
     return every_map(make, model, display)
 

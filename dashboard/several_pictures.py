@@ -43,20 +43,26 @@ def choose() -> list[Picture]:
     return _chosen()
 
 
-def offered_pictures(wanted: Sequence[str] = ()) -> dict[str, Picture]:
-    """Samples and own pictures by id, those of ``wanted`` that somebody else brought included."""
+def offered_pictures(wanted: Sequence[str] = (), own: Sequence[str] = ()) -> dict[str, Picture]:
+    """Samples and own pictures by id, those of ``wanted`` that somebody else brought included.
+
+    Parameters
+    ----------
+    own
+        Ids of the pictures that the visitor brought.
+    """
     offered: dict[str, Picture] = {s.id: cache.from_sample(s) for s in samples()}
-    for picture_id in dict.fromkeys([*session.current().own, *wanted]):
-        own = cache.own_picture(picture_id) if picture_id.startswith(OWN) else None
-        if own is not None:
-            offered[picture_id] = own
+    for picture_id in dict.fromkeys([*own, *wanted]):
+        found = cache.own_picture(picture_id) if picture_id.startswith(OWN) else None
+        if found is not None:
+            offered[picture_id] = found
     return offered
 
 
 def _chosen() -> list[Picture]:
     """Samples and own pictures, in one list; what was chosen stays in the address."""
     wanted = session.screen().several
-    offered = offered_pictures(wanted)
+    offered = offered_pictures(wanted, session.current().own)
     for picture_id in wanted:
         if picture_id not in offered:
             gone = (

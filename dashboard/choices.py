@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import core
-from core import Method, Model, Parameter, ParameterError, Prediction, TargetLike
+from core import Method, Model, Parameter, ParameterError, Prediction, Target
 from dashboard import columns
 from dashboard.looks import Look
 from dashboard.screen import Screen
@@ -361,7 +361,7 @@ def index_of(model: Model, name: str) -> int:
     )
 
 
-def target_of(model: Model, names: Sequence[str]) -> TargetLike:
+def target_of(model: Model, names: Sequence[str]) -> int | Target:
     """What a model is asked: a class, or one rather than another.
 
     Parameters

@@ -125,10 +125,10 @@ def several(make: Maker, model: VisionTransformer, display: Display) -> Several:
 
 def _pictures(make: Maker) -> Pictures:
     """Up to eight pictures, as the screen has them."""
-    folder, now = settings.pictures(), make.screen
-    if folder is not None and now.of(Options).draw is not None:
-        return _drawn(folder, now.of(Options).drawn, now.of(Options).draw)
-    if now.of(Options).draw is not None:
+    folder, chosen = settings.pictures(), make.screen.of(Options)
+    if folder is not None and chosen.draw is not None:
+        return _drawn(folder, chosen.drawn, chosen.draw)
+    if chosen.draw is not None:
         make.problem("No folder of pictures to draw from is set up here; draw is ignored.")
     return Pictures(_chosen(make), None if folder is None else False)
 
@@ -173,20 +173,20 @@ def _maps(
     fusion: str | None,
     display: Display,
 ) -> Maps:
-    now = make.screen
+    chosen = make.screen.of(Options)
     found: list[Summary] = []
     with waiting.counted("Pictures", len(pictures)) as report:
         for picture in pictures:
             report(len(found))
             found.append(cache.summary(model.spec.id, scene, picture, fusion))
-    count = min(FEW, model.depth) if now.of(Options).several_layers == "few" else model.depth
+    count = min(FEW, model.depth) if chosen.several_layers == "few" else model.depth
     rows = sorted({round((i + 1) * model.depth / count) - 1 for i in range(count)})
     for picture, summary in zip(pictures, found, strict=True):
         make.also(picture)
         view = python_lines.view(picture, scene)
         attention = f"core.attention(models[{model.spec.id!r}], {view}, given)"
         ending = f".joints({fusion!r})" if fusion else ".mosaic().mean(axis=1)"
-        make.array(f"{picture.id} {now.of(Options).several_map}", summary.maps, attention + ending)
+        make.array(f"{picture.id} {chosen.several_map}", summary.maps, attention + ending)
     figure, ends = _figure(make, scene, pictures, found, rows, display)
     share = 1.0 - float(np.mean([summary.maps[rows].sum(axis=(1, 2)) for summary in found]))
     said = outside(model, share, "on average over layers and pictures")

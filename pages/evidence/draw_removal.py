@@ -72,7 +72,7 @@ def _taken(found: Removal) -> None:
     if found.refusal:
         st.info(plain(found.refusal), icon=":material/visibility_off:")
     if found.map_name:
-        st.caption(found.map_name)
+        st.caption(plain(found.map_name))
     if found.patches is not None and found.mask is not None:
         _patches(found.patches, found.mask, found.patch)
 

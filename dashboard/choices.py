@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import core
-from core import Method, Model, Parameter, ParameterError, Prediction, TargetLike
+from core import Method, Model, Parameter, ParameterError, Prediction, Target
 from dashboard import columns
 from dashboard.looks import Look
 from dashboard.screen import Screen
@@ -24,6 +24,35 @@ FIRST = "gradient_rollout"
 
 AUTOMATIC_INDEX = -1
 """The same in a list of indices; ``None`` would read as "nothing chosen"."""
+
+# -- single fields --------------------------------------------------------------------------------
+
+
+def one_of(now: Screen, field: str, options: Sequence[Any], default: Any, tell: Tell) -> Any:
+    """The value of a field, if it is one of ``options``; else the default."""
+    wanted = now.value(field)
+    if wanted is None or wanted in options:
+        return default if wanted is None else wanted
+    tell(f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}.")
+    return default
+
+
+def within(
+    now: Screen, field: str, low: float, high: float, tell: Tell, default: Any = None
+) -> Any:
+    """The number of a field, or the default where it has none; what is beyond its ends is cut."""
+    value = now.value(field)
+    value = default if value is None else value
+    if not low <= value <= high:
+        given, first, last = map(_digits, (value, low, high))
+        tell(f"{field} is {given}, expected {first} to {last}; shown at the end.")
+        value = min(max(value, low), high)
+    return value
+
+
+def _digits(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
 
 # -- looks ----------------------------------------------------------------------------------------
 
@@ -332,7 +361,7 @@ def index_of(model: Model, name: str) -> int:
     )
 
 
-def target_of(model: Model, names: Sequence[str]) -> TargetLike:
+def target_of(model: Model, names: Sequence[str]) -> int | Target:
     """What a model is asked: a class, or one rather than another.
 
     Parameters

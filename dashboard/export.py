@@ -28,7 +28,7 @@ from dashboard.scene import Picture
 from dashboard.screen import Screen
 from dashboard.store import Draft, File, Note
 from dashboard.uploads import OwnPictures
-from dashboard.view import View, slug
+from dashboard.view import INK, View, slug
 
 ABREAST = 3
 """Panels that stand side by side in a still picture, of figures with one panel."""
@@ -222,8 +222,7 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
 def _alone(figure: go.Figure) -> go.Figure:
     """A copy with the letters that it has on a page."""
     alone = go.Figure(figure)
-    alone.layout.font = {"family": "system-ui, sans-serif", "color": "#1f2430"}
-    return alone
+    return alone.update_layout(font={"family": "system-ui, sans-serif", "color": INK})
 
 
 def _quoted(text: str) -> str:

@@ -39,14 +39,14 @@ class Feature:
         """The screen with both chosen. A channel belongs to the tap that it was chosen for."""
         model_id = self.model.spec.id
         chosen = () if channel is None else (("channel", str(channel)),)
-        kept = {look.model: look for look in map(Look.read, now.feature)}
+        kept = {look.model: look for look in map(Look.read, now.shared.feature)}
         kept[model_id] = Look(model_id, tap, chosen)
-        return now.to(feature=texts([look for look in kept.values() if look.model in now.m]))
+        return now.to(feature=texts([look for look in kept.values() if look.model in now.shared.m]))
 
 
 def feature_of(now: Screen, number: int, model: Model, tell: Tell) -> Feature:
     """What the screen says of a model's features; ``number`` is its place in the list of models."""
-    looks = {look.model: look for look in map(Look.read, now.feature)}
+    looks = {look.model: look for look in map(Look.read, now.shared.feature)}
     look = looks.get(model.spec.id, Look(model.spec.id))
     wanted = dict(look.parameters).get("channel")
     channel = int(wanted) if wanted and wanted.isdecimal() and len(wanted) < 7 else None

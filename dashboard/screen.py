@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Place = Annotated[int, Field(ge=0, le=10**10)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-PATCH, PANEL, SAVED = r"^r\d{1,4}c\d{1,4}$", r"^[a-z-]{1,20}\.\d$", r"^[0-9a-f]{32}$"
+PATCH, PANEL, SAVED = r"^r\d{1,4}c\d{1,4}$", r"^[a-z0-9-]{1,20}\.\d$", r"^[0-9a-f]{32}$"
 SavedId = Annotated[str, Field(pattern=SAVED)]
 Sought = Annotated[str, Field(max_length=255)]
 Name = Annotated[str, Field(max_length=200)]

@@ -26,6 +26,9 @@ from dashboard.screen import Screen
 LONGEST = 80
 """Characters of the name of an array."""
 
+INK = "#1f2430"
+"""Color of letters on white."""
+
 ANSWERS = 5
 """Answers of a model that are kept."""
 
@@ -252,6 +255,7 @@ class Maker:
 
     def show(self, figure: AnyFigure) -> AnyFigure:
         """Keep a figure; those are shown in the order in which they are kept."""
+        figure.figure.update_layout(font_color=INK)
         self.figures[figure.key] = figure
         return figure
 

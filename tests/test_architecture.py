@@ -237,6 +237,44 @@ def test_figures_know_no_streamlit() -> None:
     assert not list(crossings((ROOT / "dashboard" / "figures").glob("*.py"), ("streamlit",)))
 
 
+def reached(first: str, edges: Mapping[str, set[str]]) -> set[str]:
+    """A module with all modules of the project that it imports, and those that these import."""
+    found: set[str] = set()
+    left = [first]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += edges.get(name, ())
+    return found
+
+
+VIEWS = [module_of(path) for path in sorted((ROOT / "pages").glob("*/view.py"))]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_what_makes_a_view_knows_no_session_and_no_widget(view: str) -> None:
+    every = reached(view, graph())
+    assert not {
+        name for name in every if name.startswith(("dashboard.session", "dashboard.controls"))
+    }
+    own = [project()[name] for name in sorted(every) if name.startswith("pages.")]
+    assert not list(crossings(own, ("streamlit",)))
+
+
+def test_a_widget_behind_a_view_would_be_seen() -> None:
+    edges = {"pages.a.view": {"pages.a.maps"}, "pages.a.maps": {"dashboard.session"}}
+    assert "dashboard.session" in reached("pages.a.view", edges)
+    assert "dashboard.session" in reached("pages.attention.draw", graph())
+
+
+@pytest.mark.parametrize("name", [name for name in project() if name.startswith("pages.")])
+def test_no_page_imports_another(name: str) -> None:
+    own = ".".join(name.split(".")[:2])
+    others = {other for other in graph()[name] if other.startswith("pages.")}
+    assert {other for other in others if other != own and not other.startswith(f"{own}.")} == set()
+
+
 def imported_by(first: str) -> set[str]:
     """Which of the heavy packages a fresh interpreter holds after running a line."""
     line = f"{first}; import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
@@ -485,9 +523,14 @@ def test_decoding_here_would_be_seen() -> None:
     assert not decoding("core.read_untrusted_image(b'', 'x')")
 
 
-def test_pages_hold_no_logic() -> None:
-    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in sources("pages")}
-    assert {name: lines for name, lines in lengths.items() if lines > 100} == {}
+def test_what_streamlit_runs_holds_no_logic() -> None:
+    """A page is made by its view and drawn beside it; where it is one file yet, that is short."""
+    run = [path for path in sources("pages") if path.name == "page.py"]
+    assert run
+    flat = [path for path in sources("pages") if path.parent == ROOT / "pages"]
+    for most, paths in ((10, run), (100, flat)):
+        lengths = {module_of(path): len(path.read_text("utf-8").splitlines()) for path in paths}
+        assert {name: lines for name, lines in lengths.items() if lines > most} == {}
 
 
 # -- one spelling ---------------------------------------------------------------------------------

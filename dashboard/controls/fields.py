@@ -8,17 +8,12 @@ from typing import Any
 import streamlit as st
 
 from dashboard import session
+from dashboard.choices import one_of, within
 
 
 def chosen(field: str, options: Sequence[Any], default: Any) -> Any:
     """The value of a field, if it is one of ``options``; else the default and a problem."""
-    wanted = session.screen().value(field)
-    if wanted is None or wanted in options:
-        return default if wanted is None else wanted
-    session.problem(
-        f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}."
-    )
-    return default
+    return one_of(session.screen(), field, options, default, session.problem)
 
 
 def select(
@@ -71,11 +66,7 @@ def slider(
     help: str | None = None,
 ) -> Any:
     """A slider; what the address wants beyond its ends is cut and said."""
-    value = session.screen().value(field)
-    value = default if value is None else value
-    if not low <= value <= high:
-        session.problem(f"{field} is {value:g}, expected {low:g} to {high:g}; shown at the end.")
-        value = min(max(value, low), high)
+    value = within(session.screen(), field, low, high, session.problem, default)
     if low == high:
         return value
     return st.slider(label, low, high, step=step, help=help, **session.bound(field, value))
@@ -83,15 +74,11 @@ def slider(
 
 def number(field: str, label: str, low: int, high: int, default: int = 0) -> int:
     """A box for a whole number."""
-    value = session.screen().value(field)
-    value = default if value is None else value
-    if not low <= value <= high:
-        session.problem(f"{field} is {value}, expected {low} to {high}; shown at the end.")
-        value = min(max(value, low), high)
+    value = within(session.screen(), field, low, high, session.problem, default)
     return int(st.number_input(label, low, high, **session.bound(field, int(value))))
 
 
 def toggle(field: str, label: str, help: str | None = None) -> bool:
     """A switch."""
-    value = bool(session.screen().value(field))
+    value = bool(getattr(session.screen(), field))
     return bool(st.toggle(label, help=help, **session.bound(field, value)))

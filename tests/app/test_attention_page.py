@@ -246,7 +246,7 @@ def test_tokens_before_the_patches_are_named_as_the_model_holds_them() -> None:
     import torch
     from torch import nn
 
-    from dashboard.attention_parts import prefix_names, prefix_text
+    from pages.attention.words import prefix_names, prefix_text
 
     def model(prefix: int, **counts: int) -> SimpleNamespace:
         module = nn.Module()

@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import core
+from core import heatmaps
 from dashboard import measurements
 from dashboard.screen import Screen
 from tests.support import application
@@ -97,6 +98,90 @@ def test_strength_that_is_not_offered_is_named() -> None:
     assert any("strength is 3" in w.value for w in app.warning)
 
 
+# -- rather than ----------------------------------------------------------------------------------
+
+
+def test_a_class_rather_than_another_before_and_after() -> None:
+    """The map is of the difference of both logits, and so is the probability."""
+    app = start(rather_than="tabby", top_of="0")
+    vit = core.open_model("dinov2-small")
+    view, framing = given(vit)
+    cnn = core.open_model("efficientnet-lite0")
+    cat, tabby = cnn.labels.index("Egyptian cat"), cnn.labels.index("tabby")
+    target = core.rather_than(cat, tabby)
+    found = core.explain(cnn, view, "cam", target, framing=framing)
+    mask = heatmaps.top_area(heatmaps.resize(found.relevance, (16, 16)), 0.2)
+    for place, model in enumerate((cnn, vit)):
+        asked = core.rather_than(*map(model.labels.index, ("Egyptian cat", "tabby")))
+        after = core.what_if(model, view, mask, framing=framing)
+        assert app.metric[place].label.endswith("Egyptian cat rather than tabby")
+        assert app.metric[place].value == f"{after.probability(asked):.1%}"
+    first, second = after.probability(cat), after.probability(tabby)
+    assert after.probability(asked) == pytest.approx(first / (first + second), abs=1e-5)
+    assert any("CAM of Egyptian cat rather than tabby" in c.value for c in app.caption)
+    named = [name for table in app.dataframe for name in table.value.get("class", [])]
+    assert {"● Egyptian cat", "○ tabby"} <= set(named)
+    app.selectbox(key="screen-rather_than").set_value("").run()
+    assert healthy(app).metric[0].label.endswith("Egyptian cat")
+    assert "rather_than" not in app.query_params
+
+
+def test_a_class_rather_than_another_as_the_picture_is_changed() -> None:
+    app = start(change="gray", rather_than="tabby")
+    [curve] = figures(app)
+    vit = core.open_model("dinov2-small")
+    view, framing = given(vit)
+    target = core.rather_than(*map(vit.labels.index, ("Egyptian cat", "tabby")))
+    wanted = core.robustness(vit, view, "gray", target=target, framing=framing)
+    assert curve["data"][1]["y"] == pytest.approx(wanted.probabilities.tolist(), abs=1e-5)
+    assert curve["layout"]["yaxis"]["title"]["text"] == "Egyptian cat rather than tabby"
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_curves_of_a_class_rather_than_another() -> None:
+    app = start(question="curves", measured="yes", rather_than="tabby")
+    vit = core.open_model("dinov2-small")
+    view, framing = given(vit)
+    target = core.rather_than(*map(vit.labels.index, ("Egyptian cat", "tabby")))
+    found = core.explain(vit, view, "gradient_rollout", target, framing=framing).relevance
+    wanted = core.faithfulness(vit, view, found, target, framing=framing, steps=2)
+    line = next(t for t in figures(app)[1]["data"] if t.get("name") == "Gradient rollout")
+    assert line["y"] == pytest.approx(wanted.deletion.tolist(), abs=1e-5)
+    areas = app.dataframe[1].value.set_index("map")
+    assert areas.loc["Gradient rollout", "difference"] == pytest.approx(wanted.difference, abs=1e-3)
+    assert app.metric[0].label.startswith("Egyptian cat rather than tabby, ")
+    assert any("step is 4, expected 0 to 2" in w.value for w in app.warning)
+    kept = application.shown_by(app).arrays["curves-gradient-rollout-dinov2-small"]
+    assert repr(target) in kept.code
+
+
+def test_randomization_of_a_class_rather_than_another() -> None:
+    app = start(
+        question="randomization",
+        measured="yes",
+        look=["efficientnet-lite0:cam"],
+        m=["efficientnet-lite0"],
+        rather_than="tabby",
+    )
+    cnn = core.open_model("efficientnet-lite0")
+    image = core.read_image(ROOT / "data" / "samples" / "cat-beside-cup.jpg")
+    view = core.shared_view((cnn,), image, core.Framing("crop"))
+    target = core.rather_than(*map(cnn.labels.index, ("Egyptian cat", "tabby")))
+    wanted = core.randomization(cnn, view, "cam", target, framing=core.Framing("given"))
+    [trace] = figures(app)[0]["data"]
+    assert trace["y"] == pytest.approx([1.0, *wanted.rank_correlation.tolist()], abs=1e-6)
+    assert np.array_equal(
+        application.shown_by(app).arrays["randomized-cam-efficientnet-lite0"].values,
+        wanted.relevance,
+    )
+
+
+def test_a_class_rather_than_itself_is_said() -> None:
+    app = start(rather_than="Egyptian cat")
+    assert any("is the class itself" in w.value for w in app.warning)
+    assert app.metric[0].label.endswith("Egyptian cat")
+
+
 # -- curves, randomization, pointing ---------------------------------------------------------------
 
 
@@ -110,6 +195,22 @@ def test_nothing_is_measured_before_it_is_asked_for() -> None:
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half as many random maps, which take long."""
     monkeypatch.setattr(measurements, "SEEDS", range(5))
+
+
+@pytest.fixture
+def few_steps(few_draws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves of two steps."""
+    monkeypatch.setattr(measurements, "STEPS", 2)
+
+
+def test_measuring_ends_with_a_second_click_although_the_button_is_still_the_old_one() -> None:
+    app = start(question="randomization")
+    app.query_params["measured"] = "yes"  # as the address is while it is computed
+    app.session_state["_session"].screen = Screen.from_address(
+        "evidence", {"question": ["randomization"], "measured": ["yes"]}
+    )[0]
+    app.button(key="measure").click().run()
+    assert "measured" not in healthy(app).query_params
 
 
 @pytest.mark.slow
@@ -215,6 +316,16 @@ def test_what_no_map_shows_is_said_of_each_quarter_and_of_the_intact_map() -> No
     app = start(question="randomization", measured="yes")
     assert sum("of the mass falls on prefix tokens" in c.value for c in app.caption) == 1
     assert sum("from its minimum to its 99th percentile" in c.value for c in app.caption) == 2
+
+
+def test_one_of_four_pictures_is_shown_alone() -> None:
+    four = ["chelsea", "coffee", "camera", "rocket"]
+    app = start(question="pointing", four=four, large="pointing-1.2")
+    assert not app.warning
+    counts = [len(figure["layout"]["annotations"]) for figure in figures(app)]
+    assert counts == [4, 1]
+    app.button(key="pointing-1-all").click().run()
+    assert [len(figure["layout"]["annotations"]) for figure in figures(healthy(app))] == [4, 4]
 
 
 def test_three_pictures_are_not_enough() -> None:

@@ -54,6 +54,16 @@ SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
         "evidence",
         {"question": "randomization", "measured": "yes", "vit_map": "rollout"},
     ),
+    "rather than": (
+        "evidence",
+        {
+            "question": "curves",
+            "measured": "yes",
+            "m": ["efficientnet-lite0"],
+            "look": ["efficientnet-lite0"],
+            "rather_than": "tabby",
+        },
+    ),
     "four in one": ("evidence", {"question": "pointing", "vit_map": "legrad"}),
 }
 """By name, a page and an address."""

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
+from dashboard import measurements
 from dashboard.text import in_figure, plain
 from tests.support.application import switch
 
@@ -102,6 +103,23 @@ def test_titles_labels_and_notes_of_a_models_file(page: str) -> None:
 @pytest.mark.usefixtures("own")
 def test_every_tab_of_attention(tab: str) -> None:
     assert check(start("attention", tab=tab)) > 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"change": "shuffle"},
+        {"question": "curves", "measured": "yes"},
+        {"question": "randomization", "measured": "yes"},
+        {"question": "pointing"},
+    ],
+)
+@pytest.mark.usefixtures("own")
+def test_every_question_of_evidence(query: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurements, "STEPS", 2)
+    monkeypatch.setattr(measurements, "SEEDS", range(5))
+    assert check(start("evidence", **query)) > 0
 
 
 def test_names_of_files() -> None:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core import Faithfulness, Randomization, Robustness
+from dashboard.text import in_figure
 
 COLORS = ("#0f8278", "#e07a1f", "#7c5cd6", "#c2417f", "#3b82c4", "#8a8f2a", "#b4532a", "#5b6472")
 """Of maps, in their order; readable on light and on dark."""
@@ -109,14 +110,14 @@ def _line(
     return go.Scatter(
         x=np.asarray(x).tolist(),
         y=np.asarray(y).tolist(),
-        name=name,
+        name=in_figure(name),
         legendgroup=name,
         showlegend=legend,
         mode="lines+markers",
         marker={"size": 5},
         line=line,
         customdata=[[key, curve, step] for step in range(len(x))],
-        hovertemplate=f"{name}<br>%{{x:.0%}}: %{{y:.1%}}<extra></extra>",
+        hovertemplate=f"{in_figure(name)}<br>%{{x:.0%}}: %{{y:.1%}}<extra></extra>",
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
     )
@@ -131,21 +132,21 @@ def strengths(found: Mapping[str, Robustness], axis: str, marked: float) -> go.F
             go.Scatter(
                 x=places,
                 y=one.probabilities.tolist(),
-                name=name,
+                name=in_figure(name),
                 mode="lines+markers",
                 line={"color": COLORS[number], "width": 2.5},
                 marker={
                     "size": 9,
                     "symbol": ["circle" if stays else "circle-open" for stays in one.stays],
                 },
-                hovertemplate=f"{name}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
+                hovertemplate=f"{in_figure(name)}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
             )
         )
         if f"{marked:.3g}" in places and not number:
             figure.add_vline(x=places.index(f"{marked:.3g}"), line={"color": GRAY, "dash": "dot"})
     _laid_out(figure, 260).update_layout(legend={"y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title=axis, type="category", tickformat=None)
-    figure.update_yaxes(title=next(iter(found.values())).label if found else "")
+    figure.update_yaxes(title=in_figure(next(iter(found.values())).label) if found else "")
     return figure
 
 
@@ -162,11 +163,11 @@ def correlations(found: Mapping[str, Randomization]) -> go.Figure:
             go.Scatter(
                 x=depth.tolist(),
                 y=[1.0, *one.rank_correlation.tolist()],
-                name=name,
+                name=in_figure(name),
                 mode="lines+markers",
                 line={"color": COLORS[number], "width": 2.5},
                 customdata=[["intact"], *[[f"down to {name}"] for name in one.depths]],
-                hovertemplate=f"{name}<br>%{{customdata[0]}}: %{{y:.2f}}<extra></extra>",
+                hovertemplate=f"{in_figure(name)}<br>%{{customdata[0]}}: %{{y:.2f}}<extra></extra>",
             )
         )
         if one.ceiling is not None and not np.isnan(one.ceiling):

@@ -1,0 +1,243 @@
+"""Pictures as columns, layers as rows, and what the model answers to each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import core
+from core import ImageError, VisionTransformer
+from dashboard import cache, figures, python_lines, settings, waiting
+from dashboard.cache import Summary
+from dashboard.display import Display
+from dashboard.scales import ends_text, shared_limits
+from dashboard.scene import Picture, Scene
+from dashboard.several_pictures import offered_pictures
+from dashboard.text import in_figure
+from dashboard.uploads import OWN
+from dashboard.view import Figure, Maker
+from pages.attention.joint import default_fusion
+from pages.attention.options import Options
+from pages.attention.words import layer_names, outside, percent, readout_text, sentence
+
+MOST = 8
+"""Pictures that are shown at most."""
+
+FIRST = 4
+"""Pictures that are shown until others are chosen."""
+
+FEW = 4
+"""Layers that are shown when not all are."""
+
+WIDE, TALL = 1040, 1040
+"""Pixels that the maps may take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Which pictures are shown.
+
+    Attributes
+    ----------
+    source
+        Whether they are drawn from the operator's folder; ``None`` where there is no such folder.
+    unreadable
+        Sentences on those that cannot be read.
+    """
+
+    shown: tuple[Picture, ...]
+    source: bool | None = None
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Attention in some layers, for each picture.
+
+    Attributes
+    ----------
+    ends
+        A sentence on the ends of the colors.
+    outside
+        What no map shows; empty where they show all.
+    summaries
+        One for each picture.
+    """
+
+    figure: Figure
+    ends: str
+    outside: str
+    summaries: tuple[Summary, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Several:
+    """What the tab shows.
+
+    Attributes
+    ----------
+    cropped
+        Whether the pictures are cropped although the whole of them is wanted.
+    depth
+        Layers that the model has.
+    what
+        What each map shows, as a sentence.
+    maps
+        ``None`` where no picture can be read.
+    """
+
+    cropped: bool
+    pictures: Pictures
+    depth: int
+    what: str
+    maps: Maps | None
+
+
+def several(make: Maker, model: VisionTransformer, display: Display) -> Several:
+    """One pass of the model over each of the pictures."""
+    now, scene = make.screen, make.looked_at
+    cropped = scene.framing.fit == "whole"
+    if cropped:
+        scene = replace(scene, framing=replace(scene.framing, fit="crop"))
+    pictures = _pictures(make)
+    fusion = default_fusion(model) if now.of(Options).several_map == "joint" else None
+    reader = readout_text(model.readout)
+    what = (
+        f"Joint attention of all layers up to the one named, {fusion} of the heads, nothing "
+        f"discarded, read at {reader}."
+        if fusion
+        else f"How much {reader} attends to every patch, averaged over the heads of a layer."
+    )
+    return Several(
+        cropped,
+        pictures,
+        model.depth,
+        what,
+        _maps(make, model, scene, pictures.shown, fusion, display) if pictures.shown else None,
+    )
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def _pictures(make: Maker) -> Pictures:
+    """Up to eight pictures, as the screen has them."""
+    folder, chosen = settings.pictures(), make.screen.of(Options)
+    if folder is not None and chosen.draw is not None:
+        return _drawn(folder, chosen.drawn, chosen.draw)
+    if chosen.draw is not None:
+        make.problem("No folder of pictures to draw from is set up here; draw is ignored.")
+    return Pictures(_chosen(make), None if folder is None else False)
+
+
+def _chosen(make: Maker) -> tuple[Picture, ...]:
+    """Samples and own pictures, as the address names them."""
+    wanted = make.screen.of(Options).several
+    offered = offered_pictures(wanted)
+    for picture_id in wanted:
+        if picture_id not in offered:
+            gone = (
+                "a picture of somebody's own that is not held here any more"
+                if picture_id.startswith(OWN)
+                else f"the picture {picture_id!r}, which is unknown here"
+            )
+            make.problem(f"several in the address names {gone}; it is left out.")
+    chosen = [picture_id for picture_id in dict.fromkeys(wanted) if picture_id in offered]
+    return tuple(offered[picture_id] for picture_id in chosen or list(offered)[:FIRST])
+
+
+def _drawn(folder: Path, count: int, seed: int) -> Pictures:
+    """Pictures drawn with a seed; each is captioned with its category."""
+    found, unreadable = [], []
+    for file in core.draw(folder, count, seed):
+        try:
+            data = file.path.read_bytes()
+            found.append(cache.from_bytes(data, file.title, trusted=True))
+            cache.own_pictures().put(file.title, data)  # it may be saved or exported
+        except (ImageError, OSError) as error:
+            unreadable.append(str(error))
+    return Pictures(tuple(found), True, tuple(unreadable))
+
+
+# -- maps -----------------------------------------------------------------------------------------
+
+
+def _maps(
+    make: Maker,
+    model: VisionTransformer,
+    scene: Scene,
+    pictures: Sequence[Picture],
+    fusion: str | None,
+    display: Display,
+) -> Maps:
+    chosen = make.screen.of(Options)
+    found: list[Summary] = []
+    with waiting.counted("Pictures", len(pictures)) as report:
+        for picture in pictures:
+            report(len(found))
+            found.append(cache.summary(model.spec.id, scene, picture, fusion))
+    count = min(FEW, model.depth) if chosen.several_layers == "few" else model.depth
+    rows = sorted({round((i + 1) * model.depth / count) - 1 for i in range(count)})
+    for picture, summary in zip(pictures, found, strict=True):
+        make.also(picture)
+        view = python_lines.view(picture, scene)
+        attention = f"core.attention(models[{model.spec.id!r}], {view}, given)"
+        ending = f".joints({fusion!r})" if fusion else ".mosaic().mean(axis=1)"
+        make.array(f"{picture.id} {chosen.several_map}", summary.maps, attention + ending)
+    figure, ends = _figure(make, scene, pictures, found, rows, display)
+    share = 1.0 - float(np.mean([summary.maps[rows].sum(axis=(1, 2)) for summary in found]))
+    said = outside(model, share, "on average over layers and pictures")
+    return Maps(figure, ends, said, tuple(found))
+
+
+def _figure(
+    make: Maker,
+    scene: Scene,
+    pictures: Sequence[Picture],
+    found: Sequence[Summary],
+    rows: list[int],
+    display: Display,
+) -> tuple[Figure, str]:
+    """One figure, so that every map lies exactly under its picture; and the ends of its colors."""
+    maps = np.stack([summary.maps[rows] for summary in found], axis=1)
+    limits = shared_limits(maps.reshape(-1, *maps.shape[2:]), display)
+    above = np.full((1, *maps.shape[1:]), np.nan, dtype=np.float32)
+    cell = min(160, WIDE // len(pictures), TALL // (len(rows) + 1))
+    letters = max(8, cell // 7)
+    views = [cache.view(scene, picture) for picture in pictures]
+    heads = [
+        f"{in_figure(_cut(picture.name, letters))}<br>{_first(summary, letters)}"
+        for picture, summary in zip(pictures, found, strict=True)
+    ]
+    every = np.concatenate([above, maps])
+    figure = figures.mosaic(
+        every,
+        ["", *(layer_names(max(rows) + 1)[row] for row in rows)],
+        heads,
+        colors=display.colors,
+        percentile=display.percentile,
+        limits=limits,
+        under=views,
+    )
+    figure.update_xaxes(tickfont={"size": 11})
+    names = ", ".join(picture.name for picture in pictures)
+    height = figures.mosaic_height(every.shape, "100cqi", cell=cell, top=18)
+    alt = f"Attention in {len(rows)} layers under each of: {names}"
+    kept = make.show(Figure("several", figure, alt, f"calc({height})"))
+    return kept, sentence(ends_text(limits, display))
+
+
+def _cut(text: str, letters: int) -> str:
+    """Text of at most so many letters."""
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def _first(summary: Summary, letters: int) -> str:
+    """The most probable class, as markup of a figure."""
+    if not summary.answers:
+        return ""
+    name, probability = summary.answers[0]
+    return f"<b>{in_figure(_cut(name, letters - 5))} {percent(probability)}</b>"

@@ -1,0 +1,7 @@
+"""What Streamlit runs for Evidence."""
+
+from dashboard import show
+from pages.evidence.draw import draw
+from pages.evidence.view import view
+
+show.page(view, draw)

@@ -1,0 +1,68 @@
+"""What Evidence shows, made of the screen and the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from core import Model
+from dashboard import cache
+from dashboard.choices import Choice, Classes, choice, classes, column_slots, needs_of, told_apart
+from dashboard.view import Maker, View
+from pages.evidence.asked import Asked, models_of
+from pages.evidence.curves import Curves, curves
+from pages.evidence.options import Options
+from pages.evidence.pointing import Pointing, pointing
+from pages.evidence.randomization import Randomized, randomization
+from pages.evidence.removal import Removal, removal
+
+Found = Removal | Curves | Randomized | Pointing
+
+QUESTIONS: Mapping[str, Callable[[Maker, Asked], Found]] = {
+    "removal": removal,
+    "curves": curves,
+    "randomization": randomization,
+    "pointing": pointing,
+}
+"""What makes the answer to each question of `Screen.question`."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence(View):
+    """What Evidence shows.
+
+    Attributes
+    ----------
+    choices
+        One for each look.
+    labeled
+        The models with a look that have classes.
+    found
+        The answer to the question; ``None`` where no model has classes.
+    """
+
+    choices: tuple[Choice, ...]
+    labeled: tuple[Model, ...]
+    classes: Classes
+    found: Found | None
+
+
+def view(make: Maker) -> Evidence:
+    """Run every model once, then ask the question of the screen."""
+    options = make.screen.of(Options)
+    now, scene = make.screen, make.looked_at
+    models = {model_id: cache.model(model_id) for model_id in scene.ids}
+    chosen = told_apart(
+        [choice(slot, models[slot.look.model], make.problem) for slot in column_slots(now)]
+    )
+    answers = {
+        model: make.recording(model.spec.id, needs_of(chosen, model)).predictions()[0]
+        for model in models_of(chosen)
+        if model.classes
+    }
+    known = classes(now, scene.picture.classes, list(answers), list(answers.values()), make.problem)
+    found = None
+    if answers:
+        asked = Asked(scene, chosen, known.target, answers, options.fill)
+        found = QUESTIONS[options.question](make, asked)
+    return make.view(Evidence, choices=chosen, labeled=tuple(answers), classes=known, found=found)

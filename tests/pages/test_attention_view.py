@@ -1,0 +1,145 @@
+"""A page's view is made without Streamlit, and its files are those of the page's buttons."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from PIL import Image
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from dashboard import cache, export, render
+from dashboard.view import View
+from pages.attention.channels import Channels
+from pages.attention.grid import EveryMap
+from pages.attention.joint import JointMaps
+from pages.attention.layer import Matrix, OneLayer, OneQuery
+from pages.attention.several import Several
+from pages.attention.similarity import Similarity
+from pages.attention.view import AttentionView
+from tests.support.application import shown_by, start
+
+
+def rendered(page: str, **query: Any) -> View:
+    """What ``python -m dashboard.render`` makes of a link, in a thread without a session."""
+
+    def make() -> View:
+        assert get_script_run_ctx(suppress_warning=True) is None
+        [wanted] = render.read(f"/{page}?{urlencode(query, doseq=True)}")
+        return render.view(wanted)
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(make).result()
+
+
+def files(view: View) -> dict[str, Any]:
+    """The files of a view that are the same whenever they are made."""
+    made = {
+        ending: export.FILES[ending].make(view, cache.own_pictures(), "")
+        for ending in ("png", "npz", "py", "json")
+    }
+    return made | {"json": json.loads(made["json"]) | {"created": ""}}
+
+
+# -- Attention ------------------------------------------------------------------------------------
+
+
+def attention(**query: Any) -> AttentionView:
+    found = rendered("attention", **({"image": "coffee"} | query))
+    assert isinstance(found, AttentionView)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "figures"),
+    [
+        ({"query": "r4c7"}, EveryMap, ["query-grid", "prefix-table", "grid-maps"]),
+        (
+            {"tab": "layer", "layer": "3", "head": "2", "mass": "0.3"},
+            OneLayer,
+            ["query-layer", "large-map", "small-maps", "small-masks"],
+        ),
+        ({"tab": "layer", "matrix": "yes"}, OneLayer, ["attention-matrix"]),
+        ({"tab": "joint", "discard": "0.5"}, JointMaps, ["large-joint", "small-joints"]),
+        (
+            {"tab": "channels", "scale": "shared"},
+            Channels,
+            ["channels", "strongest-feature-0", "strongest-feature-1"],
+        ),
+        (
+            {"tab": "similarity", "query": "r4c7"},
+            Similarity,
+            ["query-similarity", "cosines", "components"],
+        ),
+        ({"tab": "several", "several": ["coffee", "camera"]}, Several, ["several"]),
+    ],
+)
+def test_every_tab_of_attention(query: dict[str, Any], kind: type[Any], figures: list[str]) -> None:
+    view = attention(**query)
+    assert isinstance(view.tab, kind)
+    assert not view.problems
+    assert list(view.figures) == figures
+    assert view.arrays
+    assert files(view) == files(shown_by(start("attention", **({"image": "coffee"} | query))))
+
+
+def test_what_the_model_answers_is_kept_of_the_models_that_are_asked() -> None:
+    assert list(attention().answers) == ["dinov2-small"]
+    both = attention(tab="channels", sides=["dinov2-small", "efficientnet-lite0"])
+    assert list(both.answers) == ["dinov2-small", "efficientnet-lite0"]
+    assert attention(tab="several").answers == {}, "other pictures than the scene's"
+
+
+def test_what_attention_cannot_show_is_told() -> None:
+    view = attention(transformer="gone", tab="layer", layer="77", head="77", query="r99c0")
+    assert view.problems == (
+        "transformer is 'gone', which is not among the vision transformers shown (m); shown "
+        "instead: dinov2-small.",
+        "layer is 77, expected 0 to 11; shown at the end.",
+        "head is 77, but this model has heads 0 to 5; shown instead: the mean over the heads.",
+        "query is row 99, column 0, but this picture has 16 × 16 patches counted from 0; no patch "
+        "is chosen.",
+    )
+    assert isinstance(view.tab, OneLayer)
+    assert (view.tab.layer, view.tab.head, view.tab.query.patch) == (11, None, None)
+    assert isinstance(view.tab.shown, OneQuery)
+
+
+def test_a_matrix_of_more_cells_than_a_browser_shows_is_not_made() -> None:
+    view = attention(tab="layer", matrix="yes", size="672")
+    assert isinstance(view.tab, OneLayer)
+    assert isinstance(view.tab.shown, Matrix)
+    assert view.tab.shown.figure is None
+    assert "2305 × 2305 cells" in view.tab.shown.note
+    assert not view.arrays
+
+
+def test_without_a_transformer_only_features_are_shown() -> None:
+    view = attention(m="efficientnet-lite0")
+    assert view.tab is None
+    assert not view.figures
+    alone = attention(m="efficientnet-lite0", tab="channels")
+    assert isinstance(alone.tab, Channels)
+    assert [channel.side.model.spec.id for channel in alone.tab.channels] == ["efficientnet-lite0"]
+
+
+def test_pictures_drawn_at_random_that_cannot_be_read_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pianos"
+    folder.mkdir()
+    Image.new("RGB", (60, 40), "teal").save(folder / "whole.png")
+    (folder / "broken.png").write_bytes(b"none")
+    monkeypatch.setenv("PARALLAX_PICTURES", str(tmp_path))
+    view = attention(tab="several", draw="0", drawn="2")
+    assert isinstance(view.tab, Several)
+    assert view.tab.pictures.source is True
+    [picture] = view.tab.pictures.shown
+    assert "whole" in picture.name
+    [sentence] = view.tab.pictures.unreadable
+    assert "broken" in sentence
+    assert len(view.arrays) == 1

@@ -1,0 +1,75 @@
+"""A page's view is made without Streamlit, and its files are those of the page's buttons."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from dashboard import cache, export, render
+from dashboard.view import View
+from pages.evidence.curves import Curves
+from pages.evidence.pointing import Pointing
+from pages.evidence.randomization import Randomized
+from pages.evidence.removal import Removal
+from pages.evidence.view import Evidence
+from tests.support.application import shown_by, start
+
+
+def rendered(page: str, **query: Any) -> View:
+    """What ``python -m dashboard.render`` makes of a link, in a thread without a session."""
+
+    def make() -> View:
+        assert get_script_run_ctx(suppress_warning=True) is None
+        [wanted] = render.read(f"/{page}?{urlencode(query, doseq=True)}")
+        return render.view(wanted)
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(make).result()
+
+
+def files(view: View) -> dict[str, Any]:
+    """The files of a view that are the same whenever they are made."""
+    made = {
+        ending: export.FILES[ending].make(view, cache.own_pictures(), "")
+        for ending in ("png", "npz", "py", "json")
+    }
+    return made | {"json": json.loads(made["json"]) | {"created": ""}}
+
+
+# -- Evidence -------------------------------------------------------------------------------------
+
+FOUR = ["chelsea", "coffee", "camera", "rocket"]
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "figures"),
+    [
+        ({"top_of": "0", "rather_than": "tabby"}, Removal, ["patches"]),
+        ({"change": "shuffle", "seed": "3"}, Removal, ["strengths"]),
+        ({"question": "curves"}, Curves, []),
+        ({"question": "randomization"}, Randomized, []),
+        ({"question": "pointing", "four": FOUR}, Pointing, ["pointing-0", "pointing-1"]),
+    ],
+)
+def test_every_question_of_evidence(
+    query: dict[str, Any], kind: type[Any], figures: list[str]
+) -> None:
+    query = {"image": "cat-beside-cup"} | query
+    view = rendered("evidence", **query)
+    assert isinstance(view, Evidence)
+    assert isinstance(view.found, kind)
+    assert not view.problems
+    assert list(view.figures) == figures
+    assert files(view) == files(shown_by(start("evidence", **query)))
+
+
+def test_what_evidence_cannot_show_is_told() -> None:
+    view = rendered("evidence", image="coffee", change="patches", removed="4x4-ffff")
+    assert ["4 × 4 patches" in said for said in view.problems] == [True]
+    view = rendered("evidence", image="coffee", question="pointing", four="nothing")
+    assert view.problems == ("four has 'nothing', which is no picture here.",)

@@ -12,6 +12,7 @@ from dashboard.sweeps import MOST_CSV, SweepTable
 from dashboard.text import plain
 from pages.data_set import chosen, gallery, making
 from pages.data_set.chosen import Filters
+from pages.data_set.options import Options
 from pages.data_set.view import Classes, Contents, DataSet, Limits, Number, Scatter
 
 STYLE = """
@@ -165,7 +166,7 @@ def _scatter(table: SweepTable, made: Scatter) -> None:
     def select() -> None:
         held = session.held(f"{made.figure.key}-figure").selection
         if boxes := held.get("box"):
-            where = session.screen().where
+            where = session.screen().of(Options).where
             for column, axis in ((made.x, "x"), (made.y, "y")):
                 low, high = sorted(boxes[-1][axis])
                 limits = (f"{column}>={low:.4g}", f"{column}<={high:.4g}")

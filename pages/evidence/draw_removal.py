@@ -12,6 +12,7 @@ from dashboard import controls, panels, session
 from dashboard.text import plain
 from dashboard.view import Figure
 from pages.evidence.asked import named
+from pages.evidence.options import text_of_mask
 from pages.evidence.removal import DRAWN, LAST_SEED, TAKEN, Before, Mask, Removal
 
 
@@ -83,7 +84,7 @@ def _patches(figure: Figure, removed: Mask, patch: tuple[int, int]) -> None:
     row, col = patch
 
     def write(mask: Mask) -> None:
-        session.change(change="patches", removed=session.screen().of_mask(mask))
+        session.change(change="patches", removed=text_of_mask(mask))
 
     def pick() -> None:
         places = [p["customdata"] for p in session.held("patches-figure").selection.points]

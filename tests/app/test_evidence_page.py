@@ -13,6 +13,7 @@ import core
 from core import heatmaps
 from dashboard import measurements
 from dashboard.screen import Screen
+from pages.evidence.options import Options, text_of_mask
 from tests.support import application
 from tests.support.application import figures, healthy
 
@@ -37,7 +38,7 @@ def given(vit: core.Model) -> tuple[Any, core.Framing]:
 def test_taking_the_cat_away_changes_both_answers_as_core_says() -> None:
     mask = np.zeros((16, 16), bool)
     mask[:, :8] = True  # the cat's half
-    app = start(change="patches", removed=Screen.of_mask(mask))
+    app = start(change="patches", removed=text_of_mask(mask))
     for place, model_id in enumerate(("efficientnet-lite0", "dinov2-small")):
         model = core.open_model(model_id)
         view, framing = given(core.open_model("dinov2-small"))
@@ -54,7 +55,7 @@ def test_one_patch_by_keyboard_and_all_back() -> None:
     app = start(change="patches", query="r3c4")
     app.button(key="patch-toggle").click().run()
     [removed] = np.atleast_1d(app.query_params["removed"])
-    mask = Screen(removed=removed).mask
+    mask = Options(removed=removed).mask
     assert mask is not None
     assert np.argwhere(mask).tolist() == [[3, 4]]
     assert healthy(app).button(key="patch-toggle").label == "Put it back"
@@ -67,7 +68,7 @@ def test_masks_survive_the_address() -> None:
     rng = np.random.default_rng(0)
     for shape in ((16, 16), (37, 21), (1, 3)):
         mask = rng.random(shape) < 0.4
-        kept = Screen(removed=Screen.of_mask(mask)).mask
+        kept = Options(removed=text_of_mask(mask)).mask
         assert kept is not None
         assert np.array_equal(kept, mask)
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import html
 import io
 import uuid
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 from PIL import Image
@@ -131,19 +129,6 @@ def _footer(link: str) -> list[str]:
 
 
 # -- arrays ---------------------------------------------------------------------------------------
-
-
-def npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Arrays as an NPZ file, equal bytes for equal arrays."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, values in arrays.items():
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.ascontiguousarray(values), allow_pickle=False)
-            about = zipfile.ZipInfo(f"{name}.npy")  # of 1980, whenever it is written
-            about.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(about, entry.getvalue())
-    return buffer.getvalue()
 
 
 def arrays_of(view: View) -> dict[str, npt.NDArray[Any]]:
@@ -303,7 +288,7 @@ def draft(view: View, own: OwnPictures, title: str, name: str = "", note: str = 
         pictures=[_file(picture, own) for picture in view.pictures.values()],
         thumbnail=jpeg(thumbnail(view)),
         still=jpeg(picture, quality=90),
-        arrays=npz(arrays_of(view)),
+        arrays=archive.write_npz(arrays_of(view)),
         facts=archive.facts(about),
         notes=[Note(uuid.uuid4().hex, name, note, now)] if note else [],
         id=uuid.uuid4().hex,
@@ -364,7 +349,7 @@ FILES: dict[str, Kind] = {
         "NPZ",
         "application/octet-stream",
         "The raw arrays, for NumPy.",
-        lambda view, own, name: npz(arrays_of(view)),
+        lambda view, own, name: archive.write_npz(arrays_of(view)),
     ),
     "py": Kind(
         "Python",

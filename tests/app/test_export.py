@@ -150,7 +150,7 @@ def test_every_page_has_a_still_a_report_and_its_arrays(every: Drawn, name: str)
     assert still.width >= 600
     assert np.asarray(still).std() > 20
     assert max(export.thumbnail(shown).size) <= max(export.THUMBNAIL)
-    arrays = archive.read_npz(export.npz(export.arrays_of(shown)))
+    arrays = archive.read_npz(archive.write_npz(export.arrays_of(shown)))
     assert arrays.keys() == shown.arrays.keys()
     report = export.report(shown, python_lines.script(shown))
     assert report.count('class="figure"') == len(shown.figures)
@@ -346,7 +346,7 @@ def test_the_names_of_arrays_are_fit_for_files() -> None:
 
 def test_an_npz_is_what_numpy_reads() -> None:
     arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.array([[True]])}
-    data = export.npz(arrays)
+    data = archive.write_npz(arrays)
     found = np.load(io.BytesIO(data), allow_pickle=False)
     assert all(np.array_equal(found[name], values) for name, values in arrays.items())
-    assert export.npz(arrays) == data, "equal arrays, equal bytes"
+    assert archive.write_npz(arrays) == data, "equal arrays, equal bytes"

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import core
-from dashboard import archive, export, manifest
+from dashboard import archive, manifest
 from dashboard.archive import ArchiveError
 from dashboard.figures import jpeg
 from dashboard.manifest import Manifest, PictureOf
@@ -56,7 +56,7 @@ def draft(title: str = "Cat or cup", **changes: Any) -> Draft:
         "pictures": [file],
         "thumbnail": jpeg(Image.new("RGB", (30, 20), "red")),
         "still": jpeg(Image.new("RGB", (60, 40), "blue")),
-        "arrays": export.npz(ARRAYS),
+        "arrays": archive.write_npz(ARRAYS),
         "facts": archive.facts(about),
         "notes": [Note(uuid.uuid4().hex, "Bob", "A note", datetime(2026, 1, 3, tzinfo=UTC))],
         "id": uuid.uuid4().hex,
@@ -185,7 +185,9 @@ HOSTILE: dict[str, bytes | Callable[[], bytes]] = {
     "array code": lambda: changed(
         put("arrays.npz", npz_of("cam.npy", lying_header("__import__('os').getpid()")))
     ),
-    "array other": lambda: changed(put("arrays.npz", export.npz({"cam": ARRAYS["cam"] + 1}))),
+    "array other": lambda: changed(
+        put("arrays.npz", archive.write_npz({"cam": ARRAYS["cam"] + 1}))
+    ),
 }
 
 
@@ -208,7 +210,9 @@ def test_unpacking_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArchiveError, match="unpacked"):
         archive.read(bomb)
     monkeypatch.setattr(archive, "ARRAYS", 2**20)
-    inner = changed(put("arrays.npz", export.npz({"cam": np.zeros(2**19, dtype=np.float64)})))
+    inner = changed(
+        put("arrays.npz", archive.write_npz({"cam": np.zeros(2**19, dtype=np.float64)}))
+    )
     with pytest.raises(ArchiveError, match="arrays"):
         archive.read(inner)
 
@@ -371,7 +375,7 @@ def large_arrays(files: dict[str, bytes], folder: str) -> None:
     values = {"cam": np.zeros(2**18)}
     arrays = {"cam": json.loads(manifest.describe(values["cam"]).model_dump_json())}
     told(arrays=arrays)(files, folder)
-    files[folder + "arrays.npz"] = export.npz(values)
+    files[folder + "arrays.npz"] = archive.write_npz(values)
 
 
 def test_arrays_count_over_the_whole_archive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,7 @@ class Page:
     @property
     def file(self) -> Path:
         """What Streamlit runs for it."""
-        folder = ROOT.joinpath(*self.package.split("."))
-        page = folder / "page.py"
-        return page if page.is_file() else folder.with_suffix(".py")
+        return ROOT.joinpath(*self.package.split("."), "page.py")
 
     def part(self, name: str) -> Any:
         """One of its modules."""

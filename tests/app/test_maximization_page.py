@@ -16,8 +16,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
 import core
-from dashboard import maximization
-from dashboard.maximization import STILL, Run, Task
+from pages.activation_maximization import run as maximization
+from pages.activation_maximization.run import STILL, Run, Task
 from tests.support import application
 from tests.support.application import healthy, shown_by, switch
 

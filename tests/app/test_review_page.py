@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import archive, cache, export, manifest, review, review_detail
+from dashboard import archive, cache, export, manifest
 from dashboard.store import Card, Saved, StoreError, summary
+from pages.review import detail, draw
 from tests.dashboard.test_archive import HOSTILE, draft
 from tests.support.application import (
     address,
@@ -303,13 +304,11 @@ def test_the_whole_review_goes_into_one_archive() -> None:
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Lima", "no/where", "../x", None])
 def test_a_moment_is_told_on_every_clock(zone: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        review_detail, "st", SimpleNamespace(context=SimpleNamespace(timezone=zone))
-    )
+    monkeypatch.setattr(detail, "st", SimpleNamespace(context=SimpleNamespace(timezone=zone)))
     for year in (1, 9999):
         far = datetime(year, 12 if year > 1 else 1, 31 if year > 1 else 1, 23, 59, tzinfo=UTC)
         made = Card("0" * 32, "Far", "Ada", far, "compare", False, 0, (), b"")
-        assert str(year) in review_detail.byline(made)
+        assert str(year) in detail.byline(made)
 
 
 def test_a_screen_of_the_year_9999_that_was_stored_costs_nothing(
@@ -327,14 +326,14 @@ def test_a_card_that_cannot_be_drawn_costs_itself_only(monkeypatch: pytest.Monke
     store = cache.store()
     broken = store.save(draft("Broken", thumbnail=b"no picture at all"))
     good = store.save(draft("Good"))
-    byline = review_detail.byline
+    byline = detail.byline
 
     def failing(saved: Card | Saved) -> str:
         if saved.id == broken:
             raise ValueError("whatever was stored")
         return byline(saved)
 
-    monkeypatch.setattr(review_detail, "byline", failing)
+    monkeypatch.setattr(detail, "byline", failing)
     app = healthy(start("review"))
     assert "Good" in words(app)
     assert "This saved screen cannot be shown" in words(app)
@@ -410,9 +409,9 @@ def test_an_import_ends_where_its_reader_leaves(monkeypatch: pytest.MonkeyPatch)
         def empty(self) -> None:
             shown.append(-1)
 
-    monkeypatch.setattr(review.st, "progress", lambda *_: Bar())
+    monkeypatch.setattr(draw.st, "progress", lambda *_: Bar())
     with pytest.raises(Left):
-        review._import(archive.write([draft() for _ in range(3)]))
+        draw._import(archive.write([draft() for _ in range(3)]))
     assert shown == [0.0, -1]
     assert store.find()[1] == 0
     monkeypatch.undo()

@@ -24,7 +24,7 @@ ENDING = """
 import asyncio, time
 import core
 from dashboard import server
-from dashboard.maximization import STILL, Run, Task
+from pages.activation_maximization.run import STILL, Run, Task
 
 async def live():
     async with server.lifespan(None):

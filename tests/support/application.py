@@ -35,10 +35,7 @@ def start(
 
 def switch(app: AppTest, page: str) -> AppTest:
     """Go to another page, as its link does."""
-    folder = HOME.parents[1] / "pages" / page
-    return app.switch_page(
-        f"../pages/{page}/page.py" if (folder / "page.py").is_file() else f"../pages/{page}.py"
-    ).run()
+    return app.switch_page(f"../pages/{page}/page.py").run()
 
 
 def shown_by(app: AppTest) -> View:

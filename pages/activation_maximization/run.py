@@ -1,4 +1,4 @@
-"""A run that makes pictures, in a thread of its own. Knows no Streamlit.
+"""Pictures that are made, in a thread of its own. Knows no Streamlit.
 
 A page may be left, and any of its widgets touched, while a run goes on: the page only looks at it.
 What a finished run leaves holds numbers, pictures and titles, and no model.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 import core
-from core import Model, Objective, ParallaxError, Regularization, Transforms
+from core import MethodError, Model, Objective, ParallaxError, Regularization, Transforms
 from dashboard.background import Job
 
 PATIENCE = 300.0
@@ -88,6 +88,11 @@ class Result:
     code: str
     image: Image.Image | None = None
     history: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Title with the objective, for people."""
+        return f"{self.title}, {self.objective}"
 
     @classmethod
     def of(cls, task: Task) -> Result:
@@ -226,3 +231,62 @@ class Run(Job):
             transforms=task.transforms,
             patch=task.patch,
         )
+
+
+# -- what was made --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What the last run that ended has left, and the run that goes on, if there is one.
+
+    Attributes
+    ----------
+    results
+        What has grown; holds no model.
+    problems
+        Why a picture could not be made, one sentence each.
+    """
+
+    results: tuple[Result, ...] = ()
+    problems: tuple[str, ...] = ()
+    run: Run | None = None
+
+    def settled(self) -> Made:
+        """The same; of a run that has ended what it leaves, if it leaves anything."""
+        run = self.run
+        if run is None or not run.ended:
+            return self
+        grown = tuple(result for result in run.results if result.image is not None)
+        return Made(grown or self.results, tuple(run.problems))
+
+
+@dataclass
+class Making:
+    """What a session has made, and what it is making."""
+
+    made: Made = field(default_factory=Made)
+
+    def settled(self) -> Made:
+        """What was made so far; looked at once in each run of the page."""
+        self.made = self.made.settled()
+        return self.made
+
+    def begin(self, tasks: Sequence[Task]) -> None:
+        """Start a run; what cannot be made is kept as a problem, and what was made before stays."""
+        try:
+            self.made = replace(self.made, run=Run(tasks).start())
+        except MethodError as error:
+            self.made = replace(self.made, problems=(str(error),))
+
+
+def made_of(tasks: Sequence[Task]) -> Made:
+    """Pictures that are made now, to the end."""
+    if not tasks:
+        return Made()
+    making = Making()
+    making.begin(tasks)
+    run = making.made.run
+    while run is not None and not run.wait(1.0):
+        run.watch()
+    return making.settled()

@@ -1,27 +1,28 @@
-"""Pieces of the Review page: the gallery, one saved screen, bringing screens in and out."""
+"""The saved screens as cards, with what looks for some of them and takes them elsewhere."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import streamlit as st
 
-from core import ParallaxError
-from dashboard import archive, cache, manifest, review_detail, session
+from dashboard import archive, cache, session
+from dashboard.registry import pages
 from dashboard.store import Card
 from dashboard.text import plain
+from pages.review import detail
+from pages.review.options import Options
 
 _log = logging.getLogger(__name__)
 
 MOST_KNOWN = 300
 """Values of a kind that a filter offers."""
 
-LEAF = 12
+AT_A_TIME = 12
 """Saved screens that are shown at a time."""
 
 _FROM_THE_FIRST: dict[str, Any] = {"saved_leaf": 0, "export_from": 0}
@@ -35,29 +36,22 @@ FILTERS = {
 }
 """By field, the label of its list and the kind of fact in the store."""
 
-STYLE = """
-<style>
-[data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
-.st-key-gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr));
-  gap: 1rem; }
-.st-key-gallery > * { width: auto !important; min-width: 0; }
-.st-key-gallery > * > * { height: 100%; }
-[class*="st-key-card-"] img { border-radius: .4rem; width: 100%; height: 110px; object-fit: cover;
-  object-position: left; }
-[class*="st-key-still-"] img { border: 1px solid #88888844; border-radius: .4rem; }
-</style>
-"""
-
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What the gallery is asked for."""
+    """What the gallery is asked for.
+
+    Attributes
+    ----------
+    page_number
+        Which part of them is shown, from 0.
+    """
 
     text: str
     page: str | None
     facts: tuple[tuple[str, str], ...]
     archived: bool
-    leaf: int
+    page_number: int
 
     @property
     def filters(self) -> dict[str, Any]:
@@ -69,26 +63,12 @@ class Wanted:
         return cache.store().find(self.text, **self.filters, most=most, skip=skip)
 
 
-def head() -> None:
-    """Title, and the ways in."""
-    st.html(STYLE)
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    with left:
-        st.title("Review", anchor=False)
-        st.caption(
-            "What was saved here, by everybody who opens this application. **Save & export** on "
-            "the other pages puts a screen here."
-        )
-    with right, st.popover("Open or import", icon=":material/upload_file:", width="stretch"):
-        _bring_in()
-
-
 # -- to look for ----------------------------------------------------------------------------------
 
 
 def filters() -> Wanted:
     """Search, filters and the switch between the two shelves."""
-    now, store = session.screen(), cache.store()
+    asked, store = session.screen().of(Options), cache.store()
     search, *places = st.columns([3, 2, 2, 2, 2], vertical_alignment="bottom")
     search.text_input(
         "Search",
@@ -96,14 +76,14 @@ def filters() -> Wanted:
         placeholder="Titles, names and notes",
         **session.tied(
             "search",
-            now.search or "",
+            asked.search or "",
             lambda held: session.change(search=held or None, **_FROM_THE_FIRST),
         ),
     )
     facts = []
     for place, (field, (label, kind)) in zip(places, FILTERS.items(), strict=True):
         known = store.known(kind, MOST_KNOWN)
-        chosen = getattr(now, field)
+        chosen = getattr(asked, field)
         if chosen is not None and chosen not in known:
             if len(known) < MOST_KNOWN or not store.has(kind, chosen):
                 session.problem(f"Nothing that is saved here has the {label.lower()} {chosen!r}.")
@@ -120,7 +100,7 @@ def filters() -> Wanted:
         )
         if chosen is not None and kind != "page":
             facts.append((kind, chosen))
-    return Wanted(now.search or "", now.of_page, tuple(facts), now.archived, now.saved_leaf)
+    return Wanted(asked.search or "", asked.of_page, tuple(facts), asked.archived, asked.saved_leaf)
 
 
 def _writer(field: str) -> Callable[[str], None]:
@@ -130,19 +110,21 @@ def _writer(field: str) -> Callable[[str], None]:
 def _offered(kind: str, name: str) -> str:
     if not name:
         return "any"
-    return _page(name) if kind == "page" else name
+    return page_title(name) if kind == "page" else name
 
 
-def _page(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+def page_title(name: str) -> str:
+    """A page, for people; also one that is not here."""
+    known = pages().get(name)
+    return name.replace("_", " ").capitalize() if known is None else known.title
 
 
 def gallery(wanted: Wanted) -> None:
-    """Saved screens as cards, a leaf at a time."""
-    found, count = wanted.find(LEAF, wanted.leaf * LEAF)
-    if not found and wanted.leaf:  # the leaf is beyond the last
-        wanted = Wanted(wanted.text, wanted.page, wanted.facts, wanted.archived, 0)
-        found, count = wanted.find(LEAF)
+    """Saved screens as cards, some at a time."""
+    found, count = wanted.find(AT_A_TIME, wanted.page_number * AT_A_TIME)
+    if not found and wanted.page_number:  # beyond the last
+        wanted = replace(wanted, page_number=0)
+        found, count = wanted.find(AT_A_TIME)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(f"**{count} saved screen{'' if count == 1 else 's'}**", width="content")
         st.toggle(
@@ -167,12 +149,14 @@ def gallery(wanted: Wanted) -> None:
     with st.container(key="gallery"):
         for saved in found:
             _card(saved)
-    leaves = -(-count // LEAF)
-    if leaves > 1:
+    parts = -(-count // AT_A_TIME)
+    if parts > 1:
         st.pagination(
-            leaves,
+            parts,
             **session.tied(
-                "saved-leaf", wanted.leaf + 1, lambda held: session.change(saved_leaf=int(held) - 1)
+                "saved-leaf",
+                wanted.page_number + 1,
+                lambda held: session.change(saved_leaf=int(held) - 1),
             ),
         )
 
@@ -190,9 +174,9 @@ def _card(saved: Card) -> None:
 def _content(saved: Card) -> None:
     if saved.thumbnail:
         st.image(saved.thumbnail, alt=f"Thumbnail of {saved.title}")
-    st.markdown(f"**{plain(saved.title)}**  \n:small[{review_detail.byline(saved)}]")
+    st.markdown(f"**{plain(saved.title)}**  \n:small[{detail.byline(saved)}]")
     if saved.answers:
-        st.caption(review_detail.answer_lines(saved.answers))
+        st.caption(detail.answer_lines(saved.answers))
     st.button(
         "View",
         key=f"view-{saved.id}",
@@ -201,12 +185,12 @@ def _content(saved: Card) -> None:
     )
 
 
-# -- in and out -----------------------------------------------------------------------------------
+# -- to take elsewhere ----------------------------------------------------------------------------
 
 
 def _export(wanted: Wanted, count: int) -> None:
     """All that the filters leave as one file, or as several, each of which can be imported."""
-    store, start = cache.store(), session.screen().export_from
+    store, start = cache.store(), session.screen().of(Options).export_from
     start = start if start < count else 0
     # A few more than fit, as those that are too large do not count.
     sizes = store.sizes(wanted.text, **wanted.filters, most=archive.MOST_EXPORTED + 1, skip=start)
@@ -259,55 +243,3 @@ def _export_button(ids: list[str], label: str) -> None:
         key="export-all",
         on_click="ignore",
     )
-
-
-@dataclass
-class Imported:
-    """Id of the archive that a session imported last."""
-
-    file: str = ""
-
-
-def _bring_in() -> None:
-    """Open a manifest, or import an archive into the store."""
-    st.caption(
-        "A **manifest** (JSON) opens one screen and saves nothing. An **archive** (ZIP) is taken "
-        "into this store with its pictures and notes: everybody who opens this application sees "
-        "them. What is here already is left as it is and gains the notes that it lacks."
-    )
-    file = st.file_uploader(
-        "Manifest or archive", type=["json", "zip"], max_upload_size=20, key="bring-in"
-    )
-    if file is None:
-        return
-    data = file.getvalue()
-    try:
-        if data[:2] != b"PK":
-            about = manifest.read(data)
-            title = about.title or _page(about.page)
-            pictures = ", ".join(picture.name for picture in about.pictures)
-            st.markdown(f"**{plain(title)}**  \n:small[{plain(pictures)}]")
-            review_detail.open_link(about)
-        elif session.kept(Imported).file != file.file_id:
-            count = _import(data)
-            session.kept(Imported).file = file.file_id
-            what = "1 saved screen" if count == 1 else f"{count} saved screens"
-            st.toast(f"{what} imported.", icon=":material/bookmark:")
-    except ParallaxError as error:
-        st.warning(plain(str(error)), icon=":material/warning:")
-
-
-def _import(data: bytes) -> int:
-    """Take an archive into the store; ends at its next step when its reader leaves."""
-    bar, told = st.progress(0.0, "Waiting for other archives"), 0.0
-
-    def tell(share: float) -> None:
-        nonlocal told
-        if (now := monotonic()) > told + 0.2:
-            told = now
-            bar.progress(share, "Reading the archive" if share else "Waiting for other archives")
-
-    try:
-        return archive.take_in(cache.store(), data, tell)
-    finally:
-        bar.empty()

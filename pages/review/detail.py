@@ -1,4 +1,4 @@
-"""One saved screen of the Review page: large, with what can be done with it and what was said."""
+"""One saved screen: large, with what can be done with it and what was said of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,273 @@
+"""Widgets and layout of Activation maximization."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import streamlit as st
+from PIL import Image
+
+from core import VisionTransformer
+from dashboard import controls, figures, panels, session
+from dashboard.text import plain
+from pages.activation_maximization.run import Making, Result, Run, expected
+from pages.activation_maximization.settings import (
+    DEFAULT,
+    STEPS,
+    Channel,
+    Settings,
+    Size,
+    weight_limit,
+)
+from pages.activation_maximization.view import Maximization, Picture
+
+EVERY = 1.5
+"""Seconds between two looks at the growing pictures."""
+
+STYLE = """
+<style>
+@media (max-width: 1000px) {
+  [data-testid="stColumn"]:has(.st-key-maximize-settings) { flex: 0 0 180px; min-width: 0; }
+  [data-testid="stColumn"]:has(.st-key-maximize-settings) + [data-testid="stColumn"] {
+    flex: 1 1 0; min-width: 0;
+  }
+}
+</style>
+"""
+"""Settings stay wide enough to be read."""
+
+
+def draw(view: Maximization) -> None:
+    """Settings at the left; pictures that grow, and those that were made, at the right."""
+    panels.head(
+        "Activation maximization",
+        "Pictures made from noise so that one class or channel answers as strongly as possible.",
+        "All models get the same number of steps and the same seed. A picture shows what excites "
+        "**one class or channel** most, not what it needs in photographs, and it depends on the "
+        "regularizers. A transformer's patch grid shows up as **seam energy**: 0 means that steps "
+        "across patch borders are no larger than steps inside patches.",
+        "Olah 2017 (Feature Visualization, Distill), Lucid; the seam penalty is this project's own",
+    )
+    st.html(STYLE)
+    left, right = st.columns([2, 5], gap="medium")
+    with left, st.container(key="maximize-settings"):
+        _start_or_stop(view)
+        _settings(view.settings)
+    with right:
+        if view.run is not None:
+            st.fragment(_watch, run_every=EVERY)(view.run)
+        _results(view)
+
+
+# -- settings -------------------------------------------------------------------------------------
+
+
+def _settings(chosen: Settings) -> None:
+    """Widgets for objective, budget and regularizers."""
+    controls.segments("objective", "Maximize", ("class", "channel"))
+    if chosen.classes.shown:
+        labeled = [model for model in chosen.models if model.classes]
+        controls.class_picker(chosen.classes, *labeled)
+    for channel in chosen.channels:
+        _channel(channel)
+    controls.slider("steps", "Steps", *STEPS, 16)
+    for fixed in (model for model in chosen.models if not model.flexible):
+        pixels = fixed.preprocessing.size
+        st.caption(f"{plain(fixed.spec.title)} takes only {pixels} × {pixels} pixels.")
+    if chosen.size.offered:
+        _size(chosen.size)
+    with st.expander("Regularizers and seed", icon=":material/tune:"):
+        controls.number("seed", "Seed", 0, 2**31 - 1)
+        _weight("variation", "Total variation", "Charges every step between pixels.")
+        _weight("gray", "Distance from gray", "Charges colors far from mid-gray.")
+        _weight(
+            "seam",
+            "Seam penalty (ViT)",
+            "Charges steps across patch borders that are larger than those inside patches.",
+        )
+        controls.toggle(
+            "moves",
+            "Random moves",
+            help="Shifts, turns and scales the picture a little before each look. Without them the "
+            "patch grid of a transformer shows most.",
+        )
+    controls.toggle(
+        "effect",
+        "Show the seam penalty's effect",
+        help="Makes the picture of a model with patches twice, without and with the penalty, from "
+        "the same seed.",
+    )
+
+
+def _channel(chosen: Channel) -> None:
+    model = chosen.feature.model
+    title = plain(model.spec.title)
+    word = "block" if isinstance(model, VisionTransformer) else "layer"
+    controls.tap_picker(chosen.feature, f"{title}, {word}", chosen.tap.name)
+    controls.channel_picker(
+        chosen.feature, f"{title}, channel", chosen.tap, chosen.strongest, chosen.channel
+    )
+
+
+def _size(chosen: Size) -> None:
+    controls.select(
+        "side",
+        "Size in pixels",
+        chosen.offered,
+        chosen.side,
+        lambda side: f"{side} × {side}",
+        help=f"Whole patches ({chosen.whole} pixels). Half the side takes about a quarter of the "
+        "time.",
+    )
+
+
+def _weight(field: str, label: str, help: str) -> None:
+    start = float(getattr(DEFAULT, field))
+    controls.slider(field, label, 0.0, weight_limit(field), start / 10, start, help=help)
+
+
+# -- the run --------------------------------------------------------------------------------------
+
+
+def _start_or_stop(view: Maximization) -> None:
+    """The button above the settings, with what is going to be made below it."""
+    run, tasks = view.run, view.settings.tasks
+    if run is None and st.button(
+        "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        disabled=not tasks,
+        key="start",
+    ):
+        session.kept(Making).begin(tasks)
+        st.rerun()
+    if run is not None:
+        st.button(
+            "Stop",
+            icon=":material/stop:",
+            width="stretch",
+            help="Keeps what has been made so far.",
+            key="stop",
+            disabled=run.stopped,
+            on_click=run.stop,
+        )
+        st.caption("What you change below counts for the next run.")
+    elif tasks:
+        count = f"{len(tasks)} picture{'s' if len(tasks) > 1 else ''}, {tasks[0].steps} steps"
+        seconds = expected(tasks)
+        time = "the time is measured at the start" if seconds is None else duration(seconds)
+        st.caption(f"{count}: {time}.")
+
+
+def _watch(run: Run) -> None:
+    """The pictures of the run that goes on, looked at again and again until it has ended."""
+    if run.ended:
+        st.rerun()
+    run.watch()
+    st.progress(min(1.0, run.done), _status(run))
+    for column, result in zip(st.columns(max(2, len(run.results))), run.results, strict=False):
+        with column:
+            _heading(result)
+            if result.image is None:
+                st.caption("Waits for its turn.")
+                continue
+            # In the message itself: a file would be gone when the next picture is there.
+            preview = figures.data_uri(result.image, quality=65)
+            st.image(preview, width="stretch", alt=f"Grows: {result.name}")
+            st.caption(f"Step {len(result.history)} of {result.planned}")
+
+
+def _status(run: Run) -> str:
+    if run.stopped:
+        return "Stopping …"
+    left = run.seconds_left
+    if left is None:
+        return "Timing the first steps …"
+    return f"{run.current.title}: {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time that was estimated, for people."""
+    if seconds < 100:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min"
+
+
+# -- what was made --------------------------------------------------------------------------------
+
+
+def _results(view: Maximization) -> None:
+    """Pictures, seam energies and loss curves of the last run, finished or stopped."""
+    for sentence in view.failures:
+        st.warning(plain(sentence), icon=":material/warning:")
+    for sentence in view.settings.refusals:
+        st.info(plain(sentence), icon=":material/block:")
+    if view.losses is None:
+        if view.run is None:
+            st.info(
+                "Press **Start**: the pictures grow here, step by step. You can stop at any time, "
+                "change settings or look at another page meanwhile; what has been made stays.",
+                icon=":material/auto_awesome:",
+            )
+        return
+    if view.run is not None:
+        st.markdown("**The run before**, until this one has ended")
+    columns = st.columns(max(2, len(view.results)))
+    for place, (column, picture) in enumerate(zip(columns, view.results, strict=False)):
+        with column:
+            _picture(picture, place)
+    st.markdown("**Loss**: minus the objective's value, without the penalties, step by step")
+    panels.chart(view.losses)
+    st.caption(
+        "Each model's loss is in its own unit (logits or activations): compare the shapes of the "
+        "curves, not their heights."
+    )
+
+
+def _heading(result: Result) -> None:
+    model, _, penalty = result.title.rpartition(" · ")
+    panels.title(model, penalty)
+
+
+def _picture(made: Picture, place: int) -> None:
+    result = made.result
+    _heading(result)
+    st.image(made.image, width="stretch", output_format="PNG", alt=made.name)
+    st.download_button(
+        "PNG",
+        data=_png(made.image),
+        file_name=_file_name(result),
+        mime="image/png",
+        icon=":material/download:",
+        key=f"download-{place}",
+        on_click="ignore",
+    )
+    st.metric(
+        "Seam energy",
+        f"{round(made.energy, 2) + 0.0:+.2f}",
+        help=f"For patches of {result.patch} pixels, on the picture as shown: 0 means that no "
+        "patch grid is visible; below 0 the borders are smoother than the insides.",
+    )
+    stopped = "" if made.steps >= result.planned else f", stopped at {made.steps}"
+    objective = result.objective[:1].upper() + result.objective[1:]
+    st.caption(
+        f"{plain(objective)}. {result.planned} steps{stopped}, {result.side} × {result.side} "
+        f"pixels, seed {result.seed}, {'with' if result.moves else 'without'} random moves. "
+        f"Trained on: {result.pretraining}."
+    )
+
+
+def _png(image: Image.Image) -> Callable[[], bytes]:
+    def png() -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return png
+
+
+def _file_name(result: Result) -> str:
+    words = "".join(c if c.isalnum() else " " for c in f"{result.title} {result.objective}")
+    return f"{'-'.join(words.split())[:80].lower()}-seed-{result.seed}.png"

@@ -1,0 +1,8 @@
+"""What Streamlit runs for Activation maximization."""
+
+from dashboard import session, show
+from pages.activation_maximization.draw import draw
+from pages.activation_maximization.run import Making
+from pages.activation_maximization.view import view
+
+show.page(lambda make: view(make, session.kept(Making).settled()), draw)

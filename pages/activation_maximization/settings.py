@@ -1,0 +1,267 @@
+"""What is to be maximized, and how: the screen's choices as tasks. Knows no Streamlit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import core
+from core import (
+    Model,
+    Objective,
+    Regularization,
+    Tap,
+    Transforms,
+    VisionTransformer,
+    representations,
+)
+from dashboard import cache, waiting
+from dashboard.choices import Classes, Tell, classes, index_of, one_of, within
+from dashboard.features import Feature, channel_of, feature_of, tap_of
+from dashboard.screen import Screen
+from dashboard.view import Maker
+from pages.activation_maximization.options import Options
+from pages.activation_maximization.run import STILL, Task
+
+STEPS = (16, 512)
+"""The fewest and the most steps that are offered."""
+
+DEFAULT = Regularization()
+SIDES = (112, 168, 224, 336)
+"""About the sides that are offered, in pixels; rounded to whole patches."""
+
+NO_PATCH = 16
+"""Pixels that stand in for a patch where no model has patches."""
+
+START = 168
+"""About the side that a picture has until another is chosen."""
+
+WEIGHTS = ("variation", "gray", "seam")
+"""Fields of the screen that are weights of the `Regularization`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """The channel of a model that is to be maximized.
+
+    Attributes
+    ----------
+    strongest
+        The one that is most active on the picture.
+    """
+
+    feature: Feature
+    tap: Tap
+    strongest: int
+    channel: int
+
+    @property
+    def objective(self) -> Objective:
+        """Of a transformer features are counted over all heads."""
+        model, name = self.feature.model, self.tap.name
+        if not isinstance(model, VisionTransformer):
+            return core.conv_channel(name, self.channel)
+        block, _, part = name.rpartition(".")
+        layer = int(block.rpartition(".")[2])
+        if part == "output":
+            return core.block_channel(layer, self.channel)
+        if part == "hidden":
+            return core.mlp_channel(layer, self.channel)
+        head, channel = divmod(self.channel, self.tap.channels)
+        return core.head_channel(layer, head, channel, kind=part)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Size:
+    """Sides of pictures.
+
+    Attributes
+    ----------
+    side
+        Pixels of a picture of a model that takes any.
+    offered
+        What can be chosen; empty where every model takes one size only.
+    whole
+        Pixels that sides are multiples of.
+    """
+
+    side: int
+    offered: tuple[int, ...] = ()
+    whole: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """All that is chosen on the page.
+
+    Attributes
+    ----------
+    what
+        ``class`` or ``channel``.
+    classes, channels
+        Of the one or the other; nothing of the other.
+    refusals
+        Why one of the models takes no part, one sentence each.
+    tasks
+        What is to be made.
+    """
+
+    models: tuple[Model, ...]
+    what: str
+    classes: Classes
+    channels: tuple[Channel, ...]
+    refusals: tuple[str, ...]
+    steps: int
+    size: Size
+    seed: int
+    regularization: Regularization
+    moves: bool
+    effect: bool
+    tasks: tuple[Task, ...]
+
+
+def settings(make: Maker, models: Sequence[Model]) -> Settings:
+    """What the screen chooses; models are asked for answers or activations where need be."""
+    now, tell = make.screen, make.problem
+    seed, own = now.shared.seed, now.of(Options)
+    what = one_of(now, "objective", ("class", "channel"), "class", tell)
+    asked = Classes()
+    channels: tuple[Channel, ...] = ()
+    objectives: Mapping[Model, Objective]
+    refusals: Sequence[str] = ()
+    if what == "class":
+        asked = _asked(make, models)
+        objectives, refusals = _of_class(models, asked.shown[0] if asked.shown else "")
+    else:
+        channels = tuple(_channel(make, number, model) for number, model in enumerate(models))
+        objectives = {one.feature.model: one.objective for one in channels}
+    steps = int(within(now, "steps", *STEPS, tell))
+    patch = _patch(models)
+    size = _size(now, models, patch, tell)
+    weights = {name: _weight(now, name, tell) for name in WEIGHTS}
+    regularization = Regularization(**weights)
+    tasks = tuple(
+        Task(
+            title=title,
+            model=model,
+            objective=objectives[model],
+            regularization=charged,
+            steps=steps,
+            side=size.side if model.flexible else model.preprocessing.size,
+            seed=seed,
+            patch=model.patch if isinstance(model, VisionTransformer) else patch,
+            transforms=Transforms() if own.moves else STILL,
+        )
+        for model, title, charged in _wanted(objectives, regularization, own.effect)
+    )
+    return Settings(
+        models=tuple(models),
+        what=what,
+        classes=asked,
+        channels=channels,
+        refusals=tuple(refusals),
+        steps=steps,
+        size=size,
+        seed=seed,
+        regularization=regularization,
+        moves=own.moves,
+        effect=own.effect,
+        tasks=tasks,
+    )
+
+
+def _wanted(
+    objectives: Mapping[Model, Objective], regularization: Regularization, effect: bool
+) -> list[tuple[Model, str, Regularization]]:
+    """Model, title and regularization of each picture."""
+    without = replace(regularization, seam=0.0)
+    wanted: list[tuple[Model, str, Regularization]] = []
+    for model in objectives:
+        seams = isinstance(model, VisionTransformer) and bool(regularization.seam)
+        if not seams or effect:
+            wanted.append((model, f"{model.spec.title} · no seam penalty", without))
+        if seams:
+            penalty = f"{model.spec.title} · seam penalty {regularization.seam:g}"
+            wanted.append((model, penalty, regularization))
+    return wanted
+
+
+# -- sizes and weights ----------------------------------------------------------------------------
+
+
+def _patch(models: Sequence[Model]) -> int:
+    """Pixels of a side of a patch of the first model that has patches, by which seams of pictures
+    of models without are measured; `NO_PATCH` where none has any."""
+    found = (model.patch for model in models if isinstance(model, VisionTransformer))
+    return next(found, NO_PATCH)
+
+
+def _size(now: Screen, models: Sequence[Model], patch: int, tell: Tell) -> Size:
+    flexible = [model for model in models if model.flexible]
+    if not flexible:
+        return Size(models[0].preprocessing.size)
+    whole = math.lcm(*(model.multiple for model in flexible if model.multiple > 1), 1)
+    whole = patch if whole == 1 else whole
+    sides = sorted({max(whole, round(side / whole) * whole) for side in SIDES})
+    start = min(sides, key=lambda side: abs(side - START))
+    return Size(one_of(now, "side", sides, start, tell), tuple(sides), whole)
+
+
+def weight_limit(name: str) -> float:
+    """The largest weight that is offered."""
+    return 4 * float(getattr(DEFAULT, name))
+
+
+def _weight(now: Screen, name: str, tell: Tell) -> float:
+    start = float(getattr(DEFAULT, name))
+    return float(within(now, name, 0.0, weight_limit(name), tell, start))
+
+
+# -- objectives -----------------------------------------------------------------------------------
+
+
+def _asked(make: Maker, models: Sequence[Model]) -> Classes:
+    """The class of all models; what the picture is known to show needs no pass."""
+    labeled = [model for model in models if model.classes]
+    known = make.looked_at.picture.classes
+    answers = []
+    if not set(known) & {name for model in labeled for name in model.labels}:
+        answers = [make.recording(model.spec.id).predictions()[0] for model in labeled]
+    return classes(make.screen, known, labeled, answers, make.problem)
+
+
+def _of_class(models: Sequence[Model], target: str) -> tuple[dict[Model, Objective], Sequence[str]]:
+    """One class for all models, as far as they know it."""
+    objectives: dict[Model, Objective] = {}
+    refusals: list[str] = []
+    for model in models:
+        if not model.classes:
+            refusals.append(
+                f"{model.spec.title} was trained without classes, so no picture can be made for "
+                "one; choose Channel to see what excites one of its channels."
+            )
+        elif target not in model.labels:
+            refusals.append(f"{model.spec.title} knows no class {target!r}.")
+        else:
+            objectives[model] = core.class_logit(index_of(model, target))
+    return objectives, refusals
+
+
+def _channel(make: Maker, number: int, model: Model) -> Channel:
+    """A channel of a model, by default the most active one of a layer in the middle or at the end.
+
+    Parameters
+    ----------
+    number
+        Place of the model among those that are shown.
+    """
+    feature = feature_of(make.screen, number, model, make.problem)
+    default = [*model.taps][-1]
+    if isinstance(model, VisionTransformer):
+        default = f"block.{model.depth // 2}.output"
+    tap = model.tap(tap_of(feature, default, make.problem))
+    with waiting.spinner(f"Reading {tap.name} …"):
+        values = cache.features(model.spec.id, make.looked_at, tap.name)
+    strongest = int(representations.by_activity(values)[0])
+    return Channel(feature, tap, strongest, channel_of(feature, tap, strongest, make.problem))

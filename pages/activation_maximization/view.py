@@ -1,0 +1,98 @@
+"""What Activation maximization shows: what is to be made, and what was made so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from core import seam_energy_of
+from dashboard import cache, figures
+from dashboard.view import Figure, Maker, View
+from pages.activation_maximization.run import Made, Result, Run, made_of
+from pages.activation_maximization.settings import Settings, settings
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that was made.
+
+    Attributes
+    ----------
+    image
+        As it was when it was last looked at.
+    name
+        Title with the objective, for people.
+    steps
+        How many were done.
+    energy
+        Seam energy of the picture as shown.
+    """
+
+    result: Result
+    image: Image.Image
+    name: str
+    steps: int
+    energy: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Maximization(View):
+    """What Activation maximization shows.
+
+    Attributes
+    ----------
+    run
+        What is being made; changes while it is looked at.
+    results
+        Pictures of the last run that ended.
+    failures
+        Why a picture of that run could not be made, one sentence each.
+    losses
+        Curves of the losses; ``None`` as long as there are no pictures.
+    """
+
+    settings: Settings
+    run: Run | None
+    results: tuple[Picture, ...]
+    failures: tuple[str, ...]
+    losses: Figure | None
+
+
+def view(make: Maker, made: Made | None = None) -> Maximization:
+    """What the screen asks for, with what was made.
+
+    Parameters
+    ----------
+    made
+        What a session has made so far; without it, pictures are made now, to the end.
+    """
+    scene = make.looked_at
+    chosen = settings(make, [cache.model(model_id) for model_id in scene.ids])
+    if made is None:
+        made = made_of(chosen.tasks)
+        for sentence in (*chosen.refusals, *made.problems):
+            make.problem(sentence)
+    return make.view(
+        Maximization,
+        settings=chosen,
+        run=made.run,
+        results=tuple(_picture(make, result) for result in made.results),
+        failures=made.problems,
+        losses=_losses(make, made),
+    )
+
+
+def _picture(make: Maker, result: Result) -> Picture:
+    assert result.image is not None, "only what has grown is a result"
+    make.picture(result.name, result.image, result.code)
+    energy = seam_energy_of(result.image, result.patch)
+    return Picture(result, result.image, result.name, len(result.history), energy)
+
+
+def _losses(make: Maker, made: Made) -> Figure | None:
+    if not made.results:
+        return None
+    losses = {result.title: result.history for result in made.results}
+    curves = figures.curves(losses, "loss")
+    return make.show(Figure("maximization-loss", curves, "Loss over the steps"))

@@ -1,0 +1,5 @@
+"""What Streamlit runs for Review."""
+
+from pages.review.draw import draw
+
+draw()

@@ -289,11 +289,6 @@ class Screen:
         """This screen without what does not belong to what is saved."""
         return self.mapped(lambda one: one if one.is_saved else type(one)())
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in fields():
-            raise AttributeError(name)
-        return self.value(name)
-
 
 def _named(
     names: Sequence[str], values: Mapping[str, Any], defaults: Callable[[Method], Mapping[str, str]]

@@ -151,7 +151,8 @@ def _before_and_after(one: Before, classes: tuple[str, ...]) -> None:
 
     what = "Probability of the class"
     if len(classes) > 1:
-        what = f"Probability of {plain(classes[0])} where it is one of the two classes,"
+        # A narrow column cuts the label.
+        what = f"{plain(named(classes))}: probability of the first, where it is one of the two,"
     st.metric(
         f"{plain(one.title)} · {plain(named(classes))}",
         f"{one.now:.1%}",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy import ndimage
 
 from core.errors import ParameterError
 
@@ -56,9 +57,6 @@ def baseline_maps(image: Image.Image, grid: tuple[int, int], seed: int = 0) -> d
 
 def _sobel(luminance: Map) -> npt.NDArray[Any]:
     """Magnitude of the gradient a pixel, of the picture repeated beyond its borders."""
-    padded = np.pad(luminance, 1, mode="edge")
-    smooth_down = padded[:-2] + 2 * padded[1:-1] + padded[2:]
-    smooth_across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    across = smooth_down[:, 2:] - smooth_down[:, :-2]
-    down = smooth_across[2:] - smooth_across[:-2]
-    return np.hypot(down, across) / 8  # a ramp that rises by 1 a pixel has 1
+    down, across = (ndimage.sobel(luminance, axis, mode="nearest") for axis in (0, 1))
+    magnitude: npt.NDArray[Any] = np.hypot(down, across)
+    return magnitude / 8  # a ramp that rises by 1 a pixel has 1

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 from core.errors import ParameterError
 from core.evidence.faithfulness import Faithfulness
@@ -134,7 +134,7 @@ def judged(found: Faithfulness, baselines: Mapping[str, Sequence[Faithfulness]])
             )
     count = len(random)
     spread = float(np.std([one.difference for one in random], ddof=1))
-    reach = student(LEVEL, count - 1) * spread
+    reach = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * spread  # Student's quantile
     rivals = []
     for name in TITLES:
         if ones := baselines.get(name):
@@ -146,23 +146,6 @@ def judged(found: Faithfulness, baselines: Mapping[str, Sequence[Faithfulness]])
                 verdict = "better" if gap > 0 else "worse"
             rivals.append(Rival(name, mean, margin, verdict))
     return Judgment(found.difference, tuple(rivals), count)
-
-
-def student(level: float, freedom: int) -> float:
-    """Half the width of the middle ``level`` of Student's distribution.
-
-    By the expansion around the normal distribution (Abramowitz & Stegun 26.7.5), which is good to
-    three decimals from four degrees of freedom on.
-    """
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return math.fsum(term / freedom**power for power, term in enumerate(terms))
 
 
 def _measured(one: Faithfulness) -> tuple[object, ...]:

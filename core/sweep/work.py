@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from scipy.special import rel_entr
 from torch import Tensor
 
 from core import progress
@@ -427,10 +428,5 @@ def divergence(
         for one, part in zip((first, second), shared, strict=True)
     )
     middle = (p + q) / 2
-    return float(np.clip((_relative(p, middle) + _relative(q, middle)) / 2, 0.0, 1.0))
-
-
-def _relative(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:
-    """Kullback–Leibler divergence in bits."""
-    some = p > 0
-    return float((p[some] * np.log2(p[some] / q[some])).sum())
+    found = (rel_entr(p, middle) + rel_entr(q, middle)).sum() / (2 * np.log(2))
+    return float(np.clip(found, 0.0, 1.0))

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
 
 from dashboard.registry import pages
-from dashboard.screen import Screen
+from dashboard.screen import fields
 from tests.support.application import start
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +76,7 @@ MORE: tuple[tuple[str, Query], ...] = (
 
 def choices(name: str) -> tuple[Any, ...]:
     """The values of a field that has few of them."""
-    kind = Screen.model_fields[name].annotation
+    kind = fields()[name].model_fields[name].annotation
     if kind is bool:
         return ("yes", "no")
     for part in (kind, *get_args(kind)):
@@ -90,7 +90,7 @@ def states() -> Iterator[tuple[str, Query]]:
     for page in pages():
         yield page, {}
         for name in OF_PAGE[page]:
-            default = Screen.model_fields[name].default
+            default = fields()[name].model_fields[name].default
             for value in choices(name):
                 if value not in (default, "yes" if default is True else "no"):
                     yield page, {name: value}

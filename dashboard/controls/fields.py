@@ -80,5 +80,5 @@ def number(field: str, label: str, low: int, high: int, default: int = 0) -> int
 
 def toggle(field: str, label: str, help: str | None = None) -> bool:
     """A switch."""
-    value = bool(getattr(session.screen(), field))
+    value = bool(session.screen().value(field))
     return bool(st.toggle(label, help=help, **session.bound(field, value)))

@@ -279,7 +279,7 @@ def test_hostile_choices_of_a_manifest_are_left_out_with_a_sentence() -> None:
         '{"opacity": ["7"], "nothing": ["x"], "image": ["coffee"], "colors": ["x"]}}'
     )
     screen, problems = manifest.read(text).read_screen()
-    assert screen.image == "coffee"
+    assert screen.shared.image == "coffee"
     assert len(problems) == 3
 
 

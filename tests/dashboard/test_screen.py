@@ -384,7 +384,7 @@ def test_a_bad_value_gives_one_sentence_and_the_default(key: str, text: str) -> 
 
 def test_too_many_classes_are_said() -> None:
     screen, problems = Screen.from_address("compare", {"classes": list("abcdefgh")})
-    assert screen.classes == ()
+    assert screen.shared.classes == ()
     assert len(problems) == 1
 
 

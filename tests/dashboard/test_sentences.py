@@ -13,7 +13,7 @@ from core.models.spec import read_catalog
 from dashboard import rows
 from dashboard.display import Display
 from dashboard.registry import pages
-from dashboard.screen import Screen
+from dashboard.screen import fields
 from dashboard.text import ordinal
 from tests import sentences
 from tests.support.application import figures, healthy, start
@@ -24,14 +24,14 @@ from tests.support.builders import GIVEN, built, picture
 
 def test_every_page_and_every_field_of_few_values_is_walked() -> None:
     walked = {name for names in sentences.OF_PAGE.values() for name in names}
-    few = {name for name in Screen.model_fields if sentences.choices(name) and name != "page"}
+    few = {name for name in fields() if sentences.choices(name)}
     assert sentences.OF_PAGE.keys() == set(pages())
     assert walked == few
     seen = list(sentences.states())
     assert {page for page, _ in seen} == set(pages())
     for name in few:
         given = {value for _, query in seen for key, value in query.items() if key == name}
-        default = Screen.model_fields[name].default
+        default = fields()[name].model_fields[name].default
         usual = {True: "yes", False: "no"}.get(default, default)
         assert {v for v in sentences.choices(name) if v != usual} <= given, name
     for _, query in sentences.MORE:

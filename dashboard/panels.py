@@ -20,17 +20,19 @@ CHART: dict[str, Any] = {"displayModeBar": False, "scrollZoom": False}
 def head(title: str, line: str, how: str, sources: str) -> Any:
     """One row: title, what is seen in a line, and how to read it, folded away.
 
-    Returns the row, for buttons that a page adds to it.
+    Returns the buttons of the row, for those that a page adds.
     """
-    row = st.container(horizontal=True, vertical_alignment="bottom", key="head")
-    with row:
+    with st.container(horizontal=True, vertical_alignment="bottom", key="head"):
         with st.container():
             st.title(title, anchor=False)
             st.caption(line)
-        with st.popover("How to read this", icon=":material/menu_book:", width="content"):
-            st.markdown(how)
-            st.caption(f"Sources: {sources}")
-    return row
+        buttons = st.container(
+            horizontal=True, vertical_alignment="bottom", width="content", key="head-buttons"
+        )
+    with buttons, st.popover("How to read this", icon=":material/menu_book:", width="content"):
+        st.markdown(how)
+        st.caption(f"Sources: {sources}")
+    return buttons
 
 
 def chart(figure: Figure, act: Callable[[list[Any]], None] | None = None, **options: Any) -> Any:

@@ -59,12 +59,12 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Files that are there or are not: of this repository, or one's own."""
+    """Files that are there or are not: of this repository, or one's own, also a folder of them."""
 
     paths: tuple[Path, ...]
 
     def stored(self) -> bool:
-        return all(path.is_file() for path in self.paths)
+        return all(path.exists() for path in self.paths)
 
     def bring(self, fetch: Fetch) -> None:
         raise WeightsError(f"{self.paths[0].name} does not come from elsewhere")

@@ -122,6 +122,7 @@ def filled(
     classes: int,
     tensors: Mapping[str, Tensor],
     computed: Collection[str] = (),
+    bare: nn.Module | None = None,
     **options: Any,
 ) -> nn.Module:
     """A network of timm with these weights, as float32.
@@ -137,6 +138,8 @@ def filled(
         By the network's own names.
     computed
         Names that may be missing, as the network computes what they are of.
+    bare
+        The network, if it was built before, perhaps by `without_memory`; it is used up.
     **options
         Other arguments of timm's constructor.
     """
@@ -146,7 +149,7 @@ def filled(
     # A sum of a piece that was just copied costs next to nothing; large values may add up to more.
     if sums and not torch.stack(sums).isfinite().all():
         check_values(spec, state)
-    module = without_memory(spec, classes, state, **options)
+    module = without_memory(spec, classes, state, **options) if bare is None else bare
     if module is not None:
         _check_fit(spec, module, state, computed)
         module.load_state_dict(state, strict=not computed, assign=True)

@@ -194,8 +194,9 @@ _one_at_a_time = threading.Lock()
 
 def _loaded(path: Path) -> Any:
     """What ``torch.load`` gives with ``weights_only``, objects of unknown classes as `_Unread`."""
-    with _one_at_a_time, _stand_ins(path):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    # An open file, as PyTorch goes by the ending of a path.
+    with _one_at_a_time, _stand_ins(path), path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _stand_ins(path: Path) -> AbstractContextManager[object]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
+from core.answers import Reading
 from core.models.preprocessing import Preprocessing
 
 
@@ -17,6 +18,8 @@ class Loaded(NamedTuple):
     digest
         SHA-256 of the file that the weights came from, or of its files' digests; empty where they
         came from no known file.
+    answer
+        How the source says that logits are read; empty where it does not.
     remarks
         What was chosen in reading a checkpoint of one's own, each a sentence.
     architecture
@@ -29,6 +32,7 @@ class Loaded(NamedTuple):
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     digest: str = ""
+    answer: Reading | Literal[""] = ""
     remarks: tuple[str, ...] = ()
     architecture: str = ""
     tensors: tuple[int, int] = (0, 0)

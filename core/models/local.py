@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from core.answers import Reading
 from core.errors import UnsupportedModel, WeightsError
 from core.labels import read_labels
 from core.models import shapes, storage
@@ -56,6 +59,7 @@ class _Built(NamedTuple):
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     fitted: Fit
+    answer: Reading | Literal[""] = ""
 
 
 def load_local(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
@@ -91,13 +95,13 @@ def load_local(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
     return loaded._replace(digest=storage.digest_of(summed.result()))
 
 
-def from_folder(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
+def from_folder(
+    spec: ModelSpec, folder: Path, digest: str = "", names: Sequence[str] | None = None
+) -> Loaded:
     """A classifier from a folder as the hub holds it, of transformers or of timm."""
-    checkpoint = _read_all(weight_files(folder), "")
-    architecture = replace(spec, architecture="")
-    return _load(architecture, checkpoint, described(folder, checkpoint.notes), None)._replace(
-        digest=digest
-    )
+    checkpoint = _read_all(weight_files(folder), spec.entry)
+    said = described(folder, checkpoint.notes)
+    return _load(replace(spec, architecture=""), checkpoint, said, names)._replace(digest=digest)
 
 
 def _read_all(paths: Sequence[Path], entry: str) -> Checkpoint:
@@ -129,6 +133,7 @@ def _load(
         built.module,
         built.labels,
         as_stated(built.preprocessing, spec),
+        answer=built.answer,
         remarks=(*given.remarks, *built.fitted.remarks),
         architecture=architecture,
         tensors=(total - len(built.fitted.absent), total),
@@ -277,7 +282,7 @@ def _timm(given: _Given, name: str) -> _Built:
         bare, fitted, total = _tried(spec, len(labels), given, options)
     if fitted.differences:
         _refuse(given, name, fitted, total)
-    module = filled(spec, len(labels), fitted.state, fitted.absent, **options)
+    module = filled(spec, len(labels), fitted.state, fitted.absent, bare, **options)
     config = resolve_data_config(model=module) | {
         key: value for key, value in said.evaluation.items() if key != "input_size"
     }
@@ -409,18 +414,38 @@ def _transformers(given: _Given, name: str) -> _Built:
     prefix, tensors, left_out = _unprefixed(given, str(kind.base_model_prefix))
     state = copied(tensors)
     check_values(spec, state)
-    module, info = kind.from_pretrained(
-        None,
-        config=config,
-        state_dict=state,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    with _quietly():
+        module, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     fitted = _as_fit(info, module, prefix, left_out)
     if fitted.differences:
         _refuse(given, f"transformers/{name or config.model_type}", fitted, len(_shapes(module)))
-    return _Built(module, labels, _processed(given, config), fitted)
+    several = getattr(config, "problem_type", None) == "multi_label_classification"
+    processed = _processed(given, config)
+    return _Built(module, labels, processed, fitted, "sigmoid" if several else "")
+
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps transformers from printing lists of weights: what does not fit is said here."""
+    from transformers.utils import logging as told
+
+    with _one_at_a_time:
+        before = told.get_verbosity()
+        told.set_verbosity_error()
+        try:
+            yield
+        finally:
+            told.set_verbosity(before)
 
 
 def _unprefixed(given: _Given, base: str) -> tuple[str, dict[str, Tensor], list[str]]:

@@ -44,7 +44,9 @@ def load(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
         One sentence that says what is missing and what to do.
     """
     try:
-        return LOADERS[spec.source](spec) if names is None else load_local(spec, names)
+        if names is not None:
+            return _hub(spec, names) if spec.source == "hub" else load_local(spec, names)
+        return LOADERS[spec.source](spec)
     except ModelError:
         raise
     except Exception as error:  # libraries raise anything from OSError to their own HTTP errors
@@ -168,18 +170,20 @@ def from_torchvision(spec: ModelSpec, state: Mapping[str, Tensor], digest: str =
     return Loaded(module, read_labels(spec.labels), preprocessing, digest)
 
 
-def _hub(spec: ModelSpec) -> Loaded:
+def _hub(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
     path = _fetched(spec)
     digest = storage.sha256_of(path)
     if not storage.Repository.promises(path, digest):
         raise _damaged(spec, path)
-    return from_hub(spec, path.parent, digest)
+    return from_hub(spec, path.parent, digest, names)
 
 
-def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
+def from_hub(
+    spec: ModelSpec, folder: Path, digest: str = "", names: Sequence[str] | None = None
+) -> Loaded:
     """A classifier of transformers or timm from a folder as the hub holds it."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return from_folder(spec, folder, digest)
+    return from_folder(spec, folder, digest, names)
 
 
 LOADERS: Mapping[str, Callable[[ModelSpec], Loaded]] = {

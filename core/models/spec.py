@@ -15,16 +15,13 @@ from typing import Any, Literal
 from core.errors import CatalogError, UnknownModel
 from core.frozen import Frozen
 from core.models.cards import Card, read_card
-from core.models.storage import Source, is_stored
+from core.models.storage import HUB, Source, is_stored
 from core.paths import ROOT, WEIGHTS
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
 NOT_STATED = "not stated"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
-
-HUB = "hf-hub:"
-"""How the weights of a model of one's own begin that lies on the hub: then owner and name."""
 
 PREPARED = ("input_size", "mean", "std", "crop_fraction", "interpolation", "squash")
 """Keys that state how pictures are prepared."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import CatalogError
-from core.models.spec import HUB, ModelSpec, catalog, own_entry
+from core.models.spec import ModelSpec, catalog, own_entry
+from core.models.storage import HUB
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".onnx")
 """How files are called that are taken for checkpoints where a text may also be a model's id."""

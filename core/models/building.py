@@ -97,8 +97,11 @@ _FILLING = frozenset(
 """Names of functions that fill a tensor in place."""
 
 
-class _WithoutMemory(TorchFunctionMode):
-    """New, empty tensors get no memory, and what would fill them does nothing."""
+class WithoutMemory(TorchFunctionMode):
+    """Within it new, empty tensors get no memory, and what would fill them does nothing.
+
+    Unlike a device ``meta`` for all, it lets constructors compute with the values that they need.
+    """
 
     def __torch_function__(
         self,
@@ -153,7 +156,7 @@ def filled(
     if module is not None:
         _check_fit(spec, module, state, computed)
         module.load_state_dict(state, strict=not computed, assign=True)
-        if not _lacks_memory(module):
+        if not lacks_memory(module):
             return module
     # Some buffers are computed and not stored, so they have to be built.
     module = timm_module(spec, num_classes=classes, **options)
@@ -199,7 +202,7 @@ def without_memory(
     """The network with weights on the meta device; ``None`` if its constructor needs values."""
     ensure_imported("timm")  # before the mode, which is for the network's own tensors
     try:
-        with _WithoutMemory():
+        with WithoutMemory():
             module = timm_module(spec, num_classes=classes, **options)
             suit_head(module, state)
             return module
@@ -208,7 +211,7 @@ def without_memory(
         return None
 
 
-def _lacks_memory(module: nn.Module) -> bool:
+def lacks_memory(module: nn.Module) -> bool:
     """Whether a parameter, a buffer or a tensor kept as a plain attribute has no values."""
     kept = (value for part in module.modules() for value in vars(part).values())
     tensors = (*module.parameters(), *module.buffers(), *kept)

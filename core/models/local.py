@@ -19,7 +19,15 @@ from core.answers import Reading
 from core.errors import UnsupportedModel, WeightsError
 from core.labels import read_labels
 from core.models import shapes, storage
-from core.models.building import check_values, copied, filled, timm_module, without_memory
+from core.models.building import (
+    WithoutMemory,
+    check_values,
+    copied,
+    filled,
+    lacks_memory,
+    timm_module,
+    without_memory,
+)
 from core.models.checkpoint import (
     Checkpoint,
     Fit,
@@ -341,7 +349,7 @@ def _torchvision(given: _Given, name: str) -> _Built:
     side = int(evaluation.crop_size[0])
 
     def build(**options: Any) -> tuple[nn.Module, Fit]:
-        with torch.device("meta"):
+        with WithoutMemory():
             module: nn.Module = torchvision.models.get_model(name, **options)
         return module, fit(given.checkpoint.tensors, _shapes(module), given.spec.entry)
 
@@ -360,9 +368,10 @@ def _torchvision(given: _Given, name: str) -> _Built:
         _refuse(given, f"torchvision/{name}", fitted, len(module.state_dict()))
     state = copied(fitted.state)
     check_values(given.spec, state)
-    for absent in fitted.absent:
-        state[absent] = torch.zeros(module.state_dict()[absent].shape, dtype=torch.int64)
-    module.load_state_dict(state, assign=True)
+    module.load_state_dict(state, strict=False, assign=True)
+    if lacks_memory(module):  # what it computes itself has to be built
+        module = torchvision.models.get_model(name, **options)
+        module.load_state_dict(state, strict=False)
     stated = given.spec.input_size
     if "image_size" in options and "input_size" in given.spec.stated and stated != side:
         raise WeightsError(

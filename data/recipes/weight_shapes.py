@@ -15,10 +15,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
-from core.models.building import without_memory
+from core.models.building import WithoutMemory, without_memory
 from core.models.shapes import TABLE, signature
 from core.models.spec import ModelSpec
 
@@ -59,7 +58,7 @@ def of_torchvision() -> Iterator[Row]:
     import torchvision
 
     for name in torchvision.models.list_models(module=torchvision.models):
-        with torch.device("meta"):
+        with WithoutMemory():
             module = torchvision.models.get_model(name)
         linear = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)]
         paths = (linear or ["classifier.1"])[-1:]  # SqueezeNet ends in a convolution
@@ -157,7 +156,7 @@ def of_transformers() -> Iterator[Row]:
         config = AutoConfig.for_model(model_type, **settings)
         kinds = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
         kind = kinds[-1] if isinstance(kinds, tuple) else kinds  # DeiT's with both classifiers
-        with torch.device("meta"):
+        with WithoutMemory():
             module = kind(config)
         paths = tuple(
             path

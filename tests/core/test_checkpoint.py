@@ -643,7 +643,7 @@ def test_manifests_of_the_catalogs_models_are_as_they_were() -> None:
         ("interpolation", "cubic"),
         ("squash", "yes"),
         ("input_size", 7),
-        ("colour", 3),
+        ("shade", 3),
         ("stated", ("mean",)),
         ("source", "hub"),
     ],

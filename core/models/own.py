@@ -21,7 +21,7 @@ from core.images import read_image
 from core.models import opened
 from core.models.model import Model
 from core.models.preprocessing import Preprocessing
-from core.models.spec import ModelSpec, catalog, catalog_problem, own_models_file
+from core.models.spec import NOT_STATED, ModelSpec, catalog, catalog_problem, own_models_file
 from core.models.stated import entry_for
 from core.numerics import own_state
 from core.pictures import samples
@@ -67,7 +67,7 @@ class Proposal(Frozen):
         """All that matters in one line."""
         known, total = self.tensors
         counted = f"{known} of {total} tensors, " if total else ""
-        classes = f"{len(self.labels)} label{'s' if len(self.labels) != 1 else ''}"
+        classes = f"{len(self.labels):,} label{'s' if len(self.labels) != 1 else ''}"
         mean = " ".join(dict.fromkeys(_short(value) for value in self.preprocessing.mean))
         answers = ", ".join(f"{label} {_short(value)}" for label, value in self.answers)
         told = f"answers to “{self.picture}”: {answers}" if answers else "no classes, so no answers"
@@ -88,7 +88,7 @@ class Proposal(Frozen):
         of_hub = self.spec.source == "hub"
         for key in _KEYS:
             value = stated.get(key)
-            if value in (None, "", ()) or (of_hub and key == "architecture"):
+            if value in (None, "", (), NOT_STATED) or (of_hub and key == "architecture"):
                 continue
             if key in ("weights", "head", "labels"):
                 value = _relative(str(value), file)

@@ -61,6 +61,8 @@ from core.models import Model, best_device, open_model
 from core.models.convnet import ConvNet
 from core.models.downloads import Download, download, size_text
 from core.models.model import shared_view
+from core.models.own import Proposal, add_model, propose
+from core.models.preprocessing import Preprocessing
 from core.models.spec import (
     MATCHED_PAIR,
     ModelSpec,
@@ -116,6 +118,8 @@ __all__ = [
     "ParameterError",
     "PictureFile",
     "Prediction",
+    "Preprocessing",
+    "Proposal",
     "Randomization",
     "Readout",
     "Recording",
@@ -135,6 +139,7 @@ __all__ = [
     "VisionTransformer",
     "WeightsError",
     "ZeroGradient",
+    "add_model",
     "admitted",
     "attention",
     "baseline_maps",
@@ -176,6 +181,7 @@ __all__ = [
     "picture_files",
     "pointing_grid",
     "predict",
+    "propose",
     "randomization",
     "rather_than",
     "read_image",

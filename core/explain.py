@@ -22,6 +22,7 @@ from core.images import Framing
 from core.methods.parameters import Parameters, parse
 from core.methods.registry import Method, no_zero, supported
 from core.models import Model, VisionTransformer
+from core.models.preprocessing import Preprocessing
 from core.numerics import own_state
 from core.recording.batches import record_stream
 from core.recording.recording import Prediction, Recording
@@ -75,6 +76,9 @@ class Explanation(Frozen):
         How the picture was fitted.
     seconds : float
         Wall time of this request, network passes included if it needed any.
+    preprocessing : Preprocessing or None
+        How pictures are prepared for a model of one's own; ``None`` where it was published with the
+        weights.
     """
 
     relevance: npt.NDArray[np.float32]
@@ -95,6 +99,7 @@ class Explanation(Frozen):
     picture_digest: str
     framing: Framing
     seconds: float
+    preprocessing: Preprocessing | None = None
 
     def heatmap(
         self, size: tuple[int, int] | None = None, percentile: float = 100.0
@@ -141,10 +146,11 @@ class Explanation(Frozen):
 
     def manifest(self) -> dict[str, Any]:
         """All that is needed to make this map again from the same picture, as plain data."""
+        prepared = {"preprocessing": self.preprocessing.content()} if self.preprocessing else {}
         return {
             "manifest": MANIFEST_VERSION,
             "picture": {"sha256": self.picture_digest},
-            "model": {"id": self.model_id, "weights_sha256": self.weights_digest},
+            "model": {"id": self.model_id, "weights_sha256": self.weights_digest, **prepared},
             "framing": dataclasses.asdict(self.framing),
             "method": self.method,
             "parameters": {
@@ -424,6 +430,8 @@ def _explain(
         prefix_mass = result.prefix_mass.detach().float().cpu().tolist()
     seconds = (time.perf_counter() - started) / len(recording)
     has_zero = method.has_zero(parameters)
+    published = model.preprocessing.origin == "weights" and not model.preprocessing.stated
+    prepared = None if published else model.preprocessing
     return [
         Explanation(
             relevance=np.ascontiguousarray(maps[i]),
@@ -455,6 +463,7 @@ def _explain(
             picture_digest=view.digest,
             framing=view.framing,
             seconds=seconds,
+            preprocessing=prepared,
         )
         for i, view in enumerate(recording.views)
     ]

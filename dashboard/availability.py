@@ -27,7 +27,8 @@ GONE = 20.0
 class Refusals:
     """Models that could not be had lately, so that not every rerun waits for the network.
 
-    Each is tried again `REFUSED` seconds after it was refused, whatever happens to the others.
+    Each is tried again `REFUSED` seconds after it was refused, whatever happens to the others, and
+    at once where a file of a model of one's own has changed.
 
     Parameters
     ----------
@@ -37,18 +38,25 @@ class Refusals:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._reasons: TTLCache[str, str] = TTLCache(MOST_REFUSED, REFUSED, clock)
+        self._reasons: TTLCache[str, tuple[str, object]] = TTLCache(MOST_REFUSED, REFUSED, clock)
         self._counted: WeakSet[core.Download] = WeakSet()
 
-    def get(self, model_id: str) -> str:
-        """Why a model could not be had lately; empty if nothing is known against it."""
-        with self._lock:
-            return self._reasons.get(model_id, "")
+    def get(self, model_id: str, state: object = None) -> str:
+        """Why a model could not be had lately; empty if nothing is known against it.
 
-    def put(self, model_id: str, reason: str) -> None:
-        """Remember that a model cannot be had."""
+        Parameters
+        ----------
+        state
+            Of the model's files; what was refused in another state is not known of this one.
+        """
         with self._lock:
-            self._reasons[model_id] = reason
+            reason, before = self._reasons.get(model_id, ("", state))
+            return reason if before == state else ""
+
+    def put(self, model_id: str, reason: str, state: object = None) -> None:
+        """Remember that a model cannot be had, while its files are as they are."""
+        with self._lock:
+            self._reasons[model_id] = reason, state
 
     def failed(self, download: core.Download) -> None:
         """Remember why a download failed: once, however many sessions see it and whenever.
@@ -58,7 +66,7 @@ class Refusals:
         with self._lock:
             if download not in self._counted:
                 self._counted.add(download)
-                self._reasons[download.model_id] = download.error
+                self._reasons[download.model_id] = download.error, None
 
 
 class Ready:

@@ -240,4 +240,6 @@ def _alike(model_id: str, other: str) -> bool:
 
 def _facts(spec: ModelSpec) -> str:
     size = f"{spec.parameters:g} M parameters, " if spec.parameters else ""
-    return f"{size}{spec.input_size} px, {spec.training}; license {spec.license}."
+    if spec.source != "local" or "input_size" in spec.stated:  # else its file says it
+        size += f"{spec.input_size} px, "
+    return f"{size}{spec.training}; license {spec.license}."

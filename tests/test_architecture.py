@@ -483,6 +483,7 @@ def test_only_one_place_does_it(text: str, folders: tuple[str, ...], only: set[s
 IN_PROCESS = {
     "core/images.py": {"Image.open"},  # the decoder itself
     "core/decoder.py": {"read_image"},  # runs in the other process
+    "core/models/own.py": {"read_image"},  # a sample
     "core/sweep/work.py": {"read_image"},  # sweeps of the operator's own pictures
     "dashboard/cache/pictures.py": {"read_image"},  # samples, and what the operator offers
     "dashboard/cache/sweeps.py": {"read_image"},  # thumbnails that this process made

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from core.errors import ModelError, UnsupportedModel, WeightsError
+from core.errors import CatalogError, ModelError, UnsupportedModel, WeightsError
 from core.models.convnet import ConvNet
 from core.models.huggingface_vit import HuggingFaceVit
+from core.models.loaded import Loaded
 from core.models.model import Model
 from core.models.rotary_vit import RotaryVit
-from core.models.sources import Loaded, load
+from core.models.sources import load
 from core.models.spec import ModelSpec, find_spec
+from core.models.stated import entry_for, is_place
 from core.models.timm_vit import TimmVit
 from core.models.torchvision_vit import TorchvisionVit
 from core.models.transformer import VisionTransformer
@@ -23,7 +29,7 @@ from core.numerics import own_state
 
 FAMILIES: tuple[type[Model], ...] = (TimmVit, RotaryVit, TorchvisionVit, HuggingFaceVit, ConvNet)
 
-__all__ = ["FAMILIES", "Model", "VisionTransformer", "best_device", "open_model", "wrap"]
+__all__ = ["FAMILIES", "Model", "VisionTransformer", "best_device", "open_model", "opened", "wrap"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,31 +42,82 @@ def best_device() -> torch.device:
 
 
 @own_state()
-def open_model(model_id: str, device: str | torch.device | None = None) -> Model:
-    """Load a model of the catalog, frozen and ready to be shared between threads.
+def open_model(
+    model: str | os.PathLike[str], device: str | torch.device | None = None, **stated: Any
+) -> Model:
+    """Load a model, frozen and ready to be shared between threads.
 
     Each call loads anew; keep the result.
 
     Parameters
     ----------
-    model_id
-        An ``id`` of `core.catalog`.
+    model
+        An ``id`` of `core.catalog`, the path of a checkpoint or of a folder with one, or a
+        repository on the hub, ``"hf-hub:owner/name"``.
     device
         Where it is to run; by default `best_device`.
+    **stated
+        What is known of a checkpoint, by the keys of ``models.toml``: ``architecture``, ``labels``
+        (also a list of names), ``mean``, ``std``, ``input_size``, … What is not stated is taken
+        from the file, from what lies beside it, or from the shapes of its tensors;
+        `Model.remarks` says what was chosen.
 
     Raises
     ------
     UnknownModel
         No such id.
+    CatalogError
+        A key or value that cannot be stated.
     WeightsError
         The weights cannot be had or do not fit.
     UnsupportedModel
         The architecture has something that cannot be shown truthfully.
     """
-    spec = find_spec(model_id)
-    loaded = load(spec)
+    if is_place(model):
+        spec, names = entry_for(model, stated)
+        return opened(spec, device, names, any_family="family" not in stated)[0]
+    spec = find_spec(str(model))
+    if stated:
+        raise CatalogError(
+            f"{spec.title} is a model of the catalog, of which {min(stated)!r} is known; leave "
+            "that out, or give the path of a checkpoint."
+        )
+    return opened(spec, device)[0]
+
+
+@own_state()
+def opened(
+    spec: ModelSpec,
+    device: str | torch.device | None = None,
+    names: Sequence[str] | None = None,
+    any_family: bool = False,
+) -> tuple[Model, Loaded]:
+    """The model of an entry, and how its weights were read; see `open_model`.
+
+    Parameters
+    ----------
+    names
+        Class names of a checkpoint, in index order, where the entry has no list of them.
+    any_family
+        Whether the family that the entry states is only a guess, to be replaced by what is found.
+    """
+    loaded = load(spec, names)
     loaded.module.to(device or best_device())
-    return wrap(spec, loaded)
+    if spec.source == "local" or any_family:
+        size = loaded.preprocessing.size
+        spec = replace(spec, input_size=size, architecture=spec.architecture or loaded.architecture)
+    if any_family:
+        count = sum(parameter.numel() for parameter in loaded.module.parameters())
+        spec = replace(spec, family=_family(loaded.module), parameters=round(count / 1e6, 1))
+    model = wrap(spec, loaded)
+    model.remarks = loaded.remarks
+    return model, loaded
+
+
+def _family(module: nn.Module) -> Literal["cnn", "vit"]:
+    """Which kind a network is read as."""
+    found = next((family for family in FAMILIES if family.accepts(module)), None)
+    return "vit" if found is not None and issubclass(found, VisionTransformer) else "cnn"
 
 
 @own_state()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -28,11 +28,13 @@ def check_values(spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
             )
 
 
-def _check_fit(spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def _check_fit(
+    spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor], computed: Collection[str] = ()
+) -> None:
     """Refuse weights that are not this network's, in our words: the library lists them all."""
     wanted = module.state_dict()
     differences = [
-        *(f"{name!r} is missing" for name in wanted.keys() - state.keys()),
+        *(f"{name!r} is missing" for name in wanted.keys() - state.keys() - set(computed)),
         *(f"{name!r} is not part of it" for name in state.keys() - wanted.keys()),
         *(
             f"{name!r} is {_shape(state[name])} where {_shape(wanted[name])} is expected"
@@ -95,8 +97,11 @@ _FILLING = frozenset(
 """Names of functions that fill a tensor in place."""
 
 
-class _WithoutMemory(TorchFunctionMode):
-    """New, empty tensors get no memory, and what would fill them does nothing."""
+class WithoutMemory(TorchFunctionMode):
+    """Within it new, empty tensors get no memory, and what would fill them does nothing.
+
+    Unlike a device ``meta`` for all, it lets constructors compute with the values that they need.
+    """
 
     def __torch_function__(
         self,
@@ -115,11 +120,31 @@ class _WithoutMemory(TorchFunctionMode):
         return func(*args, **options)
 
 
-def filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
+def filled(
+    spec: ModelSpec,
+    classes: int,
+    tensors: Mapping[str, Tensor],
+    computed: Collection[str] = (),
+    bare: nn.Module | None = None,
+    **options: Any,
+) -> nn.Module:
     """A network of timm with these weights, as float32.
 
     Built without memory first: timm draws random numbers for every weight, which takes longer than
     reading the file.
+
+    Parameters
+    ----------
+    classes
+        How many it tells apart.
+    tensors
+        By the network's own names.
+    computed
+        Names that may be missing, as the network computes what they are of.
+    bare
+        The network, if it was built before, perhaps by `without_memory`; it is used up.
+    **options
+        Other arguments of timm's constructor.
     """
     # Copied, as a file that is mapped into memory may be overwritten while the network is in use.
     sums: list[Tensor] = []
@@ -127,22 +152,31 @@ def filled(spec: ModelSpec, classes: int, tensors: Mapping[str, Tensor]) -> nn.M
     # A sum of a piece that was just copied costs next to nothing; large values may add up to more.
     if sums and not torch.stack(sums).isfinite().all():
         check_values(spec, state)
-    module = _without_memory(spec, classes, state)
+    module = without_memory(spec, classes, state, **options) if bare is None else bare
     if module is not None:
-        _check_fit(spec, module, state)
-        module.load_state_dict(state, assign=True)
-        if not _lacks_memory(module):
+        _check_fit(spec, module, state, computed)
+        module.load_state_dict(state, strict=not computed, assign=True)
+        if not lacks_memory(module):
             return module
     # Some buffers are computed and not stored, so they have to be built.
-    module = timm_module(spec, num_classes=classes)
+    module = timm_module(spec, num_classes=classes, **options)
     suit_head(module, state)
-    _check_fit(spec, module, state)
-    module.load_state_dict(state)
+    _check_fit(spec, module, state, computed)
+    module.load_state_dict(state, strict=not computed)
     return module
 
 
 PIECE = 30 * 1024
 """Numbers that PyTorch copies without a second thread."""
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same values in memory of their own, as float32 if they are no integers.
+
+    A file that is mapped into memory may then be overwritten while the network is in use.
+    """
+    sums: list[Tensor] = []
+    return {name: _copied(tensor, sums) for name, tensor in tensors.items()}
 
 
 def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
@@ -162,12 +196,14 @@ def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
     return copied
 
 
-def _without_memory(spec: ModelSpec, classes: int, state: Mapping[str, Tensor]) -> nn.Module | None:
+def without_memory(
+    spec: ModelSpec, classes: int, state: Mapping[str, Tensor], **options: Any
+) -> nn.Module | None:
     """The network with weights on the meta device; ``None`` if its constructor needs values."""
     ensure_imported("timm")  # before the mode, which is for the network's own tensors
     try:
-        with _WithoutMemory():
-            module = timm_module(spec, num_classes=classes)
+        with WithoutMemory():
+            module = timm_module(spec, num_classes=classes, **options)
             suit_head(module, state)
             return module
     except (RuntimeError, NotImplementedError):
@@ -175,7 +211,7 @@ def _without_memory(spec: ModelSpec, classes: int, state: Mapping[str, Tensor]) 
         return None
 
 
-def _lacks_memory(module: nn.Module) -> bool:
+def lacks_memory(module: nn.Module) -> bool:
     """Whether a parameter, a buffer or a tensor kept as a plain attribute has no values."""
     kept = (value for part in module.modules() for value in vars(part).values())
     tensors = (*module.parameters(), *module.buffers(), *kept)

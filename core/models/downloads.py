@@ -83,6 +83,7 @@ def fetched(
     largest: int,
     report: Callable[[int, int | None], None],
     patience: Patience = PATIENCE,
+    token: str = "",
 ) -> Iterator[Received]:
     """Get a file; what is left of it is removed at the end.
 
@@ -94,6 +95,8 @@ def fetched(
         Bytes that are accepted.
     report
         Called with the bytes so far and in all (``None`` if unknown); ends the transfer by raising.
+    token
+        Says who asks; sent to the host of ``url`` and to no other.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def fetched(
     try:
         with os.fdopen(handle, "wb") as file, requests.Session() as session:
             try:
-                answer, headers = _answer(session, url, patience.silence)
+                answer, headers = _answer(session, url, patience.silence, token)
                 with answer:
                     sha256 = _written(answer, headers, file, largest, report, host)
             except (requests.ConnectTimeout, requests.ConnectionError) as error:
@@ -123,18 +126,19 @@ def fetched(
         part.unlink(missing_ok=True)
 
 
-def _answer(session: Any, url: str, silence: float) -> tuple[Any, dict[str, str]]:
+def _answer(session: Any, url: str, silence: float, token: str = "") -> tuple[Any, dict[str, str]]:
     """The answer that brings the file, its content not read yet, and the headers on the way.
 
     Redirections are followed here, as the library reads what comes with one to its end.
     """
     asked = {"Accept-Encoding": "identity", "User-Agent": "parallax"}
     headers: dict[str, str] = {}
+    trusted = urlsplit(url)[:2]
     for _ in range(_REDIRECTIONS + 1):
         host = urlsplit(url).hostname or url
-        answer = session.get(
-            url, stream=True, timeout=silence, headers=asked, allow_redirects=False
-        )
+        told = token and urlsplit(url)[:2] == trusted
+        sent = asked | ({"Authorization": f"Bearer {token}"} if told else {})
+        answer = session.get(url, stream=True, timeout=silence, headers=sent, allow_redirects=False)
         for name, value in answer.headers.items():
             headers.setdefault(name.lower(), value)
         if not answer.is_redirect:
@@ -147,8 +151,11 @@ def _answer(session: Any, url: str, silence: float) -> tuple[Any, dict[str, str]
     else:
         raise WeightsError(f"{host} sends from one place to the next")
     if answer.status_code != 200:
-        missing = ", as it has no such file" if answer.status_code == 404 else ""
-        raise WeightsError(f"{host} answers with the error {answer.status_code}{missing}")
+        if answer.status_code == 404:
+            raise storage.NoSuchFile(f"{host} answers with the error 404, as it has no such file")
+        private = answer.status_code in (401, 403)
+        why = ", as the files are private or gated: log in by “hf auth login”" if private else ""
+        raise WeightsError(f"{host} answers with the error {answer.status_code}{why}")
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise WeightsError(f"{host} sends the file in another encoding than was asked for")
     headers["content-length"] = answer.headers.get("Content-Length", "")
@@ -317,8 +324,16 @@ class Download:
             self._watch()
 
         largest = _largest(self._spec) if weights else _SMALL
-        with fetched(url, folder, largest, report, self._patience) as received:
+        token = _token() if self._spec.weights.startswith(storage.HUB) else ""
+        with fetched(url, folder, largest, report, self._patience, token) as received:
             yield received
+
+
+def _token() -> str:
+    """The operator's token for the hub, which opens private repositories; may be empty."""
+    import huggingface_hub
+
+    return huggingface_hub.get_token() or ""
 
 
 def _largest(spec: ModelSpec) -> int:
@@ -338,11 +353,14 @@ def download(model_id: str) -> Download:
     UnknownModel
         No such id.
     """
-    spec = find_spec(model_id)
+    return _joined(find_spec(model_id))
+
+
+def _joined(spec: ModelSpec) -> Download:
     with _current_lock:
-        found = _current.get(model_id)
+        found = _current.get(spec.id)
         if found is None or found.state not in ("waiting", "running"):
-            found = _current[model_id] = Download(spec)
+            found = _current[spec.id] = Download(spec)
         return found
 
 
@@ -355,7 +373,7 @@ def ensure(spec: ModelSpec) -> None:
         They cannot be had.
     """
     if not spec.available:
-        arriving = download(spec.id)
+        arriving = _joined(spec)
         if arriving.wait() != "done":
             raise WeightsError(
                 arriving.error or f"The download of {spec.title} was canceled; ask for it again."

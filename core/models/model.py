@@ -50,6 +50,9 @@ class Model(ABC):
     answer: Reading = "softmax"
     """How its logits are read as probabilities; see `core.answers`."""
 
+    remarks: tuple[str, ...] = ()
+    """What was chosen in reading a checkpoint of one's own, each a sentence."""
+
     cheap_gradients: frozenset[str] = frozenset()
     """Taps behind which so little is left that a graph from there on costs next to nothing."""
 
@@ -315,6 +318,7 @@ class Model(ABC):
         """
         again = type(self)(self.spec, module, self.labels, self.preprocessing, digest)
         again.answer = self.answer
+        again.remarks = self.remarks
         return again
 
 

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from PIL import Image
+from torch import nn
+
+from core.errors import UnsupportedModel
+from core.models.libraries import ensure_imported
+from core.models.spec import ModelSpec
+
+RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+"""Filters of Pillow by the names that the libraries and entries use."""
+
+Origin = Literal["weights", "file", "default"]
+"""Where values come from that an entry does not state: from what was published with these very
+weights, from a file beside the checkpoint, or only from a library's default for a name."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become model input; always from the model's own configuration.
+    """How pixels become model input; from the model's own configuration, or as its entry states.
 
     Attributes
     ----------
@@ -27,6 +48,10 @@ class Preprocessing:
     crop_rounds_down
         Where the crop begins if it cannot lie in the exact middle: above and left of it. By default
         as torchvision and timm have it, to the even pixel.
+    origin
+        Where what is not stated comes from.
+    stated
+        Which values the entry states, by its keys.
     """
 
     size: int = 224
@@ -36,3 +61,109 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     squash: bool = False
     crop_rounds_down: bool = False
+    origin: Origin = "weights"
+    stated: tuple[str, ...] = ()
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether mean or deviation are only a library's default for the architecture."""
+        return self.origin == "default" and not {"mean", "std"} <= set(self.stated)
+
+    @property
+    def text(self) -> str:
+        """All of it and where it is from, as a sentence."""
+        across = "squeezed to" if self.squash else "cropped to"
+        origin = {
+            "weights": "as published with the weights",
+            "file": "as the file beside the checkpoint says",
+            "default": "only the library's default for this architecture",
+        }[self.origin]
+        if self.stated:
+            origin = f"{', '.join(self.stated)} as the entry states, the rest {origin}"
+        return (
+            f"Pictures are {across} {self.size} pixels ({self.crop_fraction:.3g} of the resized "
+            f"side, {self.resample.name.lower()}), mean {_triple(self.mean)}, deviation "
+            f"{_triple(self.std)}: {origin}."
+        )
+
+    def content(self) -> dict[str, Any]:
+        """The same as plain data, by the keys of an entry."""
+        return {
+            "input_size": self.size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "crop_fraction": self.crop_fraction,
+            "interpolation": self.resample.name.lower(),
+            "squash": self.squash,
+            "origin": self.origin,
+            "stated": list(self.stated),
+        }
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    each = [f"{value:.3g}" for value in values]
+    return each[0] if len(set(each)) == 1 else " ".join(each)
+
+
+def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+    """How a network of timm was evaluated, from its own configuration."""
+    ensure_imported("timm")
+    from timm.data import resolve_data_config
+
+    return from_timm_config(resolve_data_config(model=module), spec.title, spec.input_size)
+
+
+def from_timm_config(
+    config: Mapping[str, Any], title: str, size: int, origin: Origin = "weights"
+) -> Preprocessing:
+    """What a configuration of timm says.
+
+    Parameters
+    ----------
+    config
+        With the keys ``mean``, ``std``, ``crop_pct``, ``crop_mode`` and ``interpolation``.
+    title
+        What messages call the model.
+    size
+        Side in pixels that it is evaluated at.
+    origin
+        Where the configuration comes from.
+
+    Raises
+    ------
+    UnsupportedModel
+        It prepares pictures in a way that is not done here.
+    """
+    if config["crop_mode"] not in ("center", "squash") or config["interpolation"] not in RESAMPLE:
+        raise UnsupportedModel(
+            f"{title} cannot be shown: it is evaluated on pictures that are resized by "
+            f"{config['interpolation']!r} and cropped by {config['crop_mode']!r}, which is not "
+            "done here; choose another model."
+        )
+    return Preprocessing(
+        size=size,
+        crop_fraction=float(config["crop_pct"]),
+        resample=RESAMPLE[config["interpolation"]],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        squash=config["crop_mode"] == "squash",
+        origin=origin,
+    )
+
+
+def as_stated(found: Preprocessing, spec: ModelSpec) -> Preprocessing:
+    """The same with what an entry states."""
+    values: dict[str, Any] = {
+        "size": spec.input_size if "input_size" in spec.stated else found.size,
+        "mean": spec.mean or found.mean,
+        "std": spec.std or found.std,
+        "crop_fraction": found.crop_fraction if spec.crop_fraction is None else spec.crop_fraction,
+        "resample": RESAMPLE[spec.interpolation] if spec.interpolation else found.resample,
+        "squash": found.squash if spec.squash is None else spec.squash,
+    }
+    return Preprocessing(
+        **values,
+        crop_rounds_down=found.crop_rounds_down,
+        origin=found.origin,
+        stated=spec.stated,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -14,13 +15,20 @@ from typing import Any, Literal
 from core.errors import CatalogError, UnknownModel
 from core.frozen import Frozen
 from core.models.cards import Card, read_card
-from core.models.storage import Source, is_stored
+from core.models.storage import HUB, Source, is_stored
 from core.paths import ROOT, WEIGHTS
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 OWN_MODELS_VARIABLE = "PARALLAX_MODELS"
 NOT_STATED = "not stated"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
+
+PREPARED = ("input_size", "mean", "std", "crop_fraction", "interpolation", "squash")
+"""Keys that state how pictures are prepared."""
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+
+Signature = tuple[int, ...] | None
 
 MATCHED_PAIR = ("torchvision/resnet50", "timm/deit_small_patch16_224.fb_in1k")
 """A CNN and a ViT trained on the same data, offered where a pair is not matched."""
@@ -69,6 +77,13 @@ class ModelSpec(Frozen):
         embedded weights, or beside your own models' file.
     defaults
         Parameters per method that suit this model, where they differ from the method's own.
+    entry
+        Which of several sets of weights in a checkpoint to take (local); empty for the only one.
+    mean, std, crop_fraction, interpolation, squash
+        How pictures are prepared, where the entry of a model of one's own states it; see
+        `core.models.preprocessing.Preprocessing`.
+    stated
+        Which of these keys, and of ``input_size``, such an entry states.
     """
 
     id: str
@@ -88,11 +103,29 @@ class ModelSpec(Frozen):
     note: str = ""
     card: Card = field(default_factory=Card)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    entry: str = ""
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop_fraction: float | None = None
+    interpolation: str = ""
+    squash: bool | None = None
+    stated: tuple[str, ...] = ()
 
     @property
     def available(self) -> bool:
         """Whether the weights are on this machine already (no download needed)."""
         return is_stored(self.source, self.architecture, self.weights, self.revision, self.head)
+
+    @property
+    def state(self) -> tuple[Signature, ...]:
+        """Changes when a file of a model of one's own does; empty for all others."""
+        if self.source != "local":
+            return ()
+        named = [Path(name) for name in (self.weights, self.head, self.labels) if name]
+        inner = [
+            path / name for path in named if path.is_dir() for name in sorted(os.listdir(path))
+        ]
+        return tuple(_signature(path) for path in (*named, *inner))
 
     @property
     def training(self) -> str:
@@ -147,10 +180,22 @@ def _is_table_of_tables(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
 
 
+def _is_triple(value: Any) -> bool:
+    each = value if isinstance(value, list | tuple) else [value] * 3
+    return len(each) == 3 and all(_is_number(one) and math.isfinite(one) for one in each)
+
+
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "parameters": _is_number,
     "input_size": _is_number,
     "defaults": _is_table_of_tables,
+    "mean": _is_triple,
+    "std": lambda value: (
+        _is_triple(value) and min(value if isinstance(value, list) else [value]) > 0
+    ),
+    "crop_fraction": lambda value: _is_number(value) and 0 < value <= 1,
+    "interpolation": lambda value: value in INTERPOLATIONS,
+    "squash": lambda value: isinstance(value, bool),
 }
 """What the value of a key must be, where it is not a text."""
 
@@ -167,12 +212,18 @@ def _spec(
             named = str(table.get(key, ""))
             if named:
                 watch(path.parent / named)
-            if named and (path.parent / named).is_file():
-                table[key] = str((path.parent / named).resolve())
-    known = {entry.name for entry in fields(ModelSpec)}
+            beside = path.parent / named
+            if named and (beside.is_file() or (key == "weights" and beside.is_dir())):
+                table[key] = str(beside.resolve())
+        if str(table.get("weights", "")).startswith(HUB):
+            _of_hub(table, where)
+    known = {entry.name for entry in fields(ModelSpec)} - {"stated"}
     if unknown := sorted(set(table) - known):
         raise CatalogError(f"{where}: unknown key {unknown[0]!r}; known are {sorted(known)}.")
     for key in ("id", "title", "family", "source", "architecture"):
+        if own and key == "architecture" and key not in table:
+            table[key] = ""  # as its file says
+            continue
         if not isinstance(table.get(key), str) or not table[key]:
             raise CatalogError(f"{where}: the key {key!r} is missing or not a text.")
     for key, value in table.items():
@@ -185,21 +236,55 @@ def _spec(
             f"{where}: 'head' is for files of this machine, and the source is {table['source']!r}; "
             "remove the key."
         )
-    if own and (table["source"] != "local" or not table.get("weights")):
+    of_hub = str(table.get("weights", "")).startswith(HUB)
+    if own and not of_hub and (table["source"] != "local" or not table.get("weights")):
         raise CatalogError(f"{where}: your own models need 'weights', the path of a checkpoint.")
-    if own and not re.fullmatch(r"\w+(\.\w+)?", table["architecture"]):
-        # timm takes "hf-hub:…" and "local-dir:…" for places to load from.
-        raise CatalogError(
-            f"{where}: the architecture is {table['architecture']!r}, expected a name in timm."
-        )
+    if own and not of_hub:
+        check_architecture(table["architecture"], where)
     size = table.get("input_size", 224)
     if not isinstance(size, int) or not 16 <= size <= 1024:
         raise CatalogError(f"{where}: input_size is {size!r}, expected 16 to 1024 (pixels).")
+    if own:
+        table["stated"] = tuple(key for key in PREPARED if key in table)
+    for key in ("mean", "std"):
+        if key in table:
+            each = table[key] if isinstance(table[key], list) else [table[key]] * 3
+            table[key] = tuple(map(float, each))
     if "card" in table:
         card = (path.parent if own else WEIGHTS) / table["card"]
         watch(card)
         table["card"] = read_card(card)
     return ModelSpec(**table)
+
+
+def check_architecture(name: str, where: str) -> None:
+    """Refuse what is no name of an architecture, such as a place that timm would load from.
+
+    Raises
+    ------
+    CatalogError
+        It is neither a name in timm nor one with its library before it.
+    """
+    if name and not re.fullmatch(r"\w+(\.\w+)?|torchvision/\w+|transformers/[\w-]+", name):
+        raise CatalogError(
+            f"{where}: the architecture is {name!r}, expected a name in timm, or one of another "
+            "library such as 'torchvision/vit_b_16'."
+        )
+
+
+def _of_hub(table: dict[str, Any], where: str) -> None:
+    """Let an entry whose weights lie on the hub be one of the hub."""
+    repository, _, revision = str(table["weights"]).removeprefix(HUB).partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or ".." in repository:
+        raise CatalogError(
+            f"{where}: weights are {table['weights']!r}, expected 'hf-hub:owner/name'."
+        )
+    if table.get("architecture"):
+        raise CatalogError(
+            f"{where}: a repository on the hub says itself what its architecture is; remove that "
+            "key."
+        )
+    table |= {"source": "hub", "architecture": repository, "revision": revision or "main"}
 
 
 @lru_cache(maxsize=1)
@@ -220,6 +305,29 @@ def catalog() -> tuple[ModelSpec, ...]:
     return _built_in() + _own()[0]
 
 
+def own_models() -> tuple[ModelSpec, ...]:
+    """Models of one's own, in the order of their file; empty if it cannot be read."""
+    return _own()[0]
+
+
+def own_entry(table: Mapping[str, Any], path: Path) -> ModelSpec:
+    """The entry that a table of one's own would be, read as if it stood in a file.
+
+    Parameters
+    ----------
+    table
+        Keys and values of a ``[[model]]`` table.
+    path
+        The file: what relative paths count from, and what messages name.
+
+    Raises
+    ------
+    CatalogError
+        As `read_catalog`.
+    """
+    return _spec(dict(table), path, own=True, watch=lambda path: None)
+
+
 def default_models() -> tuple[str, str]:
     """Ids of the models that are shown where none was chosen, to be opened by `open_model`.
 
@@ -236,7 +344,6 @@ def catalog_problem() -> str | None:
 
 
 Own = tuple[tuple[ModelSpec, ...], str | None]
-Signature = tuple[int, ...] | None
 
 
 def _signature(path: Path) -> Signature:

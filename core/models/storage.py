@@ -30,6 +30,15 @@ Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
 
 WEIGHTS_FILE = "model.safetensors"
 HUB_FILES = (WEIGHTS_FILE, "config.json", "preprocessor_config.json")
+OWN_HUB_FILES = ("config.json", "preprocessor_config.json", WEIGHTS_FILE)
+"""Of a repository of one's own, which may be one of timm and then has no processor."""
+
+HUB = "hf-hub:"
+"""How the weights of a model of one's own begin that lies on the hub: then owner and name."""
+
+
+class NoSuchFile(WeightsError):
+    """A host does not have a file that was asked for."""
 
 
 class Arrived(Protocol):
@@ -59,12 +68,12 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Files that are there or are not: of this repository, or one's own."""
+    """Files that are there or are not: of this repository, or one's own, also a folder of them."""
 
     paths: tuple[Path, ...]
 
     def stored(self) -> bool:
-        return all(path.is_file() for path in self.paths)
+        return all(path.exists() for path in self.paths)
 
     def bring(self, fetch: Fetch) -> None:
         raise WeightsError(f"{self.paths[0].name} does not come from elsewhere")
@@ -107,11 +116,14 @@ class Repository:
     revision
         A commit, or a branch: of that, the commit that was fetched first stays until its files are
         removed from the cache.
+    optional
+        Which of the files it need not have.
     """
 
     name: str
     files: tuple[str, ...]
     revision: str
+    optional: tuple[str, ...] = ()
 
     def paths(self) -> dict[str, Path]:
         """The files that are there."""
@@ -128,7 +140,7 @@ class Repository:
         paths = self.paths()
         weights = paths.get(WEIGHTS_FILE)
         return (
-            len(paths) == len(self.files)
+            paths.keys() >= set(self.files) - set(self.optional)
             and weights is not None
             and weights not in _damaged
             and _is_whole(weights)
@@ -149,22 +161,30 @@ class Repository:
         wanted = self.revision
         for file in self.files:
             url = f"{constants.ENDPOINT}/{self.name}/resolve/{quote(wanted, safe='')}/{file}"
-            with fetch(url, folder / "blobs", file == WEIGHTS_FILE) as arrived:
-                commit = arrived.headers.get("x-repo-commit", "")
-                promised = arrived.headers.get("x-linked-etag", "").strip('W/"')
-                if not _is_commit(commit) or (_is_commit(wanted) and commit != wanted):
-                    raise WeightsError(f"what came of {file} is not of the commit asked for")
-                if file == WEIGHTS_FILE and promised != arrived.sha256:
-                    raise WeightsError(f"what came of {file} has not the checksum promised")
-                blob = folder / "blobs" / arrived.sha256
-                files.put_in_place(arrived.part, blob)
-                _link(blob, folder / "snapshots" / commit / file)
-                _damaged.discard(folder / "snapshots" / commit / file)
-            wanted = commit
+            try:
+                with fetch(url, folder / "blobs", file == WEIGHTS_FILE) as arrived:
+                    wanted = self._keep(arrived, file, folder, wanted)
+            except NoSuchFile:
+                if file not in self.optional:
+                    raise
         if not _is_commit(self.revision):
             # Last, so that nothing is found before all is there.
             (folder / "refs").mkdir(exist_ok=True)
             (folder / "refs" / self.revision).write_text(wanted, encoding="utf-8")
+
+    def _keep(self, arrived: Arrived, file: str, folder: Path, wanted: str) -> str:
+        """Put a file in its place in the cache; returns the commit that it is of."""
+        commit = arrived.headers.get("x-repo-commit", "")
+        promised = arrived.headers.get("x-linked-etag", "").strip('W/"')
+        if not _is_commit(commit) or (_is_commit(wanted) and commit != wanted):
+            raise WeightsError(f"what came of {file} is not of the commit asked for")
+        if file == WEIGHTS_FILE and promised != arrived.sha256:
+            raise WeightsError(f"what came of {file} has not the checksum promised")
+        blob = folder / "blobs" / arrived.sha256
+        files.put_in_place(arrived.part, blob)
+        _link(blob, folder / "snapshots" / commit / file)
+        _damaged.discard(folder / "snapshots" / commit / file)
+        return commit
 
 
 def place(
@@ -191,6 +211,8 @@ def place(
         return Files(tuple(Path(name) for name in (weights, head) if name))
     if source == "torchvision":
         return torchvision_file(architecture, weights)
+    if weights.startswith(HUB):
+        return Repository(architecture, OWN_HUB_FILES, revision, OWN_HUB_FILES[1:2])
     return repository(source, architecture, revision)
 
 

@@ -16,12 +16,18 @@ from dashboard.waiting import spinner
 
 def refusal(model_id: str) -> str:
     """Why a model could not be had lately; empty if nothing is known against it."""
-    return shared().refusals.get(model_id)
+    return shared().refusals.get(model_id, _state(model_id))
 
 
 def refuse(model_id: str, reason: str) -> None:
-    """Remember for three minutes that a model cannot be had."""
-    shared().refusals.put(model_id, reason)
+    """Remember for three minutes that a model cannot be had, or until one of its files changes."""
+    shared().refusals.put(model_id, reason, _state(model_id))
+
+
+def _state(model_id: str) -> object:
+    """Changes with the entry and the files of a model of one's own; ``None`` for all others."""
+    spec = next((spec for spec in core.catalog() if spec.id == model_id), None)
+    return (spec, spec.state) if spec is not None and spec.source == "local" else None
 
 
 def failed(download: core.Download) -> None:

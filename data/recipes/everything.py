@@ -113,6 +113,12 @@ STEPS = (
         "data/sweeps/demonstration",
     ),
     Step(
+        "shapes",
+        "data.recipes.weight_shapes",
+        (),
+        "core/models/shapes.json.gz, by the libraries that are installed",
+    ),
+    Step(
         "tables",
         "data.recipes.describe_files",
         (),

@@ -6,6 +6,7 @@ import gc
 import io
 import subprocess
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +98,28 @@ def test_every_refusal_of_a_model_ends_by_itself(monkeypatch: pytest.MonkeyPatch
     assert refusals.get("two") == "no network either"
     now[0] += availability.REFUSED
     assert refusals.get("two") == ""
+
+
+def test_a_model_of_ones_own_is_tried_again_when_its_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only after three minutes, and not before anything has changed."""
+    import timm
+    from safetensors.torch import save_file
+
+    weights = tmp_path / "retried.safetensors"
+    weights.write_bytes(b"no")
+    (tmp_path / "models.toml").write_text(
+        '[[model]]\nid = "retried"\nfamily = "cnn"\narchitecture = "test_resnet"\n'
+        'weights = "retried.safetensors"\n'
+    )
+    monkeypatch.setenv("PARALLAX_MODELS", str(tmp_path / "models.toml"))
+    with pytest.raises(core.WeightsError, match="no checkpoint"):
+        cache.model("retried")
+    assert "no checkpoint" in cache.refusal("retried")
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+    assert cache.refusal("retried") == ""
+    assert cache.model("retried").spec.id == "retried"
 
 
 def test_a_failed_download_refuses_once_whoever_looks_at_it_later() -> None:

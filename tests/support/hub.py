@@ -33,6 +33,12 @@ class Hub:
         How many they are.
     asked
         Paths that were asked for.
+    token
+        What those who ask must send; empty if anybody may ask.
+    elsewhere
+        Address of another host that keeps the files; empty if it keeps them itself.
+    authorized
+        What was sent as authorization with each question.
     """
 
     address: str = ""
@@ -42,6 +48,9 @@ class Hub:
     pieces: int = 20
     commit: str = COMMIT
     asked: list[str] = field(default_factory=list)
+    token: str = ""
+    elsewhere: str = ""
+    authorized: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -87,8 +96,11 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self) -> None:
         hub = self.hub
         hub.asked.append(self.path)
+        hub.authorized.append(self.headers.get("Authorization", ""))
         if self.path.startswith("/stored/"):
             return self.send_content(hub.files[self.path.removeprefix("/stored/")])
+        if hub.token and hub.authorized[-1] != f"Bearer {hub.token}":
+            return self.send_error(401)
         owner, name, _, _, file = self.path.strip("/").split("/")
         path = f"{owner}/{name}/{file}"
         content = hub.files.get(path)
@@ -106,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.connection.shutdown(socket.SHUT_RDWR)
         if manner == "talks nonsense":
             return self.connection.sendall(b"\x00\xff 220 ready\r\n\r\n")
-        where = f"/stored/{path}"
+        where = f"{hub.elsewhere}/stored/{path}"
         if manner == "redirects for ever":
             where = self.path
         elif manner == "redirects into the void":

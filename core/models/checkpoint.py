@@ -1,0 +1,521 @@
+"""The one reader for what training scripts save; it says what it chose and runs nothing of it.
+
+`read` finds the weights in a file, whatever lies beside them. `fit` gives them the names of a
+network that they are meant for.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.errors import WeightsError
+
+logger = logging.getLogger(__name__)
+
+Shape = tuple[int, ...]
+
+SAVE = "save model.state_dict() with torch.save, or as safetensors"
+AGAIN = "fetch or copy it again"
+"""What to do instead, in sentences."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The weights of a file.
+
+    Attributes
+    ----------
+    name
+        Of the file, for messages.
+    tensors
+        By name, as they lie in the file; none of them wants a gradient.
+    remarks
+        What was chosen and what was left out, each a sentence.
+    notes
+        Texts beside the weights: the metadata of safetensors, or ``"architecture"`` where a
+        training script wrote it down.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    remarks: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(path: Path, entry: str = "") -> Checkpoint:
+    """The weights of a file, of whatever kind its content is.
+
+    Parameters
+    ----------
+    path
+        A file of safetensors or of ``torch.save``; its ending does not count.
+    entry
+        Which of several sets of weights to take, with dots where they are nested; empty for the
+        only one, or the one that is not averaged.
+
+    Raises
+    ------
+    WeightsError
+        What the file is instead, and how to save weights.
+    """
+    try:
+        kind = _kind(path)
+        if kind:
+            raise WeightsError(f"{path.name} {kind}.")
+        if _is_safetensors(path):
+            return _read_safetensors(path)
+        return _chosen(path.name, _loaded(path), entry)
+    except WeightsError:
+        raise
+    except Exception as error:  # whatever a damaged or hostile file leads to
+        logger.debug("the whole story", exc_info=True)
+        raise WeightsError(
+            f"{path.name} is no checkpoint that can be read (damaged, or with more in it than "
+            f"tensors); {SAVE}."
+        ) from error
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Names in quotation marks, the first few of them, fit to stand in a sentence."""
+    each = list(names)
+    shown = ", ".join(repr(name[:60]) for name in each[:most])
+    return shown + (f" and {len(each) - most} more" if len(each) > most else "")
+
+
+# -- what kind of file ----------------------------------------------------------------------------
+
+_BEGINNINGS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "is only Git LFS's note of a file; fetch it with git lfs pull"),
+    (b"\x89HDF", "is a file of HDF5, as Keras writes it; only weights of PyTorch can be read"),
+    (b"GGUF", "is a file of GGUF, with weights of a language model; only image models are shown"),
+    (b"\x93NUMPY", f"is an array of NumPy, without the names of weights; {SAVE}"),
+    (b"<", f"is a page of the web or XML, maybe what a host sent instead of the file; {AGAIN}"),
+    (b"\x1f\x8b", "is compressed by gzip; unpack it first"),
+)
+"""How files begin that are often mistaken for checkpoints, and what they are."""
+
+
+def _kind(path: Path) -> str:
+    """What a file is that holds no weights for PyTorch; empty if it may."""
+    with path.open("rb") as file:
+        start = file.read(256)
+    if not start:
+        return f"is empty; {AGAIN}"
+    for beginning, words in _BEGINNINGS:
+        if start.startswith(beginning):
+            return words
+    if path.suffix == ".onnx" or (start[0] == 8 and re.search(rb"pytorch|onnx|tf2", start[:64])):
+        return (
+            "is an ONNX graph, whose layers cannot be looked into; "
+            f"{SAVE}, of the PyTorch model that it was exported from"
+        )
+    return _kind_of_archive(path) if zipfile.is_zipfile(path) else ""
+
+
+def _kind_of_archive(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
+        return (
+            "is a TorchScript program, which is compiled and cannot be looked into; "
+            f"{SAVE}, of the model before it was scripted or traced"
+        )
+    if any("archive_format" in name or "exported_program" in name for name in names):
+        return (
+            f"is a program of torch.export, which cannot be looked into; {SAVE}, of the model "
+            "before it was exported"
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        return f"is an archive of NumPy arrays, as JAX models are kept; convert it, then {SAVE}"
+    if "data.pkl" not in inner:
+        return f"is a ZIP archive without weights of PyTorch; unpack it, or {SAVE}"
+    return ""
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether it begins as safetensors do: eight bytes of length, then a table in braces."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    size = path.stat().st_size
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        notes = {str(key): str(value) for key, value in (file.metadata() or {}).items()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Checkpoint(path.name, tensors, _about_ending(path, ".safetensors", "safetensors"), notes)
+
+
+def _about_ending(path: Path, ending: str, kind: str) -> tuple[str, ...]:
+    if path.suffix == ending:
+        return ()
+    return (f"{path.name} is read as {kind}, which it is in spite of its name.",)
+
+
+# -- files of torch.save --------------------------------------------------------------------------
+
+
+class _Unread:
+    """Takes the place of every object in a file that is no tensor and no plain data.
+
+    Nothing of its class is imported or called: it swallows what it is built with.
+    """
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __new__(cls, *_: object, **__: object) -> _Unread:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, dict):
+            self.model = state.get("model")  # a Namespace of timm's own script names its network
+
+
+_one_at_a_time = threading.Lock()
+"""What PyTorch takes for safe is a setting of the process."""
+
+
+def _loaded(path: Path) -> Any:
+    """What ``torch.load`` gives with ``weights_only``, objects of unknown classes as `_Unread`."""
+    # An open file, as PyTorch goes by the ending of a path.
+    with _one_at_a_time, _stand_ins(path), path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _stand_ins(path: Path) -> AbstractContextManager[object]:
+    """Lets unknown classes be named in a file, as something that does nothing."""
+    if not zipfile.is_zipfile(path):
+        return nullcontext()
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    return torch.serialization.safe_globals([(_stand_in(name), name) for name in names])
+
+
+def _stand_in(name: str) -> type:
+    # Items are put into plain dictionaries only.
+    if name.lower().endswith("dict"):
+        return OrderedDict
+    return type("_Unread", (_Unread,), {"kind": name})
+
+
+# -- which of its weights -------------------------------------------------------------------------
+
+_USUAL = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "module",
+)
+"""Names under which training scripts keep weights; the first that is there counts."""
+
+_AVERAGED = re.compile(r"ema|swa|averag|teacher|shadow|momentum_encoder", re.IGNORECASE)
+_OTHER = re.compile(r"optim|sched|scaler|callback|loop|hyper|criterion|loss", re.IGNORECASE)
+_DEEPEST = 3
+
+
+def averaged(name: str) -> bool:
+    """Whether a name says that weights are a moving average."""
+    return _AVERAGED.search(name) is not None
+
+
+def _chosen(name: str, content: Any, entry: str) -> Checkpoint:
+    """The set of weights to take out of what a file holds."""
+    if isinstance(content, _Unread):
+        raise _whole_module(name, content)
+    if isinstance(content, Tensor):
+        raise WeightsError(f"{name} holds no state dict but a single tensor; {SAVE}.")
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            f"{name} holds no state dict but a value of the kind {type(content).__name__}; {SAVE}."
+        )
+    found = dict(_sets(content))
+    whole = len(_tensors(content))
+    nested = {key: len(_tensors(value)) for key, value in found.items()}
+    if whole and whole >= max(nested.values(), default=0) and not entry:
+        return _as_checkpoint(name, content, content, "", ())
+    if not found and not whole:
+        unread = next((value for value in content.values() if isinstance(value, _Unread)), None)
+        if unread is not None:
+            raise _whole_module(name, unread)
+        raise WeightsError(
+            f"{name} holds no state dict ({listed(map(str, content)) or 'nothing'}); {SAVE}."
+        )
+    if entry and entry not in found:
+        if whole or nested:  # it may be the beginning of the names inside
+            holder = content if whole >= max(nested.values(), default=0) else None
+            holder = holder or found[max(nested, key=lambda key: nested[key])]
+            if any(str(key).startswith(f"{entry}.") for key in holder):
+                return _as_checkpoint(name, content, holder, "", ())
+        raise WeightsError(
+            f"{name} holds no weights under the entry {entry!r}; it has "
+            f"{listed(found, 6) or 'one set, without an entry'}."
+        )
+    taken = entry or _preferred(name, nested)
+    others = [key for key in found if key != taken and averaged(key) != averaged(taken)]
+    remarks = [f"Took the weights under {taken!r} of {name}."]
+    if others:
+        kind = "plain" if averaged(taken) else "averaged"
+        remarks.append(f'It also holds {kind} weights: entry = "{others[0]}" takes those instead.')
+    return _as_checkpoint(name, content, found[taken], taken, remarks)
+
+
+def _sets(content: Mapping[Any, Any], path: str = "", depth: int = 1) -> Iterable[tuple[str, Any]]:
+    """Every mapping within a mapping that holds tensors by name, with its path."""
+    for key, value in content.items():
+        if not isinstance(value, Mapping) or not isinstance(key, str) or _OTHER.search(key):
+            continue
+        inner = f"{path}{key}"
+        if _tensors(value):
+            yield inner, value
+        if depth < _DEEPEST:
+            yield from _sets(value, f"{inner}.", depth + 1)
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {
+        key: value.detach()
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+
+
+def _preferred(name: str, counts: Mapping[str, int]) -> str:
+    """Which set is the network's, unless its entry says so."""
+    most = max(counts.values())
+    large = [key for key, count in counts.items() if 2 * count >= most]
+    plain = [key for key in large if not averaged(key)]
+    for among in (plain, large):
+        usual = [one for name_ in _USUAL for one in among if one.split(".")[-1] == name_]
+        if len(among) == 1:
+            return among[0]
+        if usual:
+            return usual[0]
+        if among:
+            raise WeightsError(
+                f"{name} holds several sets of weights, {listed(among, 6)}; state which of them "
+                f'with entry = "{among[0]}".'
+            )
+    raise AssertionError("there is at least one")
+
+
+def _as_checkpoint(
+    name: str,
+    content: Mapping[Any, Any],
+    chosen: Mapping[Any, Any],
+    taken: str,
+    said: Sequence[str],
+) -> Checkpoint:
+    tensors = _tensors(chosen)
+    others = [str(key) for key in chosen if key not in tensors]
+    remarks = list(said)
+    if others:
+        remarks.append(f"Left out, as they are no tensors: {listed(others)}.")
+    unusual = next((key for key, value in tensors.items() if value.is_quantized), None)
+    if unusual is not None:
+        raise WeightsError(
+            f"{name} holds quantized weights ({unusual!r}), which have no gradients; save those "
+            "from before the quantization."
+        )
+    dense = {key: value.to_dense() if value.is_sparse else value for key, value in tensors.items()}
+    return Checkpoint(name, dense, tuple(remarks), _notes(content))
+
+
+def _notes(content: Mapping[Any, Any]) -> dict[str, str]:
+    """The name of the network, where a training script wrote it down."""
+    arguments = content.get("args")
+    for named in (
+        content.get("arch"),
+        content.get("architecture"),
+        getattr(arguments, "model", None),
+        arguments.get("model") if isinstance(arguments, Mapping) else None,
+    ):
+        if isinstance(named, str) and re.fullmatch(r"\w+(\.\w+)?", named):
+            return {"architecture": named}
+    return {}
+
+
+def _whole_module(name: str, content: _Unread) -> WeightsError:
+    kind = str(getattr(content, "kind", "an unknown class"))[:80]
+    return WeightsError(
+        f"{name} holds a whole Python object ({kind!r}) and not its weights; reading it would run "
+        "code of its own. Where that class can be imported, load it there and "
+        "save model.state_dict() with torch.save."
+    )
+
+
+# -- names of a network ---------------------------------------------------------------------------
+
+_WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""Parts of names that compiling and sharding leave, wherever they stand."""
+
+_BOOKKEEPING = re.compile(
+    r"(^|\.)(criterion|criteria|loss(es|_fn|_fun\w*)?|\w+_loss|metrics?|\w*_(acc|accuracy|metrics?)"
+    r"|total_ops|total_params|n_averaged|num_updates|logit_adjust\w*|class_weights)(\.|$)"
+)
+"""Names of what training counts and weighs, which no answer depends on."""
+
+_COMPUTED = re.compile(
+    r"(^|\.)(num_batches_tracked|relative_position_index|relative_coords_table|attn_mask"
+    r"|position_ids|k_indices|mask_token)$"
+)
+"""Names of what a network does not read, or computes when it is built."""
+
+
+class Fit(NamedTuple):
+    """How the weights of a file fit a network.
+
+    Attributes
+    ----------
+    state
+        Tensors under the network's names, without those that it has no place for.
+    differences
+        What does not fit, each ready to stand in a sentence; empty if it fits.
+    missing
+        Names that the network wants and the file lacks, but for what it computes itself.
+    absent
+        Names that the network computes itself.
+    outside
+        Names of the file that were left out.
+    prefix
+        What all names of the file began with.
+    remarks
+        What was left out, each a sentence.
+    """
+
+    state: dict[str, Tensor]
+    differences: tuple[str, ...]
+    missing: tuple[str, ...]
+    absent: tuple[str, ...]
+    outside: tuple[str, ...]
+    prefix: str
+    remarks: tuple[str, ...]
+
+
+def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors without the parts of names that compiling and sharding leave."""
+    return {
+        ".".join(part for part in name.split(".") if part not in _WRAPPERS): tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def is_computed(name: str) -> bool:
+    """Whether a network computes what goes by this name, or never reads it."""
+    return _COMPUTED.search(name) is not None
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Whether a name is of what training counts and weighs."""
+    return _BOOKKEEPING.search(name) is not None
+
+
+def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], entry: str = "") -> Fit:
+    """Give tensors the names of a network, and say what does not fit.
+
+    A prefix is stripped if names fit without it: the one with which most names and shapes do.
+    Tensors outside it are left out; those within it that the network has no place for are a
+    difference, as they belong to another network.
+
+    Parameters
+    ----------
+    tensors
+        By the names of the file.
+    wanted
+        Shape of each of the network's tensors.
+    entry
+        Prefix to take, where several fit.
+    """
+    named = plain_names(tensors)
+    prefix, rivals = _prefix(named, wanted, entry)
+    inside = {
+        name[len(prefix) :]: tensor for name, tensor in named.items() if name.startswith(prefix)
+    }
+    outside = [name for name in named if not name.startswith(prefix)]
+    extra = [name for name in inside if name not in wanted]
+    left_out = [name for name in extra if is_bookkeeping(name) or is_computed(name)]
+    state = {name: tensor for name, tensor in inside.items() if name in wanted}
+    lacking = [name for name in wanted if name not in state]
+    missing = [name for name in lacking if not is_computed(name)]
+    differences = [
+        *(
+            f"{name[:90]!r} is {shape_text(state[name].shape)} where {shape_text(wanted[name])} is "
+            "expected"
+            for name in state
+            if tuple(state[name].shape) != tuple(wanted[name])
+        ),
+        *(f"{name[:90]!r} is missing" for name in missing),
+        *(f"{name[:90]!r} is not part of it" for name in extra if name not in left_out),
+    ]
+    remarks = []
+    if any(name not in tensors for name in named):
+        remarks.append("Names were read without what compiling or sharding put into them.")
+    if prefix:
+        remarks.append(f"Its names were read without {prefix!r}.")
+    if rivals:
+        remarks.append(
+            f'Names under {rivals[0]!r} fit as well: entry = "{rivals[0].rstrip(".")}" takes '
+            "those instead."
+        )
+    aside = [*(name for name in outside if not name.startswith(tuple(rivals))), *left_out]
+    aside = [name for name in aside if not is_computed(name)]
+    if aside:
+        remarks.append(f"Left out, as the network has no place for them: {listed(aside)}.")
+    return Fit(
+        state,
+        tuple(differences),
+        tuple(missing),
+        tuple(name for name in lacking if is_computed(name)),
+        tuple(outside),
+        prefix,
+        tuple(remarks),
+    )
+
+
+def _prefix(
+    named: Mapping[str, Tensor], wanted: Mapping[str, Shape], entry: str
+) -> tuple[str, list[str]]:
+    """The prefix without which most names fit, and others of which as many do."""
+    votes: dict[str, list[int]] = {}
+    for name, tensor in named.items():
+        parts = name.split(".")
+        for place in range(len(parts)):
+            rest = ".".join(parts[place:])
+            if rest in wanted:
+                vote = votes.setdefault(name[: len(name) - len(rest)], [0, 0])
+                vote[0] += tuple(tensor.shape) == tuple(wanted[rest])
+                vote[1] += 1
+    if not votes:
+        return "", []
+    most = max(vote[0] for vote in votes.values())
+    able = [prefix for prefix, vote in votes.items() if 10 * vote[0] >= 9 * most] if most else []
+    asked = [prefix for prefix in votes if entry and f"{prefix}.".startswith(f"{entry}.")]
+    order = sorted(
+        asked or able or votes, key=lambda one: (averaged(one), [-n for n in votes[one]], len(one))
+    )
+    return order[0], [prefix for prefix in able if prefix not in (order[0], "")]
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape for people."""
+    return " × ".join(map(str, shape)) or "one number"

@@ -127,9 +127,10 @@ class _OfLogits(Objective):
         return passed.model.check_target(self.target())(passed.output).mean()
 
     def describe(self, model: Model) -> str:
-        indices = model.check_target(self.target()).indices
-        return "logit of " + " less that of ".join(
-            f"class {index} ({model.label(index)})" for index in indices
+        asked = model.check_target(self.target())
+        logit = "logit of " if asked.is_class or asked.is_difference else "negated logit of "
+        return logit + " less that of ".join(
+            f"class {index} ({model.label(index)})" for index in asked.indices
         )
 
 

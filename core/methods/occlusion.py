@@ -115,5 +115,5 @@ def occlusion(
         maps / covered.sum(dim=0),
         if_zero="The picture equals its fill, so nothing was taken away, or the class's "
         "probability does not depend on it.",
-        remarks=tuple("" if target.is_class else _DIFFERENCE for target in targets),
+        remarks=tuple(_DIFFERENCE if target.is_difference else "" for target in targets),
     )

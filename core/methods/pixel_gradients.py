@@ -165,7 +165,8 @@ def integrated_gradients(
 
 def _completeness(target: Target, total: float, change: float) -> str:
     """How far the sum of a map is from the change of the logit that it should be."""
-    what = "the logit" if target.is_class else "the difference of the logits"
+    what = "the logit" if target.is_class else "the negated logit"
+    what = "the difference of the logits" if target.is_difference else what
     gap = f": a gap of {abs(total - change) / abs(change):.1%}" if change else ""
     return (
         f"The map sums to {total:.3g}; from the baseline to the picture {what} changes by "

@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import nn
 
-from core.errors import ModelError, UnsupportedModel, WeightsError
+from core.errors import CatalogError, ModelError, UnsupportedModel, WeightsError
 from core.models.convnet import ConvNet
 from core.models.huggingface_vit import HuggingFaceVit
 from core.models.model import Model
@@ -71,10 +71,13 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     ------
     WeightsError
         It is of the other kind than its entry says.
+    CatalogError
+        It answers with one number, and its entry does not say that this is a label's.
     UnsupportedModel
         No family knows its build, or what one rebuilds is not what the network computes.
     """
     module = loaded.module
+    _check_answer(spec, loaded)
     family = next((family for family in FAMILIES if family.accepts(module)), None)
     kind = "vit" if family is not None and issubclass(family, VisionTransformer) else "cnn"
     named = f"{spec.title} ({type(module).__name__})"
@@ -90,6 +93,7 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
         raise _refusal(spec, module)
     try:
         model = family(spec, module, loaded.labels, loaded.preprocessing, loaded.digest)
+        model.answer = spec.answer or loaded.answer or model.answer
         if isinstance(model, VisionTransformer):
             verify(model)
     except Exception as error:  # a build that no family foresaw fails in its own way
@@ -104,6 +108,16 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
             "architecture."
         )
     return model
+
+
+def _check_answer(spec: ModelSpec, loaded: Loaded) -> None:
+    """Refuse softmax over a single class, whose probability is 1 for any picture."""
+    if len(loaded.labels) == 1 and (spec.answer or loaded.answer) != "sigmoid":
+        raise CatalogError(
+            f"{spec.title} answers with one number, and the softmax of one number is always 1; "
+            'write answer = "sigmoid" into its entry, which reads it as the probability of its '
+            "one label."
+        )
 
 
 def _refusal(spec: ModelSpec, module: nn.Module) -> UnsupportedModel:

@@ -275,13 +275,18 @@ class Model(ABC):
         UnsupportedMethod
             The model has no classes at all.
         ParameterError
-            It is no target, or the model has no such class.
+            It is no target, or the model has no such class, or no opposite of it.
         """
         asked = as_target(target)
         if not self.classes:
             raise UnsupportedMethod(
                 f"{self.spec.title} was trained without classes, so nothing can be said about one; "
                 "choose a model with a class head, or look at its attention."
+            )
+        if asked.of_labels and self.answer == "softmax":
+            raise ParameterError(
+                f"{asked!r} was asked of {self.spec.title}, whose classes share one whole, so that "
+                "none has an opposite; choose core.rather_than and another class."
             )
         return asked.resolved(self.labels, self.spec.title)
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from core.answers import Reading
 from core.errors import ModelError, UnsupportedModel, WeightsError
 from core.labels import read_labels
 from core.models import storage
@@ -48,12 +49,15 @@ class Loaded(NamedTuple):
     digest
         SHA-256 of the file that the weights came from, or of its two files' digests; empty where
         they came from no known file.
+    answer
+        How the source says that logits are read; empty where it does not.
     """
 
     module: nn.Module
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     digest: str = ""
+    answer: Reading | Literal[""] = ""
 
 
 def load(spec: ModelSpec) -> Loaded:
@@ -275,7 +279,9 @@ def from_hub(spec: ModelSpec, folder: Path, digest: str = "") -> Loaded:
     processor = AutoImageProcessor.from_pretrained(folder, **safely)
     # Our own spelling of the names, so that a class can be found again in the other model.
     labels = read_labels(spec.labels) if spec.labels else _hub_labels(module)
-    return Loaded(module, labels, preprocessing_of(processor, spec.title), digest)
+    several = getattr(module.config, "problem_type", None) == "multi_label_classification"
+    answer: Reading | Literal[""] = "sigmoid" if several else ""
+    return Loaded(module, labels, preprocessing_of(processor, spec.title), digest, answer)
 
 
 def _hub_labels(module: nn.Module) -> tuple[str, ...]:

@@ -301,7 +301,7 @@ class Work:
                 }
             if found is not None and known is not None:
                 row |= {
-                    "right": found.top == known,
+                    "right": known in found.affirmed,
                     "label_log_probability": _log_probability(found, known),
                     "label_rank": found.rank(known),
                 }
@@ -409,23 +409,36 @@ def divergence(
 ) -> float | None:
     """Jensen–Shannon divergence of two answers over the classes that both models know.
 
+    Of models of labels (sigmoid) it is the mean over labels of the divergence of two distributions,
+    each of “holds” and “does not hold”.
+
     Parameters
     ----------
     shared : (2, classes) int
-        Indices of those classes in each model; both distributions are renormalized over them.
+        Indices of those classes in each model; distributions over classes are renormalized over
+        them.
 
     Returns
     -------
     float or None
         In bits: 0 for equal answers, 1 for answers that share nothing (Lin 1991). ``None`` where
-        the models share no class.
+        the models share no class, or one has classes and the other labels.
     """
-    if not shared.size:
+    if not shared.size or first.answer != second.answer:
         return None
     p, q = (
-        probabilities(one.logits[part].astype(np.float64), "softmax")
+        probabilities(one.logits[part].astype(np.float64), one.answer)
         for one, part in zip((first, second), shared, strict=True)
     )
+    if first.answer == "sigmoid":
+        pairs = zip(p, q, strict=True)
+        both = [_shannon(np.array([a, 1 - a]), np.array([b, 1 - b])) for a, b in pairs]
+        return float(np.mean(both))
+    return _shannon(p, q)
+
+
+def _shannon(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:
+    """Jensen–Shannon divergence of two distributions in bits."""
     middle = (p + q) / 2
     return float(np.clip((_relative(p, middle) + _relative(q, middle)) / 2, 0.0, 1.0))
 

@@ -136,9 +136,10 @@ def as_model(
     classes: int = CLASSES,
     preprocessing: Preprocessing = PREPROCESSING,
     title: str = "Tiny",
+    answer: Literal["", "softmax", "sigmoid"] = "",
 ) -> Model:
     """Hand a network to the application as a loaded model."""
-    spec = ModelSpec("tiny", title, family, "local", "tiny", defaults=BRIEF)  # type: ignore[arg-type]
+    spec = ModelSpec("tiny", title, family, "local", "tiny", defaults=BRIEF, answer=answer)  # type: ignore[arg-type]
     labels = tuple(f"class {index}" for index in range(classes))
     return wrap(spec, Loaded(module, labels, preprocessing))
 

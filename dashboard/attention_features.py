@@ -12,6 +12,7 @@ from PIL import Image
 
 from core import (
     Model,
+    ModelError,
     ParallaxError,
     Tap,
     VisionTransformer,
@@ -66,6 +67,8 @@ def _first_tap(model: Model, beside: Sequence[Model], view: Image.Image) -> str:
     Of one with blocks what leaves the last; else the stage whose places are about as many as the
     patches of a model beside it, or the last stage where none has any.
     """
+    if not model.taps:
+        raise ModelError(model.limits)
     if isinstance(model, VisionTransformer):
         return last_output(model)
     size = (view.height, view.width)

@@ -193,6 +193,8 @@ def _channels(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Object
     """A channel of each model."""
     objectives: dict[Model, Objective] = {}
     for number, model in enumerate(models):
+        if not model.taps:
+            continue
         feature, title = controls.feature_of(number, model), plain(model.spec.title)
         if isinstance(model, VisionTransformer):
             word, default = "block", f"block.{model.depth // 2}.output"
@@ -204,7 +206,7 @@ def _channels(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Object
             objectives[model] = _vit_objective(model, tap, channel)
         else:
             objectives[model] = core.conv_channel(tap, channel)
-    return objectives, []
+    return objectives, [model.limits for model in models if not model.taps]
 
 
 def _channel(feature: controls.Feature, label: str, name: str, scene: Scene) -> int:

@@ -64,7 +64,7 @@ def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
     "occlusion",
     title="Occlusion",
     order=80,
-    serves=("cnn", "vit"),
+    serves=("cnn", "vit", "pixels"),
     class_specific=True,
     signed=True,
     meaning="How far the logarithm of the class's probability falls when this place is replaced; "

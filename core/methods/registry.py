@@ -18,7 +18,14 @@ from core.models import Model, VisionTransformer
 from core.recording.run import Needs
 from core.targets import Target
 
-Kind = Literal["cnn", "vit"]
+Kind = Literal["cnn", "vit", "pixels"]
+"""What a method needs: maps of stages, attention of tokens, or nothing but pixels and answers."""
+
+_KINDS: Mapping[Kind, str] = {
+    "cnn": "convolutional networks",
+    "vit": "vision transformers",
+    "pixels": "all others",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +64,8 @@ class Method:
     order : int
         Place among the methods that are offered, in the field's own order; smaller comes first.
     serves : tuple of str
-        Kinds of model it serves: ``"cnn"``, ``"vit"`` or both.
+        Kinds of model it serves: ``"cnn"``, ``"vit"``, and ``"pixels"`` where it reads nothing but
+        pixels and answers, so that it serves networks whose inside is not known.
     class_specific : bool
         Whether the map depends on the target class.
     signed : bool
@@ -125,9 +133,10 @@ class Method:
     def why_not(self, model: Model) -> str | None:
         """Why this method cannot serve a model; ``None`` if it can. Never raises."""
         kind: Kind = "vit" if isinstance(model, VisionTransformer) else "cnn"
-        if kind not in self.serves:
-            kinds = {"cnn": "convolutional networks", "vit": "vision transformers"}
-            served = " and ".join(kinds[known] for known in self.serves)
+        if kind not in self.serves or not (model.taps or "pixels" in self.serves):
+            served = " and ".join(_KINDS[known] for known in self.serves)
+            if model.limits:
+                return f"{self.title} works on {served}. {model.limits}"
             return f"{self.title} works on {served}; {model.spec.title} is none."
         if self.class_specific and not model.classes:
             return (

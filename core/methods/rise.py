@@ -100,7 +100,7 @@ class _Masks:
     "rise",
     title="RISE",
     order=81,
-    serves=("cnn", "vit"),
+    serves=("cnn", "vit", "pixels"),
     class_specific=True,
     signed=True,
     has_zero=lambda parameters: parameters.definition == "centered",

@@ -50,6 +50,9 @@ class Model(ABC):
     answer: Reading = "softmax"
     """How its logits are read as probabilities; see `core.answers`."""
 
+    limits: str = ""
+    """Why something that others of its kind show is not shown of this one, as a sentence."""
+
     cheap_gradients: frozenset[str] = frozenset()
     """Taps behind which so little is left that a graph from there on costs next to nothing."""
 
@@ -108,10 +111,12 @@ class Model(ABC):
         """
         if not isinstance(name, str):
             raise ParameterError(
-                f"A layer is {name!r}, expected a name such as {next(iter(self.taps))!r}."
+                f"A layer is {name!r}, expected a name such as {next(iter(self.taps), 'stage.3')!r}."
             )
         if name in self.taps:
             return self.taps[name]
+        if not self.taps:
+            raise ParameterError(f"Layer {name!r} cannot be looked at. {self.limits}")
         last = name.rpartition(".")[2]
         near = [tap for tap in self.taps if tap.rpartition(".")[2] == last] or list(self.taps)
         shown = near if len(near) <= 6 else [*near[:2], "…", near[-1]]
@@ -319,7 +324,7 @@ class Model(ABC):
             What its weights are to be called; by default they are summed when asked for.
         """
         again = type(self)(self.spec, module, self.labels, self.preprocessing, digest)
-        again.answer = self.answer
+        again.answer, again.limits = self.answer, self.limits
         return again
 
 

@@ -81,7 +81,11 @@ def schemas() -> Mapping[str, pa.Schema]:
             ("label_log_probability", real, "natural logarithm of that class's probability"),
             ("label_rank", whole, "classes more probable than that one: 0 for the first answer"),
             ("artifacts", whole, "patches with attention far beyond the rest; null for a CNN"),
-            ("embedding", half, "what the classifier gets"),
+            (
+                "embedding",
+                half,
+                "what the classifier gets; the logits of a network whose inside is not known",
+            ),
         ],
         "maps": [
             index,

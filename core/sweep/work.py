@@ -72,7 +72,7 @@ class Seen:
         By their number among all maps of the sweep.
     embedding : (channels,) float32
         What the classifier gets: the mean over the last maps of a convolutional network, the
-        tokens that a transformer's classifier reads.
+        tokens that a transformer's classifier reads; the logits of a network without taps.
     artifacts : int or None
         Patches that receive attention far beyond the rest; ``None`` for a CNN.
     """
@@ -248,7 +248,7 @@ class Work:
     ) -> list[Seen]:
         model = self.models[number]
         maps = {place: one for place, one in enumerate(self.asked) if one.model == number}
-        needs = Needs([_embedding_tap(model)])
+        needs = Needs(_embedding_taps(model))
         if isinstance(model, VisionTransformer):
             needs |= attention_needs(model)
         for one in maps.values():
@@ -354,8 +354,8 @@ def _index(model: Model, name: str) -> int | None:
     return model.labels.index(name) if name in model.labels else None
 
 
-def _embedding_tap(model: Model) -> str:
-    return HEAD_INPUT if HEAD_INPUT in model.taps else model.usual_taps[0]
+def _embedding_taps(model: Model) -> tuple[str, ...]:
+    return (HEAD_INPUT,) if HEAD_INPUT in model.taps else model.usual_taps[:1]
 
 
 def _read_off(
@@ -373,8 +373,13 @@ def _read_off(
         predictions = recording.predictions(TOP)
     artifacts: list[int | None] = [None] * len(recording)
     with own_state():
-        tensor = recording.tensor(_embedding_tap(model))
-        if isinstance(recording, TransformerRecording):
+        tensor = None
+        for tap in _embedding_taps(model):
+            tensor = recording.tensor(tap)
+        if tensor is None:  # nothing inside is known
+            assert recording.logits is not None
+            embeddings = recording.logits
+        elif isinstance(recording, TransformerRecording):
             embeddings = torch.einsum("bqt,btc->bc", recording.readout_row(), tensor)
             artifacts = [int(spikes(grid).sum()) for grid in _numpy(recording.received())]
         else:

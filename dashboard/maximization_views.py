@@ -199,7 +199,8 @@ def _channels(models: Sequence[Model], scene: Scene) -> tuple[dict[Model, Object
         if isinstance(model, VisionTransformer):
             word, default = "block", f"block.{model.depth // 2}.output"
         else:
-            word, default = "layer", [*model.taps][-1]
+            maps = [name for name, tap in model.taps.items() if "channel" in tap.axes]
+            word, default = "layer", maps[-1]
         tap = controls.tap_picker(feature, f"{title}, {word}", default)
         channel = _channel(feature, f"{title}, channel", tap, scene)
         if isinstance(model, VisionTransformer):

@@ -22,6 +22,7 @@ from core.models.torchvision_vit import TorchvisionVit
 from core.models.transformer import VisionTransformer
 from core.models.unsupported_architectures import unsupported_feature
 from core.models.verify import verify
+from core.models.windowed import WindowedNet
 from core.numerics import own_state
 
 FAMILIES: tuple[type[Model], ...] = (
@@ -30,6 +31,7 @@ FAMILIES: tuple[type[Model], ...] = (
     BiasedVit,
     TorchvisionVit,
     HuggingFaceVit,
+    WindowedNet,
     ConvNet,
 )
 
@@ -116,6 +118,11 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     if isinstance(model, PixelsOnly):
         model.limits = (
             f"{named} is looked at from outside, by its pixels and its answers alone: {because}."
+        )
+    elif isinstance(model, WindowedNet):
+        model.limits = (
+            f"{named} has attention within windows, which is shown layer by layer; between layers "
+            "it cannot be followed."
         )
     elif isinstance(model, ConvNet) and feature:
         model.limits = f"Attention of {named} is not shown: {because}."

@@ -111,7 +111,8 @@ class Model(ABC):
         """
         if not isinstance(name, str):
             raise ParameterError(
-                f"A layer is {name!r}, expected a name such as {next(iter(self.taps), 'stage.3')!r}."
+                f"A layer is {name!r}, expected a name such as "
+                f"{next(iter(self.taps), 'stage.3')!r}."
             )
         if name in self.taps:
             return self.taps[name]

@@ -34,6 +34,7 @@ from core.models.pixels_only import PixelsOnly
 from core.models.preprocessing import Preprocessing
 from core.models.rotary_vit import RotaryVit
 from core.models.timm_vit import TimmVit
+from core.models.windowed import WindowedNet
 from core.recording.transformer import TransformerRecording
 from tests.support.builders import (
     CLASSES,
@@ -434,6 +435,7 @@ CHANNELS_LAST: dict[str, Callable[[], nn.Module]] = {
         "swinv2_tiny_window8_256", depths=(1, 1, 1, 1), embed_dim=24, num_heads=(1, 2, 3, 4)
     ),
     "mambaout": lambda: timm_network("mambaout_femto", depths=(1, 1, 1, 1), dims=(8, 12, 16, 20)),
+    "torchvision swin": lambda: torchvision_network("swin_t"),
     "torchvision swin v2": lambda: torchvision_network("swin_v2_t"),
 }
 """Their stages return (rows, columns, channels)."""
@@ -445,7 +447,7 @@ def test_stages_with_channels_last_are_read_in_the_usual_order(name: str, family
     twin = with_spread(CHANNELS_LAST[name]()).requires_grad_(False)
     side = 256 if "v2" in name else 224
     model = as_model(copy.deepcopy(twin), family, preprocessing=Preprocessing(size=side))
-    assert type(model) is core.ConvNet
+    assert type(model) is (WindowedNet if name == "torchvision swin" else core.ConvNet)
     image = noise(side, side)
     recording = core.record(model, image, GIVEN, core.Needs(model.taps))
     for layer in model.layers[-2:]:
@@ -998,4 +1000,6 @@ def test_a_build_that_no_family_foresaw_is_refused_in_a_sentence() -> None:
 def test_every_method_is_offered_to_some_network_here() -> None:
     offered = {method.name for method in core.methods(convolutional("resnetv2").model)}
     offered |= {method.name for method in core.methods(shown("deit3").model)}
+    swin = as_model(CHANNELS_LAST["torchvision swin"](), preprocessing=Preprocessing(size=224))
+    offered |= {method.name for method in core.methods(swin)}
     assert offered == set(all_methods())

@@ -50,8 +50,8 @@ def all_layers(scene: Scene, display: Display) -> None:
 
 
 NONE_HAS_ATTENTION = (
-    "None of the models has attention; add a vision transformer at the side, or look at Channels "
-    "or Patch similarity."
+    "None of the models has attention that this page shows; add a vision transformer at the side, "
+    "or look at Channels or Patch similarity."
 )
 
 
@@ -71,7 +71,8 @@ def transformer(scene: Scene) -> VisionTransformer:
     """
     offered = transformers(scene)
     if not offered:
-        raise ModelError(NONE_HAS_ATTENTION)
+        limits = [model.limits for model in map(cache.model, scene.ids) if model.limits]
+        raise ModelError(" ".join([NONE_HAS_ATTENTION, *limits]))
     wanted = screen.current().transformer
     if wanted is not None and wanted not in offered:
         screen.problem(

@@ -79,7 +79,7 @@ from core.recording.batches import Batch, record, record_stream, usual_needs
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
 from core.sandbox import UntrustedPictures, read_untrusted_image, read_untrusted_images
-from core.targets import Target, TargetLike, rather_than, read_target
+from core.targets import Target, TargetLike, not_label, rather_than, read_target
 
 __all__ = [
     "CHANGES",
@@ -176,6 +176,7 @@ __all__ = [
     "methods",
     "mlp_channel",
     "needs",
+    "not_label",
     "on_pixels",
     "open_model",
     "picture_files",

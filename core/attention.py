@@ -104,7 +104,9 @@ class Attention:
         recording = self._recording
         query, key = recording.projection(layer, "query"), recording.projection(layer, "key")
         one = slice(head, head + 1)
-        return _numpy(softmax_attention(query[:, one], key[:, one], recording.model.scale)[0, 0])
+        bias, scale = recording.model.attention_bias(layer), recording.model.scale
+        own = None if bias is None else bias[one]
+        return _numpy(softmax_attention(query[:, one], key[:, one], scale, own)[0, 0])
 
     @property
     def mass_on_prefix(self) -> Float:
@@ -235,6 +237,10 @@ def attention(
     UnsupportedMethod
         The model is a convolutional network.
     """
+    if not isinstance(model, VisionTransformer) and model.limits:
+        raise UnsupportedMethod(
+            f"{model.limits.removesuffix('.')}; choose a model whose attention is shown."
+        )
     if not isinstance(model, VisionTransformer):
         raise UnsupportedMethod(
             f"{model.spec.title} is a convolutional network and has no attention; choose a vision "

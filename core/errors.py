@@ -48,7 +48,17 @@ class CatalogError(ModelError):
 
 
 class UnsupportedModel(ModelError):
-    """The architecture has something that cannot be shown truthfully."""
+    """The architecture has something that cannot be shown truthfully.
+
+    Attributes
+    ----------
+    reason
+        What that is, as the part of a sentence; empty if it is not known.
+    """
+
+    def __init__(self, message: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class WeightsError(ModelError):

@@ -150,7 +150,8 @@ class Explanation(Frozen):
         return {
             "manifest": MANIFEST_VERSION,
             "picture": {"sha256": self.picture_digest},
-            "model": {"id": self.model_id, "weights_sha256": self.weights_digest, **prepared},
+            "model": {"id": self.model_id, "weights_sha256": self.weights_digest, **prepared}
+            | self._answer(),
             "framing": dataclasses.asdict(self.framing),
             "method": self.method,
             "parameters": {
@@ -161,6 +162,11 @@ class Explanation(Frozen):
             "relevance": {"shape": list(self.relevance.shape), "prefix_mass": self.prefix_mass},
             "versions": dict(versions()),
         }
+
+    def _answer(self) -> dict[str, str]:
+        """How the model's answers were read, where it is not the usual softmax."""
+        found = self.prediction
+        return {"answer": found.answer} if found and found.answer != "softmax" else {}
 
 
 @cache
@@ -183,6 +189,9 @@ def predict(
     framing: Framing | None = None,
 ) -> Any:
     """The ``k`` most probable classes of a picture, or of each in a list.
+
+    Of a model of labels (``model.answer == "sigmoid"``) each label has a probability of its own;
+    `Prediction.affirmed` has those above one half.
 
     Returns
     -------
@@ -286,8 +295,9 @@ def explain(
     target
         Index or name of a class, or a class rather than another (`core.rather_than`), for all or
         one per picture; by default, and for ``None`` among several, each picture's most probable
-        class. Of two classes, methods that take a gradient take that of the difference of their
-        logits, CAM the difference of their weights, occlusion and RISE what that difference loses.
+        class; of a model of labels also the opposite of one (`core.not_label`). Of two classes,
+        methods that take a gradient take that of the difference of their logits, CAM the
+        difference of their weights, occlusion and RISE what that difference loses.
     framing
         How pictures are fitted; by default as the model was evaluated. A recording has its own.
     **params
@@ -481,9 +491,14 @@ def _chosen(target: Target | None, prediction: Prediction | None) -> Target:
 
 
 def _difference(target: Target, model: Model, signed: bool) -> str:
-    """What a map of two classes is of; empty for one class."""
+    """What a map of something else than one class is of; empty for one class."""
     if target.is_class:
         return ""
+    if not target.is_difference:
+        return (
+            f"It explains {target.text(model.labels)}, the negated logit of this label: what "
+            "speaks against it."
+        )
     against = f"; where it is negative the picture speaks for {model.label(target.indices[-1])}"
     return (
         f"It explains {target.text(model.labels)}, the difference of the two logits"

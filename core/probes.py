@@ -112,8 +112,13 @@ def probe_input(module: nn.Module, name: str) -> None:
 def copied(module: nn.Module) -> nn.Module:
     """A deep copy of a network with no probe attached; hooks of its own stay."""
     result = copy.deepcopy(module)
-    for part in result.modules():
+    remove(result)
+    return result
+
+
+def remove(module: nn.Module) -> None:
+    """Take all probes from a network that nobody else has yet; hooks of its own stay."""
+    for part in module.modules():
         for hooks in (part._forward_hooks, part._forward_pre_hooks):
             for key in [key for key, hook in hooks.items() if hook in _attached]:
                 del hooks[key]
-    return result

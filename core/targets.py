@@ -1,4 +1,4 @@
-"""What is asked of an output: a class, or a class rather than another.
+"""What is asked of an output: a class, a class rather than another, or not a label.
 
 A target is called on logits, (..., classes), and gives the number that is explained, (...).
 Gradients are taken of that number. Methods without gradients compare `Target.score`, curves of
@@ -82,8 +82,18 @@ class Target(ABC):
 
     @property
     def is_class(self) -> bool:
-        """Whether a single class is asked for."""
+        """Whether a single class is asked for, and not against."""
         return len(self.indices) == 1
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether two classes are compared."""
+        return len(self.indices) == 2
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether only a model that is asked about each label for itself can be asked this."""
+        return False
 
     @property
     def vanishes(self) -> bool:
@@ -183,6 +193,52 @@ class RatherThan(Target):
         return " rather than ".join(labels[index] for index in self.indices)
 
 
+@dataclass(frozen=True)
+class NotLabel(Target):
+    """The opposite of a label: its negated logit; see `not_label`."""
+
+    index: Class
+
+    def __repr__(self) -> str:
+        return f"core.not_label({self.index!r})"
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return (_resolved(self.index),)
+
+    @property
+    def is_class(self) -> bool:
+        return False
+
+    @property
+    def of_labels(self) -> bool:
+        return True
+
+    @property
+    def key(self) -> str:
+        return f"not-{self.indices[0]}"
+
+    def resolved(self, labels: Sequence[str], title: str) -> NotLabel:
+        return NotLabel(_found(self.index, labels, title))
+
+    def __call__(self, logits: Values) -> Values:
+        return -logits[..., _resolved(self.index)]
+
+    def probability(self, logits: Values, answer: Reading) -> Values:
+        """``σ(−y) = 1 − σ(y)``."""
+        return sigmoid(self(logits))
+
+    def score(self, logits: Values, answer: Reading, *, log: bool = False) -> Values:
+        """The probability that the label does not hold, or its logarithm."""
+        return (log_probabilities if log else probabilities)(self(logits), "sigmoid")
+
+    def text(self, labels: Sequence[str]) -> str:
+        return f"not {labels[_resolved(self.index)]}"
+
+    def content(self, names: Sequence[str]) -> dict[str, Any]:
+        return {**super().content(names), "opposite": True}
+
+
 TargetLike = Class | Target
 """What may be given for a target: index of a class, name of a class, or a target."""
 
@@ -204,6 +260,26 @@ def rather_than(target: Class, other: Class) -> Target:
         Neither an index nor a name.
     """
     return RatherThan(_checked(target), _checked(other))
+
+
+def not_label(target: Class) -> Target:
+    """Ask for the opposite of a label, of a model that is asked about each label for itself.
+
+    Its number is the negated logit ``−y``, its probability ``σ(−y) = 1 − σ(y)``: maps show where a
+    picture speaks against the label. Classes that share one whole (softmax) have no such opposite;
+    ask `rather_than` of them.
+
+    Parameters
+    ----------
+    target
+        Index or name of the label.
+
+    Raises
+    ------
+    ParameterError
+        Neither an index nor a name.
+    """
+    return NotLabel(_checked(target))
 
 
 def as_target(value: Any) -> Target:
@@ -242,6 +318,8 @@ def read_target(content: Mapping[str, Any] | None) -> int | Target | None:
         first, other = content["index"], content.get("rather_than")
         if other is not None:
             return rather_than(first, other["index"])
+        if content.get("opposite"):
+            return not_label(first)
         return as_given(as_target(first))
     except (KeyError, TypeError, AttributeError) as error:
         raise ParameterError(
@@ -252,8 +330,8 @@ def read_target(content: Mapping[str, Any] | None) -> int | Target | None:
 
 def asked(targets: Sequence[Target]) -> str:
     """What is asked, for a refusal: a class or the difference of two."""
-    is_class = all(target.is_class for target in targets)
-    return "this class" if is_class else "this difference of two classes"
+    differ = any(target.is_difference for target in targets)
+    return "this difference of two classes" if differ else "this class"
 
 
 def of_each(

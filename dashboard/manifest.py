@@ -103,9 +103,19 @@ class _Picture(_Data):
     sha256: Digest
 
 
+def _stated(written: dict[str, Any], *optional: str) -> dict[str, Any]:
+    """What was written, without the keys that may be left out and say nothing."""
+    return {key: one for key, one in written.items() if key not in optional or one is not None}
+
+
 class _Model(_Data):
     id: Text
     weights_sha256: Digest
+    answer: Text | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _stated(write(self), "answer")
 
 
 class _Framing(_Data):
@@ -120,13 +130,11 @@ class _OneClass(_Data):
 
 class _Class(_OneClass):
     rather_than: _OneClass | None = None
+    opposite: bool | None = None
 
     @model_serializer(mode="wrap")
     def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self)
-        return {
-            key: value for key, value in written.items() if (key, value) != ("rather_than", None)
-        }
+        return _stated(write(self), "rather_than", "opposite")
 
 
 class _Relevance(_Data):

@@ -207,8 +207,13 @@ def doubt(picture: Picture, answers: Mapping[Model, Prediction], *classes: str) 
     guesses = [
         f"{model.spec.title}: {found.labels[0]}, {percent(float(found.probabilities[0]))}"
         for model, found in answers.items()
-        if found.probabilities[0] < UNSURE
+        if found.answer == "softmax" and found.probabilities[0] < UNSURE
     ]
+    none = [model.spec.title for model, found in answers.items() if not len(found.affirmed)]
+    if none:
+        said.append(
+            f"No label is above one half ({', '.join(none)}): maps are of what is not seen."
+        )
     if guesses:
         said.append(f"Best guesses only ({'; '.join(guesses)}): a map of a guess explains little.")
     for name in classes:

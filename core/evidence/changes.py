@@ -161,6 +161,8 @@ def _checked(kind: str, strengths: Sequence[float], view: Image.Image) -> Change
 class Robustness(Frozen):
     """How long a model's answer stays while a picture is changed more and more.
 
+    The answer is the most probable class; of a model of labels, which labels are above one half.
+
     Attributes
     ----------
     kind : str
@@ -174,6 +176,8 @@ class Robustness(Frozen):
         Probability of the target in the unchanged picture.
     intact_top : int
         Most probable class of the unchanged picture.
+    stays : (n,) bool
+        Whether the answer is still that of the unchanged picture.
     target : int or Target
     label : str
         Index and name of the class, or what else was asked.
@@ -188,16 +192,11 @@ class Robustness(Frozen):
     tops: npt.NDArray[np.int64]
     intact: float
     intact_top: int
+    stays: npt.NDArray[np.bool_]
     target: int | Target
     label: str
     seed: int
     view: Image.Image
-
-    @property
-    def stays(self) -> npt.NDArray[np.bool_]:
-        """Whether the most probable class is still that of the unchanged picture: (n,)."""
-        same: npt.NDArray[np.bool_] = self.tops == self.intact_top
-        return same
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,6 +298,8 @@ def robustness(
     found: list[Any] = [None] * len(jobs)
     for place, logits in answers(model, jobs):
         tops = logits.argmax(axis=-1)
+        # What is said of the picture; a label that stays the most probable may have fallen.
+        said = tops[:, None] if model.answer == "softmax" else logits > 0
         asked = targets[place]
         chosen = ClassTarget(int(tops[0])) if asked is None else asked
         curve = chosen.probability(logits, model.answer)
@@ -309,6 +310,7 @@ def robustness(
             tops=tops[1:],
             intact=float(curve[0]),
             intact_top=int(tops[0]),
+            stays=(said[1:] == said[0]).all(axis=1),
             target=as_given(chosen),
             label=chosen.text(model.labels),
             seed=seed,

@@ -25,6 +25,9 @@ from core.targets import Target, TargetLike
 CLASSIFIER = "classifier"
 """Name of all that comes after the last layer: norms, pooling, the layers that give the logits."""
 
+NETWORK = "network"
+"""Name of all of a network of which no layer is known."""
+
 STATISTICS = ("running_mean", "running_var")
 """Buffers that are learned as well."""
 
@@ -206,7 +209,7 @@ def depths_of(model: Model) -> tuple[str, ...]:
 def _groups(model: Model) -> dict[str, list[str]]:
     """Names of the learned tensors of each depth, from the classifier down."""
     paths = [layer.module for layer in model.layers]
-    names = [*(layer.name for layer in model.layers), CLASSIFIER]
+    names = [*(layer.name for layer in model.layers), CLASSIFIER if paths else NETWORK]
     groups: dict[str, list[str]] = {name: [] for name in reversed(names)}
     reached = 0
     for path, part in model.module.named_modules():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.errors import ParameterError, UnsupportedMethod
 from core.models import Model, VisionTransformer
-from core.models.taps import MAP, Part, Projection, block_tap
+from core.models.taps import HEADS_MAP, MAP, Part, Projection, block_tap
 from core.recording.run import Needs, Pass
 from core.targets import ClassTarget, Target
 
@@ -127,9 +127,10 @@ class _OfLogits(Objective):
         return passed.model.check_target(self.target())(passed.output).mean()
 
     def describe(self, model: Model) -> str:
-        indices = model.check_target(self.target()).indices
-        return "logit of " + " less that of ".join(
-            f"class {index} ({model.label(index)})" for index in indices
+        asked = model.check_target(self.target())
+        logit = "logit of " if asked.is_class or asked.is_difference else "negated logit of "
+        return logit + " less that of ".join(
+            f"class {index} ({model.label(index)})" for index in asked.indices
         )
 
 
@@ -191,6 +192,11 @@ class _StageChannel(_Channel):
         return f"core.conv_channel({self.tap!r}, {self.channel})"
 
     def needs(self, model: Model) -> Needs:
+        if model.tap(self.tap).axes == HEADS_MAP:
+            raise UnsupportedMethod(
+                f"{self.tap} holds attention, which is read beside the network and cannot be made "
+                "larger; choose a channel of a stage."
+            )
         if isinstance(model, VisionTransformer):
             raise UnsupportedMethod(
                 f"{model.spec.title} is a vision transformer and has no stages; choose a channel "

@@ -64,7 +64,7 @@ def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
     "occlusion",
     title="Occlusion",
     order=80,
-    serves=("cnn", "vit"),
+    serves=("cnn", "vit", "pixels"),
     class_specific=True,
     signed=True,
     meaning="How far the logarithm of the class's probability falls when this place is replaced; "
@@ -115,5 +115,5 @@ def occlusion(
         maps / covered.sum(dim=0),
         if_zero="The picture equals its fill, so nothing was taken away, or the class's "
         "probability does not depend on it.",
-        remarks=tuple("" if target.is_class else _DIFFERENCE for target in targets),
+        remarks=tuple(_DIFFERENCE if target.is_difference else "" for target in targets),
     )

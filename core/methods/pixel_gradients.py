@@ -109,7 +109,7 @@ def _on_grid(recording: Recording, values: Tensor, patch: int) -> Tensor:
     "integrated_gradients",
     title="Integrated gradients",
     order=82,
-    serves=("cnn", "vit"),
+    serves=("cnn", "vit", "pixels"),
     class_specific=True,
     signed=True,
     meaning="How much each place adds to the class's logit on the way from a baseline without "
@@ -165,7 +165,8 @@ def integrated_gradients(
 
 def _completeness(target: Target, total: float, change: float) -> str:
     """How far the sum of a map is from the change of the logit that it should be."""
-    what = "the logit" if target.is_class else "the difference of the logits"
+    what = "the logit" if target.is_class else "the negated logit"
+    what = "the difference of the logits" if target.is_difference else what
     gap = f": a gap of {abs(total - change) / abs(change):.1%}" if change else ""
     return (
         f"The map sums to {total:.3g}; from the baseline to the picture {what} changes by "
@@ -177,7 +178,7 @@ def _completeness(target: Target, total: float, change: float) -> str:
     "input_x_gradient",
     title="Input × gradient",
     order=83,
-    serves=("cnn", "vit"),
+    serves=("cnn", "vit", "pixels"),
     class_specific=True,
     signed=True,
     meaning="How much each place would add to the class's logit if the network were linear around "
@@ -202,7 +203,7 @@ def input_x_gradient(
     "smooth_grad",
     title="SmoothGrad",
     order=84,
-    serves=("cnn", "vit"),
+    serves=("cnn", "vit", "pixels"),
     class_specific=True,
     meaning="How strongly the class's logit reacts to the pixels of each place, as the mean over "
     "noisy copies of the picture.",

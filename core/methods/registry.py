@@ -15,10 +15,20 @@ from torch import Tensor
 from core.errors import NoZero, UnknownMethod, UnsupportedMethod
 from core.methods.parameters import Parameter, Parameters, describe
 from core.models import Model, VisionTransformer
+from core.models.taps import HEADS_MAP, MAP
 from core.recording.run import Needs
 from core.targets import Target
 
-Kind = Literal["cnn", "vit"]
+Kind = Literal["cnn", "vit", "windows", "pixels"]
+"""What a method needs: maps of stages, attention of all tokens, attention within windows, or
+nothing but pixels and answers."""
+
+_KINDS: Mapping[Kind, str] = {
+    "cnn": "convolutional networks",
+    "vit": "vision transformers",
+    "windows": "transformers with windows, such as Swin",
+    "pixels": "all others",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +67,8 @@ class Method:
     order : int
         Place among the methods that are offered, in the field's own order; smaller comes first.
     serves : tuple of str
-        Kinds of model it serves: ``"cnn"``, ``"vit"`` or both.
+        Kinds of model it serves: ``"cnn"``, ``"vit"``, ``"windows"``, and ``"pixels"`` where it
+        reads nothing but pixels and answers, so that it serves networks whose inside is not known.
     class_specific : bool
         Whether the map depends on the target class.
     signed : bool
@@ -124,10 +135,10 @@ class Method:
 
     def why_not(self, model: Model) -> str | None:
         """Why this method cannot serve a model; ``None`` if it can. Never raises."""
-        kind: Kind = "vit" if isinstance(model, VisionTransformer) else "cnn"
-        if kind not in self.serves:
-            kinds = {"cnn": "convolutional networks", "vit": "vision transformers"}
-            served = " and ".join(kinds[known] for known in self.serves)
+        if not _kinds(model) & set(self.serves):
+            served = " and ".join(_KINDS[known] for known in self.serves)
+            if model.limits:
+                return f"{self.title} works on {served}. {model.limits}"
             return f"{self.title} works on {served}; {model.spec.title} is none."
         if self.class_specific and not model.classes:
             return (
@@ -147,6 +158,15 @@ def no_zero(title: str) -> NoZero:
         f"{title} with these parameters has no zero: its values hold a constant, so shares of what "
         "is positive mean nothing; choose another definition or method."
     )
+
+
+def _kinds(model: Model) -> set[Kind]:
+    """What a model has that methods may need."""
+    if isinstance(model, VisionTransformer):
+        return {"vit"}
+    axes = {tap.axes for tap in model.taps.values()}
+    found: set[Kind] = {"cnn"} if MAP in axes else {"pixels"}
+    return found | {"windows"} if HEADS_MAP in axes else found
 
 
 _registry: dict[str, Method] = {}

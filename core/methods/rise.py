@@ -100,7 +100,7 @@ class _Masks:
     "rise",
     title="RISE",
     order=81,
-    serves=("cnn", "vit"),
+    serves=("cnn", "vit", "pixels"),
     class_specific=True,
     signed=True,
     has_zero=lambda parameters: parameters.definition == "centered",
@@ -132,7 +132,7 @@ def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParame
     model, pixels, size = recording.model, recording.pixels, recording.size
     filling = cells.filling(recording, parameters.fill)
     masks, count = _Masks(size, parameters), parameters.count
-    remarks = tuple("" if target.is_class else _DIFFERENCE for target in targets)
+    remarks = tuple(_DIFFERENCE if target.is_difference else "" for target in targets)
 
     def score(target: Target, logits: Tensor) -> Tensor:
         return target.score(logits, model.answer)

@@ -11,11 +11,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from core import probes
 from core.errors import CatalogError, ModelError, UnsupportedModel, WeightsError
+from core.models.biased_vit import BiasedVit
 from core.models.convnet import ConvNet
 from core.models.huggingface_vit import HuggingFaceVit
 from core.models.loaded import Loaded
 from core.models.model import Model
+from core.models.pixels_only import PixelsOnly
 from core.models.rotary_vit import RotaryVit
 from core.models.sources import load
 from core.models.spec import ModelSpec, find_spec
@@ -25,9 +28,18 @@ from core.models.torchvision_vit import TorchvisionVit
 from core.models.transformer import VisionTransformer
 from core.models.unsupported_architectures import unsupported_feature
 from core.models.verify import verify
+from core.models.windowed import WindowedNet
 from core.numerics import own_state
 
-FAMILIES: tuple[type[Model], ...] = (TimmVit, RotaryVit, TorchvisionVit, HuggingFaceVit, ConvNet)
+FAMILIES: tuple[type[Model], ...] = (
+    TimmVit,
+    RotaryVit,
+    BiasedVit,
+    TorchvisionVit,
+    HuggingFaceVit,
+    WindowedNet,
+    ConvNet,
+)
 
 __all__ = ["FAMILIES", "Model", "VisionTransformer", "best_device", "open_model", "opened", "wrap"]
 
@@ -71,7 +83,7 @@ def open_model(
     WeightsError
         The weights cannot be had or do not fit.
     UnsupportedModel
-        The architecture has something that cannot be shown truthfully.
+        It does not answer a picture with one number for each of its classes.
     """
     if is_place(model):
         spec, names = entry_for(model, stated)
@@ -124,49 +136,80 @@ def _family(module: nn.Module) -> Literal["cnn", "vit"]:
 def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     """Hand a network to the first family that knows its build, and prove what it rebuilds.
 
+    One that no family knows, or whose proof fails, is opened as `PixelsOnly`.
+
     Raises
     ------
     WeightsError
         It is of the other kind than its entry says.
+    CatalogError
+        It answers with one number, and its entry does not say that this is a label's.
     UnsupportedModel
-        No family knows its build, or what one rebuilds is not what the network computes.
+        It does not answer a picture with one number for each of its classes.
     """
+    _check_answer(spec, loaded)
     module = loaded.module
-    family = next((family for family in FAMILIES if family.accepts(module)), None)
-    kind = "vit" if family is not None and issubclass(family, VisionTransformer) else "cnn"
+    families = [family for family in FAMILIES if family.accepts(module)]
     named = f"{spec.title} ({type(module).__name__})"
-    if kind == "vit" and spec.family == "cnn":
+    if families and issubclass(families[0], VisionTransformer) and spec.family == "cnn":
         raise WeightsError(
             f"{named} is a vision transformer, but its entry says cnn; correct the entry's family "
             "or its architecture."
         )
-    unlike = kind != spec.family and unsupported_feature(
-        module
-    )  # a transformer that returns maps as well
-    if family is None or unlike:
-        raise _refusal(spec, module)
+    feature = unsupported_feature(module)
     try:
-        model = family(spec, module, loaded.labels, loaded.preprocessing, loaded.digest)
-        if isinstance(model, VisionTransformer):
-            verify(model)
-    except Exception as error:  # a build that no family foresaw fails in its own way
-        logger.debug("cannot look inside %s", spec.id, exc_info=True)
-        told = isinstance(error, ModelError) and kind == spec.family
-        if told and (kind == "cnn" or not unsupported_feature(module)):
-            raise
-        raise _refusal(spec, module) from error
-    if kind != spec.family:
+        model, reason = _first(families, spec, loaded)
+    except ModelError:
+        raise
+    except Exception as error:  # as when it answers with no tensor
+        raise UnsupportedModel(
+            f"{named} cannot be shown: it {feature or 'is built in an unknown way'}, and it does "
+            "not answer a picture with one number for each class; choose another model."
+        ) from error
+    if type(model) is ConvNet and spec.family == "vit" and not feature:
         raise WeightsError(
             f"{named} is read as a cnn, but its entry says vit; correct the entry's family or its "
             "architecture."
         )
+    because = f"it {feature}" if feature else reason or "it is built in an unknown way"
+    if isinstance(model, PixelsOnly):
+        model.limits = (
+            f"{named} is looked at from outside, by its pixels and its answers alone: {because}."
+        )
+    elif isinstance(model, WindowedNet):
+        model.limits = (
+            f"{named} has attention within windows, which is shown layer by layer; between layers "
+            "it cannot be followed."
+        )
+    elif isinstance(model, ConvNet) and feature:
+        model.limits = f"Attention of {named} is not shown: {because}."
+    model.answer = spec.answer or loaded.answer or model.answer
     return model
 
 
-def _refusal(spec: ModelSpec, module: nn.Module) -> UnsupportedModel:
-    """Say what the architecture has that cannot be shown."""
-    return UnsupportedModel(
-        f"{spec.title} ({type(module).__name__}) cannot be shown: it "
-        f"{unsupported_feature(module) or 'is built in an unknown way'}; choose a plain vision "
-        "transformer or a convolutional network."
-    )
+def _first(families: Sequence[type[Model]], spec: ModelSpec, loaded: Loaded) -> tuple[Model, str]:
+    """The first family that can show a network, else `PixelsOnly`; and why those before cannot."""
+    reason = ""
+    for family in families:
+        try:
+            model = family(spec, loaded.module, loaded.labels, loaded.preprocessing, loaded.digest)
+            if isinstance(model, VisionTransformer):
+                verify(model)
+            return model, reason
+        except Exception as error:  # a build that no family foresaw fails in its own way
+            logger.debug("cannot look inside %s", spec.id, exc_info=True)
+            reason = reason or (error.reason if isinstance(error, UnsupportedModel) else "")
+            probes.remove(loaded.module)
+    return PixelsOnly(
+        spec, loaded.module, loaded.labels, loaded.preprocessing, loaded.digest
+    ), reason
+
+
+def _check_answer(spec: ModelSpec, loaded: Loaded) -> None:
+    """Refuse softmax over a single class, whose probability is 1 for any picture."""
+    if len(loaded.labels) == 1 and (spec.answer or loaded.answer) != "sigmoid":
+        raise CatalogError(
+            f"{spec.title} answers with one number, and the softmax of one number is always 1; "
+            'write answer = "sigmoid" into its entry, which reads it as the probability of its '
+            "one label."
+        )

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import copy
-import math
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
-from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from core import probes
 from core.errors import ImageError, UnsupportedModel
-from core.models.model import Model
 from core.models.taps import HEAD_INPUT, MAP, Layer, Tap
+from core.models.tried import Shape, TriedModel
 from core.numerics import own_state
 
 _POOLING = ("avgpool", "global_pool", "head.global_pool", "avg_pool", "head.avg_pool")
 _CONTAINERS = ("features", "trunk_output", "stages")
-
-Shape = tuple[int, ...]
 
 
 def _submodule(module: nn.Module, path: str) -> nn.Module | None:
@@ -37,20 +27,20 @@ def _submodule(module: nn.Module, path: str) -> nn.Module | None:
         return None
 
 
-class ConvNet(Model):
+class ConvNet(TriedModel):
     """A network whose stages return maps, with a classifier at its end.
 
     Its stages are the modules that the library itself names as such (timm's ``feature_info``,
     torchvision's ``features``, ``layer1`` …), as far as they return maps laid out as
-    (batch, channels, rows, columns): that is tried on shapes alone when the model is opened.
+    (batch, channels, rows, columns), or with the channels last, as Swin has them, which are then
+    read in the usual order: that is tried on shapes alone when the model is opened.
     """
 
+    _last: frozenset[str]
+    """Taps whose channels stand last."""
+
     def _prepare(self) -> None:
-        self._lock = threading.Lock()
-        self._twin = _without_weights(self.module)
-        self._shapes: dict[tuple[int, int], dict[str, Shape]] = {}
-        self._costs: _Bytes | None = None
-        self._takes_any_size = True
+        self._begin()
         candidates = tuple(_candidates(self.module))
         for path in {path for paths in candidates for path in paths}:
             probes.probe_output(self._twin.get_submodule(path), path)
@@ -62,12 +52,14 @@ class ConvNet(Model):
             raise UnsupportedModel(
                 f"{self.spec.title} cannot be shown as a convolutional network: no stage was found "
                 "that returns maps of (channels, rows, columns) with at least 2 × 2 places; choose "
-                "another model."
+                "another model.",
+                "no stage returns maps of at least 2 × 2 places",
             )
         named = {f"stage.{i}": path for i, path in enumerate(paths) if fitting.get(path)}
         channels = {name: fitting[path] for name, path in named.items()}
         for name, path in named.items():
             probes.probe_output(self.module.get_submodule(path), name)
+        last_of = self._channels_last
         self._paths = named | {HEAD_INPUT: HEAD_INPUT}
         if fitting.get(HEAD_INPUT):
             channels[HEAD_INPUT] = fitting[HEAD_INPUT]
@@ -76,6 +68,7 @@ class ConvNet(Model):
             last, path = list(named.items())[-1]
             self._paths[HEAD_INPUT], channels[HEAD_INPUT] = path, channels[last]
             probes.probe_output(self.module.get_submodule(path), HEAD_INPUT)
+        self._last = frozenset(name for name in channels if self._paths[name] in last_of)
         self.taps = {
             name: Tap(
                 name,
@@ -99,16 +92,14 @@ class ConvNet(Model):
     def accepts(cls, module: nn.Module) -> bool:
         return any(isinstance(part, nn.Conv2d) for part in module.modules())
 
-    def score(self, pixels: Tensor) -> Tensor:
-        return _logits(self.module(pixels))
-
     # -- shapes, found by trying --------------------------------------------------------------
 
     def _fitting(self) -> dict[str, int]:
         """Channels at every probe of the twin that saw a tensor; 0 where that is no usable map.
 
-        Of two inputs that differ in width, only the last axis may differ: where the channels stand
-        elsewhere, or nothing is laid out over the picture, that is no map.
+        Of two inputs that differ in width, only the last axis may differ, or the one before it
+        where the channels stand last: else nothing is laid out over the picture, and that is no
+        map.
         """
         side = self.preprocessing.size
         try:
@@ -127,75 +118,55 @@ class ConvNet(Model):
             else:
                 break
         else:  # takes its own size only: a square input must give a square
-            wide = {name: (*shape[:-1], 2 * shape[-1]) for name, shape in square.items() if shape}
-        fitting = {}
+            wide = self._loosened((side, 2 * side)) or {
+                name: (*shape[:-1], 2 * shape[-1]) for name, shape in square.items() if shape
+            }
+        fitting, last = {}, set()
         for name, first in square.items():
             second = wide.get(name, ())
-            rows, cols = first[2:] if len(first) == 4 else (0, 0)
-            is_map = len(second) == 4 and first[:3] == second[:3] and second[3] > cols
-            fitting[name] = first[1] if is_map and rows == cols and 2 <= rows <= side else 0
+            fitting[name] = 0
+            if len(first) != 4 or len(second) != 4:
+                continue
+            for channel, across in ((1, 3), (3, 2)):
+                rows, cols = first[across - 1 : across + 1]
+                others = [axis for axis in range(4) if axis != across]
+                is_map = all(first[axis] == second[axis] for axis in others)
+                if is_map and second[across] > cols and rows == cols and 2 <= rows <= side:
+                    fitting[name] = first[channel]
+                    last |= {name} if channel == 3 else set()
+        self._channels_last = frozenset(last)
         return fitting
 
-    def _shapes_at(self, size: tuple[int, int]) -> dict[str, Shape]:
-        """Shape at every probe of the twin for an input of (height, width) pixels.
+    def _loosened(self, size: tuple[int, int]) -> dict[str, Shape]:
+        """Shapes at another size of a twin that forgets to ask for its own; empty if it fails.
 
-        Computed without values. A tensor that is changed in place later on has none: what a probe
-        has seen of it is lost.
-
-        Raises
-        ------
-        ImageError
-            The network cannot take such an input.
+        Swin of timm works at any size and refuses all but one, unless told otherwise.
         """
-        with self._lock:
-            if size not in self._shapes:
-                costs = _Bytes(self._twin)
-                watch = _Watch(costs)
-                try:
-                    with own_state(), probes.recording(watch), costs, _ShapesOnly():
-                        pixels = torch.empty((1, 3, *size), device="meta", dtype=torch.float32)
-                        output = self._twin(pixels)
-                except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
-                    raise ImageError(
-                        f"{self.spec.title} cannot take {size[1]} × {size[0]} pixels; choose "
-                        "another fit or size."
-                    ) from error
-                answers = tuple(_logits(output).shape)
-                if self.classes and answers != (1, self.classes):
-                    raise UnsupportedModel(
-                        f"{self.spec.title} answers with {answers[1:]} where "
-                        f"{self.classes} classes were expected; correct the labels of its entry."
-                    )
-                self._shapes[size] = watch.shapes()
-                self._costs = self._costs or costs  # of the evaluation size, which is tried first
-            return self._shapes[size]
-
-    def footprint(
-        self, size: tuple[int, int], gradients: bool = False, leaf: str | None = None
-    ) -> int:
-        """See `Model.footprint`: measured on shapes at the evaluation size, scaled by the area.
-
-        Without a graph the most that is alive at the same time. A graph keeps what its operations
-        need again: about all that was made since its leaf.
-        """
-        costs = self._costs
-        assert costs is not None  # the constructor has tried the evaluation size
-        taken = costs.peak
-        if gradients:
-            before = 0 if leaf is None else costs.made_before[self._paths[leaf]]
-            taken = max(taken, costs.made - before)
-        share = size[0] * size[1] / self.preprocessing.size**2
-        return math.ceil(share * taken)
-
-    def check_shape(self, view: Image.Image) -> None:
-        super().check_shape(view)
-        if not self._takes_any_size or min(view.size) < self.preprocessing.size:
-            self._shapes_at((view.height, view.width))
+        usual = self._twin
+        self._twin = copy.deepcopy(usual)
+        for part in self._twin.modules():
+            for name, value in (("strict_img_size", False), ("dynamic_mask", True)):
+                if hasattr(part, name):
+                    setattr(part, name, value)
+        try:
+            return self._shapes_at(size)
+        except ImageError:
+            return {}
+        finally:
+            self._twin = usual
+            self._shapes.pop(size, None)  # the network itself does not take it
 
     def grid_of(self, tap: str, size: tuple[int, int]) -> tuple[int, int]:
         self.tap(tap)
-        rows, cols = self._shapes_at(size)[self._paths[tap]][2:]
+        first = 1 if tap in self._last else 2
+        rows, cols = self._shapes_at(size)[self._paths[tap]][first : first + 2]
         return rows, cols
+
+    def read(self, tensors: Mapping[str, Tensor], tap: str) -> Tensor:
+        return self.read_gradient(tensors[tap], tap)
+
+    def read_gradient(self, gradient: Tensor, tap: str) -> Tensor:
+        return gradient.permute(0, 3, 1, 2) if tap in self._last else gradient
 
     def on_grid(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> Tensor:
         return tensor
@@ -226,7 +197,7 @@ class ConvNet(Model):
         recorder = probes.Recorder({HEAD_INPUT})
         with probes.recording(recorder):
             logits = self.score(noise.to(self.device))
-            pooled = recorder.tensors[HEAD_INPUT].mean(dim=(2, 3))
+            pooled = self.read(recorder.tensors, HEAD_INPUT).mean(dim=(2, 3))
             for weight, bias in _linear_layers(self.module, pooled.shape[1], self.classes):
                 found = functional.linear(pooled, weight)
                 wanted = logits if bias is None else logits - bias
@@ -234,121 +205,6 @@ class ConvNet(Model):
                 if torch.allclose(found, wanted, rtol=1e-3, atol=1e-3 * scale):
                     return weight
         return None
-
-
-class _ShapesOnly(TorchFunctionMode):
-    """Whatever gives each value for itself gives an empty tensor of the same shape.
-
-    On the meta device PyTorch follows these calls through Python, at many times their price.
-    """
-
-    SAME_SHAPE = frozenset(
-        {
-            functional.batch_norm,
-            functional.elu,
-            functional.gelu,
-            functional.group_norm,
-            functional.hardsigmoid,
-            functional.hardswish,
-            functional.hardtanh,
-            functional.layer_norm,
-            functional.leaky_relu,
-            functional.mish,
-            functional.relu,
-            functional.relu6,
-            functional.silu,
-        }
-    )
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func not in self.SAME_SHAPE:
-            return func(*args, **kwargs)
-        tensor: Tensor = args[0] if args else kwargs["input"]
-        return tensor.zero_() if kwargs.get("inplace") else torch.empty_like(tensor)
-
-
-class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the memory that a pass over shapes would take, if it had values.
-
-    Attributes
-    ----------
-    made : int
-        Bytes of all that was made.
-    peak : int
-        Most bytes that were alive at the same time.
-    made_before : dict of str to int
-        What had been made when a probe was reached, by its name.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.made = self.peak = self._alive = 0
-        self.made_before: dict[str, int] = {}
-        kept = (*module.parameters(), *module.buffers())
-        self._weights = {tensor.untyped_storage()._cdata for tensor in kept}
-        self._users: dict[int, int] = {}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self._note(tensor)
-        return result
-
-    def _note(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._weights:
-            return
-        if key not in self._users:  # not a view of, or the same as, what is there already
-            self._users[key] = 0
-            self.made += size
-            self._alive += size
-            self.peak = max(self.peak, self._alive)
-        self._users[key] += 1
-        weakref.finalize(tensor, self._gone, key, size).atexit = False
-
-    def _gone(self, key: int, size: int) -> None:
-        self._users[key] -= 1
-        if not self._users[key]:
-            del self._users[key]
-            self._alive -= size
-
-
-class _Watch(probes.Recorder):
-    """Notes shapes at the probes, and what is changed in place after it was seen."""
-
-    def __init__(self, costs: _Bytes) -> None:
-        super().__init__(())
-        self._costs = costs
-        self._noted: dict[str, tuple[Tensor, int]] = {}
-
-    def record(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
-        if isinstance(tensor, Tensor):
-            self._noted[name] = (tensor, tensor._version)
-            self._costs.made_before.setdefault(name, self._costs.made)
-        return tensor
-
-    def shapes(self) -> dict[str, Shape]:
-        """Shape of every tensor noted; empty where it was changed afterwards."""
-        return {
-            name: tuple(tensor.shape) if tensor._version == version else ()
-            for name, (tensor, version) in self._noted.items()
-        }
-
-
-def _logits(output: Any) -> Tensor:
-    logits: Tensor = output if isinstance(output, Tensor) else output.logits
-    return logits
 
 
 def _pooling(module: nn.Module) -> str:
@@ -384,13 +240,3 @@ def _linear_layers(
             weight = part.weight.detach()
             if tuple(weight.shape) in ((classes, channels), (classes, channels, 1, 1)):
                 yield weight.reshape(classes, channels), part.bias
-
-
-def _without_weights(module: nn.Module) -> nn.Module:
-    """A copy that computes shapes only: every parameter and buffer is on the meta device."""
-    memo: dict[int, object] = {}
-    for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
-    for buffer in module.buffers():
-        memo[id(buffer)] = buffer.to("meta")
-    return copy.deepcopy(module, memo)

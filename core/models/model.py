@@ -53,6 +53,9 @@ class Model(ABC):
     remarks: tuple[str, ...] = ()
     """What was chosen in reading a checkpoint of one's own, each a sentence."""
 
+    limits: str = ""
+    """Why something that others of its kind show is not shown of this one, as a sentence."""
+
     cheap_gradients: frozenset[str] = frozenset()
     """Taps behind which so little is left that a graph from there on costs next to nothing."""
 
@@ -111,10 +114,13 @@ class Model(ABC):
         """
         if not isinstance(name, str):
             raise ParameterError(
-                f"A layer is {name!r}, expected a name such as {next(iter(self.taps))!r}."
+                f"A layer is {name!r}, expected a name such as "
+                f"{next(iter(self.taps), 'stage.3')!r}."
             )
         if name in self.taps:
             return self.taps[name]
+        if not self.taps:
+            raise ParameterError(f"Layer {name!r} cannot be looked at. {self.limits}")
         last = name.rpartition(".")[2]
         near = [tap for tap in self.taps if tap.rpartition(".")[2] == last] or list(self.taps)
         shown = near if len(near) <= 6 else [*near[:2], "…", near[-1]]
@@ -278,13 +284,18 @@ class Model(ABC):
         UnsupportedMethod
             The model has no classes at all.
         ParameterError
-            It is no target, or the model has no such class.
+            It is no target, or the model has no such class, or no opposite of it.
         """
         asked = as_target(target)
         if not self.classes:
             raise UnsupportedMethod(
                 f"{self.spec.title} was trained without classes, so nothing can be said about one; "
                 "choose a model with a class head, or look at its attention."
+            )
+        if asked.of_labels and self.answer == "softmax":
+            raise ParameterError(
+                f"{asked!r} was asked of {self.spec.title}, whose classes share one whole, so that "
+                "none has an opposite; choose core.rather_than and another class."
             )
         return asked.resolved(self.labels, self.spec.title)
 
@@ -317,8 +328,7 @@ class Model(ABC):
             What its weights are to be called; by default they are summed when asked for.
         """
         again = type(self)(self.spec, module, self.labels, self.preprocessing, digest)
-        again.answer = self.answer
-        again.remarks = self.remarks
+        again.answer, again.limits, again.remarks = self.answer, self.limits, self.remarks
         return again
 
 

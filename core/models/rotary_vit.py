@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from core import probes
-from core.models.timm_vit import TimmTransformer
+from core.models.timm_vit import TimmTransformer, projected
 from core.numerics import own_state
 
 
@@ -60,7 +59,7 @@ class RotaryVit(TimmTransformer):
             return tensors[tap]
         layer = int(block.rpartition(".")[2])
         attention = self.attentions[layer]
-        joint = _projected(attention, tensors[f"{block}.normed"], part)
+        joint = projected(attention, tensors[f"{block}.normed"], part)
         heads = joint.reshape(*joint.shape[:2], -1, self.head_width).transpose(1, 2)
         if part != "value":
             norm = attention.q_norm if part == "query" else attention.k_norm
@@ -93,18 +92,3 @@ class RotaryVit(TimmTransformer):
         with own_state():  # kept, and used with graphs later on
             embedding: Any = rope.get_embed() if grid is None else rope.get_embed(shape=grid)
         return embedding
-
-
-def _projected(attention: Any, tokens: Tensor, part: str) -> Tensor:
-    """Queries, keys or values of (batch, tokens, width), heads side by side."""
-    if attention.qkv is None:
-        separate: nn.Linear = getattr(attention, f"{part[0]}_proj")
-        projected: Tensor = separate(tokens)
-        return projected
-    weight, bias = attention.qkv.weight, attention.qkv.bias
-    if getattr(attention, "q_bias", None) is not None:
-        bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
-    width = len(weight) // 3
-    start = ("query", "key", "value").index(part) * width
-    rows = slice(start, start + width)
-    return functional.linear(tokens, weight[rows], None if bias is None else bias[rows])

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from core.answers import Reading
 from core.errors import CatalogError, UnknownModel
 from core.frozen import Frozen
 from core.models.cards import Card, read_card
@@ -70,6 +71,9 @@ class ModelSpec(Frozen):
     labels
         Name of a list in ``data/labels`` or path of a file, one class a line; empty for a model
         without classes, or where the source brings its own names.
+    answer
+        How logits are read: ``"softmax"`` (classes share one whole) or ``"sigmoid"`` (each label
+        for itself: several labels, or one logit); empty where nothing is said: softmax.
     note
         What a reader must know before trusting its pictures; may be empty.
     card
@@ -100,6 +104,7 @@ class ModelSpec(Frozen):
     head: str = ""
     revision: str = "main"
     labels: str = ""
+    answer: Reading | Literal[""] = ""
     note: str = ""
     card: Card = field(default_factory=Card)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
@@ -231,6 +236,11 @@ def _spec(
             raise CatalogError(f"{where}: the key {key!r} is {value!r}, not a value of its kind.")
     if table["family"] not in ("cnn", "vit"):
         raise CatalogError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
+    if table.get("answer", "softmax") not in get_args(Reading):
+        raise CatalogError(
+            f"{where}: answer is {table['answer']!r}, expected 'softmax' (classes that share one "
+            "whole) or 'sigmoid' (labels, each for itself)."
+        )
     if table.get("head") and table["source"] not in ("embedded", "local"):
         raise CatalogError(
             f"{where}: 'head' is for files of this machine, and the source is {table['source']!r}; "

@@ -11,6 +11,7 @@ tap                         axes                                meaning
 ``block.i.context``         batch, head, token, channel         what each head gathers, ``A·V``
 ``block.i.hidden``          batch, token, channel               hidden layer of the MLP
 ``block.i.output``          batch, token, channel               tokens that leave a block
+``window.i.attention``      batch, head, row, column            what places get within windows
 ``head.input``              as ``stage.i`` or ``block.i.input``  what the pooling and classifier get
 ==========================  ==================================  ===================================
 
@@ -32,6 +33,7 @@ HEAD_INPUT = "head.input"
 MAP: Axes = ("batch", "channel", "row", "column")
 TOKENS: Axes = ("batch", "token", "channel")
 HEADS: Axes = ("batch", "head", "token", "channel")
+HEADS_MAP: Axes = ("batch", "head", "row", "column")
 
 MEANINGS: dict[Part, str] = {
     "input": "tokens that enter the block",

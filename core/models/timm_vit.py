@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core import probes
 from core.models.heads import ClassBesideMean
@@ -29,7 +31,10 @@ class TimmTransformer(VisionTransformer):
         self.attentions = [block.attn for block in self.blocks]
         self.heads = int(self.attentions[0].num_heads)
         self.width = int(self.module.embed_dim)  # type: ignore[arg-type]
-        self.head_width = int(self.attentions[0].head_dim)
+        first = self.attentions[0]
+        self.head_width = int(
+            getattr(first, "head_dim", 0) or first.qkv.out_features // (3 * self.heads)
+        )
         self.prefix = int(self.module.num_prefix_tokens)  # type: ignore[arg-type]
         # A hybrid's patch is one of its feature map: the ratio to the picture is what counts.
         height, width = self.module.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[union-attr, operator]
@@ -44,7 +49,9 @@ class TimmTransformer(VisionTransformer):
         for i, (block, linear) in enumerate(zip(self.blocks, last, strict=True)):
             probes.probe_input(block, block_tap(i, "input"))
             # Where a norm or a gate follows the attention, this is before it.
-            probes.probe_input(block.attn.norm, block_tap(i, "context"))
+            probes.probe_input(
+                getattr(block.attn, "norm", block.attn.proj), block_tap(i, "context")
+            )
             if self.hidden and linear is not None:
                 probes.probe_input(linear, block_tap(i, "hidden"))
             probes.probe_output(block, block_tap(i, "output"))
@@ -145,6 +152,21 @@ class TimmVit(TimmTransformer):
 
     def read_gradient(self, gradient: Tensor, tap: str) -> Tensor:
         return self.split_heads(gradient) if tap.endswith(".context") else gradient
+
+
+def projected(attention: Any, tokens: Tensor, part: str) -> Tensor:
+    """Queries, keys or values of (batch, tokens, width), heads side by side."""
+    if attention.qkv is None:
+        separate: nn.Linear = getattr(attention, f"{part[0]}_proj")
+        result: Tensor = separate(tokens)
+        return result
+    weight, bias = attention.qkv.weight, attention.qkv.bias
+    if getattr(attention, "q_bias", None) is not None:
+        bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
+    width = len(weight) // 3
+    start = ("query", "key", "value").index(part) * width
+    rows = slice(start, start + width)
+    return functional.linear(tokens, weight[rows], None if bias is None else bias[rows])
 
 
 def _last_linear(module: nn.Module | None) -> nn.Linear | None:

@@ -180,6 +180,16 @@ class VisionTransformer(Model):
                 "smaller size, or the fit crop."
             )
 
+    def attention_bias(self, layer: int) -> Tensor | None:
+        """What is added to the products of queries and keys of a layer before the softmax.
+
+        Returns
+        -------
+        (heads, tokens, tokens) or None
+            Query by key; ``None`` where nothing is added.
+        """
+        return None
+
     # -- families say ------------------------------------------------------------------------
 
     @abstractmethod
@@ -217,13 +227,22 @@ class VisionTransformer(Model):
     def refuse(self, reason: str) -> NoReturn:
         """Raise `UnsupportedModel`: the build has something that cannot be shown truthfully."""
         raise UnsupportedModel(
-            f"{self.spec.title} cannot be shown: {reason}; choose a plain vision transformer."
+            f"{self.spec.title} cannot be shown: {reason}; choose a plain vision transformer.",
+            reason,
         )
 
 
 @own_state(gradients=None)
-def softmax_attention(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """``softmax(scale · q kᵀ)`` of (batch, heads, tokens, channels): (…, query, key)."""
+def softmax_attention(
+    query: Tensor, key: Tensor, scale: float, bias: Tensor | None = None
+) -> Tensor:
+    """``softmax(scale · q kᵀ + bias)`` of (batch, heads, tokens, channels): (…, query, key).
+
+    Parameters
+    ----------
+    bias : (heads, query, key)
+        Nothing by default.
+    """
     scores = torch.baddbmm(
         query.new_empty(1, 1, 1),
         query.flatten(0, 1),
@@ -231,6 +250,8 @@ def softmax_attention(query: Tensor, key: Tensor, scale: float) -> Tensor:
         beta=0,
         alpha=scale,
     )
+    if bias is not None:
+        scores = (scores.view(-1, *bias.shape) + bias).flatten(0, 1)
     # In place where no graph wants the scores: fresh memory costs more than the softmax itself.
     weights = torch.softmax(scores, dim=-1, out=None if scores.requires_grad else scores)
     return weights.reshape(*query.shape[:3], key.shape[2])

@@ -18,8 +18,9 @@ from core.numerics import own_state
 def verify(model: VisionTransformer) -> None:
     """Compare what is rebuilt with what the network does, in one small pass.
 
-    In a block of every build ``softmax(q·kᵀ)·v`` must be what enters the projection, and the
-    classifier must read the tokens that `readout` names, and no others.
+    In a block of every build ``softmax(q·kᵀ)·v``, with the bias that the family reads, must be
+    what enters the projection, and the classifier must read the tokens that `readout` names, and
+    no others.
 
     Raises
     ------
@@ -54,7 +55,8 @@ def verify(model: VisionTransformer) -> None:
                     f"its blocks hold {len(q)} × {q.shape[2]} tokens where {model.prefix} and "
                     f"{rows} × {cols} patches were expected"
                 )
-            rebuilt = model.project(softmax_attention(q, k, model.scale) @ v, layer)
+            weights = softmax_attention(q, k, model.scale, model.attention_bias(layer))
+            rebuilt = model.project(weights @ v, layer)
             context = recorder.tensors[block_tap(layer, "context")]
             if rebuilt.shape != context.shape or not torch.allclose(
                 rebuilt, context, rtol=1e-3, atol=1e-3 * float(context.abs().max())

@@ -173,4 +173,4 @@ def _record(model: Model, views: Sequence[View], needs: Needs | None, is_batch: 
         return TransformerRecording(model, views, pixels, needs, is_batch)
     if isinstance(model, ConvNet):
         return ConvolutionRecording(model, views, pixels, needs, is_batch)
-    raise TypeError(f"no recording for {type(model).__name__}")
+    return Recording(model, views, pixels, needs, is_batch)

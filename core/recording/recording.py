@@ -78,6 +78,18 @@ class Prediction(Frozen):
         """Index of the most probable class."""
         return int(self.indices[0])
 
+    @property
+    def affirmed(self) -> npt.NDArray[np.int64]:
+        """Indices of what the model says of the picture, the most probable first.
+
+        The most probable class; of a model of labels all that are above one half, which may be none
+        and more than `indices` has.
+        """
+        if self.answer == "softmax":
+            return self.indices[:1]
+        order = np.argsort(-self.logits, kind="stable")
+        return order[self.logits[order] > 0]
+
     def probability(self, target: int | Target) -> float:
         """Probability of any class, in [0, 1]; see `Target.probability`."""
         return float(as_target(target).probability(self.logits, self.answer))
@@ -88,7 +100,7 @@ class Prediction(Frozen):
         Raises
         ------
         ParameterError
-            Two classes are asked for, which have a rank each.
+            Something else than one class is asked for.
         """
         asked = as_target(target)
         if not asked.is_class:

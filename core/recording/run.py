@@ -56,6 +56,8 @@ class Needs:
             model.tap(tap)
         for tap in sorted(self.gradients, key=str):
             block, _, part = tap.rpartition(".")
+            if part == "attention":
+                raise ParameterError(f"No gradient can be had at {tap!r}; choose a stage.")
             if part in get_args(Projection):  # computed again beside the network, or joined in it
                 raise ParameterError(
                     f"No gradient can be had at {tap!r}; choose {block}.input, {block}.context or "

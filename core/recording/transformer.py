@@ -102,17 +102,27 @@ class TransformerRecording(Recording):
             at a time, and whoever takes it may write into it.
         """
         query, key = self.projection(layer, "query"), self.projection(layer, "key")
+        bias, start = self._bias(layer, queries), 0
         tally = self._received is not None and queries == ALL
         total, first = query.new_zeros((), dtype=torch.float32), self.model.prefix
         for asking in self.in_turn(query[:, :, queries]):
             with own_state():
-                part = softmax_attention(asking, key, self.model.scale)
+                stop = start + asking.shape[2]
+                own = None if bias is None else bias[:, start:stop]
+                part = softmax_attention(asking, key, self.model.scale, own)
+                start = stop
                 if tally:  # queries that are no patches come first and are left out
                     total = total + part[:, :, first:].sum(dim=(1, 2))
                     first = max(0, first - part.shape[2])
             yield part
         if tally and self._received is not None:
             self._received[layer] = total
+
+    @own_state()
+    def _bias(self, layer: int, queries: slice) -> Tensor | None:
+        """The bias of some queries, (heads, queries, key)."""
+        bias = self.model.attention_bias(layer)
+        return None if bias is None else bias[:, queries]
 
     @own_state()
     def attention(self, layer: int, queries: slice = ALL) -> Tensor:

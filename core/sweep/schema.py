@@ -72,11 +72,20 @@ def schemas() -> Mapping[str, pa.Schema]:
             ("top", pa.list_(whole), f"classes of the {TOP} first answers, by index"),
             ("top_probabilities", pa.list_(real), "of these, in [0, 1]"),
             ("label_class", whole, "class that the label means to it; null if unlabeled"),
-            ("right", pa.bool_(), "first answer is that class; null if unlabeled"),
+            (
+                "right",
+                pa.bool_(),
+                "first answer is that class, or a model of labels gives that label more than one "
+                "half; null if unlabeled",
+            ),
             ("label_log_probability", real, "natural logarithm of that class's probability"),
             ("label_rank", whole, "classes more probable than that one: 0 for the first answer"),
             ("artifacts", whole, "patches with attention far beyond the rest; null for a CNN"),
-            ("embedding", half, "what the classifier gets"),
+            (
+                "embedding",
+                half,
+                "what the classifier gets; the logits of a network whose inside is not known",
+            ),
         ],
         "maps": [
             index,
@@ -97,7 +106,8 @@ def schemas() -> Mapping[str, pa.Schema]:
                 "divergence",
                 real,
                 "Jensen–Shannon divergence of the answers over the classes that both know, in "
-                "bits, in [0, 1]",
+                "bits, in [0, 1]; of models of labels the mean over labels that both know; null "
+                "where one has classes and the other labels",
             ),
         ],
         "agreements": [

@@ -73,7 +73,7 @@ class Seen:
         By their number among all maps of the sweep.
     embedding : (channels,) float32
         What the classifier gets: the mean over the last maps of a convolutional network, the
-        tokens that a transformer's classifier reads.
+        tokens that a transformer's classifier reads; the logits of a network without taps.
     artifacts : int or None
         Patches that receive attention far beyond the rest; ``None`` for a CNN.
     """
@@ -249,7 +249,7 @@ class Work:
     ) -> list[Seen]:
         model = self.models[number]
         maps = {place: one for place, one in enumerate(self.asked) if one.model == number}
-        needs = Needs([_embedding_tap(model)])
+        needs = Needs(_embedding_taps(model))
         if isinstance(model, VisionTransformer):
             needs |= attention_needs(model)
         for one in maps.values():
@@ -302,7 +302,7 @@ class Work:
                 }
             if found is not None and known is not None:
                 row |= {
-                    "right": found.top == known,
+                    "right": known in found.affirmed,
                     "label_log_probability": _log_probability(found, known),
                     "label_rank": found.rank(known),
                 }
@@ -355,8 +355,8 @@ def _index(model: Model, name: str) -> int | None:
     return model.labels.index(name) if name in model.labels else None
 
 
-def _embedding_tap(model: Model) -> str:
-    return HEAD_INPUT if HEAD_INPUT in model.taps else model.usual_taps[0]
+def _embedding_taps(model: Model) -> tuple[str, ...]:
+    return (HEAD_INPUT,) if HEAD_INPUT in model.taps else model.usual_taps[:1]
 
 
 def _read_off(
@@ -374,8 +374,13 @@ def _read_off(
         predictions = recording.predictions(TOP)
     artifacts: list[int | None] = [None] * len(recording)
     with own_state():
-        tensor = recording.tensor(_embedding_tap(model))
-        if isinstance(recording, TransformerRecording):
+        tensor = None
+        for tap in _embedding_taps(model):
+            tensor = recording.tensor(tap)
+        if tensor is None:  # nothing inside is known
+            assert recording.logits is not None
+            embeddings = recording.logits
+        elif isinstance(recording, TransformerRecording):
             embeddings = torch.einsum("bqt,btc->bc", recording.readout_row(), tensor)
             artifacts = [int(spikes(grid).sum()) for grid in _numpy(recording.received())]
         else:
@@ -410,23 +415,36 @@ def divergence(
 ) -> float | None:
     """Jensen–Shannon divergence of two answers over the classes that both models know.
 
+    Of models of labels (sigmoid) it is the mean over labels of the divergence of two distributions,
+    each of “holds” and “does not hold”.
+
     Parameters
     ----------
     shared : (2, classes) int
-        Indices of those classes in each model; both distributions are renormalized over them.
+        Indices of those classes in each model; distributions over classes are renormalized over
+        them.
 
     Returns
     -------
     float or None
         In bits: 0 for equal answers, 1 for answers that share nothing (Lin 1991). ``None`` where
-        the models share no class.
+        the models share no class, or one has classes and the other labels.
     """
-    if not shared.size:
+    if not shared.size or first.answer != second.answer:
         return None
     p, q = (
-        probabilities(one.logits[part].astype(np.float64), "softmax")
+        probabilities(one.logits[part].astype(np.float64), one.answer)
         for one, part in zip((first, second), shared, strict=True)
     )
+    if first.answer == "sigmoid":
+        pairs = zip(p, q, strict=True)
+        both = [_shannon(np.array([a, 1 - a]), np.array([b, 1 - b])) for a, b in pairs]
+        return float(np.mean(both))
+    return _shannon(p, q)
+
+
+def _shannon(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:
+    """Jensen–Shannon divergence of two distributions in bits."""
     middle = (p + q) / 2
     found = (rel_entr(p, middle) + rel_entr(q, middle)).sum() / (2 * np.log(2))
     return float(np.clip(found, 0.0, 1.0))

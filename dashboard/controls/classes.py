@@ -49,6 +49,8 @@ def top_classes(
             ),
         },
     )
+    if prediction.answer == "sigmoid":
+        st.caption(f"{len(prediction.affirmed)} of {len(prediction.logits)} labels above one half")
 
 
 def class_help(text: str, *models: Model) -> str:

@@ -134,7 +134,9 @@ def settings(make: Maker, models: Sequence[Model]) -> Settings:
         asked = _asked(make, models)
         objectives, refusals = _of_class(models, asked.shown[0] if asked.shown else "")
     else:
-        channels = tuple(_channel(make, number, model) for number, model in enumerate(models))
+        inner = [(number, model) for number, model in enumerate(models) if model.taps]
+        channels = tuple(_channel(make, number, model) for number, model in inner)
+        refusals = [model.limits for model in models if not model.taps]
         objectives = {one.feature.model: one.objective for one in channels}
     steps = int(within(now, "steps", *STEPS, tell))
     patch = _patch(models)
@@ -257,9 +259,10 @@ def _channel(make: Maker, number: int, model: Model) -> Channel:
         Place of the model among those that are shown.
     """
     feature = feature_of(make.screen, number, model, make.problem)
-    default = [*model.taps][-1]
     if isinstance(model, VisionTransformer):
         default = f"block.{model.depth // 2}.output"
+    else:
+        default = [name for name, tap in model.taps.items() if "channel" in tap.axes][-1]
     tap = model.tap(tap_of(feature, default, make.problem))
     with waiting.spinner(f"Reading {tap.name} …"):
         values = cache.features(model.spec.id, make.looked_at, tap.name)

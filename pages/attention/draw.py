@@ -27,8 +27,8 @@ TABS = {
 }
 
 NONE_HAS_ATTENTION = (
-    "None of the models has attention; add a vision transformer at the side, or look at Channels "
-    "or Patch similarity."
+    "None of the models has attention that this page shows; add a vision transformer at the side, "
+    "or look at Channels or Patch similarity."
 )
 
 
@@ -93,4 +93,5 @@ def _tab(view: AttentionView) -> None:
         case Several():
             several(view.tab)
         case None:
-            st.info(NONE_HAS_ATTENTION, icon=":material/visibility_off:")
+            said = " ".join([NONE_HAS_ATTENTION, *view.limits])
+            st.info(plain(said, 2000), icon=":material/visibility_off:")

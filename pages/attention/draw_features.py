@@ -37,7 +37,8 @@ def _side_picker(shown: TwoSides) -> None:
 def _tap_picker(side: Side) -> None:
     """Choose the layer of a model; says why it has no features."""
     word = "Block" if isinstance(side.model, VisionTransformer) else "Layer"
-    controls.tap_picker(side.feature, f"{word} of {plain(side.model.spec.title)}", side.tap)
+    if side.model.taps:
+        controls.tap_picker(side.feature, f"{word} of {plain(side.model.spec.title)}", side.tap)
     if side.refusal:
         st.info(plain(side.refusal), icon=":material/visibility_off:")
 

@@ -94,6 +94,8 @@ def side(make: Maker, model: Model, beside: Sequence[Model]) -> Side:
     """
     number = make.looked_at.ids.index(model.spec.id)
     feature = feature_of(make.screen, number, model, make.problem)
+    if not model.taps:
+        return Side(feature, "", None, model.limits)
     first = _first_tap(model, beside, cache.view(make.looked_at))
     tap = tap_of(feature, first, make.problem)
     try:

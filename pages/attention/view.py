@@ -43,6 +43,7 @@ class AttentionView(View):
     transformers: Mapping[str, VisionTransformer]
     asked: VisionTransformer | None
     tab: Tab | None
+    limits: tuple[str, ...]
 
 
 def view(make: Maker) -> AttentionView:
@@ -64,7 +65,10 @@ def view(make: Maker) -> AttentionView:
             )
         make.attended(asked.spec.id)
         tab = _of_attention(make, asked, chosen.tab, display)
-    return make.view(AttentionView, transformers=offered, asked=asked, tab=tab)
+    limits = [model.limits for model in map(cache.model, make.looked_at.ids) if model.limits]
+    return make.view(
+        AttentionView, transformers=offered, asked=asked, tab=tab, limits=tuple(limits)
+    )
 
 
 def _of_attention(make: Maker, model: VisionTransformer, tab: str, display: Display) -> Tab:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from core.models.preprocessing import Preprocessing
 from core.models.spec import ModelSpec
 from core.models.torchvision_vit import TorchvisionVit
 from core.models.transformer import VisionTransformer
+from core.models.windowed import WindowedNet
 from tests.support.builders import sentence, timm_convnet
 
 SPECS = {spec.id: spec for spec in core.catalog()}
@@ -66,6 +68,9 @@ def with_noise(module: nn.Module) -> nn.Module:
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.is_floating_point():
                 tensor.uniform_(-0.05, 0.05) if tensor.ndim > 1 else tensor.uniform_(0.5, 1.5)
+        for part in module.modules():  # tables of offsets are computed and not stored
+            if isinstance(computed := getattr(part, "init_non_persistent_buffers", None), Callable):
+                computed()
     return module
 
 
@@ -81,21 +86,26 @@ def test_entry_names_an_architecture_that_a_family_knows(model_id: str) -> None:
     if spec.family == "vit":
         module = with_noise(module)
     model = wrap(spec, sources.Loaded(module, labels, Preprocessing(size=spec.input_size)))
-    assert isinstance(model, VisionTransformer) == (spec.family == "vit")
-    assert isinstance(model, ConvNet) == (spec.family == "cnn")
+    windows = "swin" in model_id
+    assert isinstance(model, WindowedNet) == windows
+    assert isinstance(model, VisionTransformer) == (spec.family == "vit" and not windows)
+    assert isinstance(model, ConvNet) == (spec.family == "cnn" or windows)
     assert next(family for family in FAMILIES if family.accepts(module)) is type(model)
     if isinstance(model, VisionTransformer):
         assert spec.input_size % model.patch == 0
         special = {"distilled": 2, "reg4": 5, "with-registers": 5, "gap": 0}
+        special |= {"dinov3": 5, "siglip": 0}
         assert model.prefix == next((n for key, n in special.items() if key in model_id), 1)
-        assert model.reads_class_token == ("gap" not in model_id)
+        others = ("gap", "siglip", "dinov3", "beit", "eva02")
+        assert model.reads_class_token == (not any(name in model_id for name in others))
         assert isinstance(model, TorchvisionVit) == (spec.source == "torchvision")
-        assert model.flexible == (spec.source != "torchvision")
+        assert model.flexible == (spec.source != "torchvision" and "beit" not in model_id)
     else:
-        assert [tap for tap in model.taps if not tap.startswith("stage.")] == ["head.input"]
+        pooled = [tap for tap in model.taps if not tap.startswith(("stage.", "window."))]
+        assert pooled == ([] if "mambaout" in model_id else ["head.input"])
         assert len(model.layers) >= 4
         side = spec.input_size
-        assert model.layers[-1].grid((side, side)) == (7, 7)
+        assert model.layers[-1].grid((side, side)) == (side // 32, side // 32)
     if spec.source == "timm":
         assert module.num_classes == (1000 if has_classes else 0)
 
@@ -105,7 +115,8 @@ def test_entry_states_the_facts(model_id: str) -> None:
     spec = SPECS[model_id]
     assert spec.title
     assert spec.pretraining != "not stated"
-    assert spec.license in {"Apache-2.0", "BSD-3-Clause", "MIT"}
+    free = {"Apache-2.0", "BSD-3-Clause", "MIT"}
+    assert spec.license in free | {"CC-BY-NC-4.0", "DINOv3-License"}
     assert spec.trained_on
     assert isinstance(spec.available, bool)
     if spec.source == "embedded":

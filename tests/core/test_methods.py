@@ -252,7 +252,7 @@ def test_grad_cam_of_sixteen_pixels(layer: str, expected: list[list[float]]) -> 
     ramp = np.arange(16, dtype=np.uint8).reshape(4, 4)
     image = Image.fromarray(ramp).convert("RGB")
     raw = Preprocessing(size=4, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
-    model = as_model(OneConvolution(), "cnn", classes=1, preprocessing=raw)
+    model = as_model(OneConvolution(), "cnn", classes=1, preprocessing=raw, answer="sigmoid")
     explanation = core.explain(model, image, "grad_cam", 0, layer=layer)
     assert explanation.prediction is not None
     assert explanation.prediction.logits[0] == pytest.approx(54.0)

@@ -20,16 +20,26 @@ from PIL import Image
 from torch import Tensor, nn
 
 import core
-from core.errors import ImageError, ParallaxError, ParameterError, UnsupportedModel
+from core.errors import (
+    ImageError,
+    ParallaxError,
+    ParameterError,
+    UnsupportedMethod,
+    UnsupportedModel,
+)
 from core.methods.registry import all_methods
+from core.models.biased_vit import BiasedVit
 from core.models.huggingface_vit import HuggingFaceVit
+from core.models.pixels_only import PixelsOnly
 from core.models.preprocessing import Preprocessing
 from core.models.rotary_vit import RotaryVit
 from core.models.timm_vit import TimmVit
+from core.models.windowed import WindowedNet
 from core.recording.transformer import TransformerRecording
 from tests.support.builders import (
     CLASSES,
     GIVEN,
+    SIDE,
     answer,
     as_model,
     close,
@@ -421,26 +431,51 @@ def test_a_layer_that_is_overwritten_is_not_offered() -> None:
 
 
 CHANNELS_LAST: dict[str, Callable[[], nn.Module]] = {
-    "samvit": lambda: timm_network(
-        "samvit_base_patch16_224", depth=2, embed_dim=48, num_heads=3, global_attn_indexes=(1,)
+    "swinv2": lambda: timm_network(
+        "swinv2_tiny_window8_256", depths=(1, 1, 1, 1), embed_dim=24, num_heads=(1, 2, 3, 4)
     ),
-    "swin": lambda: timm_network(
-        "swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1), embed_dim=24, num_heads=(1, 2, 3, 4)
-    ),
-    "hiera": lambda: timm_network("hiera_tiny_224", embed_dim=24, stages=(1, 1, 1, 1)),
-    "convit": lambda: timm_network("convit_tiny", depth=1, local_up_to_layer=1),
+    "mambaout": lambda: timm_network("mambaout_femto", depths=(1, 1, 1, 1), dims=(8, 12, 16, 20)),
     "torchvision swin": lambda: torchvision_network("swin_t"),
+    "torchvision swin v2": lambda: torchvision_network("swin_v2_t"),
 }
+"""Their stages return (rows, columns, channels)."""
 
 
+@pytest.mark.parametrize("family", ["vit", "cnn"])
 @pytest.mark.parametrize("name", CHANNELS_LAST)
+def test_stages_with_channels_last_are_read_in_the_usual_order(name: str, family: str) -> None:
+    twin = with_spread(CHANNELS_LAST[name]()).requires_grad_(False)
+    side = 256 if "v2" in name else 224
+    model = as_model(copy.deepcopy(twin), family, preprocessing=Preprocessing(size=side))
+    assert type(model) is (WindowedNet if name == "torchvision swin" else core.ConvNet)
+    image = noise(side, side)
+    recording = core.record(model, image, GIVEN, core.Needs(model.taps))
+    for layer in model.layers[-2:]:
+        found: list[Tensor] = []
+        seen = copy.deepcopy(twin)
+        seen.get_submodule(layer.module).register_forward_hook(
+            lambda _module, _args, output, found=found: found.append(output)
+        )
+        logits = answer(seen, recording.pixels.clone().requires_grad_())
+        assert recording.logits is not None
+        assert torch.equal(recording.logits, logits.detach())
+        rows, cols = model.grid_of(layer.name, (side, side))
+        assert found[0].shape == (1, rows, cols, layer.channels)
+        (gradient,) = torch.autograd.grad(logits[0, TARGET], found[0])
+        wanted = (gradient.mean(dim=(1, 2), keepdim=True) * found[0]).sum(dim=3).relu()
+        explained = core.explain(model, recording, "grad_cam", TARGET, layer=layer.name)
+        close(explained.relevance, wanted[0].detach(), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["hiera_tiny_224", "convit_tiny"])
 def test_tokens_are_not_taken_for_a_map(name: str) -> None:
-    module = CHANNELS_LAST[name]()
-    with pytest.raises(UnsupportedModel) as caught:
-        as_model(module, "cnn", preprocessing=Preprocessing(size=224))
-    message = sentence(caught)
-    assert "no stage was found that returns maps of (channels, rows, columns)" in message
-    assert "choose another model" in message
+    options: dict[str, object] = {"depth": 1, "local_up_to_layer": 1}
+    if name.startswith("hiera"):
+        options = {"embed_dim": 24, "stages": (1, 1, 1, 1)}
+    for family in ("cnn", "vit"):
+        model = as_model(timm_network(name, **options), family, preprocessing=Preprocessing(224))
+        assert isinstance(model, PixelsOnly)
+        assert not model.taps
 
 
 # -- vision transformers that are shown -----------------------------------------------------------
@@ -472,6 +507,16 @@ def gated() -> nn.Module:
     for block in module.blocks:
         block.attn = Attention(12, num_heads=3, qkv_bias=True, gated=True)
         assert isinstance(block.attn.gate, nn.Linear)
+    return module
+
+
+def with_biases(module: nn.Module) -> nn.Module:
+    """Biases of offsets so large that attention is another one without them."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, tensor in module.named_parameters():
+            if name.endswith("relative_position_bias_table"):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator))
     return module
 
 
@@ -565,6 +610,38 @@ SHOWN: dict[str, Shown] = {
         16,
         1,
     ),
+    "beit": Shown(
+        lambda: with_biases(timm_network("beit_base_patch16_224", depth=2, embed_dim=96)),
+        BiasedVit,
+        16,
+        1,
+        PATCHES,
+    ),
+    "beit v2, one bias for all": Shown(
+        lambda: with_biases(
+            timm_network(
+                "beitv2_base_patch16_224",
+                depth=2,
+                embed_dim=96,
+                use_rel_pos_bias=False,
+                use_shared_rel_pos_bias=True,
+            )
+        ),
+        BiasedVit,
+        16,
+        1,
+        PATCHES,
+    ),
+    "relative positions": Shown(
+        lambda: with_biases(timm_network("vit_relpos_small_patch16_224", depth=2)),
+        BiasedVit,
+        16,
+        0,
+        PATCHES,
+    ),
+    "relative positions by an MLP, shared": Shown(
+        lambda: timm_network("vit_srelpos_small_patch16_224", depth=2), BiasedVit, 16, 0, PATCHES
+    ),
     "hf vit": Shown(lambda: huggingface_vit("vit"), HuggingFaceVit, 4, 1, side=16),
     "hf deit": Shown(lambda: huggingface_vit("deit"), HuggingFaceVit, 4, 2, side=16),
     "hf deit distilled": Shown(
@@ -586,6 +663,10 @@ SHOWN: dict[str, Shown] = {
         side=16,
     ),
 }
+
+
+FIXED = {name for name in SHOWN if SHOWN[name].kind is BiasedVit}
+"""Biases of offsets are for one grid of patches."""
 
 
 @cache
@@ -622,7 +703,8 @@ def test_attention_is_what_the_network_uses(name: str, wide: bool) -> None:
     known, pair = SHOWN[name], shown(name)
     assert isinstance(pair.model, core.VisionTransformer)
     assert (pair.model.patch, pair.model.prefix) == (known.patch, known.prefix)
-    rows, cols = (2, 3) if wide else (known.side // known.patch,) * 2
+    own = (known.side // known.patch,) * 2
+    rows, cols = (2, 3) if wide and name not in FIXED else own
     image = noise(rows * known.patch, cols * known.patch)
     recording = core.record(pair.model, image, GIVEN, core.Needs(pair.model.taps))
     assert isinstance(recording, TransformerRecording)
@@ -671,75 +753,108 @@ def test_one_patch_is_refused_in_a_sentence(name: str) -> None:
     assert "choose" in sentence(caught)
 
 
-# -- vision transformers that are not -------------------------------------------------------------
+# -- networks whose attention is not shown --------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A network of timm, and what the sentence says that it has."""
+class Outside:
+    """A network of timm that is looked at from outside, and what the sentence says that it has."""
 
     words: str
     options: dict[str, object] = field(default_factory=dict)
+    stages: bool = False
 
 
 BIAS = "a bias for relative positions inside its attention"
-REFUSED: dict[str, Refused] = {
-    "beit_base_patch16_224": Refused(BIAS),
-    "cait_xxs24_224": Refused("layers of class attention at its end"),
-    "coat_lite_tiny": Refused("attention in two factors"),
-    "convit_tiny": Refused("gates that mix its attention with one of positions alone"),
-    "crossvit_tiny_240": Refused("two streams of patches that look at each other"),
-    "deepseek_vit_412m": Refused("the vision encoder of a language model"),
-    "hiera_tiny_224": Refused("attention within windows, and pooling between its stages"),
-    "levit_128s": Refused(f"{BIAS}, and pooling between its stages"),
-    "mixer_s16_224": Refused("no attention"),
-    "mvitv2_tiny": Refused("pooling inside its attention and between its stages"),
-    "naflexvit_base_patch16_gap": Refused("sequences of patches of any number"),
-    "pit_ti_224": Refused("pooling between its stages"),
-    "pvt_v2_b0": Refused("keys that stand for several patches"),
-    "samvit_base_patch16_224": Refused("attention within windows"),
-    "sequencer2d_s": Refused("recurrent layers and no attention"),
-    "swin_tiny_patch4_window7_224": Refused("attention within windows"),
-    "swinv2_tiny_window8_256": Refused("attention within windows"),
-    "tnt_s_legacy_patch16_224": Refused("a small transformer inside every patch"),
-    "twins_pcpvt_small": Refused("keys that stand for several patches"),
-    "vit_base_patch16_xp_224": Refused("blocks that project attention and MLP as one"),
-    "vit_dpwee_patch16_reg1_gap_256": Refused("attention that is a difference of two softmaxes"),
-    "vit_dwee_patch16_reg1_gap_256": Refused("attention that is a difference of two softmaxes"),
-    "vit_relpos_small_patch16_224": Refused(BIAS),
-    "vit_small_patch16_18x2_224": Refused("several attentions side by side in a block"),
-    "volo_d1_224": Refused("outlook attention, which knows no queries and keys"),
-    "xcit_nano_12_p16_224": Refused("attention between channels, not between patches"),
+WITHIN = "attention within windows"
+OUTSIDE: dict[str, Outside] = {
+    "cait_xxs24_224": Outside("layers of class attention at its end", {"depth": 2}),
+    "coat_lite_tiny": Outside("attention in two factors"),
+    "convit_tiny": Outside("gates that mix its attention with one of positions alone"),
+    "crossvit_tiny_240": Outside("two streams of patches that look at each other"),
+    "hiera_tiny_224": Outside("attention within windows, and pooling between its stages"),
+    "levit_128s": Outside(f"{BIAS}, and pooling between its stages"),
+    "mixer_s16_224": Outside("no attention"),
+    "mvitv2_tiny": Outside("pooling inside its attention and between its stages"),
+    "naflexvit_base_patch16_gap": Outside("sequences of patches of any number", {"depth": 2}),
+    "pvt_v2_b0": Outside("keys that stand for several patches", stages=True),
+    "samvit_base_patch16_224": Outside(WITHIN, {"depth": 2, "embed_dim": 96}, stages=True),
+    "swinv2_tiny_window8_256": Outside(WITHIN, {"depths": (1, 1, 1, 1)}, stages=True),
+    "tnt_s_legacy_patch16_224": Outside("a small transformer inside every patch", {"depth": 2}),
+    "twins_pcpvt_small": Outside("keys that stand for several patches"),
+    "vit_base_patch16_xp_224": Outside(
+        "blocks that project attention and MLP as one", {"depth": 2, "embed_dim": 96}
+    ),
+    "vit_dwee_patch16_reg1_gap_256": Outside(
+        "attention that is a difference of two softmaxes", {"depth": 2}
+    ),
+    "vit_small_patch16_18x2_224": Outside(
+        "several attentions side by side in a block", {"depth": 2}
+    ),
+    "volo_d1_224": Outside("outlook attention, which knows no queries and keys"),
+    "xcit_nano_12_p16_224": Outside("attention between channels, not between patches"),
 }
+FROM_OUTSIDE = {"occlusion", "rise", "integrated_gradients", "input_x_gradient", "smooth_grad"}
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refusal_names_what_the_architecture_has(name: str) -> None:
-    module = on_paper(name, **REFUSED[name].options)
-    with pytest.raises(UnsupportedModel) as caught:
-        as_model(module, title="My network")
-    message = sentence(caught)
-    assert message.startswith(f"My network ({type(module).__name__}) cannot be shown: it ")
-    assert REFUSED[name].words in message
-    assert "choose a plain vision transformer or a convolutional network" in message
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_needs_pixels_alone_serves_every_network(name: str) -> None:
+    known = OUTSIDE[name]
+    torch.manual_seed(0)
+    twin = with_spread(timm_network(name, **known.options)).requires_grad_(False)
+    side = int(twin.pretrained_cfg["input_size"][-1])  # type: ignore[union-attr, index]
+    side = 224 if side == 384 else side
+    model = as_model(copy.deepcopy(twin), preprocessing=Preprocessing(size=side), title="Mine")
+    assert isinstance(model, core.ConvNet if known.stages else PixelsOnly)
+    assert known.words in model.limits
+    assert f"Mine ({type(twin).__name__})" in model.limits
+    offered = {method.name for method in core.methods(model)}
+    assert offered >= FROM_OUTSIDE
+    assert known.stages or offered == FROM_OUTSIDE
+    with pytest.raises(UnsupportedMethod) as caught:
+        core.explain(model, noise(side, side), "rollout", framing=GIVEN)
+    assert known.words in sentence(caught)
+    image = noise(side, side)
+    pixels = model.pixels(image, GIVEN).requires_grad_()
+    logits = answer(twin, pixels)
+    (gradient,) = torch.autograd.grad(logits[0, TARGET], pixels)
+    found = core.explain(model, image, "input_x_gradient", TARGET, framing=GIVEN, patch=side // 8)
+    wanted = (pixels * gradient).detach()[0].sum(dim=0).double()
+    cells = wanted.unflatten(0, (8, -1)).unflatten(2, (8, -1)).sum(dim=(1, 3))
+    close(found.relevance, cells, 1e-3)
+    assert found.prediction is not None
+    close(found.prediction.logits, logits[0].detach(), 1e-5)
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda transformers: beit(transformers), BIAS),
-        (lambda transformers: dinov3(transformers), "rotates queries and keys by place"),
-        (lambda transformers: swin(transformers), "attention within windows"),
+        (lambda transformers: swin(transformers), WITHIN),
         (lambda transformers: clip(transformers), "one half of a model of pictures and texts"),
     ],
-    ids=["beit", "dinov3", "swin", "clip"],
+    ids=["beit", "swin", "clip"],
 )
-def test_transformers_that_are_refused(make: Callable[[Any], nn.Module], words: str) -> None:
+def test_transformers_that_are_looked_at_from_outside(
+    make: Callable[[Any], nn.Module], words: str
+) -> None:
+    import transformers
+
+    twin = with_spread(make(transformers)).requires_grad_(False)
+    model = as_model(copy.deepcopy(twin), preprocessing=Preprocessing(size=16))
+    assert isinstance(model, PixelsOnly)
+    assert words in model.limits
+    found = core.predict(model, noise(16, 16), framing=GIVEN)
+    close(found.logits, twin(model.pixels(noise(16, 16), GIVEN)).logits[0], 1e-5)
+
+
+def test_a_backbone_without_answers_is_refused() -> None:
     import transformers
 
     with pytest.raises(UnsupportedModel) as caught:
-        as_model(with_spread(make(transformers)), preprocessing=Preprocessing(size=16))
-    assert words in sentence(caught)
+        as_model(dinov3(transformers), preprocessing=Preprocessing(size=16))
+    assert "rotates queries and keys by place" in sentence(caught)
+    assert "does not answer a picture with one number for each class" in sentence(caught)
 
 
 TINY = {
@@ -790,11 +905,14 @@ def clip(transformers: Any) -> nn.Module:
 # -- what only a pass can tell --------------------------------------------------------------------
 
 
-def refused(module: nn.Module, classes: int = CLASSES) -> str:
-    """The sentence with which a network is refused."""
-    with pytest.raises(UnsupportedModel) as caught:
-        as_model(module, classes=classes, title="My network")
-    return sentence(caught)
+def outside(module: nn.Module) -> str:
+    """Why the inside of a network is not shown, which still answers as it did."""
+    twin = copy.deepcopy(module).eval()
+    model = as_model(module, title="My network", preprocessing=Preprocessing(size=SIDE))
+    assert isinstance(model, PixelsOnly)
+    pixels = model.pixels(noise(SIDE, SIDE), GIVEN)
+    assert torch.equal(model.score(pixels), answer(twin, pixels)), "no probe is left behind"
+    return model.limits
 
 
 def test_attention_that_is_not_what_is_rebuilt_is_found() -> None:
@@ -803,14 +921,13 @@ def test_attention_that_is_not_what_is_rebuilt_is_found() -> None:
     assert as_model(copy.deepcopy(module))
     block = module.vit.layers[1]
     block.attention.scaling *= 2
-    message = refused(module)
-    assert message.startswith("My network cannot be shown: the attention of block 1 is not")
+    assert "answers alone: the attention of block 1 is not" in outside(module)
 
 
 def test_a_norm_of_values_is_found() -> None:
     module: Any = shake(timm_vit())
     module.blocks[2].attn.norm.register_forward_pre_hook(lambda _module, args: (args[0] * 1.01,))
-    assert "the attention of block 2 is not" in refused(module)
+    assert "the attention of block 2 is not" in outside(module)
 
 
 def blocks_run_at_opening(module: Any) -> list[int]:
@@ -847,21 +964,23 @@ def test_blocks_of_one_build_are_proven_once() -> None:
         ({"global_pool": "max"}, "its head pools by 'max'"),
         ({"global_pool": "avgmax"}, "its head pools by 'avgmax'"),
         ({"global_pool": "prr"}, "its head pools by 'prr'"),
-        ({"global_pool": ""}, "where 5 classes were expected"),
     ],
 )
 def test_what_the_classifier_reads_is_proven(options: dict[str, object], words: str) -> None:
-    assert words in refused(shake(timm_vit(**options)))
+    assert words in outside(shake(timm_vit(**options)))
 
 
 def test_labels_must_be_as_many_as_the_classes() -> None:
-    assert "answers with (5,) where 4 classes were expected" in refused(shake(timm_vit()), 4)
+    for module in (timm_vit(), timm_vit(global_pool="")):
+        with pytest.raises(UnsupportedModel) as caught:
+            as_model(shake(module), classes=4)
+        assert "where 4 classes were expected; correct the labels" in sentence(caught)
     with pytest.raises(UnsupportedModel, match=r"answers with \(5,\) where 4 classes"):
         as_model(torchvision_network("resnet18").eval(), "cnn", classes=4)
 
 
-def test_patches_that_are_not_square_are_refused() -> None:
-    assert "its patches are 4 × 8 pixels, not square" in refused(shake(timm_vit(patch_size=(4, 8))))
+def test_patches_that_are_not_square_are_not_shown() -> None:
+    assert "its patches are 4 × 8 pixels, not square" in outside(shake(timm_vit(patch_size=(4, 8))))
 
 
 def test_a_build_that_no_family_foresaw_is_refused_in_a_sentence() -> None:
@@ -881,4 +1000,6 @@ def test_a_build_that_no_family_foresaw_is_refused_in_a_sentence() -> None:
 def test_every_method_is_offered_to_some_network_here() -> None:
     offered = {method.name for method in core.methods(convolutional("resnetv2").model)}
     offered |= {method.name for method in core.methods(shown("deit3").model)}
+    swin = as_model(CHANNELS_LAST["torchvision swin"](), preprocessing=Preprocessing(size=224))
+    offered |= {method.name for method in core.methods(swin)}
     assert offered == set(all_methods())

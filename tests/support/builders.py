@@ -136,9 +136,10 @@ def as_model(
     classes: int = CLASSES,
     preprocessing: Preprocessing = PREPROCESSING,
     title: str = "Tiny",
+    answer: Literal["", "softmax", "sigmoid"] = "",
 ) -> Model:
     """Hand a network to the application as a loaded model."""
-    spec = ModelSpec("tiny", title, family, "local", "tiny", defaults=BRIEF)  # type: ignore[arg-type]
+    spec = ModelSpec("tiny", title, family, "local", "tiny", defaults=BRIEF, answer=answer)  # type: ignore[arg-type]
     labels = tuple(f"class {index}" for index in range(classes))
     return wrap(spec, Loaded(module, labels, preprocessing))
 
@@ -347,6 +348,53 @@ ROTARY: dict[str, Recipe] = {
     ),
 }
 
+
+def timm_beit(**options: object) -> nn.Module:
+    """A BEiT of timm, whose attention has a bias for each offset; takes its native size only."""
+    from timm.models.beit import Beit
+
+    settings: dict[str, Any] = {
+        "img_size": SIDE,
+        "patch_size": PATCH,
+        "embed_dim": WIDTH,
+        "depth": DEPTH,
+        "num_heads": HEADS,
+        "mlp_ratio": 2,
+        "num_classes": CLASSES,
+        "qkv_bias": True,
+        "use_abs_pos_emb": False,
+        "init_values": 0.1,
+    }
+    return Beit(**(settings | options))
+
+
+def timm_relative() -> nn.Module:
+    """A ViT-RelPos of timm: a bias of each layer, norms of queries and keys, no class token."""
+    from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+
+    return VisionTransformerRelPos(
+        img_size=SIDE,
+        patch_size=PATCH,
+        embed_dim=WIDTH,
+        depth=DEPTH,
+        num_heads=HEADS,
+        mlp_ratio=2,
+        num_classes=CLASSES,
+        qk_norm=True,
+        init_values=0.1,
+        rel_pos_type="bias",
+    )
+
+
+BIASED: dict[str, Recipe] = {
+    "timm beit": Recipe(lambda: timm_beit(use_rel_pos_bias=True), prefix=1, reads="patches"),
+    "timm beit shared": Recipe(
+        lambda: timm_beit(use_shared_rel_pos_bias=True, use_abs_pos_emb=True, global_pool="token"),
+        prefix=1,
+    ),
+    "timm relative": Recipe(timm_relative, reads="patches"),
+}
+
 VITS: dict[str, Recipe] = {
     "timm": Recipe(timm_vit, prefix=1),
     "timm average": Recipe(lambda: timm_vit(class_token=False, global_pool="avg"), reads="patches"),
@@ -394,8 +442,9 @@ VITS: dict[str, Recipe] = {
         lambda: huggingface_vit("registers"), prefix=5, reads="class and patches"
     ),
     **ROTARY,
+    **BIASED,
 }
-FIXED_SIZE = {"torchvision", "timm rotary separate", "timm rotary interleaved"}
+FIXED_SIZE = {"torchvision", "timm rotary separate", "timm rotary interleaved", *BIASED}
 
 
 # -- convolutional networks ---------------------------------------------------------------------
@@ -538,6 +587,7 @@ USUAL = {
     "hf dinov2",
     "timm rotary",
     "timm rotary dinov3",
+    "timm beit",
     "plain",
     "torchvision resnet",
     "timm convnext",

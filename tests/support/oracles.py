@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tests.support import pixel_oracles
+from tests.support import pixel_oracles, window_oracles
 from tests.support.builders import CLASSES, DEPTH, PATCH, VITS, Built
 from tests.support.reference_transformer import Trace, traces
 
@@ -396,5 +396,5 @@ PER_PLACE: dict[str, Callable[..., Array]] = {
 }
 """Methods that give a map."""
 
-ORACLES = PER_TOKEN | PER_PLACE
+ORACLES = PER_TOKEN | PER_PLACE | {"window_attention": window_oracles.window_attention}
 """By method name."""

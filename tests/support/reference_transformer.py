@@ -146,6 +146,12 @@ class ReferenceTransformer:
     def embed(self, pixels: Tensor) -> Tensor:
         """Tokens that enter the first layer: (1, tokens, width)."""
         module = self.module
+        if type(module).__name__ == "Beit":
+            patches = module.patch_embed(pixels)
+            tokens = torch.cat([module.cls_token, patches], dim=1)
+            return tokens if module.pos_embed is None else tokens + module.pos_embed
+        if type(module).__name__ == "VisionTransformerRelPos":
+            return module.patch_embed(pixels)
         if self.kind == "timm":
             tokens = module._pos_embed(module.patch_embed(pixels))
             return module.norm_pre(tokens[0] if isinstance(tokens, tuple) else tokens)
@@ -161,7 +167,9 @@ class ReferenceTransformer:
         """The attention matrices of a layer, whatever the library calls them."""
         if self.kind == "timm":
             part = block.attn
-            own = {"norms": (part.q_norm, part.k_norm), "inner": part.norm}
+            plain = nn.Identity()
+            norms = (getattr(part, "q_norm", plain), getattr(part, "k_norm", plain))
+            own = {"norms": norms, "inner": getattr(part, "norm", plain)}
             output = (part.proj.weight, part.proj.bias)
             if part.qkv is None:
                 linears = (part.q_proj, part.k_proj, part.v_proj)
@@ -178,6 +186,32 @@ class ReferenceTransformer:
         part = block.attention
         linears = (part.q_proj, part.k_proj, part.v_proj, part.o_proj)
         return Weights(*[(one.weight, one.bias) for one in linears])
+
+    def biases(self, block: Any, grid: tuple[int, int], head: int) -> Tensor | None:
+        """What is added to the scores of a head, (tokens, tokens), entry after entry.
+
+        The table has a row for each offset of two patches, then three for pairs with the class
+        token: to a patch, of a patch, of itself.
+        """
+        own, shared = getattr(block.attn, "rel_pos", None), getattr(self.module, "rel_pos_bias", 0)
+        holder = own or shared or block.attn
+        table = getattr(holder, "relative_position_bias_table", None)
+        if table is None:
+            return None
+        rows, cols = grid
+        places: list[Any] = [None] * self.case.prefix
+        places += [(row, col) for row in range(rows) for col in range(cols)]
+        entries = []
+        for asks in places:
+            for asked in places:
+                if asks is None or asked is None:
+                    pair = (asks is None, asked is None)
+                    number = len(table) - {(True, False): 3, (False, True): 2}.get(pair, 1)
+                else:
+                    down, across = asks[0] - asked[0], asks[1] - asked[1]
+                    number = (down + rows - 1) * (2 * cols - 1) + across + cols - 1
+                entries.append(table[number, head])
+        return torch.stack(entries).reshape(len(places), len(places))
 
     @staticmethod
     def norms_afterwards(block: Any) -> bool:
@@ -257,8 +291,8 @@ class ReferenceTransformer:
         by_head = ("scores", "attention", "values", "queries", "keys", "contexts")
         channels = self.case.width // HEADS
         rotation = None
+        grid = (pixels.shape[2] // PATCH, pixels.shape[3] // PATCH)
         if getattr(self.module, "rope", None) is not None:
-            grid = (pixels.shape[2] // PATCH, pixels.shape[3] // PATCH)
             rotation = Rotation(self.module, grid, channels)
         for layer, block in enumerate(self.blocks):
             trace.inputs.append(tokens)
@@ -275,6 +309,8 @@ class ReferenceTransformer:
                 if rotation is not None:
                     query, key = (rotation.turn(part, layer, head) for part in (query, key))
                 scores = query @ key.T / math.sqrt(channels)
+                bias = self.biases(block, grid, head) if self.kind == "timm" else None
+                scores = scores if bias is None else scores + bias
                 attention = softmax(scores)
                 kept = (scores, attention, value, query, key, attention @ value)
                 for name, tensor in zip(by_head, kept, strict=True):

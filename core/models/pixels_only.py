@@ -1,0 +1,63 @@
+"""Networks whose inside is not shown: what needs pixels and answers alone serves them as well."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from torch import Tensor, nn
+
+from core.errors import ImageError, UnsupportedModel
+from core.models.tried import TriedModel
+
+
+class PixelsOnly(TriedModel):
+    """Any network that answers a picture with one number for each class.
+
+    It has no taps and no layers. `Model.limits` says why.
+    """
+
+    def _prepare(self) -> None:
+        self._begin()
+        self.layers, self.taps = (), {}
+        if not self.classes:
+            raise UnsupportedModel(
+                f"{self.spec.title} cannot be shown: it has no classes that could be asked about, "
+                "and nothing inside it is known; choose another model, or state its labels."
+            )
+        side = self.preprocessing.size
+        self._try_own((side, side))
+        try:
+            self._shapes_at((2 * side, 2 * side))
+        except ImageError:
+            self.flexible = False
+
+    def _try_own(self, size: tuple[int, int]) -> None:
+        """Ask for its own size: without values, and with them where it cannot do without."""
+        try:
+            self._shapes_at(size)
+        except ImageError:
+            self._twin, self._tried_on = self.module, self.device
+            try:
+                self._shapes_at(size)
+            except ImageError as error:
+                raise UnsupportedModel(
+                    f"{self.spec.title} cannot be shown: it fails at its own {size[1]} × {size[0]} "
+                    "pixels; choose another model, or correct the input_size of its entry."
+                ) from error
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        return True
+
+    def grid_of(self, tap: str, size: tuple[int, int]) -> NoReturn:
+        self._refuse(tap)
+
+    def on_grid(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> NoReturn:
+        self._refuse(tap)
+
+    def check_layout(self, tensor: Tensor, tap: str, size: tuple[int, int]) -> NoReturn:
+        self._refuse(tap)
+
+    def _refuse(self, tap: str) -> NoReturn:
+        self.tap(tap)  # there is none
+        raise AssertionError(tap)

@@ -18,7 +18,7 @@ def told() -> list[str]:
 
 
 def test_what_the_address_says_of_a_model(told: list[str]) -> None:
-    now = Screen(m=(CNN, VIT), feature=(f"{VIT}:block.5.key:channel=7",))
+    now = Screen.make(m=(CNN, VIT), feature=(f"{VIT}:block.5.key:channel=7",))
     vit = feature_of(now, 1, core.open_model(VIT), told.append)
     assert (vit.key, vit.tap, vit.channel) == ("feature-1", "block.5.key", 7)
     assert tap_of(vit, "block.11.output", told.append) == "block.5.key"
@@ -30,14 +30,14 @@ def test_what_the_address_says_of_a_model(told: list[str]) -> None:
 
 
 def test_what_is_not_to_be_had_is_told(told: list[str]) -> None:
-    now = Screen(m=(CNN,), feature=(f"{CNN}:stage.77:channel=many",))
+    now = Screen.make(m=(CNN,), feature=(f"{CNN}:stage.77:channel=many",))
     cnn = feature_of(now, 0, core.open_model(CNN), told.append)
     assert tap_of(cnn, "stage.0", told.append) == "stage.0"
     assert [text.partition(",")[0] for text in told] == [
         "feature has the channel 'many'",
         "feature has the layer 'stage.77'",
     ]
-    far = feature_of(Screen(m=(CNN,), feature=(f"{CNN}::channel=4000",)), 0, cnn.model, told.append)
+    far = feature_of(Screen.make(m=(CNN,), feature=(f"{CNN}::channel=4000",)), 0, cnn.model, told.append)
     tap = cnn.model.tap("stage.0")
     assert channel_of(far, tap, 5, told.append) == 5
     assert told[2].startswith(
@@ -46,7 +46,7 @@ def test_what_is_not_to_be_had_is_told(told: list[str]) -> None:
 
 
 def test_another_choice_keeps_those_of_the_models_that_are_shown(told: list[str]) -> None:
-    now = Screen(m=(CNN, VIT), feature=(f"{VIT}:block.5.key:channel=7", "gone:stage.1"))
+    now = Screen.make(m=(CNN, VIT), feature=(f"{VIT}:block.5.key:channel=7", "gone:stage.1"))
     cnn = feature_of(now, 0, core.open_model(CNN), told.append)
     assert cnn.put(now, "stage.1", 4).feature == (
         f"{VIT}:block.5.key:channel=7",
@@ -65,7 +65,7 @@ def test_taps_that_are_offered_and_their_titles() -> None:
 
 
 def test_single_fields_fall_back_with_a_sentence(told: list[str]) -> None:
-    now = Screen(layer=77, fusion="max", draw=2**31 - 1)
+    now = Screen.make(layer=77, fusion="max", draw=2**31 - 1)
     assert one_of(now, "fusion", ("mean", "max"), "mean", told.append) == "max"
     assert one_of(Screen(), "fusion", ("mean", "max"), "mean", told.append) == "mean"
     assert within(now, "opacity", 0.0, 1.0, told.append) == 0.6

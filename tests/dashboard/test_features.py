@@ -48,11 +48,11 @@ def test_what_is_not_to_be_had_is_told(told: list[str]) -> None:
 def test_another_choice_keeps_those_of_the_models_that_are_shown(told: list[str]) -> None:
     now = Screen.make(m=(CNN, VIT), feature=(f"{VIT}:block.5.key:channel=7", "gone:stage.1"))
     cnn = feature_of(now, 0, core.open_model(CNN), told.append)
-    assert cnn.put(now, "stage.1", 4).feature == (
+    assert cnn.put(now, "stage.1", 4).shared.feature == (
         f"{VIT}:block.5.key:channel=7",
         f"{CNN}:stage.1:channel=4",
     )
-    assert cnn.put(now, "stage.1", None).feature[1] == f"{CNN}:stage.1"
+    assert cnn.put(now, "stage.1", None).shared.feature[1] == f"{CNN}:stage.1"
 
 
 def test_taps_that_are_offered_and_their_titles() -> None:

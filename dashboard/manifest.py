@@ -27,6 +27,7 @@ from pydantic import (
 
 from core import ParallaxError
 from dashboard.looks import LONGEST
+from dashboard.registry import pages
 from dashboard.screen import Screen
 from dashboard.store import records
 from dashboard.store.summary import MOST_MANIFEST
@@ -59,6 +60,12 @@ def _aware(moment: datetime) -> datetime:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValueError(f"expected a moment of the years {FIRST_YEAR} to {LAST_YEAR}")
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _page(name: str) -> str:
+    if name not in pages():
+        raise ValueError(f"expected one of the pages {', '.join(pages())}")
+    return name
 
 
 Digest = Annotated[str, AfterValidator(_digest)]
@@ -197,7 +204,7 @@ class Manifest(_Data):
     title: Annotated[str, Field(max_length=TITLE)] = ""
     author: Annotated[str, Field(max_length=AUTHOR)] = ""
     created: Moment
-    page: Annotated[str, Field(max_length=40)]
+    page: Annotated[str, AfterValidator(_page)]
     address: Annotated[dict[Text, Values], Field(max_length=100)]
     pictures: Annotated[tuple[PictureOf, ...], Field(max_length=16)] = ()
     models: Annotated[dict[Text, ModelOf], Field(max_length=16)] = {}

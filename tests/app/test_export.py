@@ -175,7 +175,7 @@ def test_a_still_shows_the_very_overlay(every: Drawn) -> None:
     ]
     bar = Bar(scale, rollout.bar.low, rollout.bar.high, "")
     large = found.view.resize(rollout.image.size, Image.Resampling.BICUBIC)
-    wanted = rendering.overlay(large, found.relevance, bar, opacity=shown.screen.opacity)
+    wanted = rendering.overlay(large, found.relevance, bar, opacity=shown.screen.shared.opacity)
     gap = np.abs(np.asarray(wanted, dtype=int) - np.asarray(rollout.image, dtype=int))
     assert gap.mean() < 6, "but for JPEG in the figure"
 

@@ -30,8 +30,8 @@ def test_each_model_has_its_first_map_until_looks_are_chosen() -> None:
 
 def test_what_is_usual_is_not_named() -> None:
     changed = columns.with_look(PAIR, 1, Look("b", "legrad"))
-    assert changed.look == ("a", "b:legrad")
-    assert columns.with_look(changed, 1, Look("b")).look == ()
+    assert changed.shared.look == ("a", "b:legrad")
+    assert columns.with_look(changed, 1, Look("b")).shared.look == ()
 
 
 def test_a_column_of_a_new_model_brings_the_model() -> None:
@@ -39,17 +39,18 @@ def test_a_column_of_a_new_model_brings_the_model() -> None:
     assert found.shared.m == ("a", "b", "c")
     assert [look.model for look in columns.columns(found)] == ["a", "b", "c"]
     again = columns.added(found, Look("a", "occlusion"))
-    assert again.m == found.shared.m
+    assert again.shared.m == found.shared.m
     assert columns.columns(again)[-1] == Look("a", "occlusion")
 
 
 def test_a_model_goes_with_its_last_column() -> None:
     one_less = columns.removed(CHOSEN, 0)
-    assert one_less.m == ("a", "b")
-    assert one_less.look == ("a:cam", "b:rollout:fusion=min")
+    assert one_less.shared.m == ("a", "b")
+    assert one_less.shared.look == ("a:cam", "b:rollout:fusion=min")
     gone = columns.removed(one_less, 1)
-    assert (gone.m, gone.look) == (("a",), ("a:cam",))
-    assert (gone.row, gone.feature, gone.maps) == (("a:cam",), (), ("a:cam",))
+    assert (gone.shared.m, gone.shared.look) == (("a",), ("a:cam",))
+    assert gone.shared.feature == ()
+    assert (gone.value("row"), gone.value("maps")) == (("a:cam",), ("a:cam",))
 
 
 @pytest.mark.parametrize(
@@ -64,12 +65,14 @@ def test_columns_move(number: int, by: int, order: str) -> None:
 
 def test_another_model_takes_over_what_it_can_be_asked() -> None:
     alike = columns.instead(CHOSEN, "b", "c", alike=True)
-    assert alike.m == ("a", "c")
-    assert alike.look == ("c:rollout:fusion=max", "a:cam", "c:rollout:fusion=min")
-    assert alike.feature == ("c:block.1.key:channel=3",)
+    assert alike.shared.m == ("a", "c")
+    assert alike.shared.look == ("c:rollout:fusion=max", "a:cam", "c:rollout:fusion=min")
+    assert alike.shared.feature == ("c:block.1.key:channel=3",)
     unlike = columns.instead(CHOSEN, "b", "c", alike=False)
-    assert unlike.look == ("c", "a:cam", "c")
-    assert columns.instead(PAIR, "b", "a", alike=False).m == ("a",), "none stands there twice"
+    assert unlike.shared.look == ("c", "a:cam", "c")
+    assert columns.instead(PAIR, "b", "a", alike=False).shared.m == ("a",), (
+        "none stands there twice"
+    )
 
 
 @settings(max_examples=15)

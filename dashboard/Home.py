@@ -18,7 +18,7 @@ import pages as _pages  # noqa: E402, F401  # registers all pages
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
-    from dashboard import opening, registry
+    from dashboard import opening, registry, startup
 
     titles = {name: page.title for name, page in registry.pages().items()}
 
@@ -43,12 +43,12 @@ def draw() -> None:
         layout="wide",
         initial_sidebar_state="auto",
     )
-    with opening.shown(name, pages), opening.importing:
-        from dashboard import frame, memory
+    with opening.shown(name, pages), startup.importing:
+        from dashboard import frame
     try:
         frame.run(name, page, pages)
     finally:  # also where the page stopped early or started anew
-        memory.give_back()
+        startup.give_back()
 
 
 if __name__ == "__main__":  # a run of the script

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 import streamlit as st
 from PIL import Image, ImageOps
 
-from dashboard import registry
+from dashboard import registry, startup
 from dashboard.style import STYLE
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
@@ -34,20 +33,6 @@ _NOTHING = {
     "data": [{"type": "scatter"}],
     "layout": {"height": 10, "xaxis": {"visible": False}, "yaxis": {"visible": False}},
 }
-
-importing = threading.Lock()
-"""For whoever imports the application: where one thread imports a package and another a part of it,
-Python ends the deadlock by handing out what is half imported."""
-
-_drawing = threading.Lock()
-
-
-def import_charts() -> None:
-    """Import what draws charts, one thread at a time; soon done, and no part of `importing`."""
-    with _drawing:
-        import pandas  # noqa: F401
-        import plotly.io
-        import plotly.tools  # noqa: F401
 
 
 @contextmanager
@@ -79,7 +64,7 @@ def _draw(name: str, pages: Mapping[str, Any]) -> None:
     st.caption("The server was just started; the models are on their way.")
     st.skeleton(height=420)
     with st.container(key="ahead"):  # so the browser fetches already what is going to draw charts
-        import_charts()
+        startup.import_charts()
         st.plotly_chart(_NOTHING, key="nothing")
 
 

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from streamlit import config
 
-from dashboard import logs, memory, opening, scratch
+from dashboard import logs, scratch, startup
 from dashboard.messages import Messages
 
 PATIENCE = 10.0
@@ -32,10 +32,6 @@ PATIENCE = 10.0
 GRACE = 2.0
 """Seconds that threads have to get out of what they did after their pass."""
 
-SWITCH = 2e-3
-"""Seconds that a thread may keep the interpreter while others want it, less than Python's own: who
-is sent a file or a figure waits for the threads that compute at every small piece of it."""
-
 _log = logging.getLogger(__name__)
 _warm = threading.Event()
 
@@ -43,14 +39,14 @@ _warm = threading.Event()
 def _prepare() -> None:
     """Import what pages need, open the embedded pair and explain the first screen."""
     try:
-        opening.import_charts()
-        with opening.importing:
+        startup.import_charts()
+        with startup.importing:
             from dashboard import cache, frame  # noqa: F401  the frame of the first visitor
         cache.warm()
     except Exception:  # the first visitor is told, in a sentence
         _log.warning("the embedded pair could not be prepared", exc_info=True)
     finally:
-        memory.set_aside()
+        startup.set_aside()
         _warm.set()
 
 
@@ -100,9 +96,9 @@ def failed(error: Exception) -> bool:
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     """Prepare the first screen while the server already answers; at the end remove all files."""
-    sys.setswitchinterval(SWITCH)
+    startup.switch_often()
     logs.set_up()
-    memory.keep_little()
+    startup.keep_little()
     tidied = Path(tempfile.gettempdir())
     threading.Thread(
         target=scratch.remove_left, args=(tidied,), name="tidying", daemon=True

@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from dashboard import memory
+from dashboard import startup
 from tests.benchmarks.memory import resident
 
 
@@ -27,19 +27,19 @@ def test_what_a_thread_freed_is_given_back() -> None:
     thread.start()
     thread.join()
     before = resident("VmRSS")
-    memory.give_back()
+    startup.give_back()
     assert resident("VmRSS") < before - 50
 
 
 def test_a_system_without_the_function_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_library", lambda: None)
-    assert memory.give_back() is False
+    monkeypatch.setattr(startup, "_library", lambda: None)
+    assert startup.give_back() is False
 
 
 def test_what_is_set_aside_is_not_looked_at_again() -> None:
     before = gc.get_freeze_count()
     try:
-        memory.set_aside()
+        startup.set_aside()
         assert gc.get_freeze_count() > before + 10_000
         assert len(gc.get_objects()) < 10_000
     finally:

@@ -16,6 +16,7 @@ import core
 from core.errors import ImageError, ParameterError, UnknownMethod, UnsupportedMethod, ZeroGradient
 from core.methods.registry import all_methods
 from core.models.preprocessing import Preprocessing
+from tests.core.test_windows import timm_swin
 from tests.support.builders import (
     CLASSES,
     GIVEN,
@@ -249,7 +250,11 @@ def test_model_without_classes() -> None:
     model = as_model(shake(timm_vit(num_classes=0)), classes=0, title="DINO")
     image = picture(2, 3)
     offered = {method.name for method in core.methods(model)}
-    assert offered == {name for name, known in all_methods().items() if not known.class_specific}
+    assert offered == {
+        name
+        for name, known in all_methods().items()
+        if not known.class_specific and "vit" in known.serves
+    }
     for name in ("attention", "rollout"):
         explanation = core.explain(model, image, name, framing=GIVEN)
         assert explanation.prediction is None
@@ -271,10 +276,15 @@ def test_methods_of_a_model() -> None:
     assert {m.name for m in core.methods(built("timm convnext").model)} == set(CNN_METHODS) - {
         "cam"
     }
+    models = {
+        "cnn": built("plain").model,
+        "vit": built("timm").model,
+        "windows": as_model(timm_swin()),
+    }
     for method in all_methods().values():
         assert all((method.title, method.meaning, method.caveat, method.source))
-        kind = "plain" if "cnn" in method.serves else "timm"
-        for parameter in method.parameters_for(built(kind).model):
+        kinds = [kind for kind in models if kind in method.serves]
+        for parameter in method.parameters_for(models[kinds[0]]):
             assert parameter.label
             assert parameter.help
 

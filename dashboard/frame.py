@@ -32,7 +32,7 @@ from dashboard import (
     waiting,
 )
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import link_of
+from dashboard.screen import Options, link_of
 from dashboard.text import plain
 from dashboard.uploads import OWN
 
@@ -202,9 +202,15 @@ def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, shown: Pictu
         st.button(
             title,
             key=f"pick-{picture_id}",
-            on_click=lambda: session.change(image=picture_id, classes=(), animated=None),
+            on_click=lambda: _look_at(picture_id),
             help=help,
         )
+
+
+def _look_at(picture_id: str) -> None:
+    """Choose another picture; classes belong to the one before."""
+    now = session.screen().mapped(Options.with_other_picture)
+    session.become(now.to(image=picture_id, classes=(), rather_than=None))
 
 
 def _upload() -> None:
@@ -232,4 +238,4 @@ def _take(file: Any) -> None:
         return
     cache.own_pictures().put(file.name, data)
     session.remember_own(picture.id)
-    session.change(image=picture.id, classes=(), animated=None)
+    _look_at(picture.id)

@@ -10,6 +10,7 @@ import streamlit as st
 from core import MATCHED_PAIR, Model, ModelSpec, Prediction, find_spec
 from dashboard import columns, controls, session
 from dashboard.rows import Agreement, Row, number
+from dashboard.screen import without_looks
 from dashboard.settings import locked
 from dashboard.text import plain
 from dashboard.view import Figure
@@ -231,7 +232,9 @@ def _choose_matched_pair() -> None:
     pairs = zip(now.shared.m, MATCHED_PAIR, strict=False)
     for model_id, other in pairs if len(now.shared.m) == len(MATCHED_PAIR) else ():
         now = columns.instead(now, model_id, other, _alike(model_id, other))
-    session.become(now if now.shared.m == MATCHED_PAIR else now.to(m=MATCHED_PAIR, look=(), row=()))
+    if now.shared.m != MATCHED_PAIR:
+        now = now.mapped(without_looks).to(m=MATCHED_PAIR)
+    session.become(now)
 
 
 def _alike(model_id: str, other: str) -> bool:

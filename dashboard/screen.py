@@ -103,6 +103,15 @@ class Options(BaseModel):
         """These options where a model took the place of another."""
         return self
 
+    def with_other_picture(self) -> Self:
+        """These options where another picture is looked at."""
+        return self
+
+
+def without_looks(options: Options) -> Options:
+    """Options of which nothing of a model is chosen."""
+    return options.to(**dict.fromkeys(options.looks, ()))
+
 
 class Shared(Options):
     """What all pages share.

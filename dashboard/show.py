@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,11 +21,14 @@ class Shown:
 
     Attributes
     ----------
+    again
+        Whether the run before has drawn the same page.
     complete
         Whether the page was drawn to its end.
     """
 
     maker: Maker
+    again: bool = False
     made: View | None = None
     complete: bool = False
 
@@ -43,7 +47,9 @@ class Last:
 
 def begin(title: str, link: str) -> Shown:
     """Called once a run by the frame, before the page is made."""
-    found = Shown(Maker(session.screen(), title, link))
+    screen, before = session.screen(), current()
+    again = before is not None and before.complete and before.maker.screen.page == screen.page
+    found = Shown(Maker(screen, title, link), again)
     session.kept(Last).shown = found
     return found
 
@@ -65,7 +71,12 @@ def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     """
     shown = current()
     assert shown is not None, "the frame begins a page before it is made"
-    with st.skeleton(height=420), st.spinner("Running the models …", show_time=True):
+    # What was drawn before stays where it is while another choice is computed.
+    with (
+        st.container(key="making"),
+        nullcontext() if shown.again else st.skeleton(height=420),
+        st.spinner("Running the models …", show_time=True),
+    ):
         made = make(shown.maker)
     shown.made = made
     for sentence in made.problems:

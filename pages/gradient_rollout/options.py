@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from dashboard import screen
 from dashboard.screen import Looks
@@ -15,3 +15,6 @@ class Options(screen.Options):
 
     row: Looks = ()
     animated: str | None = None
+
+    def with_other_picture(self) -> Self:
+        return self.to(animated=None)

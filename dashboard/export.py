@@ -334,39 +334,39 @@ class Kind:
 
 FILES: dict[str, Kind] = {
     "png": Kind(
-        "PNG",
+        "Picture for slides",
         "image/png",
-        "A picture for slides: maps with class, method, parameters, scale and caveats.",
+        "PNG: the maps with class, method, parameters, scale and caveats.",
         lambda view, own, name: png(still(view)),
     ),
     "html": Kind(
-        "HTML",
+        "Report to send",
         "text/html",
-        "A report of this page in one file that needs no network; its figures stay alive.",
+        "HTML: this page in one file that needs no network; its figures stay interactive.",
         lambda view, own, name: report(view, python_lines.script(view)).encode(),
     ),
     "npz": Kind(
-        "NPZ",
+        "Numbers",
         "application/octet-stream",
-        "The raw arrays, for NumPy.",
+        "NPZ: the raw arrays, for NumPy.",
         lambda view, own, name: archive.write_npz(arrays_of(view)),
     ),
     "py": Kind(
-        "Python",
+        "Script",
         "text/x-python",
-        "The lines of core that make the same arrays.",
+        "Python: the lines of core that make the same arrays.",
         lambda view, own, name: python_lines.script(view).encode(),
     ),
     "json": Kind(
-        "JSON",
+        "Reopen later",
         "application/json",
-        "A manifest: the Review page opens it again and tells what differs.",
+        "JSON: a manifest; the Review page opens it again and says what differs.",
         lambda view, own, name: described(view).json_text().encode(),
     ),
     "zip": Kind(
-        "ZIP",
+        "Everything",
         "application/zip",
-        "All of it with the pictures; can be imported on the Review page of any Parallax.",
+        "ZIP: all of it with the pictures; the Review page of any Parallax imports it.",
         everything,
     ),
 }

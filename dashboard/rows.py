@@ -328,6 +328,30 @@ def times(
     return f"Time when it was first computed. {plain('; '.join(parts), 1000)}."
 
 
+CHANCE = 0.11
+"""Overlap of the brightest fifths of two maps that have nothing to do with each other: 1 / 9."""
+
+
+def conclusion(found: Agreement) -> str:
+    """What the agreement of maps comes to, in a sentence; empty where nothing is known."""
+    known = {pair: value for pair, value in found.overlap.items() if not math.isnan(value)}
+    if not known:
+        return ""
+    most, least = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
+    share = known[most]
+    if len(found.names) == 2:
+        places = "different" if share < 0.25 else "partly the same" if share < 0.5 else "the same"
+        return (
+            f"The two maps share {share:.0%} of their brightest fifth, where chance gives "
+            f"{CHANCE:.0%}: they point to {places} places."
+        )
+    first, last = (" and ".join(found.names[place] for place in pair) for pair in (most, least))
+    return (
+        f"{first} agree most: they share {share:.0%} of their brightest fifth. {last} agree least, "
+        f"with {known[least]:.0%}; chance gives {CHANCE:.0%}."
+    )
+
+
 def number(value: float, form: str = "{:.2f}") -> str:
     """A figure for people, or a dash where it is not defined."""
     return "–" if math.isnan(value) else form.format(value)

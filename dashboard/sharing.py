@@ -46,9 +46,10 @@ def menu(shown: Shown) -> None:
         here.saved = ""
         st.toast(f"Saved “{plain(title)}”. It is on the Review page.", icon=":material/bookmark:")
     with st.popover("Save & export", icon=":material/bookmark_add:", key="sharing"):
-        _save(shown)
         st.markdown("**Export**")
         _exports(shown)
+        st.markdown("**Save for the team**")
+        _save(shown)
 
 
 # -- to save --------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def _exports(shown: Shown) -> None:
     def made(ending: str) -> Callable[[], bytes]:
         return lambda: export.FILES[ending].make(shown.view, held, who)
 
-    places = st.columns(3, gap="small") + st.columns(3, gap="small")
+    places = [*st.columns(2, gap="small"), *st.columns(2, gap="small"), *st.columns(2, gap="small")]
     for place, (ending, kind) in zip(places, export.FILES.items(), strict=True):
         place.download_button(
             kind.title,

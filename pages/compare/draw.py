@@ -54,6 +54,8 @@ def draw(view: Compare) -> None:
         _heads(view)
         panels.doubt(view.doubt)
         panels.row(view.row)
+    if view.conclusion:
+        st.markdown(f"**{plain(view.conclusion)}**")
     with st.container(key="answers"):
         figures, *tables = st.columns(1 + len(view.models), gap="medium")
     with figures:

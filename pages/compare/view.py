@@ -47,6 +47,8 @@ class Compare(View):
         What must be known to read each map, as Markdown; one for each column.
     doubt
         What makes the maps tell little; empty where nothing does.
+    conclusion
+        What the agreement comes to, in a sentence; empty of one map.
     verdicts
         For each column whether its map beats chance; empty until somebody asks.
     times
@@ -61,6 +63,7 @@ class Compare(View):
     notes: tuple[str, ...]
     doubt: str
     agreement: Agreement
+    conclusion: str
     verdicts: tuple[str, ...]
     times: str
 
@@ -95,6 +98,9 @@ def view(make: Maker) -> Compare:
         details=[one.own for one in chosen],
         least=least(len(chosen)),
     )
+    agreed = rows.agreement(
+        [(one.name, found) for one, (_, found) in zip(chosen, maps, strict=True)]
+    )
     return make.view(
         Compare,
         models=models,
@@ -104,9 +110,8 @@ def view(make: Maker) -> Compare:
         row=row,
         notes=tuple(notes),
         doubt=rows.doubt(scene.picture, answers, *asked.target),
-        agreement=rows.agreement(
-            [(one.name, found) for one, (_, found) in zip(chosen, maps, strict=True)]
-        ),
+        agreement=agreed,
+        conclusion=rows.conclusion(agreed),
         verdicts=_verdicts(make, chosen, asked.target) if now.of(Options).checked else (),
         times=rows.times(chosen, maps, recordings),
     )

@@ -38,7 +38,7 @@ def seen(thing: Locator) -> None:
 def menu(page: Page) -> None:
     """Open the menu of a page."""
     page.get_by_role("button", name="Save & export").click()
-    seen(page.get_by_role("button", name="PNG", exact=True))
+    seen(page.get_by_role("button", name="Picture for slides", exact=True))
 
 
 def download(page: Page, button: str) -> bytes:
@@ -78,7 +78,7 @@ def pictures_of_the_readme(browser: Browser, address: str) -> None:
         page = visit(browser, f"{address}/{query}")
         menu(page)
         if query.startswith("?"):
-            with Image.open(io.BytesIO(download(page, "PNG"))) as still:
+            with Image.open(io.BytesIO(download(page, "Picture for slides"))) as still:
                 still.convert("RGB").save(Path(WANTED) / "export.jpg", quality=85)
         page.get_by_label("Title").fill(title)
         page.get_by_label("Your name").fill("Grace")
@@ -120,7 +120,10 @@ def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_
     with running(tmp_path / "here.log", data=tmp_path / "here") as (address, _):
         page = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
         menu(page)
-        files = {"screen.json": download(page, "JSON"), "review.zip": download(page, "ZIP")}
+        files = {
+            "screen.json": download(page, "Reopen later"),
+            "review.zip": download(page, "Everything"),
+        }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     with running(tmp_path / "there.log", data=tmp_path / "there") as (address, _):
@@ -136,7 +139,7 @@ def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_
         new.get_by_role("link", name="Open page").click()
         seen(new.get_by_text("to the last bit"))
         menu(new)
-        again = archive.read_npz(download(new, "NPZ"))
+        again = archive.read_npz(download(new, "Numbers"))
     taken = arrays_of(files["review.zip"])
     assert taken.keys() == again.keys()
     assert all(np.array_equal(taken[name], again[name]) for name in again)
@@ -146,7 +149,7 @@ def test_a_report_needs_no_network(browser: Browser, tmp_path: Path) -> None:
     with running(tmp_path / "server.log") as (address, _):
         page = visit(browser, f"{address}/attention?tab=layer")
         menu(page)
-        (tmp_path / "report.html").write_bytes(download(page, "HTML"))
+        (tmp_path / "report.html").write_bytes(download(page, "Report to send"))
         figures = page.locator(".js-plotly-plot").count()
     report = patient(browser.new_context(offline=True)).new_page()
     complaints: list[str] = []

@@ -23,6 +23,7 @@ STYLE = """
 [data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
 [data-testid="stSidebarContent"] { padding: 0; }
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
+.st-key-making { margin-bottom: -1rem; }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [class*="st-key-model-"] { flex-wrap: nowrap !important; }
@@ -54,6 +55,10 @@ STYLE = """
   .st-key-answers [data-testid="stHorizontalBlock"]:has(.stDataFrame) > :first-child {
     flex: 1 1 100%; min-width: 100%;
   }
+}
+@media (max-width: 640px) {
+  .st-key-links { flex-wrap: nowrap !important; overflow-x: auto; padding: 0 2rem 0 2.25rem; }
+  .st-key-links > * { flex: 0 0 auto !important; }
 }
 </style>
 """

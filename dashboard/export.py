@@ -304,7 +304,7 @@ def _file(picture: Picture, own: OwnPictures) -> File:
     held = own.get(picture.id)
     if held is None:
         raise ParallaxError(
-            f"The picture {picture.name} is not held here any more; upload it again, then save."
+            f"The picture {picture.name} is no longer held here; upload it again, then save."
         )
     return File(*held)
 
@@ -342,7 +342,7 @@ FILES: dict[str, Kind] = {
     "html": Kind(
         "HTML",
         "text/html",
-        "A report of this page in one file that needs no network; its figures stay alive.",
+        "A report of this page in one file with interactive figures; it needs no network.",
         lambda view, own, name: report(view, python_lines.script(view)).encode(),
     ),
     "npz": Kind(
@@ -354,19 +354,19 @@ FILES: dict[str, Kind] = {
     "py": Kind(
         "Python",
         "text/x-python",
-        "The lines of core that make the same arrays.",
+        "The Python lines that compute the same arrays with core.",
         lambda view, own, name: python_lines.script(view).encode(),
     ),
     "json": Kind(
         "JSON",
         "application/json",
-        "A manifest: the Review page opens it again and tells what differs.",
+        "A manifest: the Review page opens it and reports what differs.",
         lambda view, own, name: described(view).json_text().encode(),
     ),
     "zip": Kind(
         "ZIP",
         "application/zip",
-        "All of it with the pictures; can be imported on the Review page of any Parallax.",
+        "All of these with the pictures, for import on the Review page of any Parallax.",
         everything,
     ),
 }

@@ -113,7 +113,7 @@ def test_a_map_without_a_zero_keeps_its_own_scale_where_others_are_compared() ->
     assert np.min(cam["z"]) >= 0, "multiples of the mean of what is positive"
     assert np.min(rise["z"]) > 0
     assert rise["zmax"] < 1.5 < np.max(cam["z"])
-    assert any("Its zero means nothing" in c.value for c in app.caption)
+    assert any("Its zero has no meaning" in c.value for c in app.caption)
     assert any("Definition paper" in c.value or "definition paper" in c.value for c in app.caption)
     picked = healthy(app.selectbox(key="screen-look-1").set_value("occlusion").run())
     assert address(picked)["look"] == ["efficientnet-lite0", "dinov2-small:occlusion"]

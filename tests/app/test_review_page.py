@@ -149,7 +149,7 @@ def cards(app: AppTest) -> list[str]:
 
 def test_an_empty_review_says_so() -> None:
     app = healthy(start("review"))
-    assert "Nothing is saved here yet" in texts(app)
+    assert "No screens have been saved yet" in texts(app)
 
 
 def test_review_from_gallery_to_archive() -> None:
@@ -346,7 +346,7 @@ def test_a_manifest_that_is_too_long_costs_a_sentence(monkeypatch: pytest.Monkey
     monkeypatch.setattr(summary, "MOST_MANIFEST", 10)
     app = start("review", first=screen_id)
     assert not app.exception
-    assert any("cannot be read any more" in warning.value for warning in app.warning)
+    assert any("can no longer be read" in warning.value for warning in app.warning)
     assert "Long" in words(healthy(start("review")))
 
 

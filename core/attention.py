@@ -217,7 +217,7 @@ def _of_one(model: Model, image: Image.Image | Recording, framing: Framing | Non
         return record(model, image, framing)
     if len(image) != 1:
         raise ParameterError(
-            f"The recording holds {len(image)} pictures, expected one; record each alone."
+            f"The recording holds {len(image)} pictures, expected one; record each picture alone."
         )
     return image.of(model)
 
@@ -239,7 +239,7 @@ def attention(
     """
     if not isinstance(model, VisionTransformer) and model.limits:
         raise UnsupportedMethod(
-            f"{model.limits.removesuffix('.')}; choose a model whose attention is shown."
+            f"{model.limits.removesuffix('.')}; choose a model whose attention can be shown."
         )
     if not isinstance(model, VisionTransformer):
         raise UnsupportedMethod(

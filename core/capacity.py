@@ -211,7 +211,7 @@ def _enter(gate: _Gate, patience: float | None = None, ahead: bool = False) -> N
     patience = gate.patience if patience is None else patience
     if not gate.enter(patience, ahead):
         raise BusyError(
-            f"All {gate.passes} places for computing were taken for {patience:.0f} s; "
+            f"All {gate.passes} slots for network passes were in use for {patience:.0f} s; "
             "try again in a moment."
         )
 

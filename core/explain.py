@@ -311,7 +311,7 @@ def explain(
     parameters = parse(chosen.parameters, model, method, params)
     if isinstance(image, Recording):
         if framing is not None:
-            raise ParameterError("A recording was fitted when it was made; leave framing out.")
+            raise ParameterError("The pictures of a recording are already fitted; omit framing.")
         targets = model.check_targets(target, len(image))
         results = _explain(image.of(model), chosen, parameters, targets)
         return results if image.is_batch else results[0]
@@ -400,7 +400,7 @@ def explain_stream(
 def _listed(image: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     return images
 
 
@@ -479,7 +479,7 @@ def _explain(
     ]
 
 
-_SAME_CLASS = "Both sides of the difference are the same class, which speaks for no place."
+_SAME_CLASS = "Both sides of the difference are the same class, so every place has zero relevance."
 
 
 def _chosen(target: Target | None, prediction: Prediction | None) -> Target:
@@ -496,10 +496,10 @@ def _difference(target: Target, model: Model, signed: bool) -> str:
         return ""
     if not target.is_difference:
         return (
-            f"It explains {target.text(model.labels)}, the negated logit of this label: what "
-            "speaks against it."
+            f"It explains {target.text(model.labels)}, the negated logit of this label: the "
+            "evidence against it."
         )
-    against = f"; where it is negative the picture speaks for {model.label(target.indices[-1])}"
+    against = f"; negative relevance is evidence for {model.label(target.indices[-1])}"
     return (
         f"It explains {target.text(model.labels)}, the difference of the two logits"
         f"{against if signed else ''}."
@@ -517,8 +517,8 @@ def _blankness(values: npt.NDArray[np.float32], signed: bool, if_zero: str) -> s
         )
     if signed and values.max() <= 0:
         return (
-            "Nothing in the map is positive: by this method no place speaks for the class, and "
-            "some speak less against it than others."
+            "The map has no positive value: by this method no place is evidence for the class; "
+            "places differ only in how much they are evidence against it."
         )
     return ""
 

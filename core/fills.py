@@ -21,7 +21,7 @@ FILLS: dict[Fill, str] = {
     "blur": "the picture itself, blurred",
     "mean": "the picture's mean color",
     "black": "black",
-    "noise": "noise with the mean and the spread of the picture's colors",
+    "noise": "noise with the mean and standard deviation of the picture's colors",
 }
 
 BLUR = 1 / 16
@@ -75,7 +75,7 @@ def borders(length: int, parts: int) -> list[int]:
     """
     if not 1 <= parts <= length:
         raise ParameterError(
-            f"A grid of {parts} cells was asked for along {length} pixels; choose 1 to {length}."
+            f"A grid of {parts} cells was requested along {length} pixels; choose 1 to {length}."
         )
     return [(2 * i * length + parts) // (2 * parts) for i in range(parts + 1)]
 

@@ -19,7 +19,9 @@ class ReadOnly(dict[Key, Value]):
     """
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("This mapping belongs to a finished result; change a copy: dict(mapping).")
+        raise TypeError(
+            "This mapping is part of a result and cannot be changed; change a copy: dict(mapping)."
+        )
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
     __ior__ = _refuse

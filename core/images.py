@@ -43,12 +43,12 @@ BACKGROUND = (255, 255, 255)
 
 Fit = Literal["native", "crop", "pad", "stretch", "whole", "given"]
 FITS: dict[str, str] = {
-    "native": "as the model was evaluated: resized, then its own center crop",
+    "native": "as the model was evaluated: resized, then center-cropped",
     "crop": "largest centered crop of the model's shape",
     "pad": "whole picture, gray bars added",
-    "stretch": "whole picture, proportions not kept",
-    "whole": "whole picture at its own shape, rounded to whole patches",
-    "given": "as it is: the picture has been fitted before",
+    "stretch": "whole picture, aspect ratio not kept",
+    "whole": "whole picture at its own aspect ratio, rounded to whole patches",
+    "given": "as it is: the picture has already been fitted",
 }
 
 
@@ -168,7 +168,7 @@ def _check_size(opened: Image.Image, data: bytes, name: str) -> None:
         scans, coefficients = _jpeg_structure(data)
         if scans > MAX_SCANS or scans * width * height > MAX_WORK:
             raise ImageError(
-                f"{name} is built of {scans} scans, which would take too long to decode; "
+                f"{name} consists of {scans} scans, which would take too long to decode; "
                 "export it again."
             )
         needed = 8 + (math.ceil(2 * coefficients) if scans > 1 else 0)
@@ -178,8 +178,8 @@ def _check_size(opened: Image.Image, data: bytes, name: str) -> None:
     if needed * width * height + scaled > MEMORY:
         limit = max(0, MEMORY - scaled) // (needed * 1_000_000)
         raise ImageError(
-            f"{name} has {width} × {height} pixels; of its kind ({opened.format}, {opened.mode}) "
-            f"at most {limit} million are read, so make it smaller first or save it as JPEG."
+            f"{name} has {width} × {height} pixels; the limit for its kind ({opened.format}, "
+            f"{opened.mode}) is {limit} million, so make it smaller first or save it as JPEG."
         )
 
 
@@ -202,7 +202,7 @@ def _jpeg_structure(data: bytes) -> tuple[int, float]:
 
 def _too_large(name: str, size: str = "far too many") -> str:
     return (
-        f"{name} has {size} pixels; at most {MAX_PIXELS // 1_000_000} million are read, and "
+        f"{name} has {size} pixels; the limit is {MAX_PIXELS // 1_000_000} million, and "
         f"{MAX_LENGTH:,} a side, so make it smaller first."
     )
 

@@ -30,11 +30,11 @@ def read_labels(source: str) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(
-            f"Labels file {source!r} cannot be read; it must be UTF-8 text, one class a line."
+            f"Labels file {source!r} cannot be read; it must be UTF-8 text with one class per line."
         ) from error
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:
-        raise CatalogError(f"Labels file {source!r} is empty; write one class name a line.")
+        raise CatalogError(f"Labels file {source!r} is empty; write one class name per line.")
     return labels
 
 

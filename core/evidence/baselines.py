@@ -41,7 +41,7 @@ def baseline_maps(image: Image.Image, grid: tuple[int, int], seed: int = 0) -> d
     rows, cols = grid
     if not (1 <= rows <= image.height and 1 <= cols <= image.width):
         raise ParameterError(
-            f"A grid of {rows} × {cols} cells was asked for on {image.width} × {image.height} "
+            f"A grid of {rows} × {cols} cells was requested for {image.width} × {image.height} "
             "pixels; choose at least 1 × 1, and no cell smaller than a pixel."
         )
     down = ((np.arange(rows) + 0.5) / rows - 0.5) * image.height

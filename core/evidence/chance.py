@@ -89,8 +89,8 @@ class Judgment:
     def interval(self) -> str:
         """What the interval is, in one sentence."""
         return (
-            f"A gap counts where it is wider than {LEVEL:.0%} of gaps between orders without "
-            f"meaning on this picture (Student's interval from {self.orders} random orders)."
+            f"A gap counts if it is wider than {LEVEL:.0%} of the gaps between uninformative "
+            f"orders on this picture (Student's interval from {self.orders} random orders)."
         )
 
 
@@ -119,8 +119,8 @@ def judged(found: Faithfulness, baselines: Mapping[str, Sequence[Faithfulness]])
     random = baselines.get("random", ())
     if len(random) < FEWEST_ORDERS:
         raise ParameterError(
-            f"{len(random)} random orders were given, expected at least {FEWEST_ORDERS}: fewer do "
-            "not tell how far chance goes."
+            f"{len(random)} random orders were given, expected at least {FEWEST_ORDERS}: fewer "
+            "do not determine the range of chance."
         )
     if unknown := baselines.keys() - TITLES:
         raise ParameterError(

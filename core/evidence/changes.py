@@ -98,7 +98,7 @@ CHANGES: Mapping[str, Change] = {
         _blur,
     ),
     "gray": Change(
-        "Without color", "share of the color taken", 0, 1, (0, 0.25, 0.5, 0.75, 1), _gray
+        "Without color", "share of the color removed", 0, 1, (0, 0.25, 0.5, 0.75, 1), _gray
     ),
 }
 """All ways to change a picture as a whole, by name."""
@@ -283,7 +283,7 @@ def robustness(
     """
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     model.check_target(0)  # it has classes at all
     targets = model.check_targets(target, len(images))
     jobs = []

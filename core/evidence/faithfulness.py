@@ -215,7 +215,7 @@ def faithfulness(
     else:
         is_list, maps, images = True, list(relevance), list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     if len(maps) != len(images):
         raise ParameterError(f"{len(maps)} maps were given for {len(images)} pictures.")
     targets = model.check_targets(target, len(images))
@@ -313,14 +313,14 @@ def _on_grid(relevance: npt.ArrayLike, grid: tuple[int, int]) -> npt.NDArray[np.
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).sum())
         raise ParameterError(
-            f"{wrong} of the map's {values.size} values are not finite, so it has no order; give "
-            "a map of numbers."
+            f"{wrong} of the map's {values.size} values are not finite, so they cannot be "
+            "ordered; give a map of finite numbers."
         )
     resized = values if values.shape == grid else heatmaps.resize(values, grid)
     if resized.min() == resized.max():
         raise ParameterError(
             f"The map has the same value everywhere on {grid[0]} × {grid[1]} cells, so it has no "
-            "order in which they could be removed; choose another map or class."
+            "order of removal; choose another map or class."
         )
     return resized
 

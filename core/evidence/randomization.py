@@ -150,7 +150,7 @@ def randomization(
     """
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     groups = _groups(model)
     wanted = tuple(groups) if depths is None else tuple(name for name in groups if name in depths)
     if not wanted or set(depths or ()) - groups.keys():

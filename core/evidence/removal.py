@@ -126,7 +126,7 @@ def _checked(removed: npt.ArrayLike) -> np.ndarray[tuple[int, int], np.dtype[np.
     if mask.ndim != 2 or mask.dtype != np.bool_ or not mask.size:
         raise ParameterError(
             f"removed is an array {mask.shape} of {mask.dtype}, expected (rows, columns) of bool: "
-            "which cells are taken away."
+            "which cells are removed."
         )
     return mask.copy()
 

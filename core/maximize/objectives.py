@@ -70,7 +70,7 @@ def checked_objective(value: Any) -> Objective:
     if isinstance(value, Target):
         return _OfTarget(value)
     raise ParameterError(
-        f"{value!r} is no objective; make one with class_logit, rather_than, conv_channel, "
+        f"{value!r} is not an objective; make one with class_logit, rather_than, conv_channel, "
         "block_channel, mlp_channel or head_channel."
     )
 
@@ -194,8 +194,8 @@ class _StageChannel(_Channel):
     def needs(self, model: Model) -> Needs:
         if model.tap(self.tap).axes == HEADS_MAP:
             raise UnsupportedMethod(
-                f"{self.tap} holds attention, which is read beside the network and cannot be made "
-                "larger; choose a channel of a stage."
+                f"{self.tap} holds attention, which is computed beside the network and cannot be "
+                "maximized; choose a channel of a stage."
             )
         if isinstance(model, VisionTransformer):
             raise UnsupportedMethod(

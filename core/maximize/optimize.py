@@ -120,11 +120,11 @@ def maximize(
     transforms = _of_kind(transforms, Transforms, "transforms")
     shape = _checked_size(model, size)
     if checked_whole(steps, "The number of steps") < 1:
-        raise ParameterError(f"{steps} steps were asked for, expected at least 1.")
+        raise ParameterError(f"{steps} steps were requested, expected at least 1.")
     if not 0 <= checked_whole(seed, "The seed") < 2**63:
         raise ParameterError(f"The seed is {seed}, expected 0 to 2^63 - 1.")
     if on_step is not None and not callable(on_step):
-        raise ParameterError(f"on_step is {on_step!r}, expected a function or nothing.")
+        raise ParameterError(f"on_step is {on_step!r}, expected a function or None.")
     objective = checked_objective(objective)
     needs = objective.needs(model)
     grid = _checked_patch(model, patch)
@@ -146,7 +146,7 @@ def maximize(
             if step == 1 and not strength:
                 raise ZeroGradient(
                     f"The {objective.describe(model)} of {model.spec.title} does not change with "
-                    "the picture, so there is nothing to follow; choose another seed or objective."
+                    "the picture, so its gradient is zero; choose another seed or objective."
                 )
             (gradient,) = torch.autograd.grad(unit, picture.coefficients, strength * push - pull)
             picture.coefficients.grad = gradient
@@ -197,7 +197,7 @@ def _of_kind(value: Kind | None, kind: type[Kind], name: str) -> Kind:
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise ParameterError(f"{name} is {value!r}, expected a {kind.__name__} or nothing.")
+        raise ParameterError(f"{name} is {value!r}, expected a {kind.__name__} or None.")
     return value
 
 
@@ -209,13 +209,13 @@ def _checked_size(model: Model, size: int | tuple[int, int]) -> tuple[int, int]:
     for side in (height, width):
         if side < 16 or side > 1024 or side % model.multiple:
             raise ParameterError(
-                f"The size is {height} × {width} pixels; {model.spec.title} takes sides from 16 "
+                f"The size is {height} × {width} pixels; {model.spec.title} accepts sides from 16 "
                 f"to 1024 that are multiples of {model.multiple}."
             )
     fixed = model.preprocessing.size
     if not model.flexible and (height, width) != (fixed, fixed):
         raise ParameterError(
-            f"The size is {height} × {width} pixels; {model.spec.title} takes only {fixed} × "
+            f"The size is {height} × {width} pixels; {model.spec.title} accepts only {fixed} × "
             f"{fixed}."
         )
     return height, width

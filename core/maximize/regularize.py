@@ -101,7 +101,9 @@ class Regularization:
             weight = getattr(self, entry.name)
             is_number = isinstance(weight, Real) and not isinstance(weight, bool)
             if not is_number or not 0 <= weight < math.inf:
-                raise ParameterError(f"{entry.name} is {weight!r}, expected a number from 0 up.")
+                raise ParameterError(
+                    f"{entry.name} is {weight!r}, expected a number of at least 0."
+                )
 
     def penalty(self, unit: Tensor, patch: int) -> Tensor:
         """Weighted sum of the terms for (batch, 3, height, width) in [0, 1]: a scalar."""

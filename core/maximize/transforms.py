@@ -46,7 +46,7 @@ class Transforms:
             is_number = isinstance(bound, Real) and not isinstance(bound, bool)
             most = 1.0 if entry.name == "scale" else math.inf  # at 1 the picture would vanish
             if not is_number or not 0 <= bound < most:
-                expected = "from 0 to below 1" if entry.name == "scale" else "from 0 up"
+                expected = "from 0 to below 1" if entry.name == "scale" else "of at least 0"
                 raise ParameterError(f"{entry.name} is {bound!r}, expected a number {expected}.")
 
     def matrix(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -23,7 +23,7 @@ from core.recording.transformer import ALL, TransformerRecording
 Normalization = Literal["rows", "columns", "vit-explain", "none"]
 
 IF_ZERO = (
-    "Nothing flows from the patches to what the classifier reads: everything was discarded, or no "
+    "No attention leads from the patches to what the classifier reads: all was discarded, or no "
     "entry is positive for this class. Lower the discard ratio or choose more layers."
 )
 

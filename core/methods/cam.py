@@ -25,7 +25,7 @@ def _unsupported(model: ConvNet) -> str | None:
         return None
     return (
         f"CAM is defined only where one linear layer follows the pooling; {model.spec.title} has "
-        "more there, so choose Grad-CAM or HiResCAM."
+        "more layers there, so choose Grad-CAM or HiResCAM."
     )
 
 
@@ -59,11 +59,11 @@ def cam(
     chosen = torch.stack([target(weights.T) for target in targets])
     return Relevance(
         torch.einsum("bk,bkhw->bhw", chosen, features),
-        if_zero="The class's weights, or all features that they weigh, are zero, so its logit is "
+        if_zero="The class's weights, or all features that they weight, are zero, so its logit is "
         "its bias.",
         remarks=tuple(
-            "All weights of this class are equal, so the map is the sum of all features and tells "
-            "nothing of the class."
+            "All weights of this class are equal, so the map is the sum of all features and says "
+            "nothing about the class."
             if len(own) > 1 and own.any() and (own == own[0]).all()
             else ""
             for own in chosen

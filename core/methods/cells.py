@@ -35,7 +35,7 @@ def patch_parameter() -> Any:
         64,
         1,
         "Patch",
-        "Side of a cell of the map in pixels; equal for two models that are to be compared.",
+        "Side of a cell of the map in pixels; use the same for two models that are compared.",
     )
 
 

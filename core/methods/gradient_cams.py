@@ -29,8 +29,8 @@ _IF_ZERO = (
 )
 
 _IF_ZERO_SIGNED = (
-    "No activation of this layer meets a gradient of this class: the layer holds no evidence for "
-    "or against it."
+    "Activations and gradients of this class never coincide in this layer: it holds no evidence "
+    "for or against it."
 )
 
 
@@ -49,8 +49,8 @@ class LayerParameters:
         lambda model: _layers(model)[0],
         _layers,
         "Layer",
-        "“stage” is the output of a stage, “head.input” what enters the pooling, “block.i.input” "
-        "the tokens that enter a block. Earlier layers are finer and say less about the class.",
+        "“stage” is the output of a stage, “head.input” the input of the pooling, “block.i.input” "
+        "the tokens that enter a block. Earlier layers are finer and less class-specific.",
     )
 
 
@@ -138,8 +138,8 @@ def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
     """Say of each picture whether a weight that counts hangs on the last digits."""
     counts = _denominators(activations, gradients).abs().where(gradients > 0, 2.0)
     return tuple(
-        f"A weight's denominator comes down to {smallest:.0e} of its usual 2 here, so rounding "
-        "decides this map: prefer LayerCAM or a later layer."
+        f"A weight's denominator is as small as {smallest:.0e} here (usually 2), so rounding "
+        "dominates this map: prefer LayerCAM or a later layer."
         if smallest < UNSTABLE
         else ""
         for smallest in counts.amin(dim=(1, 2, 3)).tolist()
@@ -150,8 +150,8 @@ def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
     "grad_cam_plus_plus",
     "Grad-CAM++",
     21,
-    "Grad-CAM with weights that let several instances of a class count alike.",
-    "The weights assume an exponential of the logit as score; they are a heuristic elsewhere. "
+    "Grad-CAM with weights that count several instances of a class equally.",
+    "The weights assume the exponential of the logit as score and are a heuristic otherwise. "
     "Where activations have both signs, as before an activation function, a weight's denominator "
     "can come close to zero and a few channels then outweigh all others.",
     "Chattopadhay et al. 2018, arXiv 1710.11063",
@@ -174,7 +174,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     "hirescam",
     "HiResCAM",
     22,
-    "Activation times gradient, position by position: only what the logit depends on lights up.",
+    "Activation times gradient, position by position: bright only where the logit depends on it.",
     "At the last layer of a network with one linear layer it is CAM itself, up to scale.",
     "Draelos & Carin 2020, arXiv 2011.08891",
     signed=True,
@@ -189,7 +189,7 @@ def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
     "LayerCAM",
     23,
     "Activation times positive gradient, position by position; sharp also in early layers.",
-    "Negative evidence is left out twice, so the map cannot show what speaks against a class.",
+    "Negative evidence is left out twice, so the map cannot show evidence against a class.",
     "Jiang et al. 2021, LayerCAM",
 )
 def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class GradientRolloutParameters:
         "Share of each layer's smallest entries that is set to zero.",
     )
     layers: tuple[int, ...] | None = span(
-        layers_of, "Layers", "Layers that take part in the product; all if not chosen."
+        layers_of, "Layers", "Layers in the product; all if none is chosen."
     )
     definition: str = choice(
         "paper",
@@ -66,8 +66,8 @@ def _needs(model: VisionTransformer, parameters: GradientRolloutParameters) -> N
     class_specific=True,
     meaning="Rollout in which each attention entry counts by how much more of it would raise the "
     "class's logit.",
-    caveat="The gradient is local: it tells what a little more attention would change, not what "
-    "the class would lose without a patch. Negative entries are left out.",
+    caveat="The gradient is local: it states what a little more attention would change, not how "
+    "much the class depends on a patch. Negative entries are left out.",
     source="Gildenblat 2020, “Exploring Explainability for Vision Transformers”; corrected here",
     parameters=GradientRolloutParameters,
     needs=_needs,

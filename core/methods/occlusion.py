@@ -31,12 +31,12 @@ class OcclusionParameters:
         2, 1, 8, 1, "Stride", "Step from one window to the next in cells, at most the window."
     )
     # A blurred window still shows large things; the mean color is also what the paper took.
-    fill: str = cells.fill_parameter("Fill", "What the window is replaced by.", "mean")
+    fill: str = cells.fill_parameter("Fill", "What the window is replaced with.", "mean")
 
 
 _DIFFERENCE = (
-    "Of two classes, a place shows how far the difference of the two logits falls without it, and "
-    "not the logarithm of a probability."
+    "For two classes, a place shows how far the difference of the two logits falls without it, "
+    "not the change of a log-probability."
 )
 
 
@@ -68,10 +68,10 @@ def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
     class_specific=True,
     signed=True,
     meaning="How far the logarithm of the class's probability falls when this place is replaced; "
-    "negative where the class gains. Of a class rather than another: how far the difference of "
+    "negative where the class gains. For a class rather than another: how far the difference of "
     "their logits falls.",
-    caveat="A replaced window is itself something to see, and a class that two places show as well "
-    "loses little by either. One pass for each window.",
+    caveat="A replaced window is itself visible to the model, and a class that two places show "
+    "equally loses little without either. Needs one pass per window.",
     source="Zeiler & Fergus 2014, arXiv 1311.2901",
     parameters=OcclusionParameters,
     needs=lambda model, parameters: Needs(),
@@ -87,7 +87,7 @@ def occlusion(
     if parameters.stride > parameters.window:
         raise ParameterError(
             f"stride is {parameters.stride}, which leaves cells between windows of "
-            f"{parameters.window} untried; choose a stride of at most the window."
+            f"{parameters.window} uncovered; choose a stride of at most the window."
         )
     model, pixels, size = recording.model, recording.pixels, recording.size
     grid = cells.grid_of(recording, parameters.patch)
@@ -113,7 +113,7 @@ def occlusion(
     maps = torch.einsum("bw,wrc->brc", drops.view(len(recording), -1), covered)
     return Relevance(
         maps / covered.sum(dim=0),
-        if_zero="The picture equals its fill, so nothing was taken away, or the class's "
+        if_zero="The picture equals its fill, so nothing was removed, or the class's "
         "probability does not depend on it.",
         remarks=tuple(_DIFFERENCE if target.is_difference else "" for target in targets),
     )

@@ -155,7 +155,7 @@ def parse(
     for name in merged:
         if name not in known:
             allowed = ", ".join(known) or "none"
-            raise ParameterError(f"{method} has no parameter {name!r}; it knows: {allowed}.")
+            raise ParameterError(f"{method} has no parameter {name!r}; it has: {allowed}.")
     return kind(**{name: _checked(known[name], value) for name, value in merged.items()})
 
 

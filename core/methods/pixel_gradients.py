@@ -23,7 +23,7 @@ from core.recording.recording import Recording
 from core.recording.run import Needs, run
 from core.targets import Target, of_each
 
-_IF_ZERO = "No pixel changes this class's logit, or the picture is where the path began."
+_IF_ZERO = "No pixel changes this class's logit, or the picture equals the baseline."
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PathParameters:
 
     patch: int = cells.patch_parameter()
     baseline: str = cells.fill_parameter(
-        "Baseline", "The picture that the path begins at.", options=("blur", "mean", "black")
+        "Baseline", "The picture at which the path begins.", options=("blur", "mean", "black")
     )
     steps: int = number(
         32,
@@ -40,7 +40,7 @@ class PathParameters:
         256,
         1,
         "Steps",
-        "Gradients along the path; more close the gap between sum and logit.",
+        "Gradients along the path; more of them reduce the gap between the sum and the logit.",
     )
 
 
@@ -67,7 +67,7 @@ class SmoothParameters:
         "Noise",
         "Standard deviation of the noise as a share of the range of the picture's values.",
     )
-    seed: int = number(0, 0, 9999, 1, "Seed", "Another seed draws another noise.")
+    seed: int = number(0, 0, 9999, 1, "Seed", "Another seed draws other noise.")
 
 
 def _mean_gradients(
@@ -114,7 +114,7 @@ def _on_grid(recording: Recording, values: Tensor, patch: int) -> Tensor:
     signed=True,
     meaning="How much each place adds to the class's logit on the way from a baseline without "
     "detail to the picture.",
-    caveat="It says what differs from the baseline: what the baseline shows as well counts for "
+    caveat="It shows what differs from the baseline: content that the baseline shares counts for "
     "nothing, and another baseline gives another map.",
     source="Sundararajan et al. 2017, arXiv 1703.01365",
     parameters=PathParameters,
@@ -207,7 +207,7 @@ def input_x_gradient(
     class_specific=True,
     meaning="How strongly the class's logit reacts to the pixels of each place, as the mean over "
     "noisy copies of the picture.",
-    caveat="It tells where small changes would matter, for or against, not what the class was "
+    caveat="It shows where small changes would matter, for or against, not what the class was "
     "found by.",
     source="Smilkov et al. 2017, arXiv 1706.03825",
     parameters=SmoothParameters,

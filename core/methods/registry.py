@@ -139,7 +139,7 @@ class Method:
             served = " and ".join(_KINDS[known] for known in self.serves)
             if model.limits:
                 return f"{self.title} works on {served}. {model.limits}"
-            return f"{self.title} works on {served}; {model.spec.title} is none."
+            return f"{self.title} works on {served}; {model.spec.title} is not one."
         if self.class_specific and not model.classes:
             return (
                 f"{self.title} needs a class, and {model.spec.title} was trained without classes; "
@@ -155,8 +155,8 @@ class Method:
 def no_zero(title: str) -> NoZero:
     """The refusal to sum positive parts of a map of this method."""
     return NoZero(
-        f"{title} with these parameters has no zero: its values hold a constant, so shares of what "
-        "is positive mean nothing; choose another definition or method."
+        f"{title} with these parameters has no meaningful zero: its values include a constant, "
+        "so shares of positive relevance mean nothing; choose another definition or method."
     )
 
 
@@ -235,7 +235,7 @@ def find_method(name: str) -> Method:
     """The method of this name, or `UnknownMethod` with the names there are."""
     methods = all_methods()
     if name not in methods:
-        raise UnknownMethod(f"There is no method {name!r}; choose one of {', '.join(methods)}.")
+        raise UnknownMethod(f"The method {name!r} is unknown; choose one of {', '.join(methods)}.")
     return methods[name]
 
 

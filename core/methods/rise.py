@@ -33,27 +33,37 @@ class RiseParameters:
         "centered",
         ("centered", "paper"),
         "Definition",
-        "“centered”: how much more probable the class is where the place is kept; zero is no "
+        "“centered”: how much more probable the class is where the place is kept; zero means no "
         "influence. “paper”: the published mean of probability times mask, which also shows how "
         "often each place was kept.",
     )
     patch: int = cells.patch_parameter()
     count: int = number(
-        500, 1, 8000, 1, "Masks", "How many random masks are tried; more are slower and quieter."
+        500,
+        1,
+        8000,
+        1,
+        "Masks",
+        "How many random masks are tried; more are slower and reduce noise.",
     )
     mask_cells: int = number(
-        8, 2, 16, 1, "Mask cells", "Cells of a mask along each side; fewer make larger blots."
+        8, 2, 16, 1, "Mask cells", "Cells of a mask along each side; fewer give coarser masks."
     )
     keep: float = number(
-        0.5, 0.05, 0.95, 0.05, "Kept", "Probability that a cell of a mask leaves the picture as is."
+        0.5,
+        0.05,
+        0.95,
+        0.05,
+        "Kept",
+        "Probability that a cell of a mask leaves the picture as it is.",
     )
-    fill: str = cells.fill_parameter("Fill", "What the picture is mixed with where masked.")
+    fill: str = cells.fill_parameter("Fill", "What masked places are mixed with.")
     seed: int = number(0, 0, 9999, 1, "Seed", "Another seed draws other masks.")
 
 
 _DIFFERENCE = (
-    "Of two classes, a place shows how much larger the difference of the two logits is where it is "
-    "kept, and not a probability."
+    "For two classes, a place shows how much larger the difference of the two logits is where it "
+    "is kept, not a probability."
 )
 
 
@@ -106,11 +116,11 @@ class _Masks:
     has_zero=lambda parameters: parameters.definition == "centered",
     earlier={"definition": "paper"},
     meaning="How much more probable the class is under random masks that leave this place as it "
-    "is; negative where it gains by the mask. Of a class rather than another: how much larger the "
-    "difference of their logits.",
-    caveat="What is smaller than a cell of the masks is smeared, and few masks leave noise. By the "
-    "paper's definition only differences count: it holds the mean probability times how often each "
-    "place was kept.",
+    "is; negative where the class gains by the mask. For a class rather than another: how much "
+    "larger the difference of their logits.",
+    caveat="Details smaller than a mask cell are blurred, and few masks leave noise. By the "
+    "paper's definition only differences are meaningful: it includes the mean probability times "
+    "how often each place was kept.",
     source="Petsiuk et al. 2018, arXiv 1806.07421",
     parameters=RiseParameters,
     needs=lambda model, parameters: Needs(),
@@ -160,7 +170,7 @@ def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParame
     slopes = (weighted - rest) / torch.where(spread > count * SAME, spread, torch.inf)
     return Relevance(
         slopes.float(),
-        if_zero="One mask has nothing to be compared with; choose more masks."
+        if_zero="A single mask cannot be compared with others; choose more masks."
         if count == 1
         else "The class's probability does not depend on what these masks keep.",
         remarks=remarks,

@@ -22,7 +22,7 @@ class AttributionParameters:
     """Which layers take part."""
 
     layers: tuple[int, ...] | None = span(
-        layers_of, "Layers", "Layers that take part in the product; all if not chosen."
+        layers_of, "Layers", "Layers in the product; all if none is chosen."
     )
 
 

@@ -330,8 +330,8 @@ def _of_training(compared: Sequence[core.ModelSpec]) -> str:
     if compared[0].matches(compared[1]):
         return "Both models were trained on the same data."
     return (
-        "The models were not trained on the same data, so a difference cannot be attributed to "
-        "their architectures."
+        "The pair is unmatched: the models were not trained on the same data, so a difference "
+        "cannot be attributed to their architectures."
     )
 
 

@@ -50,8 +50,8 @@ def draw(found: Curves) -> None:
         f"{found.orders} draws. A map is better than chance if it is better than random order and "
         "than center-outward order, by more than 95 % of the gaps between uninformative orders "
         "on this picture (Student's interval from the random orders); within that it is "
-        "not distinguishable. A replaced patch is itself visible to the model, so compare maps with "
-        "chance, not with 0 or 1. Of equally relevant patches the first in reading order goes "
+        "not distinguishable. A replaced patch is itself visible to the model, so compare maps "
+        "with chance, not with 0 or 1. Of equally relevant patches the first in reading order goes "
         "first."
     )
     for sentence in found.refusals:

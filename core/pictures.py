@@ -126,7 +126,7 @@ def picture_files(root: Path) -> tuple[PictureFile, ...]:
             found.append(PictureFile(path, readable_label(inside[0]) if len(inside) > 1 else ""))
     if not found:
         raise ImageError(
-            f"The folder {name!r} holds no picture; choose one with files that end in "
+            f"The folder {name!r} contains no picture; choose one with files that end in "
             f"{', '.join(sorted(ENDINGS))}."
         )
     return tuple(found)

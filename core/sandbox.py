@@ -228,6 +228,6 @@ def _not_started(name: str, error: OSError) -> BusyError:
 
 def _stopped(name: str) -> str:
     return (
-        f"{name} takes too much time or memory to decode and was given up; export it again as "
+        f"{name} takes too much time or memory to decode and was rejected; export it again as "
         f"one of {', '.join(FORMATS[:3])}."
     )

@@ -44,7 +44,7 @@ def pointing_grid(
         raise ParameterError(f"{len(images)} pictures were given, expected four for a 2 × 2 grid.")
     views = [model.view(image, framing) for image in images]
     if len({view.size for view in views}) > 1:
-        raise ImageError("The four fitted pictures differ in size; choose the fit crop.")
+        raise ImageError("The four fitted pictures have several sizes; choose the fit crop.")
     width, height = views[0].size
     canvas = Image.new("RGB", (width, height))
     for place, view in enumerate(views):

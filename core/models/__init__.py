@@ -91,8 +91,8 @@ def open_model(
     spec = find_spec(str(model))
     if stated:
         raise CatalogError(
-            f"{spec.title} is a model of the catalog, of which {min(stated)!r} is known; leave "
-            "that out, or give the path of a checkpoint."
+            f"{spec.title} is a model of the catalog, whose {min(stated)!r} is known; omit "
+            "it, or give the path of a checkpoint."
         )
     return opened(spec, device)[0]
 
@@ -174,12 +174,12 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     because = f"it {feature}" if feature else reason or "it is built in an unknown way"
     if isinstance(model, PixelsOnly):
         model.limits = (
-            f"{named} is looked at from outside, by its pixels and its answers alone: {because}."
+            f"{named} is explained from outside, by its pixels and answers alone: {because}."
         )
     elif isinstance(model, WindowedNet):
         model.limits = (
-            f"{named} has attention within windows, which is shown layer by layer; between layers "
-            "it cannot be followed."
+            f"{named} has attention within windows, which is shown layer by layer; it cannot be "
+            "followed across layers."
         )
     elif isinstance(model, ConvNet) and feature:
         model.limits = f"Attention of {named} is not shown: {because}."

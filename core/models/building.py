@@ -35,7 +35,7 @@ def _check_fit(
     wanted = module.state_dict()
     differences = [
         *(f"{name!r} is missing" for name in wanted.keys() - state.keys() - set(computed)),
-        *(f"{name!r} is not part of it" for name in state.keys() - wanted.keys()),
+        *(f"{name!r} is unexpected" for name in state.keys() - wanted.keys()),
         *(
             f"{name!r} is {_shape(state[name])} where {_shape(wanted[name])} is expected"
             for name in wanted.keys() & state.keys()

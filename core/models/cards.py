@@ -125,7 +125,7 @@ def read_card(path: Path) -> Card:
         doubtful_reason=content.get("doubtful_reason", ""),
     )
     if card.doubtful and not card.doubtful_reason:
-        raise CatalogError(f"{where} calls classes doubtful; say why under 'doubtful_reason'.")
+        raise CatalogError(f"{where} marks classes as doubtful; state why under 'doubtful_reason'.")
     return card
 
 

@@ -82,7 +82,7 @@ def read(path: Path, entry: str = "") -> Checkpoint:
     except Exception as error:  # whatever a damaged or hostile file leads to
         logger.debug("the whole story", exc_info=True)
         raise WeightsError(
-            f"{path.name} is no checkpoint that can be read (damaged, or with more in it than "
+            f"{path.name} is not a readable checkpoint (damaged, or with more in it than "
             f"tensors); {SAVE}."
         ) from error
 
@@ -97,12 +97,12 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 # -- what kind of file ----------------------------------------------------------------------------
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "is only Git LFS's note of a file; fetch it with git lfs pull"),
-    (b"\x89HDF", "is a file of HDF5, as Keras writes it; only weights of PyTorch can be read"),
-    (b"GGUF", "is a file of GGUF, with weights of a language model; only image models are shown"),
-    (b"\x93NUMPY", f"is an array of NumPy, without the names of weights; {SAVE}"),
-    (b"<", f"is a page of the web or XML, maybe what a host sent instead of the file; {AGAIN}"),
-    (b"\x1f\x8b", "is compressed by gzip; unpack it first"),
+    (b"version https://git-lfs", "is only a Git LFS pointer; fetch the file with git lfs pull"),
+    (b"\x89HDF", "is an HDF5 file, as Keras writes it; only PyTorch weights can be read"),
+    (b"GGUF", "is a GGUF file with weights of a language model; only image models are supported"),
+    (b"\x93NUMPY", f"is a NumPy array, without the names of weights; {SAVE}"),
+    (b"<", f"is a web page or XML, perhaps sent by a host instead of the file; {AGAIN}"),
+    (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
 )
 """How files begin that are often mistaken for checkpoints, and what they are."""
 
@@ -118,7 +118,7 @@ def _kind(path: Path) -> str:
             return words
     if path.suffix == ".onnx" or (start[0] == 8 and re.search(rb"pytorch|onnx|tf2", start[:64])):
         return (
-            "is an ONNX graph, whose layers cannot be looked into; "
+            "is an ONNX graph, whose layers cannot be inspected; "
             f"{SAVE}, of the PyTorch model that it was exported from"
         )
     return _kind_of_archive(path) if zipfile.is_zipfile(path) else ""
@@ -130,18 +130,18 @@ def _kind_of_archive(path: Path) -> str:
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
         return (
-            "is a TorchScript program, which is compiled and cannot be looked into; "
+            "is a TorchScript program, which is compiled and cannot be inspected; "
             f"{SAVE}, of the model before it was scripted or traced"
         )
     if any("archive_format" in name or "exported_program" in name for name in names):
         return (
-            f"is a program of torch.export, which cannot be looked into; {SAVE}, of the model "
+            f"is a torch.export program, which cannot be inspected; {SAVE}, of the model "
             "before it was exported"
         )
     if names and all(name.endswith(".npy") for name in names):
-        return f"is an archive of NumPy arrays, as JAX models are kept; convert it, then {SAVE}"
+        return f"is an archive of NumPy arrays, as used for JAX models; convert it, then {SAVE}"
     if "data.pkl" not in inner:
-        return f"is a ZIP archive without weights of PyTorch; unpack it, or {SAVE}"
+        return f"is a ZIP archive without PyTorch weights; unpack it, or {SAVE}"
     return ""
 
 
@@ -165,7 +165,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
 def _about_ending(path: Path, ending: str, kind: str) -> tuple[str, ...]:
     if path.suffix == ending:
         return ()
-    return (f"{path.name} is read as {kind}, which it is in spite of its name.",)
+    return (f"{path.name} is read as {kind}, as its content shows, in spite of its name.",)
 
 
 # -- files of torch.save --------------------------------------------------------------------------
@@ -244,10 +244,10 @@ def _chosen(name: str, content: Any, entry: str) -> Checkpoint:
     if isinstance(content, _Unread):
         raise _whole_module(name, content)
     if isinstance(content, Tensor):
-        raise WeightsError(f"{name} holds no state dict but a single tensor; {SAVE}.")
+        raise WeightsError(f"{name} holds a single tensor, not a state dict; {SAVE}.")
     if not isinstance(content, Mapping):
         raise WeightsError(
-            f"{name} holds no state dict but a value of the kind {type(content).__name__}; {SAVE}."
+            f"{name} holds a value of type {type(content).__name__}, not a state dict; {SAVE}."
         )
     found = dict(_sets(content))
     whole = len(_tensors(content))
@@ -330,12 +330,12 @@ def _as_checkpoint(
     others = [str(key) for key in chosen if key not in tensors]
     remarks = list(said)
     if others:
-        remarks.append(f"Left out, as they are no tensors: {listed(others)}.")
+        remarks.append(f"Left out, as they are not tensors: {listed(others)}.")
     unusual = next((key for key, value in tensors.items() if value.is_quantized), None)
     if unusual is not None:
         raise WeightsError(
             f"{name} holds quantized weights ({unusual!r}), which have no gradients; save those "
-            "from before the quantization."
+            "from before quantization."
         )
     dense = {key: value.to_dense() if value.is_sparse else value for key, value in tensors.items()}
     return Checkpoint(name, dense, tuple(remarks), _notes(content))
@@ -358,8 +358,8 @@ def _notes(content: Mapping[Any, Any]) -> dict[str, str]:
 def _whole_module(name: str, content: _Unread) -> WeightsError:
     kind = str(getattr(content, "kind", "an unknown class"))[:80]
     return WeightsError(
-        f"{name} holds a whole Python object ({kind!r}) and not its weights; reading it would run "
-        "code of its own. Where that class can be imported, load it there and "
+        f"{name} holds a whole Python object ({kind!r}) instead of weights; reading it would run "
+        "its code. Load it where that class can be imported, and "
         "save model.state_dict() with torch.save."
     )
 
@@ -465,13 +465,13 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], entry: str =
             if tuple(state[name].shape) != tuple(wanted[name])
         ),
         *(f"{name[:90]!r} is missing" for name in missing),
-        *(f"{name[:90]!r} is not part of it" for name in extra if name not in left_out),
+        *(f"{name[:90]!r} is unexpected" for name in extra if name not in left_out),
     ]
     remarks = []
     if any(name not in tensors for name in named):
-        remarks.append("Names were read without what compiling or sharding put into them.")
+        remarks.append("Parts of names that compiling or sharding added were ignored.")
     if prefix:
-        remarks.append(f"Its names were read without {prefix!r}.")
+        remarks.append(f"The prefix {prefix!r} of its names was ignored.")
     if rivals:
         remarks.append(
             f'Names under {rivals[0]!r} fit as well: entry = "{rivals[0].rstrip(".")}" takes '

@@ -74,7 +74,7 @@ class ConvNet(TriedModel):
                 name,
                 MAP,
                 count,
-                "what enters the pooling" if name == HEAD_INPUT else "output of a stage",
+                "input of the pooling" if name == HEAD_INPUT else "output of a stage",
             )
             for name, count in channels.items()
         }

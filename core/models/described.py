@@ -96,7 +96,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
                 {str(part) for part in _json(path / name).get("weight_map", {}).values()}
             )
             if not parts or any(Path(part).name != part for part in parts):
-                raise WeightsError(f"{name} names no files of its folder; fetch the folder again.")
+                raise WeightsError(f"{name} names no files in its folder; fetch the folder again.")
             return tuple(path / part for part in parts)
     for name in _WEIGHTS:
         if (path / name).is_file():
@@ -221,7 +221,7 @@ def _json(path: Path) -> dict[str, Any]:
             raise ValueError
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path.name} is no JSON that can be read; fetch it again.") from error
+        raise WeightsError(f"{path.name} is not readable JSON; fetch it again.") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path.name} holds no JSON object; fetch it again.")
     return content

@@ -118,9 +118,9 @@ def fetched(
             except (requests.ConnectTimeout, requests.ConnectionError) as error:
                 raise WeightsError(f"{host} cannot be reached") from error
             except requests.Timeout as error:
-                raise WeightsError(f"{host} sends nothing") from error
+                raise WeightsError(f"{host} sends no data") from error
             except (requests.RequestException, ValueError) as error:
-                raise WeightsError(f"{host} gives an answer that cannot be read") from error
+                raise WeightsError(f"{host} sends a response that cannot be read") from error
         yield Received(part, sha256, headers)
     finally:
         part.unlink(missing_ok=True)
@@ -146,18 +146,18 @@ def _answer(session: Any, url: str, silence: float, token: str = "") -> tuple[An
         answer.close()
         following = urljoin(url, answer.headers["Location"])
         if urlsplit(url).scheme == "https" != urlsplit(following).scheme:
-            raise WeightsError(f"{host} sends to a place without encryption")
+            raise WeightsError(f"{host} redirects to an address without encryption")
         url = following
     else:
-        raise WeightsError(f"{host} sends from one place to the next")
+        raise WeightsError(f"{host} redirects too often")
     if answer.status_code != 200:
         if answer.status_code == 404:
-            raise storage.NoSuchFile(f"{host} answers with the error 404, as it has no such file")
+            raise storage.NoSuchFile(f"{host} responds with error 404: it has no such file")
         private = answer.status_code in (401, 403)
-        why = ", as the files are private or gated: log in by “hf auth login”" if private else ""
-        raise WeightsError(f"{host} answers with the error {answer.status_code}{why}")
+        why = ": the files are private or gated; log in with “hf auth login”" if private else ""
+        raise WeightsError(f"{host} responds with error {answer.status_code}{why}")
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise WeightsError(f"{host} sends the file in another encoding than was asked for")
+        raise WeightsError(f"{host} sends the file in another encoding than requested")
     headers["content-length"] = answer.headers.get("Content-Length", "")
     return answer, headers
 
@@ -175,7 +175,7 @@ def _written(
 
     sizes = {int(headers[key]) for key in _SIZES if headers.get(key, "").isdecimal()}
     if len(sizes) > 1 or (sizes and max(sizes) > largest):
-        raise WeightsError(f"{host} names a size that cannot be right")
+        raise WeightsError(f"{host} states an impossible size")
     total = sizes.pop() if sizes else None
     digest, done = hashlib.sha256(), 0
     report(0, total)
@@ -184,14 +184,14 @@ def _written(
             # Not more than one read of the socket: a slow host must not keep us in one call.
             chunk = answer.raw.read1(_CHUNK, decode_content=False)
         except urllib3.exceptions.ReadTimeoutError as error:
-            raise WeightsError(f"{host} sends nothing any more") from error
+            raise WeightsError(f"{host} has stopped sending data") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise WeightsError(_broken_off(host, done, total)) from error
         if not chunk:
             break
         done += len(chunk)
         if done > (largest if total is None else total):
-            raise WeightsError(f"{host} sends more than it said")
+            raise WeightsError(f"{host} sends more than the stated size")
         digest.update(chunk)
         file.write(chunk)
         report(done, total)
@@ -290,8 +290,8 @@ class Download:
         if elapsed > patience.window:
             came = self._bytes - self._at_window
             if came < patience.rate * elapsed:
-                less = f"less than {patience.rate / 1000:.0f} kB a second came"
-                self._end("failed", less if came else "its host sends nothing")
+                less = f"the rate was below {patience.rate / 1000:.0f} kB/s"
+                self._end("failed", less if came else "its host sends no data")
             self._window, self._at_window = now, self._bytes
 
     def _run(self) -> None:
@@ -306,7 +306,7 @@ class Download:
             self._end("failed", str(error))
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            self._end("failed", f"the files cannot be kept on this machine ({reason})")
+            self._end("failed", f"the files cannot be stored on this machine ({reason})")
         except Exception as error:
             logger.debug("the whole story", exc_info=True)
             self._end("failed", f"of an unexpected {type(error).__name__}")
@@ -376,5 +376,5 @@ def ensure(spec: ModelSpec) -> None:
         arriving = _joined(spec)
         if arriving.wait() != "done":
             raise WeightsError(
-                arriving.error or f"The download of {spec.title} was canceled; ask for it again."
+                arriving.error or f"The download of {spec.title} was canceled; request it again."
             )

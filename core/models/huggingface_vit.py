@@ -95,7 +95,7 @@ class HuggingFaceVit(VisionTransformer):
         tokens = recorder.tensors[HEAD_INPUT]
         prefix = tokens.shape[1] - 6
         if prefix < 0:
-            self.refuse(f"its last norm gets {tokens.shape[1]} tokens of 2 × 3 patches")
+            self.refuse(f"the input of its last norm has {tokens.shape[1]} tokens of 2 × 3 patches")
         first, mean = tokens[:, 0], tokens[:, prefix:].mean(dim=1)
         candidates: list[tuple[Readout, tuple[Tensor, ...]]] = [
             (CLASS_TOKEN, (first,)),
@@ -111,7 +111,7 @@ class HuggingFaceVit(VisionTransformer):
                     beside = readout is CLASS_BESIDE_MEAN
                     return prefix, side_by_side(self._classifiers[0].weight) if beside else readout
         return self.refuse(
-            "its classifier is no linear layer on the class token or on the mean of the patches"
+            "its classifier is not a linear layer on the class token or on the mean of the patches"
         )
 
     def _fits(self, features: Sequence[Tensor]) -> bool:

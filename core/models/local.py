@@ -170,8 +170,8 @@ def _what(given: _Given) -> tuple[str, str]:
     found = shapes.matches(given.checkpoint.tensors)
     if not found:
         raise WeightsError(
-            f"{given.checkpoint.name} does not say what it is, and none of {len(shapes.names())} "
-            f"architectures has its {len(given.checkpoint.tensors)} tensors "
+            f"{given.checkpoint.name} does not state its architecture, and none of "
+            f"{len(shapes.names())} architectures has its {len(given.checkpoint.tensors)} tensors "
             f"({listed(given.checkpoint.tensors)}); state the architecture."
         )
     best, *others = (match.known for match in found)
@@ -191,7 +191,7 @@ def _known(given: _Given, library: str, name: str) -> tuple[str, str]:
             return library, name
         if f"torchvision/{name}" in others:
             given.remarks.append(
-                f"{name!r} is read as torchvision's, as timm has none of that name."
+                f"{name!r} is read as torchvision's, as timm has no model of that name."
             )
             return "torchvision", name
         offered = [*timm.list_models(), *others]
@@ -200,9 +200,9 @@ def _known(given: _Given, library: str, name: str) -> tuple[str, str]:
             return library, name
         offered = [one for one in others if one.startswith(f"{library}/")]
     near = get_close_matches(given.spec.architecture or name, offered, n=3, cutoff=0.5)
-    suggestion = f"did you mean {' or '.join(near)}?" if near else "look at timm.list_models()."
+    suggestion = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()."
     raise WeightsError(
-        f"{given.spec.title} has the architecture {name[:80]!r}, which {library} does not know; "
+        f"{given.spec.title} has the architecture {name[:80]!r}, which is unknown to {library}; "
         f"{suggestion}"
     )
 
@@ -262,8 +262,8 @@ def _labels(given: _Given, count: int, where: str) -> tuple[str, ...]:
         return named
     if count == IMAGENET_CLASSES:
         given.remarks.append(
-            "Its 1,000 classes are taken for those of ImageNet in the usual order; state labels if "
-            "they are not."
+            "Its 1,000 classes are assumed to be those of ImageNet in the usual order; state "
+            "labels if they are not."
         )
         return read_labels(IMAGENET)
     given.remarks.append(f"Its {count} classes have no names; state labels, one for each.")
@@ -375,7 +375,7 @@ def _torchvision(given: _Given, name: str) -> _Built:
     stated = given.spec.input_size
     if "image_size" in options and "input_size" in given.spec.stated and stated != side:
         raise WeightsError(
-            f"{given.spec.title} was trained at {side} pixels and torchvision's ViT takes no "
+            f"{given.spec.title} was trained at {side} pixels and torchvision's ViT accepts no "
             f"others, but input_size is {stated}; remove the key."
         )
     preprocessing = Preprocessing(
@@ -478,9 +478,9 @@ def _as_fit(info: Mapping[str, Any], module: nn.Module, prefix: str, outside: li
             for name, found, wanted in sorted(info["mismatched_keys"], key=str)
         ),
         *(f"{name[:90]!r} is missing" for name in missing),
-        *(f"{name[:90]!r} is not part of it" for name in unexpected if name not in aside),
+        *(f"{name[:90]!r} is unexpected" for name in unexpected if name not in aside),
     ]
-    remarks = [f"Its names were read without {prefix!r}."] if prefix else []
+    remarks = [f"The prefix {prefix!r} of its names was ignored."] if prefix else []
     if outside or aside:
         names = listed([*outside, *aside])
         remarks.append(f"Left out, as the network has no place for them: {names}.")
@@ -506,8 +506,8 @@ def _processed(given: _Given, config: Any) -> Preprocessing:
         return replace(found, origin="weights" if spec.source == "hub" else "file")
     if spec.mean is None or spec.std is None:
         raise WeightsError(
-            f"{spec.title} has no {PROCESSOR} that says how its pictures are prepared; state mean "
-            "and std (often .5), or put that file beside the weights."
+            f"{spec.title} has no {PROCESSOR} that states how its pictures are prepared; state "
+            "mean and std (often .5), or put that file beside the weights."
         )
     size = getattr(config, "image_size", None)
     return Preprocessing(size=size if isinstance(size, int) else spec.input_size, origin="default")

@@ -120,7 +120,7 @@ class Model(ABC):
         if name in self.taps:
             return self.taps[name]
         if not self.taps:
-            raise ParameterError(f"Layer {name!r} cannot be looked at. {self.limits}")
+            raise ParameterError(f"Layer {name!r} cannot be shown. {self.limits}")
         last = name.rpartition(".")[2]
         near = [tap for tap in self.taps if tap.rpartition(".")[2] == last] or list(self.taps)
         shown = near if len(near) <= 6 else [*near[:2], "…", near[-1]]
@@ -237,13 +237,13 @@ class Model(ABC):
         """Raise `ImageError` if the model cannot take a view of this shape."""
         if view.width % self.multiple or view.height % self.multiple:
             raise ImageError(
-                f"{self.spec.title} takes multiples of {self.multiple} pixels, not "
+                f"{self.spec.title} accepts multiples of {self.multiple} pixels, not "
                 f"{view.width} × {view.height}; choose another fit or size."
             )
         fixed = self.preprocessing.size
         if not self.flexible and view.size != (fixed, fixed):
             raise ImageError(
-                f"{self.spec.title} takes only {fixed} × {fixed} pixels, not "
+                f"{self.spec.title} accepts only {fixed} × {fixed} pixels, not "
                 f"{view.width} × {view.height}; choose the fit crop, pad or stretch."
             )
 
@@ -289,13 +289,13 @@ class Model(ABC):
         asked = as_target(target)
         if not self.classes:
             raise UnsupportedMethod(
-                f"{self.spec.title} was trained without classes, so nothing can be said about one; "
-                "choose a model with a class head, or look at its attention."
+                f"{self.spec.title} was trained without classes, so none can be explained; "
+                "choose a model with a class head, or show its attention."
             )
         if asked.of_labels and self.answer == "softmax":
             raise ParameterError(
-                f"{asked!r} was asked of {self.spec.title}, whose classes share one whole, so that "
-                "none has an opposite; choose core.rather_than and another class."
+                f"{asked!r} was requested of {self.spec.title}, whose class probabilities sum to "
+                "1, so no class has a negation; choose core.rather_than and another class."
             )
         return asked.resolved(self.labels, self.spec.title)
 

@@ -87,7 +87,7 @@ def _translated(processor: Any, title: str) -> Preprocessing:
     try:
         resample = Image.Resampling(int(processor.resample))
     except (TypeError, ValueError):
-        _refuse(title, f"resizes by {processor.resample!r}, which is no filter of Pillow")
+        _refuse(title, f"resizes by {processor.resample!r}, which is not a Pillow filter")
     return Preprocessing(
         size=side,
         crop_fraction=side / resized,
@@ -161,12 +161,12 @@ def _prove(processor: Any, found: Preprocessing, title: str) -> None:
             _refuse(title, f"fails on a picture of {image.width} × {image.height} pixels ({error})")
         shape = (3, found.size, found.size)
         if tuple(wanted.shape) != shape:
-            _refuse(title, f"gives {tuple(wanted.shape)} where {shape} was expected")
+            _refuse(title, f"returns {tuple(wanted.shape)}, expected {shape}")
         levels = ((_standardized(view, found) - wanted) * std * 255).abs()
         if not (levels.mean() <= MEAN_LEVELS and levels.max() <= MOST_LEVELS):
             _refuse(
                 title,
-                f"({type(processor).__name__}) does something that its fields do not tell, which "
+                f"({type(processor).__name__}) does something that its fields do not state, which "
                 f"changes pictures by up to {float(levels.max()):.0f} of 255 levels",
             )
 

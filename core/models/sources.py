@@ -121,7 +121,7 @@ def _damaged(spec: ModelSpec, path: Path) -> WeightsError:
     storage.distrust(path)
     return WeightsError(
         f"The stored copy of {spec.title} is damaged ({path.name} has another checksum than "
-        "promised); choose the model again to fetch it anew."
+        "stated); choose the model again to fetch it once more."
     )
 
 

@@ -137,7 +137,7 @@ class ModelSpec(Frozen):
         """What it was trained on, for people; a model of one's own may not say."""
         if self.pretraining != NOT_STATED:
             return self.pretraining
-        return self.trained_on or "data that its entry does not name"
+        return self.trained_on or "data not named in its entry"
 
     def matches(self, other: ModelSpec) -> bool:
         """Whether both were trained on the same data, so that they may be compared as designs."""
@@ -169,7 +169,7 @@ def read_catalog(
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CatalogError(f"{path.name} is not readable TOML: {error}.") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise CatalogError(f"{path.name} must hold [[model]] tables.")
+        raise CatalogError(f"{path.name} must contain [[model]] tables.")
     return tuple(_spec(table, path, own, watch) for table in tables)
 
 
@@ -233,17 +233,17 @@ def _spec(
             raise CatalogError(f"{where}: the key {key!r} is missing or not a text.")
     for key, value in table.items():
         if not _KINDS.get(key, _is_text)(value):
-            raise CatalogError(f"{where}: the key {key!r} is {value!r}, not a value of its kind.")
+            raise CatalogError(f"{where}: the key {key!r} is {value!r}, a value of the wrong type.")
     if table["family"] not in ("cnn", "vit"):
         raise CatalogError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
     if table.get("answer", "softmax") not in get_args(Reading):
         raise CatalogError(
-            f"{where}: answer is {table['answer']!r}, expected 'softmax' (classes that share one "
-            "whole) or 'sigmoid' (labels, each for itself)."
+            f"{where}: answer is {table['answer']!r}, expected 'softmax' (probabilities of the "
+            "classes sum to 1) or 'sigmoid' (one probability per label)."
         )
     if table.get("head") and table["source"] not in ("embedded", "local"):
         raise CatalogError(
-            f"{where}: 'head' is for files of this machine, and the source is {table['source']!r}; "
+            f"{where}: 'head' is only for local files, and the source is {table['source']!r}; "
             "remove the key."
         )
     of_hub = str(table.get("weights", "")).startswith(HUB)
@@ -291,8 +291,7 @@ def _of_hub(table: dict[str, Any], where: str) -> None:
         )
     if table.get("architecture"):
         raise CatalogError(
-            f"{where}: a repository on the hub says itself what its architecture is; remove that "
-            "key."
+            f"{where}: a repository on the hub states its architecture; remove that key."
         )
     table |= {"source": "hub", "architecture": repository, "revision": revision or "main"}
 
@@ -423,5 +422,5 @@ def find_spec(model_id: str) -> ModelSpec:
         return specs[model_id]
     near = get_close_matches(model_id, specs, n=3, cutoff=0.4) or list(specs)[:2]
     raise UnknownModel(
-        f"There is no model {model_id!r} in the catalog; did you mean {' or '.join(near)}?"
+        f"The model {model_id!r} is not in the catalog; did you mean {' or '.join(near)}?"
     )

@@ -76,7 +76,7 @@ class Files:
         return all(path.exists() for path in self.paths)
 
     def bring(self, fetch: Fetch) -> None:
-        raise WeightsError(f"{self.paths[0].name} does not come from elsewhere")
+        raise WeightsError(f"{self.paths[0].name} is not a downloaded file")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class TorchvisionFile:
     def bring(self, fetch: Fetch) -> None:
         with fetch(self.url, self.path.parent, True) as arrived:
             if not self.promises(arrived.sha256):
-                raise WeightsError("what came has not the checksum that its name promises")
+                raise WeightsError("the downloaded file does not have the checksum in its name")
             files.put_in_place(arrived.part, self.path)
             _damaged.discard(self.path)
 
@@ -156,7 +156,7 @@ class Repository:
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
-            raise WeightsError("this machine is told to stay offline (HF_HUB_OFFLINE)")
+            raise WeightsError("this machine is set to offline (HF_HUB_OFFLINE)")
         folder = Path(constants.HF_HUB_CACHE) / f"models--{self.name.replace('/', '--')}"
         wanted = self.revision
         for file in self.files:
@@ -177,9 +177,9 @@ class Repository:
         commit = arrived.headers.get("x-repo-commit", "")
         promised = arrived.headers.get("x-linked-etag", "").strip('W/"')
         if not _is_commit(commit) or (_is_commit(wanted) and commit != wanted):
-            raise WeightsError(f"what came of {file} is not of the commit asked for")
+            raise WeightsError(f"the downloaded {file} is not of the requested commit")
         if file == WEIGHTS_FILE and promised != arrived.sha256:
-            raise WeightsError(f"what came of {file} has not the checksum promised")
+            raise WeightsError(f"the downloaded {file} does not have the stated checksum")
         blob = folder / "blobs" / arrived.sha256
         files.put_in_place(arrived.part, blob)
         _link(blob, folder / "snapshots" / commit / file)

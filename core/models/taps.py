@@ -40,7 +40,7 @@ MEANINGS: dict[Part, str] = {
     "query": "queries as they enter the attention",
     "key": "keys as they enter the attention",
     "value": "values as they enter the attention",
-    "context": "what each head gathers, before the output projection",
+    "context": "output of each head, before the output projection",
     "hidden": "hidden layer of the MLP, after its activation",
     "output": "tokens that leave the block",
 }

@@ -64,14 +64,16 @@ class TimmTransformer(VisionTransformer):
         if isinstance(module.head, ClassBesideMean):
             return side_by_side(module.head.weight)
         if hasattr(pool, "latent"):
-            return Readout(attended=True, text="the tokens as its attention pooling weighs them")
+            return Readout(attended=True, text="the tokens as weighted by its attention pooling")
         if hasattr(module, "dist_token"):
             return BOTH_TOKENS
         if pool is None and module.cls_token is not None and pooling in ("token", ""):
             return CLASS_TOKEN
         if pool is None and pooling in ("avg", ""):
             return MEAN_OF_PATCHES
-        return self.refuse(f"its head pools by {pooling!r}, of which no share of a patch is known")
+        return self.refuse(
+            f"its head pools by {pooling!r}, which does not define the share of a patch"
+        )
 
     def head_readout(self, tokens: Tensor) -> Tensor:
         # However a head pools, of equal tokens it reads one: class, distillation, mean or attended.

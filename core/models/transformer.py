@@ -130,7 +130,7 @@ class VisionTransformer(Model):
                 heads = 1 if part in sizes else self.heads
                 if channels:
                     taps.append(Tap(block_tap(i, part), axes, channels, MEANINGS[part], heads))
-        taps.append(Tap(HEAD_INPUT, TOKENS, self.width, "tokens that the pooling reads"))
+        taps.append(Tap(HEAD_INPUT, TOKENS, self.width, "input of the pooling"))
         self.taps = {tap.name: tap for tap in taps}
         parts = ("query", "key", "value")
         usual = [t.name for t in taps if t.name.endswith(parts)]
@@ -175,8 +175,8 @@ class VisionTransformer(Model):
         if cost > budget:
             rows, cols = self.grid((view.height, view.width))
             raise ImageError(
-                f"The picture makes {rows} × {cols} patches, whose attention takes about "
-                f"{cost / 2**30:.1f} GB where {budget / 2**30:.1f} GB are allowed; choose a "
+                f"The picture has {rows} × {cols} patches, whose attention takes about "
+                f"{cost / 2**30:.1f} GB; the limit is {budget / 2**30:.1f} GB, so choose a "
                 "smaller size, or the fit crop."
             )
 

@@ -67,7 +67,7 @@ class TriedModel(Model):
                         output = self._twin(pixels)
                 except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
                     raise ImageError(
-                        f"{self.spec.title} cannot take {size[1]} × {size[0]} pixels; choose "
+                        f"{self.spec.title} cannot process {size[1]} × {size[0]} pixels; choose "
                         "another fit or size."
                     ) from error
                 answers = tuple(logits_of(output).shape)

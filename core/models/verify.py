@@ -63,7 +63,7 @@ def verify(model: VisionTransformer) -> None:
             ):
                 model.refuse(
                     f"the attention of block {layer} is not the softmax of its queries and "
-                    "keys alone (a bias, a window, a gate or a rotation takes part)"
+                    "keys alone (a bias, a window, a gate or a rotation is involved)"
                 )
 
 
@@ -90,4 +90,4 @@ def _verify_readout(model: VisionTransformer, tokens: Tensor, answers: Tensor) -
     equal = torch.allclose(patches, patches[:1], rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
     missed = named & ~read & (not readout.attended)  # a pooling may look away from a token
     if (read & ~named | missed).any() or (readout.patches and not equal):
-        model.refuse(f"its classifier reads something else than {readout.text}")
+        model.refuse(f"its classifier does not read {readout.text}")

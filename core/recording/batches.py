@@ -72,7 +72,7 @@ def record(
     is_batch = not isinstance(images, Image.Image)
     pictures = [images] if isinstance(images, Image.Image) else list(images)
     if not pictures:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     views = [_view(model, image, framing) for image in pictures]
     if len({view.image.size for view in views}) > 1:
         raise ImageError(

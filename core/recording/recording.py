@@ -105,7 +105,8 @@ class Prediction(Frozen):
         asked = as_target(target)
         if not asked.is_class:
             raise ParameterError(
-                f"{asked!r} has no rank, which is the rank of one class; ask for that of either."
+                f"{asked!r} has no rank, as only single classes have one; request that of either "
+                "class."
             )
         return int((self.logits > asked(self.logits)).sum())
 
@@ -218,7 +219,9 @@ class Recording:
     def of(self, model: Model) -> Self:
         """This recording, if it is of ``model``; `ParameterError` if not."""
         if self.model is not model:
-            raise ParameterError("The recording was made with another model; record it anew.")
+            raise ParameterError(
+                "The recording was made with another model; record again with this one."
+            )
         return self
 
     def extend(self, needs: Needs) -> None:
@@ -257,7 +260,7 @@ class Recording:
         """
         if self.logits is None:
             raise UnsupportedMethod(
-                f"{self.model.spec.title} was trained without classes and predicts none."
+                f"{self.model.spec.title} was trained without classes and makes no predictions."
             )
         logits = self.logits.float().cpu()
         values, indices = probabilities(logits, self.model.answer).topk(

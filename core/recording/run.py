@@ -57,11 +57,11 @@ class Needs:
         for tap in sorted(self.gradients, key=str):
             block, _, part = tap.rpartition(".")
             if part == "attention":
-                raise ParameterError(f"No gradient can be had at {tap!r}; choose a stage.")
+                raise ParameterError(f"No gradient is available at {tap!r}; choose a stage.")
             if part in get_args(Projection):  # computed again beside the network, or joined in it
                 raise ParameterError(
-                    f"No gradient can be had at {tap!r}; choose {block}.input, {block}.context or "
-                    f"{block}.output."
+                    f"No gradient is available at {tap!r}; choose {block}.input, {block}.context "
+                    f"or {block}.output."
                 )
         return self
 
@@ -165,7 +165,7 @@ def _check_footprint(
         what = "with gradients " if gradients and leaf not in model.cheap_gradients else ""
         raise ImageError(
             f"{batch} picture(s) of {size[1]} × {size[0]} pixels {what}take about "
-            f"{_gigabytes(cost)} in {model.spec.title} where {_gigabytes(budget)} are allowed; "
+            f"{_gigabytes(cost)} in {model.spec.title}; the limit is {_gigabytes(budget)}, so "
             "choose a smaller size or fewer pictures."
         )
 

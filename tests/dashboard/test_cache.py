@@ -124,7 +124,7 @@ def test_a_model_of_ones_own_is_tried_again_when_its_file_changes(
 
 def test_a_failed_download_refuses_once_whoever_looks_at_it_later() -> None:
     class Failed:
-        model_id, error = "some/model", "its host sends nothing"
+        model_id, error = "some/model", "its host sends no data"
 
     now = [1000.0]
     refusals, download = availability.Refusals(lambda: now[0]), Failed()

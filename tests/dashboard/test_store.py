@@ -352,7 +352,7 @@ def test_notes_are_bounded_also_where_an_archive_brings_them(
     saved = store.get(screen_id)
     assert saved is not None
     assert len(saved.notes) == saved.noted == 3
-    with pytest.raises(StoreError, match="takes no more"):
+    with pytest.raises(StoreError, match="which is the limit"):
         store.add_note(screen_id, "Ada", "one more")
 
 

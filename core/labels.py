@@ -1,4 +1,4 @@
-"""Class names and how to find one."""
+"""Class names and their search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.paths import LABELS
 
 @lru_cache(maxsize=16)
 def read_labels(source: str) -> tuple[str, ...]:
-    """Read class names, one a line, in index order.
+    """Read class names, one per line, in index order.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def read_labels(source: str) -> tuple[str, ...]:
 
 
 def search_labels(labels: Sequence[str], text: str, limit: int = 20) -> list[int]:
-    """Indices of the classes whose name holds ``text``, best match first.
+    """Indices of the classes whose name contains ``text``, best match first.
 
     Whole-name matches come before word beginnings, those before any other place; case is
     ignored and a number finds the class of that index.
@@ -63,10 +63,10 @@ def search_labels(labels: Sequence[str], text: str, limit: int = 20) -> list[int
 
 
 def named(labels: Sequence[str], name: str) -> list[int]:
-    """Indices of the classes that go by a name.
+    """Indices of the classes with a name.
 
-    Those whose name is exactly this one; without any, those that differ in case only; without any,
-    those that have it among several names with commas between them (``tabby, tabby cat``).
+    Exact matches; without any, those that differ only in case; without any, those with the name
+    among several names separated by commas (``tabby, tabby cat``).
     """
     wanted = name.strip().casefold()
     exact = [index for index, label in enumerate(labels) if label == name]

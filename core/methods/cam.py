@@ -17,7 +17,7 @@ from core.targets import Target
 
 @dataclass(frozen=True)
 class CamParameters:
-    """CAM has none: the layer and the weights are given by the definition."""
+    """CAM has no parameters: its definition fixes the layer and the weights."""
 
 
 def _unsupported(model: ConvNet) -> str | None:
@@ -49,13 +49,13 @@ def cam(
 ) -> Relevance:
     """``M_c(x, y) = Σ_k w_ck · A_k(x, y)``; no bias, no ReLU, so ``mean(M_c) + b_c = logit_c``.
 
-    Of a class ``a`` rather than another ``b`` the weights are ``w_a − w_b``, so the map is
+    For a class ``a`` rather than another ``b`` the weights are ``w_a − w_b``, so the map is
     ``M_a − M_b`` exactly.
     """
     weights = recording.model.linear_head
-    assert weights is not None  # else `_unsupported` has refused the model
+    assert weights is not None  # otherwise `_unsupported` has rejected the model
     features = recording.activations(HEAD_INPUT)
-    # What a target makes of logits it makes of their weights: of two classes the difference.
+    # A target is applied to the weights as to logits: for two classes it gives their difference.
     chosen = torch.stack([target(weights.T) for target in targets])
     return Relevance(
         torch.einsum("bk,bkhw->bhw", chosen, features),

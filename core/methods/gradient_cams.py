@@ -35,7 +35,7 @@ _IF_ZERO_SIGNED = (
 
 
 def _layers(model: Model) -> tuple[str, ...]:
-    """Taps from which a map can be made, the last first."""
+    """Taps with maps, the last first."""
     names = [t.name for t in model.taps.values() if t.axes == MAP or t.name.endswith(".input")]
     blocks = [name for name in names if name.startswith("block.")]
     return tuple(reversed(blocks or names))
@@ -43,7 +43,7 @@ def _layers(model: Model) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class LayerParameters:
-    """Which layer is looked at."""
+    """The layer that is read."""
 
     layer: str = choice(
         lambda model: _layers(model)[0],
@@ -62,7 +62,7 @@ Formula = Callable[[Tensor, Tensor], Tensor]
 Remark = Callable[[Tensor, Tensor], tuple[str, ...]]
 
 UNSTABLE = 1e-3
-"""Denominator of a Grad-CAM++ weight (at best 2) below which rounding decides the weight."""
+"""Denominator of a Grad-CAM++ weight (ideally 2) below which rounding dominates the weight."""
 
 
 def _family(
@@ -135,7 +135,7 @@ def _denominators(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
-    """Say of each picture whether a weight that counts hangs on the last digits."""
+    """A remark for each picture in which a relevant weight depends on rounding."""
     counts = _denominators(activations, gradients).abs().where(gradients > 0, 2.0)
     return tuple(
         f"A weight's denominator is as small as {smallest:.0e} here (usually 2), so rounding "
@@ -160,8 +160,8 @@ def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """``α = g² / (2g² + (Σ_xy A) g³)``, ``w_k = Σ_xy α · ReLU(g)``; α is 0 where g is.
 
-    Computed as ``α = 1 / (2 + (Σ_xy A) g)``: the powers of a small gradient would lose what is
-    left of single precision where the sum is close to −2.
+    Computed as ``α = 1 / (2 + (Σ_xy A) g)``: powers of a small gradient would lose the remaining
+    digits of single precision where the sum is close to −2.
     """
     denominator = _denominators(activations, gradients)
     usable = (denominator != 0) & (gradients != 0)

@@ -1,4 +1,4 @@
-"""Class-specific gradient rollout, corrected and as the vit-explain package has it."""
+"""Class-specific gradient rollout, corrected and as published in the vit-explain package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.targets import Target
 
 @dataclass(frozen=True)
 class GradientRolloutParameters:
-    """What is discarded, which layers take part, whose definition."""
+    """Discard ratio, layers and definition."""
 
     discard: float = number(
         0.0,
@@ -42,12 +42,12 @@ class GradientRolloutParameters:
 
     @property
     def published(self) -> bool:
-        """Whether the package's code is followed instead of its text."""
+        """Whether the package's published code is followed."""
         return self.definition == "vit-explain"
 
 
 def _gradient_layers(model: VisionTransformer, parameters: GradientRolloutParameters) -> list[int]:
-    """Layers whose gradients take part."""
+    """Layers whose gradients are used."""
     chosen = range(model.depth) if parameters.layers is None else parameters.layers
     return [model.depth - 1 - layer if parameters.published else layer for layer in chosen]
 

@@ -20,7 +20,7 @@ from core.targets import Target
 
 @dataclass(frozen=True)
 class LeGradParameters:
-    """Which layers are averaged."""
+    """The layers that are averaged."""
 
     layers: tuple[int, ...] | None = span(
         layers_of, "Layers", "Layers averaged; all if none is chosen."

@@ -21,7 +21,7 @@ from core.targets import Target, of_each
 
 @dataclass(frozen=True)
 class OcclusionParameters:
-    """Which windows are replaced by what."""
+    """Windows and fill."""
 
     patch: int = cells.patch_parameter()
     window: int = number(
@@ -30,7 +30,7 @@ class OcclusionParameters:
     stride: int = number(
         2, 1, 8, 1, "Stride", "Step from one window to the next in cells, at most the window."
     )
-    # A blurred window still shows large things; the mean color is also what the paper took.
+    # A blurred window still shows large things; the mean color is also the paper's choice.
     fill: str = cells.fill_parameter("Fill", "What the window is replaced with.", "mean")
 
 
@@ -41,7 +41,7 @@ _DIFFERENCE = (
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along an axis; the last one ends at the edge, off the stride if need be.
+    """Starts of windows along an axis; the last one ends at the edge, if necessary off the stride.
 
     Both ``window`` and ``length`` are in cells.
     """
@@ -81,8 +81,9 @@ def occlusion(
 ) -> Relevance:
     """``mean_{windows over the cell} log p_c(x) − log p_c(x without window)``.
 
-    Of a class ``a`` rather than another ``b`` it is ``y_a − y_b`` that falls. Softmax keeps that
-    difference, ``log p_a − log p_b = y_a − y_b``, so the map is that of ``a`` less that of ``b``.
+    For a class ``a`` rather than another ``b`` it is the decrease of ``y_a − y_b``. Softmax keeps
+    that difference, ``log p_a − log p_b = y_a − y_b``, so the map is that of ``a`` less that of
+    ``b``.
     """
     if parameters.stride > parameters.window:
         raise ParameterError(
@@ -93,7 +94,7 @@ def occlusion(
     grid = cells.grid_of(recording, parameters.patch)
     windows = _windows(grid, parameters.window, parameters.stride).to(pixels.device)
     filling = cells.filling(recording, parameters.fill)
-    assert recording.logits is not None  # else the method was not offered
+    assert recording.logits is not None  # otherwise the method is not offered
 
     def score(target: Target, logits: Tensor) -> Tensor:
         return target.score(logits, model.answer, log=True)
@@ -106,7 +107,8 @@ def occlusion(
         without = torch.where(on_pixels(windows[window], size)[:, None], filling[picture], before)
         answers = run(model, cells.laid_out(without), Needs()).output.float()
         left = of_each([targets[place] for place in picture.tolist()], answers, score)
-        # Batches of other sizes may differ in the last digit; where nothing changed, nothing fell.
+        # Batches of other sizes may differ in rounding; without a change of pixels the decrease is
+        # zero.
         changed = (without != before).flatten(1).any(1)
         drops[places] = torch.where(changed, intact[picture] - left, 0.0)
     covered = windows.float()

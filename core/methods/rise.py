@@ -19,15 +19,15 @@ from core.recording.run import Needs, run
 from core.targets import Target, of_each
 
 AT_ONCE = 32
-"""Masks that are enlarged together where no network is asked."""
+"""Masks that are enlarged together where no network runs."""
 
 SAME = 1e-12
-"""Variance of the share kept below which all masks treat a cell alike."""
+"""Variance of the share kept below which all masks count as equal at a cell."""
 
 
 @dataclass(frozen=True)
 class RiseParameters:
-    """How many masks of which kind, and what is made of the answers."""
+    """Number and kind of masks, and the definition of the map."""
 
     definition: str = choice(
         "centered",
@@ -68,7 +68,7 @@ _DIFFERENCE = (
 
 
 class _Masks:
-    """Random masks, drawn at once and enlarged when they are asked for."""
+    """Random masks, drawn at once and enlarged on request."""
 
     def __init__(self, size: tuple[int, int], parameters: RiseParameters) -> None:
         generator = torch.Generator().manual_seed(parameters.seed)
@@ -88,7 +88,7 @@ class _Masks:
         )
 
     def __call__(self, places: Tensor) -> Tensor:
-        """Shares (masks, height, width) of the picture that some of the masks keep, in [0, 1]."""
+        """Shares (masks, height, width) of the picture kept by the given masks, in [0, 1]."""
         chosen = places.cpu()
         (height, width), across = self.size, self.coarse.shape[-1]
         large = functional.interpolate(
@@ -129,12 +129,12 @@ def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParame
     """``Σ_i (p_i − p̄)(m_i − m̄) / Σ_i (m_i − m̄)²`` at each cell, or the paper's sum.
 
     ``p_i`` is the class's probability for ``x ⊙ m_i + fill ⊙ (1 − m_i)``, and ``m_i`` the share of
-    the cell that mask ``i`` keeps: the slope of a line through the answers, in probability from
-    nothing kept to all. The paper has ``1/(n·p) Σ_i p_i · m_i``, which at some hundred masks shows
-    the masks' own mean more than the answers.
+    the cell that mask ``i`` keeps: the slope of a regression line, in probability from
+    nothing kept to all. The paper uses ``1/(n·p) Σ_i p_i · m_i``, which at a few hundred masks
+    shows the masks' own mean more than the answers.
 
-    Of a class ``a`` rather than another ``b`` the difference of their logits, ``y_a − y_b``, takes
-    the place of the probability in both.
+    For a class ``a`` rather than another ``b`` the difference of their logits, ``y_a − y_b``,
+    replaces the probability in both.
 
     A mask is a grid of cells kept with probability ``p``, enlarged bilinearly to one cell more than
     the picture and cut out at random, so that every pixel's mean over masks is ``p``.
@@ -162,7 +162,7 @@ def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParame
             if_zero="The class has no probability under any mask.",
             remarks=remarks,
         )
-    # Equal answers have exactly their mean, so that no rounding is left of them.
+    # Set equal answers exactly to their mean, so that no rounding error remains.
     centered = by_picture - by_picture.mean(dim=1, keepdim=True)
     weighted, kept_sum, squares = _sums(masks, centered, cells.grid_of(recording, parameters.patch))
     rest = centered.sum(dim=1)[:, None, None] * kept_sum / count

@@ -25,7 +25,7 @@ NORMALIZATION: dict[str, flow.Normalization] = {
 
 @dataclass(frozen=True)
 class RolloutParameters:
-    """How heads are fused, what is discarded, which layers take part."""
+    """Fusion of heads, discard ratio and layers."""
 
     fusion: str = choice(
         "mean", ("mean", "max", "min"), "Head fusion", "How the heads of a layer become one matrix."

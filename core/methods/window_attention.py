@@ -59,7 +59,7 @@ def window_attention(
 ) -> Relevance:
     """``mean_q softmax(q·kᵀ · scale + bias + mask)`` over the queries of a window, shift undone.
 
-    Where a picture is no whole number of windows, what is added at its end gets a share as well,
+    Where a picture is not a whole number of windows, the padding at its end gets a share as well,
     which is not shown.
     """
     heads = recording.on_grid(parameters.layer)

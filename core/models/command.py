@@ -1,4 +1,4 @@
-"""The command line for models of one's own: what a checkpoint is, and whether all of them open."""
+"""The command line for users' own models: add a checkpoint, and check that all models open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESCRIPTION = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m core.models", description=DESCRIPTION)
     commands = found.add_subparsers(dest="command", required=True)
     adding = commands.add_parser("add", help="try a checkpoint and write it into models.toml")
@@ -80,7 +80,7 @@ def _add(path: str, given: dict[str, Any], dry: bool) -> int:
 
 
 def _check() -> int:
-    """Open all, one after another; 1 if any of them cannot be opened."""
+    """Open all models; 1 if any of them cannot be opened."""
     if problem := catalog_problem():
         print(problem, file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
-"""What an architecture has that cannot be shown, in a reader's words.
+"""Reasons why an architecture's attention cannot be shown, for messages.
 
-Only for refusals: whether a network can be shown is decided by its family and by a pass, not here.
+Only for messages: whether a network is supported is decided by its family and a pass, not here.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _NETWORKS: tuple[tuple[str, str], ...] = (
     ("volo", "has outlook attention, without queries and keys"),
     ("xcit", "has attention between channels, not between patches"),
 )
-"""Pattern of a network's class name, and what is true of all networks of that class."""
+"""Pattern of a network's class name, and the reason for all networks of that class."""
 
 _PARTS: tuple[tuple[str, str], ...] = (
     ("diff(attention|parallelscalingblock)", "has attention that is a difference of two softmaxes"),
     ("parallelscalingblock", "has blocks with one projection for attention and MLP"),
     ("parallelthingsblock", "has several parallel attention layers in a block"),
 )
-"""The same for the class of a part, where the network's own name says nothing."""
+"""The same for the class of a module, if the network's own name is not listed."""
 
 
 def unsupported_feature(module: nn.Module) -> str:
-    """What the network has that a plain vision transformer has not; empty if nothing is known."""
+    """The difference of a network from a plain vision transformer; empty if unknown."""
     own = type(module).__name__.lower()
     parts = {type(part).__name__.lower() for part in module.modules()}
     for pattern, words in _NETWORKS:

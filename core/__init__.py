@@ -1,7 +1,7 @@
-"""See how a convolutional network and a vision transformer look at the same picture.
+"""Explanations of convolutional networks and vision transformers for the same picture.
 
-The public interface: applications, notebooks and sweeps import nothing deeper. Nothing in this
-package knows a user interface.
+The public interface: applications, notebooks and sweeps import only this module. Nothing in this
+package depends on a user interface.
 """
 
 from core import heatmaps, rendering, representations, sweep

@@ -323,8 +323,8 @@ def read_target(content: Mapping[str, Any] | None) -> int | Target | None:
         return as_given(as_target(first))
     except (KeyError, TypeError, AttributeError) as error:
         raise ParameterError(
-            f"The class of a manifest is {content!r}, expected its index, and that of another in "
-            "rather_than if it was compared; write the manifest anew."
+            f"The class of a manifest is {content!r}, expected its index, and that of another "
+            "class in rather_than if the two were compared; write the manifest again."
         ) from error
 
 
@@ -372,7 +372,7 @@ def _resolved(index: Class) -> int:
     if isinstance(index, str):
         raise ParameterError(
             f"The class {index!r} is given by its name, whose index depends on the model; give "
-            "model.check_target(…) of it."
+            "model.check_target(…) instead."
         )
     return index
 

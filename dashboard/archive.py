@@ -73,8 +73,7 @@ _NAME = re.compile(
     r"|README\.txt|report\.html|arrays\.py"
 )
 _ABOUT = (
-    "Screens of Parallax. Import this file on the Review page of any Parallax; nothing has to be "
-    "unpacked.\n"
+    "Screens of Parallax. Import this file on the Review page of any Parallax; do not unpack it.\n"
 )
 
 
@@ -254,7 +253,9 @@ class _Careful(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         left = self.getbuffer().nbytes - self.tell()
         if (left if size is None or size < 0 else min(size, left)) > PIECE:
-            raise ArchiveError("The list of files in this archive is too long; export it again.")
+            raise ArchiveError(
+                "The file list of this archive is too long; export the archive again."
+            )
         return super().read(size)
 
 
@@ -279,7 +280,7 @@ def take_in(store: Store, data: bytes, tell: Tell = lambda share: None) -> int:
     while not _one_at_a_time.acquire(timeout=0.2):
         tell(0.0)
         if monotonic() > until:
-            raise ArchiveError("Other archives are being imported; try again in a minute.")
+            raise ArchiveError("Other imports are running; try again in a minute.")
     try:
         bounds = _Bounds(tell)
         drafts = _read(data, bounds)
@@ -314,11 +315,11 @@ def _read(data: bytes, bounds: _Bounds) -> list[Draft]:
         raise
     except Exception as error:  # zipfile and zlib raise BadZipFile, RuntimeError, OSError, …
         raise ArchiveError(
-            "This file is no ZIP archive that can be read; choose one that was exported here."
+            "This file is not a readable ZIP archive; choose one exported by Parallax."
         ) from error
     ids = sorted({match[1] for name in files if (match := _NAME.fullmatch(name)) and match[1]})
     if not ids:
-        raise ArchiveError("This archive holds no saved screen; choose one exported here.")
+        raise ArchiveError("This archive holds no saved screen; choose one exported by Parallax.")
     if len(ids) > MOST_SCREENS:
         raise ArchiveError(
             f"This archive holds {len(ids)} screens; at most {MOST_SCREENS} are read."
@@ -346,8 +347,8 @@ def _unpacked(archive: zipfile.ZipFile, bounds: _Bounds) -> dict[str, bytes]:
     for number, entry in enumerate(entries):
         if not _NAME.fullmatch(entry.filename) or entry.filename in files:
             raise ArchiveError(
-                "This archive holds a file that does not belong there "
-                f"({entry.filename[:60]!r}); choose one that was exported here."
+                "This archive contains an unexpected file "
+                f"({entry.filename[:60]!r}); choose one exported by Parallax."
             )
         bounds.look(0.1 * number / len(entries))
         files[entry.filename] = _content(archive, entry, bounds)
@@ -358,7 +359,7 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bounds: _Bounds) 
     """A file of an archive, never more than may be spent, whatever the entry says of its size."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # Of the others, Python unpacks all that a piece holds at once, however much that is.
-        raise ArchiveError("This archive is packed in a way that is not read; export it again.")
+        raise ArchiveError("The compression of this archive is not supported; export it again.")
     pieces = []
     with archive.open(entry) as opened:
         while piece := opened.read(PIECE):
@@ -393,7 +394,7 @@ class _Reader:
             described = manifest.read(part("manifest.json"))
             text = described.json_text()
             if len(text) > manifest.LARGEST:
-                raise ManifestError("What is said of it is too long; export it again.")
+                raise ManifestError("Its manifest is too long; export it again.")
             self._bounds.spend(len(text))
             arrays = checked_arrays(part("arrays.npz"), described, self._bounds)
             self._bounds.spend(len(arrays))
@@ -407,11 +408,11 @@ class _Reader:
                 ".".join(str(part)[:40] for part in error.errors()[0]["loc"][:3]) or "saved.json"
             )
             raise ArchiveError(
-                f"What this archive says of a screen cannot be read ({where}: "
+                f"The description of a screen in this archive cannot be read ({where}: "
                 f"{error.errors()[0]['msg'][:100]}); export it again."
             ) from error
         except (ManifestError, ImageError) as error:
-            raise ArchiveError(f"A screen of this archive is refused. {error}") from error
+            raise ArchiveError(f"A screen of this archive was rejected. {error}") from error
         # A moment that is still to come would stay the newest of all.
         now = datetime.now(UTC)
         return Draft(
@@ -460,7 +461,7 @@ class _Reader:
         file = File(about.names.get(digest) or "picture", data)
         if self._digest(name, data) != digest:
             raise ArchiveError(
-                "A picture of this archive is not the one that it says; export it again."
+                "A picture of this archive does not match its checksum; export it again."
             )
         if digest not in self._decoded:
             self._decode(digest, data, file.name)
@@ -486,7 +487,7 @@ def checked_arrays(data: bytes, described: Manifest, bounds: _Bounds | None = No
     arrays = read_npz(data, bounds)
     found = {name: manifest.describe(values).sha256 for name, values in arrays.items()}
     if found != {name: array.sha256 for name, array in described.arrays.items()}:
-        raise ArchiveError("The arrays of a screen are not those of its manifest; export it again.")
+        raise ArchiveError("The arrays of a screen do not match its manifest; export it again.")
     return write_npz(arrays)
 
 
@@ -541,7 +542,7 @@ def _array(raw: bytes) -> npt.NDArray[Any]:
     shape, fortran, kind = header(stream)
     rest = len(raw) - stream.tell()
     if kind.hasobject or kind.kind not in "fiub" or fortran:
-        raise ArchiveError("The arrays of a screen hold something else than numbers.")
+        raise ArchiveError("The arrays of a screen contain values that are not numbers.")
     if math.prod(shape) * kind.itemsize != rest:
-        raise ArchiveError("An array is not as large as it says; export the screen again.")
+        raise ArchiveError("An array does not have its stated size; export the screen again.")
     return np.frombuffer(raw, kind, offset=stream.tell()).reshape(shape)

@@ -121,12 +121,12 @@ def _progress() -> None:
             session.again()
         title = plain(core.find_spec(wanted).title)
         done, total = core.size_text(download.done), download.total
-        text = f"{title}: {done} of {core.size_text(total)}" if total else f"{title}: asking for it"
+        text = f"{title}: {done} of {core.size_text(total)}" if total else f"{title}: requesting it"
         st.progress(min(1.0, download.done / total) if total else 0.0, text=text)
         st.button(
             "Cancel",
             key=f"cancel-{number}",
-            help="The page stays with the models that are shown.",
+            help="The page keeps the models that it shows now.",
             on_click=forget,
             args=(wanted,),
         )

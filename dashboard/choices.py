@@ -33,7 +33,7 @@ def one_of(now: Screen, field: str, options: Sequence[Any], default: Any, tell: 
     wanted = now.value(field)
     if wanted is None or wanted in options:
         return default if wanted is None else wanted
-    tell(f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}.")
+    tell(f"{field} is {wanted!r}, which is not available here; shown instead: {default}.")
     return default
 
 
@@ -141,7 +141,7 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
     if not served:
         refusal = (
             f"None of the maps of this page can be made for {model.spec.title}, which was trained "
-            "without classes; choose another model, or look at the Attention page."
+            "without classes; choose another model or open the Attention page."
         )
         return Choice(slot, model, refusal=refusal)
     first = FIRST if FIRST in served else next(iter(served))
@@ -149,7 +149,7 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
     name, chosen = wanted or first, slot.parameters
     if name not in served:
         tell(
-            f"{slot.name} is {name!r}, which is not to be had for {model.spec.title}; shown "
+            f"{slot.name} is {name!r}, which is not available for {model.spec.title}; shown "
             f"instead: {first}."
         )
         name = first
@@ -180,7 +180,7 @@ def look_values(
             value = _parsed(parameter, text)
             if not parameter.accepts(value):
                 tell(
-                    f"{name}.{parameter.name} is {text!r}, which {method.title} does not take; "
+                    f"{name}.{parameter.name} is {text!r}, which {method.title} does not accept; "
                     f"shown instead: {value_text(parameter.default)}."
                 )
                 value = parameter.default
@@ -335,11 +335,11 @@ def classes(
     for name in wanted:
         if name not in offered:
             instead = "the others" if picked else ", ".join(likely[:automatic])
-            tell(f"No model here knows the class {name!r}; shown instead: {instead}.")
+            tell(f"None of the models shown has the class {name!r}; shown instead: {instead}.")
     shown = picked or tuple(likely[:automatic])
     other = now.shared.rather_than or ""
     if other and (other not in offered or other in shown[:1]):
-        what = "is the class itself" if other in shown[:1] else "no model here knows"
+        what = "is the class itself" if other in shown[:1] else "none of the models shown has"
         tell(f"rather_than is {other!r}, which {what}; the class alone is shown.")
         other = ""
     return Classes(shown, tuple(likely), names, bool(picked), other)
@@ -356,7 +356,7 @@ def index_of(model: Model, name: str) -> int:
     if name in model.labels:
         return model.labels.index(name)
     raise ParameterError(
-        f"{model.spec.title} knows no class {name!r}, so it cannot be asked for one; choose "
+        f"{model.spec.title} has no class {name!r}, so no map of it can be made; choose "
         "rollout or attention, or two models with the same classes."
     )
 

@@ -304,7 +304,7 @@ def _file(picture: Picture, own: OwnPictures) -> File:
     held = own.get(picture.id)
     if held is None:
         raise ParallaxError(
-            f"The picture {picture.name} is not held here any more; upload it again, then save."
+            f"The picture {picture.name} is no longer held here; upload it again, then save."
         )
     return File(*held)
 

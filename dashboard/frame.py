@@ -37,7 +37,7 @@ from dashboard.text import plain
 from dashboard.uploads import OWN
 
 FAILED = (
-    "This page could not be drawn, and what happened is in the log; choose something else, or load "
+    "This page could not be drawn; the log has the details. Choose something else, or load "
     "the page again."
 )
 
@@ -152,8 +152,8 @@ def _framing() -> Framing:
             "Size",
             SIZES,
             format_func=lambda s: "own" if s == "own" else f"{s} px",
-            help="Side of what all models see (the short side for “whole”), rounded to whole "
-            "patches. “Own” is that of the first model with patches.",
+            help="Side of the picture that all models get (short side for “whole”), rounded to "
+            "whole patches. “Own” is the size of the first model with patches.",
         )
     return framing_of(session.screen().shared)
 
@@ -173,7 +173,7 @@ def _picture() -> Picture:
         picture = cache.from_sample(next(iter(offered.values())))
         own_one = wanted.startswith(OWN)
         gone = (
-            "This picture of somebody's own is not held here any more"
+            "This uploaded picture is no longer held here"
             if own_one
             else f"There is no picture {wanted!r}"
         )

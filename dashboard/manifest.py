@@ -58,7 +58,7 @@ def _digest(text: str) -> str:
 
 def _aware(moment: datetime) -> datetime:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise ValueError(f"expected a moment of the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise ValueError(f"expected a time in the years {FIRST_YEAR} to {LAST_YEAR}")
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -238,7 +238,7 @@ def read(data: bytes | str) -> Manifest:
     """
     if len(data) > LARGEST:
         raise ManifestError(
-            f"The manifest has {len(data) / 2**20:.0f} MB; at most {LARGEST // 2**20} are read."
+            f"The manifest has {len(data) / 2**20:.0f} MB; the limit is {LARGEST // 2**20} MB."
         )
     try:
         found = Manifest.model_validate_json(data)
@@ -247,8 +247,8 @@ def read(data: bytes | str) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part)[:40] for part in first["loc"][:3]) or "the file"
         raise ManifestError(
-            f"This is no manifest of a screen ({where}: {first['msg'][:120]}); choose a JSON file "
-            "that was exported here."
+            f"This is not the manifest of a screen ({where}: {first['msg'][:120]}); choose a "
+            "JSON file exported by Parallax."
         ) from error
     return found
 
@@ -269,16 +269,16 @@ def differences(then: Manifest, now: Manifest) -> list[str]:
     said = []
     for before, after in zip(then.pictures, now.pictures, strict=False):
         if before.sha256 != after.sha256:
-            said.append(f"The picture {before.name} was another file.")
+            said.append(f"The file of the picture {before.name} was different.")
     for model_id, model in then.models.items():
         here = now.models.get(model_id)
         if here is None:
-            said.append(f"{model.title} was asked then, and is not asked here.")
+            said.append(f"{model.title} was shown then and is not shown here.")
         elif here.weights_sha256 != model.weights_sha256:
-            said.append(f"{model.title} had other weights.")
+            said.append(f"{model.title} had different weights.")
     missing = [name for name in then.arrays if name not in now.arrays]
     if missing:
-        said.append(f"{len(missing)} of {len(then.arrays)} arrays are not made here yet.")
+        said.append(f"{len(missing)} of {len(then.arrays)} arrays have not been computed here yet.")
     changed = [
         name
         for name, array in then.arrays.items()
@@ -286,7 +286,7 @@ def differences(then: Manifest, now: Manifest) -> list[str]:
     ]
     if changed:
         of_all = f"{len(changed)} of {len(then.arrays)} arrays"
-        said.append(f"{of_all} are not the same to the last bit, first {changed[0]}.")
+        said.append(f"{of_all} differ in at least one bit, the first being {changed[0]}.")
         others = _other_versions(then.versions, now.versions)
         if others:
             said.append(f"Then it was {', '.join(others)}.")

@@ -386,7 +386,7 @@ def verdict(make: Maker, choice: Choice, classes: Sequence[str]) -> str:
     if choice.method is None:
         return choice.refusal
     if unknown := [name for name in classes if name not in model.labels]:
-        return f"cannot be checked, as the model knows no class {unknown[0]!r}"
+        return f"cannot be checked, as the model has no class {unknown[0]!r}"
     target = target_of(model, classes)
     found = curves(make, model.spec.id, choice.method.name, target, choice.values, "blur")
     if isinstance(found, str):

@@ -69,8 +69,8 @@ def picker() -> list[ModelSpec]:
 
 
 MODELS_HELP = (
-    "One to four models, which all get the same pixels. Models marked “download” are fetched once, "
-    "when you pick them; the page goes on with what it shows until they are there."
+    "One to four models, all given the same pixels. Models marked “download” are fetched once, "
+    "when you choose them; the page keeps what it shows until they have arrived."
 )
 
 
@@ -89,7 +89,7 @@ def _only(offered: Mapping[str, ModelSpec]) -> None:
             columns.instead(now, model_id, other, True) if other else columns.without(now, model_id)
         )
         shown = other or ", ".join(now.shared.m)
-        session.problem(f"m is {model_id!r}, which is not to be had here; shown instead: {shown}.")
+        session.problem(f"m is {model_id!r}, which is not available here; shown instead: {shown}.")
     for text in now.shared.look:
         if Look.read(text).model not in now.shared.m:
             session.problem(f"look is {text!r}, whose model is not among those shown (m).")

@@ -61,7 +61,7 @@ def _draw(name: str, pages: Mapping[str, Any]) -> None:
         for other, page in pages.items():
             st.page_link(page, icon=registry.pages()[other].icon)
     st.title(registry.pages()[name].title, anchor=False)
-    st.caption("The server was just started; the models are on their way.")
+    st.caption("The server has just started; the models are loading.")
     st.skeleton(height=420)
     with st.container(key="ahead"):  # so the browser fetches already what is going to draw charts
         startup.import_charts()

@@ -106,7 +106,7 @@ def top_five(model: Model, prediction: Prediction | None, target: str, digest: s
     """Heading and top-5 table of one model; the class of this name is marked."""
     st.markdown(f"**{plain(model.spec.title)}** · top 5")
     if prediction is None:
-        st.caption("Trained without classes: it predicts none, but its attention can be seen.")
+        st.caption("Trained without classes: no predictions, but its attention can be shown.")
         return
     # A table per picture and target: a tick never outlives what it chose.
     key = f"top-{model.spec.id}-{digest[:12]}-{target}"
@@ -114,7 +114,7 @@ def top_five(model: Model, prediction: Prediction | None, target: str, digest: s
 
 
 CORRELATION = "over the finer patch grid: 1 same order, 0 unrelated, −1 reversed."
-OVERLAP = "Intersection over union of the brightest fifth of the area; 0.11 is what chance gives."
+OVERLAP = "Intersection over union of the brightest fifth of the area; 0.11 is the chance level."
 
 
 def agreement(found: Agreement) -> None:
@@ -204,13 +204,13 @@ def training_note(specs: Sequence[ModelSpec]) -> None:
         verdict = f"{pair} were trained on the same data."
     elif two:
         verdict = (
-            "Unmatched pair: not trained on the same data, so a difference between the maps is "
-            "not a difference between architectures."
+            "Unmatched pair: the models were not trained on the same data, so a difference "
+            "between the maps cannot be attributed to the architectures."
         )
     else:
         verdict = (
-            f"Not matched: {plain(_which_match(specs))} Elsewhere a difference between the maps is "
-            "not a difference between architectures."
+            f"Not matched: {plain(_which_match(specs))} Otherwise a difference between the maps "
+            "cannot be attributed to the architectures."
         )
     left, right = st.columns([4, 2], vertical_alignment="center")
     with left, st.expander(verdict, icon=":material/school:"):

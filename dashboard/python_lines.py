@@ -36,8 +36,8 @@ def script(of: View) -> str:
     if own:
         lines += [
             "",
-            "Pictures that did not come with the application are read from pictures/, where an",
-            "exported ZIP has them, each called by the SHA-256 of its file and without an ending:",
+            "Pictures that do not come with the application are read from pictures/, as an",
+            "exported ZIP has them, each named by the SHA-256 of its file, without an extension:",
         ]
         lines += [f"    {p.digest}" for p in own]
     lines += ['"""', "", "from pathlib import Path  # noqa: F401", "", "import numpy as np"]

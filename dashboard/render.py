@@ -69,7 +69,7 @@ def read(given: str) -> list[Wanted]:
     lines = path.read_bytes()[:LONGEST].decode("utf-8", "replace").splitlines()
     links = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not links:
-        raise RenderError(f"{path.name} has no links; write one on every line.")
+        raise RenderError(f"{path.name} has no links; write one link per line.")
     return [_of_link(link) for link in links]
 
 
@@ -79,8 +79,9 @@ def _of_link(text: str) -> Wanted:
     if name not in pages():
         known = ", ".join(f"/{page}" for page in pages() if page not in WITHOUT)
         raise RenderError(
-            f"{text[:200]!r} is no link to a page, expected one that ends with {known} and what is "
-            "chosen behind a question mark; or the path of a manifest or of a file of links."
+            f"{text[:200]!r} is not a link to a page; expected one whose path ends with {known}, "
+            "with the choices after a question mark, or the path of a manifest or of a file of "
+            "links."
         )
     given = parse_qs(parts.query, keep_blank_values=True) or {"image": [OPENING]}
     screen, problems = Screen.from_address(name, given)
@@ -104,7 +105,7 @@ def view(wanted: Wanted, picture: bytes | None = None, name: str = "") -> View:
     screen = wanted.screen
     if screen.page in WITHOUT:
         raise RenderError(
-            f"The page {pages()[screen.page].title} shows what a server keeps; give a link to "
+            f"The page {pages()[screen.page].title} shows data stored on a server; give a link to "
             "another page, or a manifest."
         )
     make = Maker(screen, pages()[screen.page].title, wanted.link)
@@ -134,7 +135,7 @@ def _picture(screen: Screen, file: bytes | None, name: str) -> Picture:
     if own is not None:  # it was saved, in the store that the settings name
         return own
     raise RenderError(
-        f"The picture {screen.shared.image[:60]!r} is held by the server of the link only; give "
+        f"The picture {screen.shared.image[:60]!r} is held only by the server of the link; give "
         "its file with --picture."
     )
 
@@ -144,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dashboard.render", description=__doc__)
     parser.add_argument("given", metavar="LINK", help="a link, a manifest, or a file of links")
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--picture", type=Path, help="file of a picture that a server holds")
+    parser.add_argument(
+        "--picture", type=Path, help="file of a picture that was uploaded to a server"
+    )
     for ending, kind in export.FILES.items():
         flag = "python" if ending == "py" else ending
         parser.add_argument(f"--{flag}", dest=ending, action="store_true", help=kind.help)

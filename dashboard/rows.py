@@ -77,7 +77,7 @@ def row(
     everything = f"max(100cqi, {least}px)" if least else "100cqi"
     width = f"min(100cqi, {LARGE}px)" if alone else everything
     height = height_of(figure, view, len(panels), width)
-    made = Row(key, figure, f"The picture and maps of it. {alt}", height, width, alone)
+    made = Row(key, figure, f"The picture and its maps. {alt}", height, width, alone)
     return make.show(made)
 
 
@@ -147,7 +147,7 @@ def looks(
         unit = look.unit("times the mean" if id(found) in dense else "relevance")
         rivals = [values for key, values in relevances.items() if not mixed or key in dense]
         panels.append(panel_of(found, relevances[id(found)], rivals, look, name, what, unit))
-        own = "Its zero means nothing, so it keeps a scale of its own." if alone else ""
+        own = "Its zero has no meaning, so it has its own scale." if alone else ""
         notes.append(
             " ".join(filter(None, [*found.notes, definition(found), shown[id(found)][1], own]))
         )
@@ -160,7 +160,7 @@ RANKS = ("first", "second", "third", "fourth", "fifth")
 def opinion(found: Explanation) -> str:
     """The class of a map with what the model thinks of it."""
     if found.target is None:
-        return "no class: the same map for each"
+        return "no class: the same map for every class"
     return " · ".join(filter(None, (found.label, standing(found))))
 
 
@@ -212,10 +212,13 @@ def doubt(picture: Picture, answers: Mapping[Model, Prediction], *classes: str) 
     none = [model.spec.title for model, found in answers.items() if not len(found.affirmed)]
     if none:
         said.append(
-            f"No label is above one half ({', '.join(none)}): maps are of what is not seen."
+            f"No label is above one half ({', '.join(none)}): the maps are of labels that the "
+            "model does not affirm."
         )
     if guesses:
-        said.append(f"Best guesses only ({'; '.join(guesses)}): a map of a guess explains little.")
+        said.append(
+            f"Best guesses only ({'; '.join(guesses)}): the map of a guess explains little."
+        )
     for name in classes:
         shares = {
             model.spec.title: found.probability(model.labels.index(name))

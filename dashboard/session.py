@@ -169,7 +169,7 @@ def guarded(act: Callable[..., None]) -> Callable[..., None]:
             say(str(error))
         except Exception:
             _log.warning("a choice could not be used", exc_info=True)
-            say("What was chosen is not offered here, so nothing was changed; choose again.")
+            say("This choice is not available here, so nothing was changed; choose again.")
 
     return tried
 

@@ -38,22 +38,24 @@ class Settings(BaseSettings):
     )
     locked: bool = Field(
         False,
-        description="offer the embedded pair only: no download, no models of one's own",
+        description="offer the embedded pair only: no downloads, no models of your own",
     )
     passes: int | None = Field(
         None, ge=1, le=64, description="network passes at the same time; with few cores one is best"
     )
-    patience: int = Field(120, ge=1, le=3600, description="seconds a visitor waits for a place")
-    memory: int = Field(2048, ge=64, description="MB that one pass may leave behind")
+    patience: int = Field(
+        120, ge=1, le=3600, description="seconds that a request waits for a free pass"
+    )
+    memory: int = Field(2048, ge=64, description="MB that one pass may store")
     budget: int = Field(
         320,
         ge=64,
-        description="MB held for all beside the embedded pair: recordings, maps, pictures, other "
-        "models, and in a quarter of it uploaded files",
+        description="MB of memory beside the embedded pair: recordings, maps, pictures, other "
+        "models, and uploaded files in a quarter of it",
     )
     threads: int | None = Field(None, ge=1, le=256, description="threads of PyTorch in a pass")
     store: str | None = Field(None, description="where saved screens are kept: a SQLAlchemy URL")
-    data: Path | None = Field(None, description="folder for what is saved on this machine")
+    data: Path | None = Field(None, description="folder for saved screens on this machine")
     sweeps: Path | None = Field(None, description="folder of finished sweeps")
 
 

@@ -82,13 +82,13 @@ def _who_sees_it() -> str:
     wanted = session.screen()
     if any(name.startswith(OWN) for name in wanted.pictures):
         return (
-            "This screen shows a picture of your own. Once you save it, everybody who opens this "
-            "application sees and can download the picture, your name and your note, and only the "
-            "operator can delete them; without saving, the picture is dropped."
+            "This screen shows a picture that you uploaded. Once you save it, all users of this "
+            "application can see and download the picture, your name and your note, and only the "
+            "operator can delete them. Unless you save it, the picture is dropped."
         )
     return (
-        "Everybody who opens this application sees what is saved, with the name you type, and may "
-        "rename and archive it. Nobody checks names."
+        "All users of this application can see, rename and archive saved screens, with the name "
+        "that you type. Names are not checked."
     )
 
 
@@ -108,9 +108,7 @@ def _keep() -> None:
     name = " ".join(session.held("save-author").split())
     remember_author(name)
     if shown is None or not shown.complete:
-        session.say(
-            "The page was not finished yet, so nothing was saved; wait for it and try again."
-        )
+        session.say("The page was not finished, so nothing was saved; wait for it and try again.")
         return
     view = _with_all_answers(shown.view)
     title = " ".join(session.held("save-title").split()) or export.usual_title(view)
@@ -175,8 +173,8 @@ def told(shown: Shown) -> None:
     said = manifest.differences(then, export.described(shown.view))
     day = f"{then.created:%Y-%m-%d}"
     if said:
-        text = f"Not all is as it was on {day}. {' '.join(said)}"
+        text = f"Some things differ from {day}. {' '.join(said)}"
         st.warning(plain(text, 800), icon=":material/difference:")
     else:
-        same = "the same picture, weights and arrays, to the last bit"
+        same = "the same picture, weights and arrays, bit for bit"
         st.caption(f":material/verified: As on {day}: {same}.")

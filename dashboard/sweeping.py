@@ -236,7 +236,7 @@ class Run(Job):
             self.problem = f"The sweep cannot be written on the server ({error.strerror or error})."
         except Exception:
             _log.exception("a sweep failed")
-            self.problem = "The sweep ended by a fault of the program, which is in its log."
+            self.problem = "The sweep was ended by an internal error; the log has the details."
 
     def _tell(self, done: int, total: int) -> bool:
         self.done, self.total = done, total
@@ -321,7 +321,7 @@ class Made:
         with self._lock:
             run = self._runs.get(name)
             if run is None:
-                raise core.SweepError("This sweep is not held here any more; begin it anew.")
+                raise core.SweepError("This sweep is no longer held here; start it again.")
             run.readers.begin(reader)
             return self._again(run, models, reader)
 
@@ -352,13 +352,13 @@ class Made:
         if not 1 <= len(files) <= MOST_PICTURES:
             raise core.SweepError(
                 f"{len(files)} pictures were given, expected 1 to {MOST_PICTURES}; a larger sweep "
-                "is made with python -m core.sweep."
+                "can be made with python -m core.sweep."
             )
         size = sum(len(data) for _, data in files)
         if size > MOST_BYTES:
             raise core.SweepError(
-                f"The pictures have {core.size_text(size)}, at most {core.size_text(MOST_BYTES)} "
-                "are swept at a time; choose fewer, or make them smaller first."
+                f"The pictures have {core.size_text(size)}, the limit for one sweep is "
+                f"{core.size_text(MOST_BYTES)}; choose fewer pictures, or make them smaller first."
             )
         digest = hashlib.sha256(repr(plan("").as_dict()).encode())
         for name, data in files:
@@ -390,7 +390,7 @@ class Made:
                 del self._runs[key]
             shutil.rmtree(place, ignore_errors=True)
             raise core.SweepError(
-                f"The pictures cannot be kept on the server ({error.strerror or error}); choose "
+                f"The pictures cannot be stored on the server ({error.strerror or error}); choose "
                 "fewer, or try again later."
             ) from error
         return run.start()
@@ -419,7 +419,7 @@ class Made:
     def _refuse_too_many(self) -> None:
         if sum(not one.stopped for one in self._own(ended=False)) >= MOST_RUNS:
             raise core.SweepError(
-                f"{MOST_RUNS} sweeps of visitors run or wait already, which is the most; try again "
+                f"{MOST_RUNS} sweeps are already running or waiting, which is the limit; try again "
                 "when one of them has ended."
             )
 
@@ -434,8 +434,8 @@ class Made:
             shutil.rmtree(oldest.folder.parent, ignore_errors=True)
         if sum(one.size for one in self._runs.values()) + size > ALL_BYTES:
             raise core.SweepError(
-                "The sweeps that run hold as many pictures as this server keeps; try again when "
-                "one of them has ended."
+                "The running sweeps already hold as many pictures as this server stores; try "
+                "again when one of them has ended."
             )
 
 

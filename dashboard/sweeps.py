@@ -335,15 +335,15 @@ class Tables:
                 if not count:
                     raise self.damaged(f"have no column {held}")
                 if count > 1 or there.field(held).type != types[column]:
-                    raise self.damaged(f"have another column {held} than a sweep has")
+                    raise self.damaged(f"have a column {held} of the wrong type")
         return there
 
     def damaged(self, what: str = "cannot be read") -> SweepError:
         """The rows are not what they must be."""
         names = " and ".join(sorted({path.name for path in self.places}))
         return SweepError(
-            f"The rows of the sweep {self.sweep.folder.name} {what}; remove {names} in its folder, "
-            "they are made anew."
+            f"The rows of the sweep {self.sweep.folder.name} {what}; remove {names} in its folder; "
+            "they are made again."
         )
 
     @contextmanager
@@ -368,7 +368,7 @@ class Tables:
             asked = f'SELECT count(*) = count(DISTINCT "index") FROM {_rows_of(source)}'
             found = self.ask(asked).fetchone()
             if not found or not found[0]:
-                raise self.damaged("have a picture twice, or one without a number")
+                raise self.damaged("list a picture twice, or one without a number")
             self._checked.add(source)
 
 
@@ -681,7 +681,7 @@ class SweepTable:
             return f"{ask(column)} {_FLAGS[value]}", []
         if column.kind == "text":
             if sign not in ("=", "!="):
-                raise Unfit(f"{name} is a text; compare it with = or !=.")
+                raise Unfit(f"{name} is text; compare it with = or !=.")
             return f"{ask(column)} {sign} ?", [value]
         try:
             return f"{ask(column)} {sign} ?", [float(value)]
@@ -995,4 +995,4 @@ def accounts_for(total: int, shown: int) -> str:
     """How many points of how many are shown, in a sentence."""
     if shown == total:
         return f"All {total:,} pictures."
-    return f"{shown:,} of {total:,} pictures, a sample that stays the same."
+    return f"{shown:,} of {total:,} pictures, always the same sample."

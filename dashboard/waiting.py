@@ -31,9 +31,9 @@ def told_to_wait() -> Iterator[None]:
             return
         shown = True
         if before is None:
-            text = "Somebody else's request makes just this; it will be here in a moment."
+            text = "Another request is already computing this result; please wait."
         else:
-            text = f"{before} {'request is' if before == 1 else 'requests are'} before yours."
+            text = f"{before} {'request is' if before == 1 else 'requests are'} ahead of yours."
         place.info(text, icon=":material/hourglass_top:")
 
     try:

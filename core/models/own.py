@@ -1,4 +1,4 @@
-"""Models of one's own: a checkpoint tried without keeping anything, and written into their file."""
+"""Users' own models: try a checkpoint without side effects, and write its entry."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ MOST_ANSWERS = 5
 
 @dataclass(frozen=True, eq=False)
 class Proposal(Frozen):
-    """What a checkpoint is, found by opening it and showing it one picture; nothing is kept.
+    """Facts about a checkpoint, found by opening it and predicting one picture.
 
     Attributes
     ----------
     spec : ModelSpec
-        The entry that it would have, complete.
+        The complete entry of the model.
     tensors : (int, int)
-        How many of the network's tensors came from the checkpoint, and how many it has.
+        Number of the network's tensors that came from the checkpoint, and of all of them.
     labels : tuple of str
         Class names; empty for a model without classes.
     names : tuple of str
-        Those of them that were given as a list, to be written beside the entry; else empty.
+        Class names given as a list, to be written beside the entry; otherwise empty.
     preprocessing : Preprocessing
-        How pictures are prepared, and where that is from.
+        Preprocessing of pictures, and the source of its values.
     remarks : tuple of str
         What was chosen, each a sentence.
     picture : str

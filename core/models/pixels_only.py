@@ -21,8 +21,8 @@ class PixelsOnly(TriedModel):
         self.layers, self.taps = (), {}
         if not self.classes:
             raise UnsupportedModel(
-                f"{self.spec.title} cannot be shown: it has no classes that could be asked about, "
-                "and nothing inside it is known; choose another model, or state its labels."
+                f"{self.spec.title} cannot be shown: it has no classes to explain, "
+                "and its internal structure is unknown; choose another model, or state its labels."
             )
         side = self.preprocessing.size
         self._try_own((side, side))

@@ -75,11 +75,11 @@ class Preprocessing:
         across = "squeezed to" if self.squash else "cropped to"
         origin = {
             "weights": "as published with the weights",
-            "file": "as the file beside the checkpoint says",
+            "file": "as stated in the file beside the checkpoint",
             "default": "only the library's default for this architecture",
         }[self.origin]
         if self.stated:
-            origin = f"{', '.join(self.stated)} as the entry states, the rest {origin}"
+            origin = f"{', '.join(self.stated)} as stated in the entry, the rest {origin}"
         return (
             f"Pictures are {across} {self.size} pixels ({self.crop_fraction:.3g} of the resized "
             f"side, {self.resample.name.lower()}), mean {_triple(self.mean)}, deviation "
@@ -138,7 +138,7 @@ def from_timm_config(
         raise UnsupportedModel(
             f"{title} cannot be shown: it is evaluated on pictures that are resized by "
             f"{config['interpolation']!r} and cropped by {config['crop_mode']!r}, which is not "
-            "done here; choose another model."
+            "supported; choose another model."
         )
     return Preprocessing(
         size=size,

@@ -64,7 +64,8 @@ def read_exceptions(path: Path) -> tuple[tuple[str, str], ...]:
     wrong = [label for label, meant in content.items() if not isinstance(meant, str)]
     if wrong:
         raise SweepError(
-            f"The exception {wrong[0]!r} in {path.name} is no text; write the name of a class, or "
+            f"The exception {wrong[0]!r} in {path.name} is not a text; write the name of a "
+            "class, or "
             '"" for none.'
         )
     return tuple(sorted(content.items()))

@@ -71,7 +71,7 @@ def run(plan: Plan, chunks: Iterable[Chunk], address: str | None) -> Iterator[tu
             yield int(row["number"][0]), {name: _unpacked(one) for name, one in packed.items()}
     except ray.exceptions.RayError as error:
         told = str(error).strip().splitlines()[-1]
-        raise SweepError(f"Ray gave up: {told} The same command goes on from here.") from error
+        raise SweepError(f"Ray failed: {told} The same command continues from here.") from error
     finally:
         if begun:
             ray.shutdown()

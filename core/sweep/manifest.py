@@ -189,11 +189,11 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         content = json.loads(data)
         version = content["version"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SweepError(f"{name} holds no sweep; choose a folder that one wrote.") from error
+        raise SweepError(f"{name} contains no sweep; choose the folder of one.") from error
     if version not in (VERSION, pair_layout.VERSION):
         raise SweepError(
             f"The sweep {name} has the layout {str(version)[:40]}, expected {VERSION} or "
-            f"{pair_layout.VERSION}; make it anew."
+            f"{pair_layout.VERSION}; make it again."
         )
     try:
         if version == VERSION:
@@ -203,8 +203,8 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:60] for part in first["loc"]) or "what it says"
         raise SweepError(
-            f"The sweep {name} cannot be opened: in its {path.name}, {where} is not what it must "
-            f"be ({first['msg']}); take the file from where the sweep was made."
+            f"The sweep {name} cannot be opened: in its {path.name}, {where} is invalid "
+            f"({first['msg']}); restore the file from where the sweep was made."
         ) from error
 
 

@@ -135,7 +135,7 @@ def _folder_of(source: Source) -> str:
 
 def _read_below(root: str, path: str) -> bytes:
     """A file of bounded size below a folder of this machine or of one that fsspec knows."""
-    outside = SweepError(f"{path} lies outside of the pictures of this sweep.")
+    outside = SweepError(f"{path} lies outside the picture folder of this sweep.")
     if "://" not in root:
         folder = Path(root).resolve()
         place = (folder / path).resolve()
@@ -190,7 +190,7 @@ def _list_address(root: str) -> tuple[Source, list[Item]]:
     paths = [path.removeprefix(base).strip("/") for path in found]
     kept = [path for path in paths if posixpath.splitext(path)[1].lower() in ENDINGS]
     if not kept:
-        raise SweepError(f"{root} holds no picture; choose a folder of pictures.")
+        raise SweepError(f"{root} contains no picture; choose a folder of pictures.")
     items = [
         Item(index, path, readable_label(path.split("/")[0]) if "/" in path else "")
         for index, path in enumerate(kept)
@@ -269,7 +269,7 @@ def _rows(source: Source, wanted: Sequence[int]) -> Iterator[bytes | ImageError]
 def _bytes(value: object, row: int) -> bytes | ImageError:
     if isinstance(value, dict):  # as Hugging Face's datasets write pictures
         value = value.get("bytes")
-    return value if isinstance(value, bytes) else ImageError(f"Row {row} holds no picture.")
+    return value if isinstance(value, bytes) else ImageError(f"Row {row} contains no picture.")
 
 
 def chunks(items: Iterable[Item], size: int) -> list[tuple[Item, ...]]:

@@ -101,8 +101,8 @@ class Plan:
         for name, _ in self.parameters:
             if name.partition(".")[0] not in methods:
                 raise ParameterError(
-                    f"The parameter {name!r} is of none of the maps {', '.join(self.maps)}; name "
-                    "it as method.parameter."
+                    f"The parameter {name!r} belongs to none of the maps {', '.join(self.maps)}; "
+                    "write it as method.parameter."
                 )
 
     def as_dict(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def asked(plan: Plan, models: Sequence[Model]) -> tuple[Asked, ...]:
         given = [n for n, model in enumerate(models) if not colon or _is_called(model, of)]
         if not given:
             raise ParameterError(
-                f"The map {name!r} asks {of!r}, expected one of {', '.join(plan.models)}."
+                f"The map {name!r} is of {of!r}, expected one of {', '.join(plan.models)}."
             )
         serving = [number for number in given if known.why_not(models[number]) is None]
         if not serving:

@@ -63,11 +63,11 @@ def run(
         it; what was made stays.
     """
     if chunk < 1:
-        raise SweepError(f"A part of {chunk} pictures is none; choose at least 1.")
+        raise SweepError(f"The number of pictures per part is {chunk}; choose at least 1.")
     if address and engine != "ray":
-        raise SweepError(f"The engine {engine!r} takes no address; choose the engine ray.")
+        raise SweepError(f"The engine {engine!r} accepts no address; choose the engine ray.")
     if strange and engine != "here":
-        raise SweepError(f"The engine {engine!r} takes no pictures of others; choose here.")
+        raise SweepError(f"The engine {engine!r} accepts no untrusted pictures; choose here.")
     plan = as_begun(plan, Path(out))
     work = Work(plan, models, strange) if models else Work.open(plan, strange)
     start: Callable[[Iterable[Chunk]], Iterator[tuple[int, Tables]]]

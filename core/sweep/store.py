@@ -80,7 +80,7 @@ def _told(sweep: Path) -> Iterator[None]:
     except OSError as error:
         raise SweepError(
             f"The sweep {sweep.name} cannot be written ({error.strerror or error}); what was made "
-            "stays, and the same sweep goes on from there once that is mended."
+            "is kept, and the same sweep continues from there once this is fixed."
         ) from error
 
 
@@ -315,7 +315,7 @@ class Sweep:
                 held[row["index"]].append(row)
         if name == "pictures" and not all(held.values()):
             raise SweepError(
-                f"A part of the sweep {self.folder.name} has fewer rows than it must; remove it "
+                f"A part of the sweep {self.folder.name} has fewer rows than expected; remove it "
                 "and start the sweep again."
             )
         for rows in held.values():
@@ -356,7 +356,7 @@ class Sweep:
         with _collecting:
             written = self.written
             if not written:
-                raise SweepError(f"The sweep {self.folder.name} has no rows yet; let it run first.")
+                raise SweepError(f"The sweep {self.folder.name} has no rows yet; run it first.")
             if any(_parts_in(one.path) != len(written) for one in self.tables.values()):
                 counts = len(self.models), len(self.maps)
                 try:
@@ -364,7 +364,7 @@ class Sweep:
                 except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
                     told = str(getattr(error, "strerror", None) or error).partition("\n")[0]
                     raise SweepError(
-                        f"The rows of the sweep {self.folder.name} cannot be gathered ({told}); "
+                        f"The rows of the sweep {self.folder.name} cannot be collected ({told}); "
                         "make sure that the folder can be written, that there is room on the disk, "
                         "and that its parts are whole."
                     ) from error
@@ -377,7 +377,7 @@ class Sweep:
         """
         rows = self.rows, *([self.folder / _WIDE_ROWS] if self.is_of_a_pair else [])
         if any(place.exists() for place in rows) and not self.written:
-            return f"The sweep {self.folder.name} has lost its parts; copy the whole folder anew."
+            return f"The sweep {self.folder.name} has lost its parts; copy the whole folder again."
         return ""
 
 
@@ -457,8 +457,8 @@ def as_begun(plan: Plan, folder: Path) -> Plan:
     there = open_sweep(folder)
     if there.is_of_a_pair:
         raise SweepError(
-            f"The sweep {folder.name} was begun by an earlier version, whose rows are laid out "
-            "differently: it can be opened and is not gone on with; choose another folder."
+            f"The sweep {folder.name} was begun by an earlier version with another layout "
+            "of rows: it can be opened but not continued; choose another folder."
         )
     if plan.parameters:
         return plan
@@ -582,7 +582,7 @@ def _difference(folder: Path, key: str, there: Any, asked: Any) -> str:
                 return _difference(folder, f"{key}.{name}", there.get(name), asked.get(name))
     return (
         f"The folder {folder.name} holds a sweep with {key} = {there!r}, not {asked!r}; choose "
-        "another folder, or ask for the same."
+        "another folder, or request the same."
     )
 
 

@@ -142,7 +142,7 @@ def _file(picture_id: str, name: str) -> bytes:
     """The bytes of a picture of one's own."""
     found = own_pictures().get(picture_id) or _saved_file(picture_id)
     if found is None:
-        raise ImageError(f"The picture {name} is not held here any more; upload it again.")
+        raise ImageError(f"The picture {name} is no longer held here; upload it again.")
     return found[1]
 
 

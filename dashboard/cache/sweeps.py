@@ -131,5 +131,7 @@ def original(folder: Path, index: int, digest: str) -> bytes:
 def _original(folder: Path, index: int, digest: str) -> bytes:
     data = sweep.open_sweep(folder).original(index)
     if core.digest(core.read_untrusted_image(data, f"Picture {index}")) != digest:
-        raise core.SweepError(f"Picture {index} of this sweep has been changed since it was swept.")
+        raise core.SweepError(
+            f"Picture {index} of this sweep has changed since the sweep was made."
+        )
     return data

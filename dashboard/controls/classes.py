@@ -72,8 +72,8 @@ def class_picker(found: Classes, *models: Model) -> None:
         format_func=lambda name: name or f"automatic: {found.likely[0]}",
         filter_mode="contains",
         help=class_help(
-            "Type to search. Selecting a row of a table below does the same. “Automatic” is what "
-            "the picture is known to show, else the first answer of the first model.",
+            "Type to search. Selecting a row of a table below does the same. “Automatic” is the "
+            "known class of the picture, else the first answer of the first model.",
             *models,
         ),
         **session.bound(
@@ -92,9 +92,9 @@ def rather_than_picker(found: Classes) -> None:
         [AUTOMATIC, *(name for name in found.names if name != first)],
         format_func=lambda name: name or "no other class",
         filter_mode="contains",
-        help="Maps that know the class then explain the difference of the two logits: where the "
-        f"picture is {plain(first)} rather than the other class. The difference of probabilities "
-        "is not explained, and nothing of what speaks for both.",
+        help="Class-specific maps then explain the difference of the two logits: what makes the "
+        f"picture {plain(first)} rather than the other class. They do not explain the difference "
+        "of probabilities, nor evidence shared by both classes.",
         **session.bound("rather_than", found.rather_than, lambda name: name or None),
     )
 
@@ -109,8 +109,8 @@ def classes_picker(found: Classes, *models: Model) -> None:
         select_all=False,
         placeholder="Type to search any class",
         help=class_help(
-            "Type to search any class by name, four at most. “Automatic” are the first two of what "
-            "the picture is known to show and the models' own first answers; it comes back when "
+            "Type to search any class by name; choose up to four. “Automatic” is the first two "
+            "of the known classes of the picture and the models' first answers; it returns when "
             "the list is cleared.",
             *models,
         ),

@@ -88,8 +88,7 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, chann
         [MOST_ACTIVE, *range(tap.features)],
         format_func=name,
         filter_mode="contains",
-        help="“Most active” is the channel with the largest mean of absolute values on this "
-        "picture.",
+        help="“Most active” is the channel with the largest mean absolute value on this picture.",
         **session.tied(
             f"{feature.key}-channel",
             channel if channel == feature.channel else MOST_ACTIVE,

@@ -117,11 +117,11 @@ class Store:
         """
         screen_id = draft.id or uuid.uuid4().hex
         if not ID.fullmatch(screen_id):
-            raise StoreError(f"{screen_id[:40]!r} is no id of a saved screen.")
+            raise StoreError(f"{screen_id[:40]!r} is not the id of a saved screen.")
         if (size := len(draft.manifest.encode())) > summary.MOST_MANIFEST:
             raise StoreError(
-                f"What is to be kept of this screen has {size / 2**20:.1f} MB beside its arrays; "
-                f"at most {summary.MOST_MANIFEST // 2**20} are kept, so let it show less at once."
+                f"The description of this screen has {size / 2**20:.1f} MB beside its arrays; "
+                f"the limit is {summary.MOST_MANIFEST // 2**20} MB, so show less at once."
             )
 
         def write(session: Session) -> None:
@@ -158,7 +158,7 @@ class Store:
             _found(session, screen_id)
             if _count_notes(session, screen_id) >= MOST_NOTES:
                 raise StoreError(
-                    f"This screen has {MOST_NOTES} notes, and takes no more; save it again and go "
+                    f"This screen has {MOST_NOTES} notes, which is the limit; save it again and go "
                     "on there."
                 )
             session.add(_note_row(screen_id, note))
@@ -187,7 +187,7 @@ class Store:
             self._write(write, "changed")
         except StaleDataError as error:
             raise StoreError(
-                "Somebody else changed this screen meanwhile; look at it again, then try once more."
+                "Another user has changed this screen meanwhile; open it again, then try once more."
             ) from error
 
     def delete(self, screen_id: str) -> None:
@@ -370,7 +370,7 @@ class Store:
         """A screen with all that belongs to it, to be taken elsewhere."""
         saved = self.get(screen_id)
         if saved is None:
-            raise StoreError("There is no such saved screen; look for it on the Review page.")
+            raise StoreError("This saved screen does not exist; search for it on the Review page.")
         return Draft(
             title=saved.title,
             author=saved.author,
@@ -460,34 +460,34 @@ def _reason(error: Exception) -> str:
             "start the application again"
         )
     if isinstance(error, (engines.Newer, CommandError)):
-        return "a newer version of Parallax has changed the database; start that version"
+        return "a newer version of Parallax has upgraded the database; start that version"
     if isinstance(error, ImportError):
-        return "the driver of the database is not installed; the operator installs it"
+        return "the database driver is not installed; the operator must install it"
     if isinstance(error, (ArgumentError, NoSuchModuleError)):
-        return "the operator's setting of their database is no address of SQLAlchemy"
+        return "the database that the operator set is not a SQLAlchemy URL"
     if isinstance(error, NoConnection) or state in ("57014", "55P03"):
         return "the database took too long to answer; try again in a minute"
     by_state = {
-        "SQLITE_BUSY": "others are writing at this moment; try again in a minute",
-        "SQLITE_LOCKED": "others are writing at this moment; try again in a minute",
-        "SQLITE_FULL": "the disk is full; the operator makes room",
-        "SQLITE_READONLY": "the database takes no changes; the operator allows them",
-        "SQLITE_CORRUPT": "the database is damaged; the operator restores it from a copy",
-        "SQLITE_NOTADB": "the file is no database; the operator names another",
-        "53100": "the disk is full; the operator makes room",
-        "25006": "the database takes no changes; the operator allows them",
-        "42501": "the database takes no changes; the operator allows them",
+        "SQLITE_BUSY": "other writes are in progress; try again in a minute",
+        "SQLITE_LOCKED": "other writes are in progress; try again in a minute",
+        "SQLITE_FULL": "the disk is full; the operator must free space",
+        "SQLITE_READONLY": "the database is read-only; the operator must allow changes",
+        "SQLITE_CORRUPT": "the database is damaged; the operator must restore a backup",
+        "SQLITE_NOTADB": "the file is not a database; the operator must set another",
+        "53100": "the disk is full; the operator must free space",
+        "25006": "the database is read-only; the operator must allow changes",
+        "42501": "the database is read-only; the operator must allow changes",
     }
     for beginning, words in by_state.items():
         if str(state).startswith(beginning):
             return words
     if isinstance(error, IntegrityError):
-        return "others changed the same at this moment; try again"
+        return "another user changed the same screen; try again"
     if isinstance(error, OSError) or str(state).startswith("SQLITE_CANTOPEN"):
-        return "their file cannot be opened; the operator looks at the folder and its rights"
+        return "their file cannot be opened; the operator must check the folder and its permissions"
     if getattr(error, "orig", None) is not None and not getattr(error, "statement", None):
         return "the database cannot be reached; try again in a minute, or ask the operator"
-    return "the database refuses; the log of the application says more"
+    return "the database reports an error; the application's log has the details"
 
 
 def _short_enough(what: str, text: str, most: int) -> None:
@@ -580,7 +580,7 @@ def _count_notes(session: Session, screen_id: str) -> int:
 def _found(session: Session, screen_id: str) -> ScreenRow:
     row = session.get(ScreenRow, screen_id)
     if row is None:
-        raise StoreError("There is no such saved screen; look for it on the Review page.")
+        raise StoreError("This saved screen does not exist; search for it on the Review page.")
     return row
 
 

@@ -42,11 +42,12 @@ def draw(view: Maximization) -> None:
     """Settings at the left; pictures that grow, and those that were made, at the right."""
     panels.head(
         "Activation maximization",
-        "Pictures made from noise so that one class or channel answers as strongly as possible.",
+        "Pictures optimized from noise so that one class or channel responds as strongly as "
+        "possible.",
         "All models get the same number of steps and the same seed. A picture shows what excites "
-        "**one class or channel** most, not what it needs in photographs, and it depends on the "
-        "regularizers. A transformer's patch grid shows up as **seam energy**: 0 means that steps "
-        "across patch borders are no larger than steps inside patches.",
+        "**one class or channel** most, not what it needs in photographs, and depends on the "
+        "regularizers. **Seam energy** measures the visible patch grid of a transformer: 0 means "
+        "that steps across patch borders are no larger than steps inside patches.",
         "Olah 2017 (Feature Visualization, Distill), Lucid; the seam penalty is this project's own",
     )
     st.html(STYLE)
@@ -79,24 +80,24 @@ def _settings(chosen: Settings) -> None:
         _size(chosen.size)
     with st.expander("Regularizers and seed", icon=":material/tune:"):
         controls.number("seed", "Seed", 0, 2**31 - 1)
-        _weight("variation", "Total variation", "Charges every step between pixels.")
-        _weight("gray", "Distance from gray", "Charges colors far from mid-gray.")
+        _weight("variation", "Total variation", "Penalizes differences between neighboring pixels.")
+        _weight("gray", "Distance from gray", "Penalizes colors far from mid-gray.")
         _weight(
             "seam",
             "Seam penalty (ViT)",
-            "Charges steps across patch borders that are larger than those inside patches.",
+            "Penalizes steps across patch borders that are larger than those inside patches.",
         )
         controls.toggle(
             "moves",
             "Random moves",
-            help="Shifts, turns and scales the picture a little before each look. Without them the "
-            "patch grid of a transformer shows most.",
+            help="Shifts, rotates and scales the picture slightly before each step. Without them "
+            "the patch grid of a transformer is most visible.",
         )
     controls.toggle(
         "effect",
         "Show the seam penalty's effect",
-        help="Makes the picture of a model with patches twice, without and with the penalty, from "
-        "the same seed.",
+        help="Makes the picture of each model with patches twice, without and with the penalty, "
+        "from the same seed.",
     )
 
 
@@ -153,7 +154,7 @@ def _start_or_stop(view: Maximization) -> None:
             disabled=run.stopped,
             on_click=run.stop,
         )
-        st.caption("What you change below counts for the next run.")
+        st.caption("Changes below take effect in the next run.")
     elif tasks:
         count = f"{len(tasks)} picture{'s' if len(tasks) > 1 else ''}, {tasks[0].steps} steps"
         seconds = expected(tasks)
@@ -171,7 +172,7 @@ def _watch(run: Run) -> None:
         with column:
             _heading(result)
             if result.image is None:
-                st.caption("Waits for its turn.")
+                st.caption("Waiting for its turn.")
                 continue
             # In the message itself: a file would be gone when the next picture is there.
             preview = figures.data_uri(result.image, quality=65)
@@ -208,12 +209,12 @@ def _results(view: Maximization) -> None:
         if view.run is None:
             st.info(
                 "Press **Start**: the pictures grow here, step by step. You can stop at any time, "
-                "change settings or look at another page meanwhile; what has been made stays.",
+                "change settings or open another page meanwhile; finished steps are kept.",
                 icon=":material/auto_awesome:",
             )
         return
     if view.run is not None:
-        st.markdown("**The run before**, until this one has ended")
+        st.markdown("**The previous run**, until this one has ended")
     columns = st.columns(max(2, len(view.results)))
     for place, (column, picture) in enumerate(zip(columns, view.results, strict=False)):
         with column:
@@ -248,7 +249,7 @@ def _picture(made: Picture, place: int) -> None:
         "Seam energy",
         f"{round(made.energy, 2) + 0.0:+.2f}",
         help=f"For patches of {result.patch} pixels, on the picture as shown: 0 means that no "
-        "patch grid is visible; below 0 the borders are smoother than the insides.",
+        "patch grid is visible; below 0 the steps across borders are the smaller ones.",
     )
     stopped = "" if made.steps >= result.planned else f", stopped at {made.steps}"
     objective = result.objective[:1].upper() + result.objective[1:]

@@ -181,7 +181,7 @@ class Run(Job):
                         self._make(task, result)
         except Exception:
             _log.exception("a maximization failed")
-            self.problems.append("The run ended by a fault of the program, which is in its log.")
+            self.problems.append("The run was ended by an internal error; the log has the details.")
 
     def _goes_on(self) -> bool:
         if time.monotonic() - self._watched > PATIENCE:

@@ -244,7 +244,7 @@ def _of_class(models: Sequence[Model], target: str) -> tuple[dict[Model, Objecti
                 "one; choose Channel to see what excites one of its channels."
             )
         elif target not in model.labels:
-            refusals.append(f"{model.spec.title} knows no class {target!r}.")
+            refusals.append(f"{model.spec.title} has no class {target!r}.")
         else:
             objectives[model] = core.class_logit(index_of(model, target))
     return objectives, refusals

@@ -53,7 +53,7 @@ def channels(shown: Channels) -> None:
     with left:
         st.caption(
             "Each map is one channel: how strongly one feature is present at every place. Red is "
-            "positive, blue negative, and zero lies in the middle of the colors; channels that "
+            "positive, blue negative, and zero is the middle of the colors; channels that "
             "are never negative use the colors chosen under Display."
         )
         opacity()
@@ -104,14 +104,14 @@ def similarity(shown: Similarity) -> None:
             panels.chart(shown.cosines)
             st.caption(
                 "Cosine between the features of the outlined place and those of every other: 1 is "
-                "the same direction, 0 unrelated. On another grid the place is the one that holds "
-                "the middle of the chosen patch."
+                "the same direction, 0 unrelated. On another grid the place is the one that "
+                "contains the center of the chosen patch."
             )
         if shown.components is not None:
             panels.chart(shown.components)
             st.caption(
                 "The first three principal components of the same features as red, green and "
-                "blue: places of one color are represented alike. Each component runs from its "
-                "1st to its 99th percentile; colors of two models have nothing to do with each "
+                "blue: places of the same color have similar features. Each component runs from "
+                "its 1st to its 99th percentile; colors of two models cannot be compared with each "
                 "other."
             )

@@ -57,12 +57,12 @@ def _kind(query: Query) -> None:
         else:
             session.change(query=None)
 
-    by_click = " A click on the picture chooses the patch you click."
+    by_click = " Click a patch in the picture to choose it."
     st.radio(
         "Whose attention",
         list(names),
         format_func=lambda name: names[name][:1].upper() + names[name][1:],
-        help="“One patch” begins with the one in the middle." + (by_click if query.figure else ""),
+        help="“One patch” starts with the central one." + (by_click if query.figure else ""),
         **session.tied("query-kind", "readout" if query.patch is None else "patch", switch),
     )
 

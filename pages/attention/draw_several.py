@@ -22,7 +22,7 @@ from pages.attention.words import percent
 def several(shown: Several) -> None:
     """Choices, the maps in one figure, the answers as a table."""
     if shown.cropped:
-        st.caption("Several pictures share one shape, so they are cropped here.")
+        st.caption("All pictures here need one shape, so they are cropped.")
     _choose(shown.pictures)
     if shown.maps is None:
         st.info("None of these pictures can be read.", icon=":material/collections:")
@@ -118,7 +118,7 @@ def _upload(chosen: list[str]) -> None:
             added.append(picture.id)
         every = list(dict.fromkeys([*chosen, *added]))
         if len(every) > MOST:
-            session.say(f"Up to {MOST} pictures are shown at a time; the newest replace the first.")
+            session.say(f"Up to {MOST} pictures are shown at a time; new ones replace the oldest.")
         session.change(several=tuple(every[-MOST:]))
 
     st.file_uploader(

@@ -81,7 +81,7 @@ def _maps(make: Maker, attention: Attention, maps: Float, whose: str, display: D
         limits=limits,
     )
     texts = [
-        f"{row}, {column}: {_peak(tile)}<br>click to see it large"
+        f"{row}, {column}: {_peak(tile)}<br>click to enlarge it"
         for row, tiles in zip(rows, shown, strict=True)
         for column, tile in zip(columns, tiles, strict=True)
     ]

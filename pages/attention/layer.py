@@ -238,7 +238,7 @@ def _matrix(
     title = head_text(layer, head)
     if tokens > MOST_TOKENS:
         note = (
-            f"The matrix has {tokens} × {tokens} cells, more than a browser shows well; choose a "
+            f"The matrix has {tokens} × {tokens} cells, too many for a browser; choose a "
             "smaller size."
         )
         return Matrix(title, tokens, None, note)
@@ -280,7 +280,7 @@ def _matrix(
         )
     )
     note = (
-        "Each row is one query and adds up to 100 %. Point at a cell to read which token attends "
+        "Each row is one query and adds up to 100 %. Point at a cell to see which token attends "
         "to which and how much; drag to zoom in, double-click to zoom out. Tokens are in this "
         f"order: {', '.join([*prefix, 'then'])} the patches row by row."
         + (" The outlined row is the query chosen on the left." if marked is not None else "")

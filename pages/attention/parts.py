@@ -214,7 +214,7 @@ def mosaic(
         opacity=opacity,
         shade=shade,
     )
-    texts = [f"{name}: click to see it large" for name in names]
+    texts = [f"{name}: click to enlarge it" for name in names]
     figures.openable(figure, shape, texts, named=True, size=100, marked=marked)
     height = f"calc({figures.mosaic_height(shape, width, named=True)})"
     said = sentence(unit or ends_text(limits, display))

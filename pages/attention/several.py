@@ -129,7 +129,7 @@ def _pictures(make: Maker) -> Pictures:
     if folder is not None and chosen.draw is not None:
         return _drawn(folder, chosen.drawn, chosen.draw)
     if chosen.draw is not None:
-        make.problem("No folder of pictures to draw from is set up here; draw is ignored.")
+        make.problem("No folder of pictures to draw from is configured here; draw is ignored.")
     return Pictures(_chosen(make), None if folder is None else False)
 
 
@@ -140,7 +140,7 @@ def _chosen(make: Maker) -> tuple[Picture, ...]:
     for picture_id in wanted:
         if picture_id not in offered:
             gone = (
-                "a picture of somebody's own that is not held here any more"
+                "an uploaded picture that is no longer held here"
                 if picture_id.startswith(OWN)
                 else f"the picture {picture_id!r}, which is unknown here"
             )

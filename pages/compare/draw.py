@@ -33,21 +33,22 @@ def draw(view: Compare) -> None:
         "The same pixels, the same class, through every model: bright places count for that class.",
         "Each map shows which places of the picture count for **one class**, by that model's own "
         "computation. Bright does not mean that the object is there. A map marked “no class” "
-        "(plain rollout, attention) is the same whatever the class: it shows where the ViT looks, "
-        "not why it answers. Name a second class under **Rather than**, and the maps show what "
-        "speaks for the first more than for the second. Colors begin at zero, where the picture "
-        "is left as it is; what speaks against the class is colored, in blue, only if you ask for "
-        "it under Display. Point at a place to read it in all maps; drag to zoom, double-click to "
-        "zoom out. **Add a column** sets another model beside these, or another method or "
-        "definition of one that is there.",
+        "(plain rollout, attention) is the same whatever the class: it shows where the ViT "
+        "attends, not why it predicts that class. Choose a second class under **Rather than**, "
+        "and the maps show what supports the first class more than the second. Colors begin at "
+        "zero, where the picture is left as it is; evidence against the class is colored, in "
+        "blue, only if you turn it on under Display. Point at a place to read it in all maps; "
+        "drag to zoom, double-click to zoom out. **Add a column** adds another model, or another "
+        "method or definition for a model already shown.",
         "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
         "Bousselham 2024 (LeGrad)",
     )
     with head:
         _adder(view)
         controls.display(
-            "The maps have different units, so on one scale each is shown as multiples of its own "
-            "mean (negative values as 0): equal colors mean an equal share of the relevance.",
+            "The maps have different units, so on a shared scale each is shown in multiples of "
+            "its own mean (negative values as 0): equal colors mean an equal share of the "
+            "relevance.",
             width="content",
         )
     with st.container(key="looks"):
@@ -145,7 +146,7 @@ def _adder(view: Compare) -> None:
             placeholder="Choose a model",
             **session.tied("add-column", None, _add),
         )
-        st.caption("Or one more column of a model that is there, with another method:")
+        st.caption("Or another column with a model already shown and another method:")
         for model_id, model in view.models.items():
             st.selectbox(
                 plain(model.spec.title),
@@ -177,7 +178,7 @@ def _chance(view: Compare) -> None:
         key="check",
         type="tertiary",
         icon=":material/science:",
-        help="Removes patches in the order of each map and compares with random orders, with the "
-        "order from the center outward and with that of edges; the page Evidence shows the curves.",
+        help="Removes patches in the order of each map and compares with random order, with "
+        "center-outward order and with edge order; the page Evidence shows the curves.",
         on_click=lambda: session.change(checked=not checked),
     )

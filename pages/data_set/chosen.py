@@ -27,7 +27,7 @@ def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
             two[place] = models.index(wanted)
         elif wanted is not None:
             tell(
-                f"{name} is {wanted!r}, which is no model of this sweep; shown instead: "
+                f"{name} is {wanted!r}, which is not a model of this sweep; shown instead: "
                 f"{table.titles[two[place]]}."
             )
     first, second = two
@@ -92,7 +92,7 @@ def axis(table: SweepTable, asked: Options, field: str, default: str, tell: Tell
     value = default if wanted is None else table.named(wanted)
     if value in table.columns and value in table.numbers:
         return value
-    tell(f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}.")
+    tell(f"{field} is {wanted!r}, which is not available here; shown instead: {default}.")
     return default
 
 
@@ -102,7 +102,7 @@ def color(table: SweepTable, asked: Options, tell: Tell) -> str:
     if wanted in colors:
         return wanted
     if wanted != Options.model_fields["color"].default:
-        tell(f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}.")
+        tell(f"color is {wanted!r}, which is not available here; shown instead: {colors[0]}.")
     return colors[0]
 
 
@@ -113,5 +113,5 @@ def order(table: SweepTable, orders: Mapping[str, str], asked: Options, tell: Te
     if wanted in orders:
         return wanted
     if given != Options.model_fields["order"].default:
-        tell(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
+        tell(f"order is {given!r}, which is not available here; shown instead: {first}.")
     return first

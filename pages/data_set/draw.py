@@ -39,17 +39,17 @@ def draw(view: DataSet) -> None:
     """The sweep that is chosen, what is wanted of it, figures, and the pictures behind them."""
     panels.head(
         "Data set",
-        "How often do the models agree, and on which pictures do they not?",
-        "A **sweep** has sent many pictures through its models and kept answers and maps. Figures, "
-        "points, classes and pictures below are those that the **filters** leave. Draw a box in "
-        "the scatter, or select a class, to filter; type a filter such as divergence>0.5 for "
-        "anything else.\n\n"
-        "Of more than two models two are compared at a time.\n\n"
+        "How often do the models agree, and on which pictures do they differ?",
+        "A **sweep** runs many pictures through its models and stores answers and maps. The "
+        "figures, points, classes and pictures below are those that pass the **filters**. Draw a "
+        "box in the scatter, or select a class, to filter; type a filter such as divergence>0.5 "
+        "for anything else.\n\n"
+        "With more than two models, two are compared at a time.\n\n"
         "**Divergence of the answers** is the Jensen–Shannon divergence over the classes that both "
-        "models know: 0 bits for the same answer, 1 for answers that share nothing. **Rank "
+        "models have: 0 bits for equal answers, 1 for answers without overlap. **Rank "
         "correlation** and **overlap** compare the first map of each model, at the finer of their "
         "two grids. An **artifact patch** receives attention far beyond all others.\n\n"
-        "**Look closer** shows a picture with all its answers, and opens it on the other pages.",
+        "**Look closer** shows a picture with all its answers and opens it on the other pages.",
         "Lin 1991 (divergence), Darcet 2023 (artifact patches)",
     )
     st.html(STYLE)
@@ -132,8 +132,8 @@ def _filters(contents: Contents) -> None:
         list(dict.fromkeys([*kept, *contents.offered_filters])),
         accept_new_options=True,
         format_func=lambda text: chosen.readable(contents.table, text),
-        placeholder="All pictures. Choose, or type a column and a value: divergence>0.5",
-        help=f"All of them hold together. Columns: {contents.columns_named}.",
+        placeholder="All pictures. Choose a filter, or type a column and a value: divergence>0.5",
+        help=f"A picture must pass all filters. Columns: {contents.columns_named}.",
         **session.tied("where", kept, lambda held: _filter(tuple(held))),
     )
 
@@ -249,8 +249,8 @@ def _downloads(table: SweepTable, filters: Filters) -> None:
                 data=made(kind),
                 file_name=f"{name}.{kind}",
                 icon=":material/download:",
-                help=f"What the filters leave, a row for each picture: {what}. With what every "
-                "model and map says, and the agreement of those that are compared.",
+                help=f"The filtered pictures, one row each: {what}. With the answers of every "
+                "model, the values of every map, and the agreement of those compared.",
                 key=f"download-{kind}",
                 on_click="ignore",
             )

@@ -30,7 +30,7 @@ def gallery(made: Gallery) -> None:
         tie = session.tied(key, number, lambda held: session.change(leaf=held), seed=False)
         st.pagination(made.pages, default=number, **tie)
     if not made.cards:
-        st.info("The filters leave no picture here.", icon=":material/filter_alt_off:")
+        st.info("No picture passes the filters.", icon=":material/filter_alt_off:")
         return
     with st.container(key="data-set-gallery"):
         for start in range(0, len(made.cards), COLUMNS):
@@ -73,7 +73,7 @@ def picked(made: Picked) -> None:
                 if top_five:
                     st.markdown(top_five)
                 else:
-                    st.caption("Trained without classes: it predicts none.")
+                    st.caption("Trained without classes: no predictions.")
         _links(made)
 
 

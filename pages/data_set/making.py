@@ -42,7 +42,7 @@ def chooser(source: Source) -> None:
         list(titles),
         format_func=titles.__getitem__,
         filter_mode="contains",
-        help="Sweeps of the folder that the operator names, and of what you bring. A large one is "
+        help="Sweeps of the operator's folder, and of pictures that you upload. Larger sweeps are "
         "made with python -m core.sweep.",
         **session.tied("sweep", source.name, _choose),
     )
@@ -82,7 +82,7 @@ def _watch(run: Run) -> None:
     middle.checkbox(
         "Keep going when I leave",
         value=run.readers.keeps(reader),
-        help="Otherwise it ends when all who look at it have closed this application.",
+        help="Otherwise the sweep ends when all users who show it have closed this application.",
         key="keep-sweep",
         on_change=lambda: run.readers.keep(reader, bool(session.held("keep-sweep"))),
     )
@@ -90,7 +90,7 @@ def _watch(run: Run) -> None:
         "Stop",
         icon=":material/stop:",
         width="stretch",
-        help="Keeps the rows that have been made. If others look at it, it goes on for them.",
+        help="Keeps the finished rows. If other users show the sweep, it continues for them.",
         key="stop-sweep",
         disabled=run.stopped,
         on_click=lambda: run.readers.stop(reader),
@@ -105,7 +105,7 @@ def _paused(run: Run) -> None:
         "Go on",
         icon=":material/play_arrow:",
         width="stretch",
-        help="From where it stopped.",
+        help="Continues where it stopped.",
         key="go-on-with-sweep",
         on_click=session.guarded(lambda: _go_on(run)),
     )
@@ -131,9 +131,9 @@ def maker(scene: Scene) -> None:
     ):
         st.caption(
             f"Up to {MOST_PICTURES} pictures, {core.size_text(MOST_BYTES)} together, with the "
-            "models and the fit chosen at the side. All maps are of one class: the first answer of "
-            "the first model that has classes. The pictures stay on this server until newer "
-            "sweeps take their place."
+            "models and the fit chosen in the sidebar. All maps are of one class: the first "
+            "answer of the first model that has classes. The pictures stay on this server until "
+            "newer sweeps replace them."
         )
         files = st.file_uploader(
             "Pictures",
@@ -145,8 +145,8 @@ def maker(scene: Scene) -> None:
         if len(files) > MOST_PICTURES or sum(one.size for one in files) > MOST_BYTES:
             session.say(
                 f"{len(files)} pictures with {core.size_text(sum(one.size for one in files))} were "
-                f"brought, at most {MOST_PICTURES} with {core.size_text(MOST_BYTES)} are swept at "
-                "a time; choose fewer, or make them smaller first."
+                f"uploaded; the limit for one sweep is {MOST_PICTURES} with "
+                f"{core.size_text(MOST_BYTES)}; choose fewer, or make them smaller first."
             )
             _empty_box()
             session.again()
@@ -165,7 +165,7 @@ def maker(scene: Scene) -> None:
             st.button(
                 f"Sweep {MOST_PICTURES} of the operator's folder",
                 icon=":material/folder_open:",
-                help="Drawn at random, the same ones every time.",
+                help="Drawn at random, always the same ones.",
                 on_click=lambda: _begin("Drawn from the folder", _drawn(folder), scene),
             )
 

@@ -182,7 +182,7 @@ def picked(table: SweepTable, now: Screen, tell: Tell) -> Picked | None:
         return None
     found = cache.answered(table, "rows", (index,))
     if not found or found[0].picture["error"]:
-        tell(f"picked is {index}, which this sweep has no figures of; it is ignored.")
+        tell(f"picked is {index}, for which this sweep has no figures; it is ignored.")
         return None
     [seen] = found
     [look] = cache.pictured(table, (index,))

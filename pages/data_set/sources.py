@@ -78,7 +78,7 @@ def chosen(asked: Options, tell: Tell) -> Source:
         else made.get(name, reader)
     )
     if run is None:
-        warning = broken.get(name, "It is not held any more.")
+        warning = broken.get(name, "It is no longer held here.")
         return Source(name, offered, others, warning=warning)
     making = not run.ended and run.readers.looks(reader)
     return Source(name, offered, others, run.folder, run, making, run.problem)

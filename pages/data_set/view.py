@@ -207,8 +207,8 @@ def _other_weights(found: sweep.Sweep) -> str:
     if not titles:
         return ""
     return (
-        f"Made with other weights of {plain(' and '.join(titles))} than those here: answers and "
-        "maps are not those that the other pages show."
+        f"Made with other weights of {plain(' and '.join(titles))} than those used here: answers "
+        "and maps differ from those on the other pages."
     )
 
 
@@ -231,10 +231,10 @@ def _numbers(table: SweepTable, filters: Filters) -> tuple[Number, ...]:
     part = f" of {found.all:,}" if found.pictures != found.all else ""
     numbers = [Number("Pictures", f"{found.pictures:,}{part}")]
     if len(table.compared) == 2:
-        said = "Both first answers have one name."
+        said = "Both first answers have the same name."
         numbers.append(Number("Same first answer", share(found.same), said))
     if table.labeled:
-        known = f"Of the {found.labeled:,} pictures whose label is a class that the model knows."
+        known = f"Of the {found.labeled:,} pictures whose label is a class of the model."
         right = (found.first_right, found.second_right)
         numbers += [
             Number(f"{table.titles[number]} right", share(value), known)
@@ -248,7 +248,7 @@ def _numbers(table: SweepTable, filters: Filters) -> tuple[Number, ...]:
         )
         numbers += [
             Number("Rank correlation, median", correlation, f"Of {of}."),
-            Number("Overlap of top 20 %, median", overlap, f"Of {of}; 0.11 is what chance gives."),
+            Number("Overlap of top 20 %, median", overlap, f"Of {of}; 0.11 is the chance level."),
         ]
     if found.failed:
         failed = "Pictures without a row of figures."
@@ -304,10 +304,9 @@ def _limits(table: SweepTable, filters: Filters) -> Limits:
         plan = table.sweep.plan
         specs = [core.find_spec(model_id) for model_id in plan.models]
     except ParallaxError as unknown:  # a model or a fit that is not known here
-        return Limits(unknown=f"What was asked cannot be told here: {unknown}")
+        return Limits(unknown=f"This cannot be shown here: {unknown}")
     sentences = [
-        f"The {table.sweep.total:,} pictures are those that somebody chose; shares are of them, "
-        "and of nothing else.",
+        f"The {table.sweep.total:,} pictures are a chosen set; shares refer to this set only.",
         _of_training([specs[number] for number in table.compared]),
         *dict.fromkeys(spec.card.class_origin for spec in specs),
         _of_classes(plan, specs),
@@ -331,8 +330,8 @@ def _of_training(compared: Sequence[core.ModelSpec]) -> str:
     if compared[0].matches(compared[1]):
         return "Both models were trained on the same data."
     return (
-        "The pair is unmatched: not trained on the same data, so a difference is not one between "
-        "architectures."
+        "The pair is unmatched: the models were not trained on the same data, so a difference "
+        "cannot be attributed to their architectures."
     )
 
 
@@ -340,7 +339,7 @@ def _of_classes(plan: sweep.Plan, specs: Sequence[core.ModelSpec]) -> str:
     """What class the maps are of."""
     if plan.target == "own":
         if len(specs) == 1:
-            return "Maps explain the model's own first answer, whether it is right or not."
+            return "Maps explain the model's own first answer, right or wrong."
         return (
             "Each model's maps explain its own first answer, so where the answers differ the maps "
             "are of different classes."

@@ -57,7 +57,7 @@ class Asked:
     def refusals(self) -> tuple[str, ...]:
         """A sentence for each model that cannot be asked."""
         return tuple(
-            f"{model.spec.title} knows no class {unknown[0]!r}: not asked."
+            f"{model.spec.title} has no class {unknown[0]!r} and is left out."
             for model in self.asked
             if (unknown := self._unknown(model))
         )

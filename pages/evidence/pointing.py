@@ -86,7 +86,7 @@ def _four(make: Maker) -> list[Picture]:
     by_id = offered_pictures(wanted)
     for name in wanted:
         if name not in by_id:
-            make.problem(f"four has {name!r}, which is no picture here.")
+            make.problem(f"four has {name!r}, which is not a picture here.")
     different: dict[str, str] = {}
     for picture in by_id.values():
         if picture.classes:

@@ -113,7 +113,7 @@ def _ceiling(one: Randomization) -> str:
     if one.ceiling is None:
         return ""
     return (
-        f"{one.original.title} draws at random, and draws anew for each network: two draws on the "
-        f"intact model correlate at {rows.number(one.ceiling)} (dashed), so no depth can be "
-        "expected above that."
+        f"{one.original.title} uses random draws, made again for each network: two draws on the "
+        f"intact model correlate at {rows.number(one.ceiling)} (dashed), so no higher value "
+        "can be expected at any depth."
     )

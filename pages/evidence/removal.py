@@ -160,7 +160,7 @@ def _chosen(make: Maker) -> Mask:
     if mask is not None and mask.shape != grid:
         make.problem(
             f"removed is for {mask.shape[0]} × {mask.shape[1]} patches, but this picture has "
-            f"{grid[0]} × {grid[1]}; nothing is taken away."
+            f"{grid[0]} × {grid[1]}; nothing is removed."
         )
         mask = None
     mask = np.zeros(grid, bool) if mask is None else mask
@@ -175,7 +175,7 @@ def _whose_map(now: Screen, names: tuple[str, ...], tell: Tell) -> int:
     if not last or options.top_of is None:
         return last
     if options.top_of > last:
-        tell(f"top_of is {options.top_of!r}, which is not to be had here; shown instead: {last}.")
+        tell(f"top_of is {options.top_of!r}, which is not available here; shown instead: {last}.")
         return last
     return options.top_of
 

@@ -328,7 +328,7 @@ def _animation(
     wanted = make.screen.of(Options).animated
     if wanted is not None and wanted != ROLLOUT and wanted not in model.labels:
         make.problem(
-            f"animated is {wanted!r}, which {model.spec.title} does not know; shown instead: plain "
+            f"animated is {wanted!r}, which {model.spec.title} does not have; shown instead: plain "
             "rollout."
         )
         wanted = ROLLOUT
@@ -392,7 +392,7 @@ def _animated(
         said.append(f"{shares} of the mass falls on prefix tokens and is not shown.")
     blank = [label for label, made in zip(labels, maps, strict=True) if not np.any(made)]
     if blank:
-        said.append(f"Blank, because nothing is left: ratio {', '.join(blank)}.")
+        said.append(f"Blank, because no attention is left: ratio {', '.join(blank)}.")
     return Animated(method, title, tuple(maps), kept, " ".join(filter(None, said)))
 
 

@@ -63,7 +63,7 @@ def found(*ids: str | None) -> list[Saved]:
         if saved is not None:
             shown.append(saved)
         elif screen_id is not None:
-            session.problem("A saved screen that the address names is not in the store here.")
+            session.problem("A saved screen named in the address is not in this store.")
     return shown
 
 
@@ -113,7 +113,7 @@ def detail(saved: Saved, *, alone: bool) -> None:
             "Take back" if saved.archived else "Archive",
             key=f"archive-{saved.id}",
             icon=":material/unarchive:" if saved.archived else ":material/archive:",
-            help=None if saved.archived else "Puts it away; nothing is deleted.",
+            help=None if saved.archived else "Moves the screen to the archive; nothing is deleted.",
             on_click=session.guarded(
                 lambda: cache.store().archive(saved.id, not saved.archived, saved.version)
             ),
@@ -123,7 +123,7 @@ def detail(saved: Saved, *, alone: bool) -> None:
         st.image(cache.store().still(saved.id), width="stretch", alt=_alt(about))
     with right:
         if about is None:
-            st.warning("What was saved of this screen cannot be read any more.")
+            st.warning("The data of this saved screen can no longer be read.")
         else:
             st.markdown("**First answers**")
             answers = summary.first_answers(saved.manifest)
@@ -137,7 +137,7 @@ def open_link(about: Manifest) -> None:
     for sentence in problems:
         session.problem(sentence)
     if target.page not in pages() or target.page == "review":
-        st.caption("It was made on a page that is not here.")
+        st.caption("It was made on a page that does not exist here.")
         return
     sharing.expect(about)
     st.page_link(

@@ -48,8 +48,8 @@ def _head() -> None:
     with left:
         st.title("Review", anchor=False)
         st.caption(
-            "What was saved here, by everybody who opens this application. **Save & export** on "
-            "the other pages puts a screen here."
+            "Screens that users of this application have saved. **Save & export** on "
+            "the other pages adds a screen."
         )
     with right, st.popover("Open or import", icon=":material/upload_file:", width="stretch"):
         _bring_in()
@@ -68,9 +68,9 @@ class Imported:
 def _bring_in() -> None:
     """Open a manifest, or import an archive into the store."""
     st.caption(
-        "A **manifest** (JSON) opens one screen and saves nothing. An **archive** (ZIP) is taken "
-        "into this store with its pictures and notes: everybody who opens this application sees "
-        "them. What is here already is left as it is and gains the notes that it lacks."
+        "A **manifest** (JSON) opens one screen and saves nothing. An **archive** (ZIP) is "
+        "imported into this store with its pictures and notes: all users of this application see "
+        "them. Screens that exist already are not changed, except that missing notes are added."
     )
     file = st.file_uploader(
         "Manifest or archive", type=["json", "zip"], max_upload_size=20, key="bring-in"

@@ -86,14 +86,14 @@ def filters() -> Wanted:
         chosen = getattr(asked, field)
         if chosen is not None and chosen not in known:
             if len(known) < MOST_KNOWN or not store.has(kind, chosen):
-                session.problem(f"Nothing that is saved here has the {label.lower()} {chosen!r}.")
+                session.problem(f"No saved screen has the {label.lower()} {chosen!r}.")
             known = [chosen, *known]
         place.selectbox(
             label,
             ["", *known],
             format_func=partial(_offered, kind),
             filter_mode="contains",
-            help=f"The {MOST_KNOWN} that most saved screens have."
+            help=f"The {MOST_KNOWN} values that most saved screens have."
             if len(known) >= MOST_KNOWN
             else None,
             **session.tied(field, chosen or "", _writer(field)),
@@ -129,7 +129,7 @@ def gallery(wanted: Wanted) -> None:
         st.markdown(f"**{count} saved screen{'' if count == 1 else 's'}**", width="content")
         st.toggle(
             "Archived",
-            help="Screens that were put away. Pages delete nothing; the operator can.",
+            help="Archived screens. Only the operator can delete screens.",
             **session.tied(
                 "archived",
                 wanted.archived,
@@ -140,9 +140,9 @@ def gallery(wanted: Wanted) -> None:
             _export(wanted, count)
     if not found:
         st.info(
-            "Nothing is saved here yet."
+            "No screens have been saved yet."
             if not (wanted.text or wanted.page or wanted.facts or wanted.archived)
-            else "No saved screen is like that; take a filter back.",
+            else "No saved screen matches; remove a filter.",
             icon=":material/collections_bookmark:",
         )
         return
@@ -168,7 +168,7 @@ def _card(saved: Card) -> None:
             _content(saved)
         except Exception:
             _log.warning("a saved screen could not be shown in the gallery", exc_info=True)
-            st.caption("This saved screen cannot be shown; the operator can look at it.")
+            st.caption("This saved screen cannot be shown; ask the operator to check it.")
 
 
 def _content(saved: Card) -> None:
@@ -200,15 +200,15 @@ def _export(wanted: Wanted, count: int) -> None:
         return
     with st.popover("Export", icon=":material/download:"):
         st.caption(
-            f"{_these(start, seen)} of {count}, the newest first, are what one file takes "
-            f"({archive.FULL // 2**20} MB, {archive.MOST_EXPORTED} screens), so that it can be "
+            f"{_these(start, seen)} of {count}, the newest first, fit into one file "
+            f"({archive.FULL // 2**20} MB, {archive.MOST_EXPORTED} screens) that can be "
             "imported again."
         )
         if too_large:
             many = "1 of them is" if len(too_large) == 1 else f"{len(too_large)} of them are"
             st.caption(
-                f"{many} too large and left out: view and export it alone; the operator can import "
-                "such a file."
+                f"{many} too large and left out: open and export each alone; the operator can "
+                "import such files."
             )
         if taken:
             _export_button(taken, f"Export {_these(start, seen).lower()}")
@@ -239,7 +239,7 @@ def _export_button(ids: list[str], label: str) -> None:
         file_name="parallax-review.zip",
         mime="application/zip",
         icon=":material/download:",
-        help="What the filters leave, with pictures, arrays, stills and notes.",
+        help="The filtered screens, with pictures, arrays, stills and notes.",
         key="export-all",
         on_click="ignore",
     )

@@ -245,7 +245,7 @@ def test_a_sweep_can_be_stopped_and_gone_on_with() -> None:
 
 def test_no_picture_left_is_said() -> None:
     app = healthy(start("data_set", sweep="made-up", where="divergence>2"))
-    assert any("leave no picture" in info.value for info in app.info)
+    assert any("No picture passes" in info.value for info in app.info)
     assert figure(app, "Same first answer") == "–"
 
 
@@ -286,7 +286,7 @@ def test_a_picture_opens_on_the_other_pages_as_it_was_swept(folder: Path) -> Non
 def test_what_is_not_shown_is_said() -> None:
     app = healthy(start("data_set", sweep="real"))
     said = "\n".join(text.value for text in app.markdown)
-    assert "those that somebody chose" in said
+    assert "are a chosen set" in said
     assert "unmatched" in said
     assert "fitted to one labeled photograph of each" in said
 

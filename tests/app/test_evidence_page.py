@@ -266,7 +266,7 @@ def test_randomization_of_a_method_that_draws_says_how_much_two_draws_agree() ->
         **{"cnn_map.count": "1", "cnn_map.seed": "7"},
         vit_map="rollout",
     )
-    said = [c.value for c in app.caption if "draws at random" in c.value]
+    said = [c.value for c in app.caption if "uses random draws" in c.value]
     assert len(said) == 1
     assert "two draws on the intact model correlate at 0." in said[0]
     [line] = [

@@ -53,7 +53,7 @@ def test_shares_of_maps_without_a_zero_are_dashes() -> None:
     vit, cnn = table.value["Share on the right half"]
     assert vit == "– / –"
     assert "%" in cnn
-    assert any("a map's zero means nothing" in " ".join(c.value.split()) for c in app.caption)
+    assert any("the map's zero means nothing" in " ".join(c.value.split()) for c in app.caption)
 
 
 def test_automatic_classes_are_said_and_the_picker_has_names_only() -> None:

@@ -89,7 +89,7 @@ def test_it_is_said_who_sees_an_own_picture() -> None:
     app = start()
     assert "download the picture" not in texts(app)
     upload(app, "mine.png", png(_image()))
-    assert "everybody who opens this application sees and can download the picture" in texts(app)
+    assert "All users of this application can see and download the picture" in texts(app)
 
 
 def _image() -> Any:
@@ -149,7 +149,7 @@ def cards(app: AppTest) -> list[str]:
 
 def test_an_empty_review_says_so() -> None:
     app = healthy(start("review"))
-    assert "Nothing is saved here yet" in texts(app)
+    assert "No screens have been saved yet" in texts(app)
 
 
 def test_review_from_gallery_to_archive() -> None:
@@ -204,7 +204,7 @@ def test_who_comes_late_is_told() -> None:
     app.text_input(key=f"title-{saved.id}").set_value("Slower")
     press(app, "Rename")
     [warning] = app.warning
-    assert "Somebody else changed" in warning.value
+    assert "Another user has changed" in warning.value
     assert "Faster" in [s.value for s in app.subheader]
 
 
@@ -270,7 +270,7 @@ def test_a_manifest_is_opened_and_told_to_be_the_same() -> None:
     assert "dinov2-small%3Arollout" in link.proto.query_string
     app.query_params["vit_map"] = "rollout"
     switch(app, "compare")
-    assert "to the last bit" in texts(healthy(app))
+    assert "bit for bit" in texts(healthy(app))
     assert cache.store().find(archived=None)[1] == 0, "opening saves nothing"
 
 
@@ -284,7 +284,7 @@ def test_a_manifest_of_other_weights_is_told_so() -> None:
     app.query_params["vit_map"] = "rollout"
     switch(app, "compare")
     [warning] = app.warning
-    assert "had other weights" in warning.value
+    assert "had different weights" in warning.value
 
 
 def test_the_whole_review_goes_into_one_archive() -> None:
@@ -346,7 +346,7 @@ def test_a_manifest_that_is_too_long_costs_a_sentence(monkeypatch: pytest.Monkey
     monkeypatch.setattr(summary, "MOST_MANIFEST", 10)
     app = start("review", first=screen_id)
     assert not app.exception
-    assert any("cannot be read any more" in warning.value for warning in app.warning)
+    assert any("can no longer be read" in warning.value for warning in app.warning)
     assert "Long" in words(healthy(start("review")))
 
 

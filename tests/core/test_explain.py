@@ -269,7 +269,7 @@ def test_targets_that_do_not_exist_are_refused(target: Any, match: str, recorded
 def test_requests_that_do_not_fit_are_refused() -> None:
     model, image = built("timm").model, pictures("timm", 1)[0]
     recording = core.record(model, image, GIVEN)
-    with pytest.raises(ParameterError, match="leave framing out"):
+    with pytest.raises(ParameterError, match="omit framing"):
         core.explain(model, recording, "rollout", framing=GIVEN)
     with pytest.raises(ParameterError, match="another model"):
         core.explain(built("timm registers").model, recording, "rollout")

@@ -283,7 +283,7 @@ def test_occlusion_of_the_opposite_by_hand() -> None:
     close(found.relevance, occluded(model, lambda logits: log_sigmoid(-logits[0])), 1e-5)
     assert found.label == "not class 0"
     assert found.notes == (
-        "It explains not class 0, the negated logit of this label: what speaks against it.",
+        "It explains not class 0, the negated logit of this label: the evidence against it.",
     )
     assert (found.relevance[of_cells(BLUE)] > 0).all()
     assert found.prediction is not None

@@ -114,9 +114,9 @@ def test_a_model_of_ones_own_is_tried_again_when_its_file_changes(
         'weights = "retried.safetensors"\n'
     )
     monkeypatch.setenv("PARALLAX_MODELS", str(tmp_path / "models.toml"))
-    with pytest.raises(core.WeightsError, match="no checkpoint"):
+    with pytest.raises(core.WeightsError, match="not a readable checkpoint"):
         cache.model("retried")
-    assert "no checkpoint" in cache.refusal("retried")
+    assert "not a readable checkpoint" in cache.refusal("retried")
     save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
     assert cache.refusal("retried") == ""
     assert cache.model("retried").spec.id == "retried"
@@ -124,7 +124,7 @@ def test_a_model_of_ones_own_is_tried_again_when_its_file_changes(
 
 def test_a_failed_download_refuses_once_whoever_looks_at_it_later() -> None:
     class Failed:
-        model_id, error = "some/model", "its host sends nothing"
+        model_id, error = "some/model", "its host sends no data"
 
     now = [1000.0]
     refusals, download = availability.Refusals(lambda: now[0]), Failed()

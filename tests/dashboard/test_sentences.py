@@ -130,7 +130,7 @@ def trained(folder: Path) -> Iterator[tuple[str, str]]:
     """What is said of entries that tell more and less."""
     yield own_model(folder, 'pretraining = "our parts"', 'trained_on = "k"').training, "our parts"
     yield own_model(folder, 'trained_on = "parts-2026"').training, "parts-2026"
-    yield own_model(folder).training, "data that its entry does not name"
+    yield own_model(folder).training, "data not named in its entry"
 
 
 def test_data_that_an_entry_does_not_name_are_no_data_of_that_name(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_who_was_refused_a_place_tries_again_by_a_button(monkeypatch: pytest.Mon
         busy.setattr(core, "record", refuse)
         app.run()
     assert not app.exception
-    assert "places for computing were taken" in app.info[0].value
+    assert "slots for network passes were in use" in app.info[0].value
     app.button(key="try-again").click().run()
     assert not app.exception
     assert not app.error

@@ -72,4 +72,4 @@ def test_what_evidence_cannot_show_is_told() -> None:
     view = rendered("evidence", image="coffee", change="patches", removed="4x4-ffff")
     assert ["4 × 4 patches" in said for said in view.problems] == [True]
     view = rendered("evidence", image="coffee", question="pointing", four="nothing")
-    assert view.problems == ("four has 'nothing', which is no picture here.",)
+    assert view.problems == ("four has 'nothing', which is not a picture here.",)

@@ -127,7 +127,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("link", "said"),
     [
         ("https://example.org/nowhere?image=coffee", "/gradient_rollout"),
-        ("/review", "shows what a server keeps"),
+        ("/review", "shows data stored on a server"),
         (f"/compare?{urlencode({'image': 'own-' + '0' * 64})}", "--picture"),
     ],
 )
@@ -153,5 +153,5 @@ def test_a_file_stands_in_for_a_picture_that_a_server_holds(tmp_path: Path) -> N
 def test_an_address_that_says_nothing_of_use_is_said() -> None:
     [wanted] = render.read("/compare?image=coffee&opacity=7")
     assert "opacity in the address is '7'" in wanted.problems[0]
-    with pytest.raises(RenderError, match="no link to a page"):
+    with pytest.raises(RenderError, match="not a link to a page"):
         render.read("no-such-file.json")

@@ -18,7 +18,7 @@ import pages as _pages  # noqa: E402, F401  # registers all pages
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
-    from dashboard import opening, registry, startup
+    from dashboard import registry, splash, startup
 
     titles = {name: page.title for name, page in registry.pages().items()}
 
@@ -43,7 +43,7 @@ def draw() -> None:
         layout="wide",
         initial_sidebar_state="auto",
     )
-    with opening.shown(name, pages), startup.importing:
+    with splash.shown(name, pages), startup.importing:
         from dashboard import frame
     try:
         frame.run(name, page, pages)

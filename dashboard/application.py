@@ -15,9 +15,9 @@ from cachetools import LRUCache
 
 import core
 from core import Model, ModelSpec, sweep
-from dashboard import background, settings
+from dashboard import jobs, settings
 from dashboard.availability import Ready, Refusals, Wishes
-from dashboard.memo import Memo
+from dashboard.shared_cache import SharedCache
 from dashboard.uploads import OwnPictures
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Application:
     """
 
     def __init__(self) -> None:
-        self._parts = Memo(UNLIMITED)
+        self._parts = SharedCache(UNLIMITED)
         self._sweep_tables: LRUCache[tuple[Path, int], SweepTable] = LRUCache(OPEN_SWEEPS)
         self._sweep_tables_lock = threading.Lock()
         self._answers: LRUCache[Hashable, Any] = LRUCache(ANSWERS)
@@ -54,14 +54,14 @@ class Application:
     # -- what can be made again -------------------------------------------------------------------
 
     @property
-    def results(self) -> Memo:
+    def results(self) -> SharedCache:
         """Recordings, maps, pictures and models beside the embedded pair, within the budget."""
-        return self._parts.get("results", lambda: Memo(int((1 - FILES) * _budget())))
+        return self._parts.get("results", lambda: SharedCache(int((1 - FILES) * _budget())))
 
     @property
-    def embedded(self) -> Memo:
+    def embedded(self) -> SharedCache:
         """The embedded pair, which is no part of the budget and always held."""
-        return self._parts.get("embedded", lambda: Memo(UNLIMITED))
+        return self._parts.get("embedded", lambda: SharedCache(UNLIMITED))
 
     def model(self, model_id: str) -> Model:
         """The one shared, frozen copy of a model; opened if it is not held.
@@ -76,7 +76,7 @@ class Application:
         holder = self.holder(core.find_spec(model_id))
         return holder.get(("model", model_id), lambda: core.open_model(model_id))
 
-    def holder(self, spec: ModelSpec) -> Memo:
+    def holder(self, spec: ModelSpec) -> SharedCache:
         """What holds a model, once it is open."""
         return self.embedded if spec.source == "embedded" else self.results
 
@@ -161,7 +161,7 @@ class Application:
         patience
             Seconds to wait for sweeps that are under way.
         """
-        background.stop_all()
+        jobs.stop_all()
         if "sweeps" in self._parts:
             self.sweeps.close(patience)
         for store in self._stores:

@@ -19,10 +19,10 @@ from core import (
     samples,
 )
 from dashboard import (
-    arriving,
     cache,
     controls,
     models,
+    pending_downloads,
     registry,
     session,
     settings,
@@ -73,7 +73,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         try:
             settings.apply()
             usable = True
-            arriving.settle()
+            pending_downloads.settle()
         finally:
             _link(links, pages)
         with waiting.told_to_wait(), waiting.bar(), cache.reading_once():
@@ -124,7 +124,7 @@ def _address() -> str:
 def _scene() -> Scene:
     picture = _picture()
     opened = models.opened(models.picker())
-    arriving.show()
+    pending_downloads.show()
     framing = _framing()
     found = Scene(picture, tuple(model.spec for model in opened), framing)
     models.about(found.models)

@@ -9,7 +9,7 @@ import streamlit as st
 
 import core
 from core import Model, ModelError, ModelSpec, best_device
-from dashboard import arriving, cache, columns, panels, session, settings
+from dashboard import cache, columns, panels, pending_downloads, session, settings
 from dashboard.looks import MOST, Look
 from dashboard.text import plain
 
@@ -119,14 +119,14 @@ def opened(specs: list[ModelSpec]) -> list[Model]:
             found.append(cache.model(spec.id))
         except ModelError as error:
             now = session.screen()
-            other = arriving.before(now, place, spec)
+            other = pending_downloads.before(now, place, spec)
             if other == spec.id:
                 raise
             shown = f" Shown instead: {core.find_spec(other).title}." if other else ""
             session.say(f"{error}{shown} It is tried again after three minutes.")
-            session.become(arriving.put_back(now, spec, other))
+            session.become(pending_downloads.put_back(now, spec, other))
             session.again()
-    arriving.showing(tuple(spec.id for spec in specs))
+    pending_downloads.showing(tuple(spec.id for spec in specs))
     return found
 
 

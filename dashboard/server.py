@@ -50,15 +50,15 @@ def _prepare() -> None:
         _warm.set()
 
 
-def rest() -> None:
+def shutdown() -> None:
     """Let no network compute when the interpreter ends: it would end the process with a crash.
 
     Threads of pages and runs are daemons, which go on until they are cut off. So runs are stopped,
     all places for passes are taken for good, and the threads have a moment to get out.
     """
-    from dashboard import background
+    from dashboard import jobs
 
-    background.stop_all()
+    jobs.stop_all()
     if "core" not in sys.modules or not _warm.wait(PATIENCE):
         return
     import core
@@ -106,7 +106,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     with scratch.own():
         threading.Thread(target=_prepare, name="warm start", daemon=True).start()
         yield
-        await asyncio.to_thread(rest)
+        await asyncio.to_thread(shutdown)
         if "dashboard.application" in sys.modules:  # else nothing was ever shared
             from dashboard import application
 

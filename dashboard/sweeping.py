@@ -24,7 +24,7 @@ from PIL import Image
 
 import core
 from core import Model, ParallaxError, Stopped, fit_image, samples, sweep
-from dashboard.background import Job
+from dashboard.jobs import Job
 
 SAMPLES = "samples"
 """What the address calls the sweep of the samples."""

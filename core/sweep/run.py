@@ -8,7 +8,7 @@ from typing import Literal
 
 from core.errors import SweepError
 from core.models import Model
-from core.sweep import here
+from core.sweep import local_engine
 from core.sweep.plan import Plan
 from core.sweep.store import CHUNK, Sweep, as_begun, begin, writing
 from core.sweep.work import Chunk, Tables, Work
@@ -67,12 +67,14 @@ def run(
     if address and engine != "ray":
         raise SweepError(f"The engine {engine!r} accepts no address; choose the engine ray.")
     if strange and engine != "here":
-        raise SweepError(f"The engine {engine!r} accepts no untrusted pictures; choose here.")
+        raise SweepError(
+            f"The engine {engine!r} accepts no untrusted pictures; choose here."
+        )
     plan = as_begun(plan, Path(out))
     work = Work(plan, models, strange) if models else Work.open(plan, strange)
     start: Callable[[Iterable[Chunk]], Iterator[tuple[int, Tables]]]
     if engine == "here":
-        start = lambda chunks: here.run(work, chunks)  # noqa: E731
+        start = lambda chunks: local_engine.run(work, chunks)  # noqa: E731
     elif engine == "ray":
         from core.sweep import cluster
 

@@ -1,7 +1,7 @@
 """How pages ask for what sessions share: wraps core, keys every picture by its digest.
 
 All of it is held by the `Application` of the process: recordings, maps, measurements, pictures,
-views, and models beside the embedded pair by one `Memo`, within what the operator allows.
+views, and models beside the embedded pair by one `SharedCache`, within what the operator allows.
 Streamlit's own cache hands the application out and owns nothing.
 """
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import application
 from dashboard.application import Application
-from dashboard.memo import Memo
+from dashboard.shared_cache import SharedCache
 
 
 @st.cache_resource(show_spinner=False, validate=lambda held: held is application.current())
@@ -19,6 +19,6 @@ def shared() -> Application:
     return application.current()
 
 
-def results() -> Memo:
+def results() -> SharedCache:
     """What all sessions share and can be made again."""
     return shared().results

@@ -10,7 +10,7 @@ from core import (
 )
 from dashboard.availability import Wishes
 from dashboard.cache.held import shared
-from dashboard.memo import Memo
+from dashboard.shared_cache import SharedCache
 from dashboard.waiting import spinner
 
 
@@ -40,7 +40,7 @@ def opened_model(model_id: str) -> Model:
     return shared().model(model_id)
 
 
-def memo_of(spec: ModelSpec) -> Memo:
+def holder_of(spec: ModelSpec) -> SharedCache:
     """What holds a model, once it is open."""
     return shared().holder(spec)
 

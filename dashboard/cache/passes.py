@@ -25,7 +25,7 @@ from core import (
     find_spec,
 )
 from dashboard.cache.held import results
-from dashboard.cache.models import memo_of, opened_model
+from dashboard.cache.models import holder_of, opened_model
 from dashboard.cache.pictures import from_sample
 from dashboard.scene import Picture, Scene, framing_of
 from dashboard.screen import OPENING, Shared
@@ -107,7 +107,7 @@ def settle(scene: Scene | None) -> None:
     """At the end of a run: let go of graphs, and of what is beyond the budget."""
     if scene is not None:
         for spec in scene.models:
-            _let_go(memo_of(spec).peek(("model", spec.id)), scene)
+            _let_go(holder_of(spec).peek(("model", spec.id)), scene)
     results().settle()
 
 
@@ -169,7 +169,7 @@ def keeping_graph(model_id: str, scene: Scene) -> Iterator[None]:
         yield
     finally:
         _keeping.reset(token)
-        _let_go(memo_of(find_spec(model_id)).peek(("model", model_id)), scene)
+        _let_go(holder_of(find_spec(model_id)).peek(("model", model_id)), scene)
 
 
 def _let_go(opened: Model | None, scene: Scene) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import core
 from core import MethodError, Model, Objective, ParallaxError, Regularization, Transforms
-from dashboard.background import Job
+from dashboard.jobs import Job
 
 PATIENCE = 300.0
 """Seconds after which a run that nobody looks at stops."""

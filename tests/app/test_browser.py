@@ -192,9 +192,9 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
     with serve(tmp_path / "server.log", PYTHONPATH=str(first)) as url:
         page = patient(browser.new_page(viewport={"width": 1440, "height": 900}))
         page.goto(url)
-        opening = page.locator(".opening img")
+        opening = page.locator(".splash img")
         page.wait_for_function(
-            """count => document.querySelectorAll('.opening img').length === count
+            """count => document.querySelectorAll('.splash img').length === count
                 && document.querySelector('h1')?.innerText === 'Compare'
                 && !document.querySelector('.st-key-compare-figure')""",
             arg=len(core.samples()),

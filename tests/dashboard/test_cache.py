@@ -18,8 +18,8 @@ import core
 from core import ImageError, Model, sandbox
 from dashboard import availability, cache
 from dashboard.cache import passes
-from dashboard.memo import Memo
 from dashboard.scene import Scene
+from dashboard.shared_cache import SharedCache
 
 
 def test_a_refused_file_is_decoded_once_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +239,8 @@ def test_four_classes_share_one_graph(
 
 
 def test_arrays_that_sessions_share_cannot_be_written_to() -> None:
-    memo = Memo(2**20)
-    made = memo.get("x", lambda: {"one": [np.zeros(3)], "two": (np.ones(2), "text")})
+    held = SharedCache(2**20)
+    made = held.get("x", lambda: {"one": [np.zeros(3)], "two": (np.ones(2), "text")})
     for array in (made["one"][0], made["two"][0]):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1

@@ -19,7 +19,7 @@ from dashboard.text import plain
 
 
 @dataclass
-class Arriving:
+class Pending:
     """What a session waits for.
 
     Attributes
@@ -142,8 +142,8 @@ def _put_in(wanted: str, replaced: str) -> None:
         session.become(columns.added(now, Look(wanted)))
 
 
-def _here() -> Arriving:
-    return session.kept(Arriving)
+def _here() -> Pending:
+    return session.kept(Pending)
 
 
 def _wanted() -> dict[str, str]:

@@ -62,7 +62,7 @@ class _Held:
     used: float
 
 
-class Memo:
+class SharedCache:
     """Values by key, made once however many ask at the same time.
 
     When they take more than the budget, what has the largest product of its bytes and the time

@@ -23,8 +23,8 @@ SIDE = 128
 
 _STYLE = """
 <style>
-.opening { display: flex; flex-wrap: wrap; gap: .5rem; padding-top: 1.9rem; }
-.opening img { width: 46px; height: 46px; border-radius: .5rem; }
+.splash { display: flex; flex-wrap: wrap; gap: .5rem; padding-top: 1.9rem; }
+.splash img { width: 46px; height: 46px; border-radius: .5rem; }
 .st-key-ahead { position: absolute; visibility: hidden; }
 </style>
 """
@@ -80,4 +80,4 @@ def _thumbnails() -> str:
         small.save(buffer, "JPEG", quality=80)
         encoded = base64.b64encode(buffer.getvalue()).decode()
         found.append(f'<img src="data:image/jpeg;base64,{encoded}" alt="">')
-    return f'<div class="opening">{"".join(found)}</div>'
+    return f'<div class="splash">{"".join(found)}</div>'

@@ -67,9 +67,7 @@ def run(
     if address and engine != "ray":
         raise SweepError(f"The engine {engine!r} accepts no address; choose the engine ray.")
     if strange and engine != "here":
-        raise SweepError(
-            f"The engine {engine!r} accepts no untrusted pictures; choose here."
-        )
+        raise SweepError(f"The engine {engine!r} accepts no untrusted pictures; choose here.")
     plan = as_begun(plan, Path(out))
     work = Work(plan, models, strange) if models else Work.open(plan, strange)
     start: Callable[[Iterable[Chunk]], Iterator[tuple[int, Tables]]]

@@ -164,7 +164,10 @@ def fields() -> dict[str, type[Options]]:
     found: dict[str, type[Options]] = {}
     for kind in kinds():
         if double := found.keys() & kind.model_fields.keys():
-            raise TypeError(f"{min(double)!r} is a field of {kind} and of {found[min(double)]}")
+            raise TypeError(
+                f"{min(double)!r} is a field of {kind.__module__} and of "
+                f"{found[min(double)].__module__}; rename the newer one."
+            )
         found |= dict.fromkeys(kind.model_fields, kind)
     return found
 

@@ -19,7 +19,16 @@ from PIL import Image
 import core
 from core import Explanation, MethodError, Model, Prediction, Recording
 from dashboard import cache
-from dashboard.choices import Choice, target_of
+from dashboard.choices import (
+    Choice,
+    Classes,
+    choice,
+    classes,
+    column_slots,
+    needs_of,
+    target_of,
+    told_apart,
+)
 from dashboard.scene import Picture, Scene
 from dashboard.screen import Screen
 
@@ -119,6 +128,31 @@ class View:
         """Names of the classes that are looked at."""
         explained = [found.label for found in self.explanations if found.label]
         return tuple(dict.fromkeys([*self.screen.shared.classes, *explained]))
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The columns of Compare, ready to be explained.
+
+    Attributes
+    ----------
+    models
+        All that are shown, by id.
+    choices
+        One for each column.
+    recordings
+        One pass of each model.
+    answers
+        Of the models that have classes.
+    classes
+        Which class is explained.
+    """
+
+    models: Mapping[str, Model]
+    choices: tuple[Choice, ...]
+    recordings: Mapping[Model, Recording]
+    answers: Mapping[Model, Prediction]
+    classes: Classes
 
 
 Kind = TypeVar("Kind", bound=View)
@@ -246,6 +280,30 @@ class Maker:
         except MethodError as error:
             return str(error)
         return found
+
+    def columns(self) -> Columns:
+        """The columns of Compare, after one pass of each model that serves them all."""
+        scene = self.looked_at
+        models = {model_id: cache.model(model_id) for model_id in scene.ids}
+        chosen = told_apart(
+            [
+                choice(slot, models[slot.look.model], self.problem)
+                for slot in column_slots(self.screen)
+            ]
+        )
+        recordings = {
+            model: self.recording(model_id, needs_of(chosen, model))
+            for model_id, model in models.items()
+        }
+        answers = {
+            model: recording.predictions()[0]
+            for model, recording in recordings.items()
+            if model.classes
+        }
+        asked = classes(
+            self.screen, scene.picture.classes, [*answers], [*answers.values()], self.problem
+        )
+        return Columns(models, chosen, recordings, answers, asked)
 
     # -- what is kept -----------------------------------------------------------------------------
 

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 from core import Explanation, Model, Prediction
 from dashboard import cache, measurements, rows
-from dashboard.choices import (
-    Choice,
-    Classes,
-    choice,
-    classes,
-    column_slots,
-    needs_of,
-    told_apart,
-)
+from dashboard.choices import Choice, Classes
 from dashboard.display import Display
 from dashboard.rows import Agreement, Row
 from dashboard.view import Maker, View
@@ -70,21 +62,8 @@ class Compare(View):
 
 def view(make: Maker) -> Compare:
     """Run every model once, and read all maps off these passes."""
-    now, scene = make.screen, make.looked_at
-    models = {model_id: cache.model(model_id) for model_id in scene.ids}
-    chosen = told_apart(
-        [choice(slot, models[slot.look.model], make.problem) for slot in column_slots(now)]
-    )
-    recordings = {
-        model: make.recording(model_id, needs_of(chosen, model))
-        for model_id, model in models.items()
-    }
-    answers = {
-        model: recording.predictions()[0]
-        for model, recording in recordings.items()
-        if model.classes
-    }
-    asked = classes(now, scene.picture.classes, list(answers), list(answers.values()), make.problem)
+    now, scene, found = make.screen, make.looked_at, make.columns()
+    chosen, answers, asked = found.choices, found.answers, found.classes
     maps: list[tuple[str, Explanation | str]] = [
         (one.model.spec.title, make.look(one, asked.target)) for one in chosen
     ]
@@ -98,12 +77,10 @@ def view(make: Maker) -> Compare:
         details=[one.own for one in chosen],
         least=least(len(chosen)),
     )
-    agreed = rows.agreement(
-        [(one.name, found) for one, (_, found) in zip(chosen, maps, strict=True)]
-    )
+    agreed = rows.agreement([(one.name, made) for one, (_, made) in zip(chosen, maps, strict=True)])
     return make.view(
         Compare,
-        models=models,
+        models=found.models,
         choices=chosen,
         classes=asked,
         predictions={model.spec.id: answer for model, answer in answers.items()},
@@ -113,7 +90,7 @@ def view(make: Maker) -> Compare:
         agreement=agreed,
         conclusion=rows.conclusion(agreed),
         verdicts=_verdicts(make, chosen, asked.target) if now.of(Options).checked else (),
-        times=rows.times(chosen, maps, recordings),
+        times=rows.times(chosen, maps, found.recordings),
     )
 
 

@@ -19,6 +19,7 @@ from core.errors import (
     ParameterError,
     Stopped,
     SweepError,
+    UnknownModel,
     UnsupportedMethod,
     UnsupportedModel,
     WeightsError,
@@ -70,6 +71,7 @@ from core.models.spec import (
     catalog_problem,
     default_models,
     find_spec,
+    own_models,
 )
 from core.models.taps import Layer, Tap
 from core.models.transformer import Readout, VisionTransformer
@@ -137,6 +139,7 @@ __all__ = [
     "UnsupportedModel",
     "UntrustedPictures",
     "VisionTransformer",
+    "UnknownModel",
     "WeightsError",
     "ZeroGradient",
     "add_model",
@@ -179,6 +182,7 @@ __all__ = [
     "not_label",
     "on_pixels",
     "open_model",
+    "own_models",
     "picture_files",
     "pointing_grid",
     "predict",

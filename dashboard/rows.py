@@ -179,6 +179,18 @@ def standing(found: Explanation) -> str:
     return f"{percent(answer.probability(found.target))}, {place}"
 
 
+MOST_LABELS = 10
+"""Labels above one half that are listed."""
+
+
+def answer(recording: Recording) -> Prediction:
+    """The first five answers to the picture of a recording; of labels all that are above one half,
+    at most `MOST_LABELS`, where those are more."""
+    [found] = recording.predictions()
+    affirmed = min(len(found.affirmed), MOST_LABELS)
+    return recording.predictions(affirmed)[0] if affirmed > len(found.indices) else found
+
+
 def percent(share: float) -> str:
     """A probability in percent, with a decimal where it is small."""
     return "< 0.1 %" if share < 0.001 else f"{100 * share:.{1 if share < 0.1 else 0}f} %"

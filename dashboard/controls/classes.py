@@ -18,7 +18,7 @@ AUTOMATIC = ""
 def top_classes(
     prediction: Prediction, key: str, target: str = "", *, selectable: bool = True
 ) -> None:
-    """Top-5 table with probability bars; selecting a row makes that class the target."""
+    """Table of the first answers with bars; selecting a row makes that class the target."""
     import pandas as pd
 
     rows = pd.DataFrame(

@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 import core
-from dashboard import columns, controls, models, panels, session
+from dashboard import cache, columns, controls, models, panels, session
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 from dashboard.text import plain
@@ -71,7 +71,7 @@ def draw(view: Compare) -> None:
                 view.classes.shown[0] if view.classes.shown else "",
                 shown.picture.digest,
             )
-    panels.training_note(shown.models)
+    panels.training_note([*view.models.values()])
     st.caption(view.times)
 
 
@@ -159,7 +159,7 @@ def _adder(view: Compare) -> None:
 def _add(model_id: str | None, method: str | None = "") -> None:
     if model_id is None or method is None:
         return
-    session.become(columns.added(session.screen(), Look(core.find_spec(model_id).id, method)))
+    session.become(columns.added(session.screen(), Look(cache.spec(model_id).id, method)))
 
 
 # -- better than chance? --------------------------------------------------------------------------

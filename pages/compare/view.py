@@ -77,9 +77,7 @@ def view(make: Maker) -> Compare:
         for model_id, model in models.items()
     }
     answers = {
-        model: recording.predictions()[0]
-        for model, recording in recordings.items()
-        if model.classes
+        model: rows.answer(recording) for model, recording in recordings.items() if model.classes
     }
     asked = classes(now, scene.picture.classes, list(answers), list(answers.values()), make.problem)
     maps: list[tuple[str, Explanation | str]] = [

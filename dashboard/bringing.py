@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 import core
 from core import ParallaxError
@@ -106,8 +107,8 @@ def _brought() -> Path | None:
         "Upload safetensors",
         type=[own_models.SAFETENSORS.removeprefix(".")],
         max_upload_size=limit,
-        help=f"Weights as safetensors, at most {limit} MB. Nobody else finds the model in a list; "
-        "whoever has a link to a screen with it can open it as long as this server holds it.",
+        help=f"Weights as safetensors, at most {limit} MB. Others do not find the model in their "
+        "list; a link to a screen with it opens it as long as this server holds it.",
         **session.tied(f"own-upload-{here.boxes}", None, _take, seed=False),
     )
     if here.file is None:
@@ -120,7 +121,7 @@ def _brought() -> Path | None:
 
 
 def _take(file: Any) -> None:
-    if file is None:
+    if not isinstance(file, UploadedFile):  # removed, or taken before
         return
     here = session.kept(Brought)
     try:
@@ -203,9 +204,24 @@ def _use(model_id: str) -> None:
     here.ids = [model_id, *(one for one in here.ids if one != model_id)]
     if model_id in now.shared.m:
         return
+    if _stands_alone(model_id, now.shared.m):
+        session.say(
+            f"The models shown before know none of the classes of {spec.title}, so it is shown "
+            "alone; add others in the list of models."
+        )
+        session.become(now.to(m=(model_id,), look=(), feature=(), classes=(), rather_than=None))
+        return
     if max(len(now.shared.m), len(columns.columns(now))) < MOST:
         session.become(columns.added(now, Look(model_id)))
         return
     last = now.shared.m[-1]
     alike = cache.spec(last).family == spec.family
     session.become(columns.instead(now, last, model_id, alike))
+
+
+def _stands_alone(model_id: str, shown: Sequence[str]) -> bool:
+    """Whether no class can be asked of a model and of one that is shown."""
+    own = cache.own_model(model_id)
+    labels = set(own.proposal.labels) if own is not None else set()
+    others = [cache.model(one) for one in shown]
+    return bool(labels) and not any(labels & {*model.labels} for model in others)

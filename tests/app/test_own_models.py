@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 import core
 from dashboard import cache, messages, render
 from dashboard.own_models import is_own
-from tests.support.application import address, healthy, shown_by, start, switch, texts
+from tests.support.application import address, figures, healthy, shown_by, start, switch, texts
 
 LABELS = "\n".join(f"part {index}" for index in range(5))
 
@@ -104,11 +104,11 @@ def test_a_checkpoint_of_the_folder_is_tried_and_shown(folder: Path) -> None:
     assert "5 labels, 160 px, mean .5, answers to" in said(app)
     assert "Took the weights under 'state_dict' of best.ckpt." in said(app)
     assert "mean, std as the entry states" in said(app)
-    before = address(app).get("m")
     model_id = used(app)
-    assert before is None
-    assert address(app)["m"] == [*core.default_models(), model_id]
-    assert app.selectbox(key="screen-m-2").options[0] == "best.ckpt"
+    assert address(app)["m"] == [model_id]
+    assert "know none of the classes of best.ckpt, so it is shown alone" in said(app)
+    assert app.selectbox(key="screen-m-0").options[0] == "best.ckpt"
+    assert "no map" not in str(figures(app))
     assert cache.model(model_id).preprocessing.mean == (0.5, 0.5, 0.5)
     assert model_id in shown_by(app).answers
     assert "Took the weights under" in "".join(m.value.replace("\\", "") for m in app.markdown)
@@ -286,14 +286,17 @@ def test_a_sweep_with_it_is_refused_in_a_sentence(uploads: None) -> None:
 
 
 def test_one_more_than_four_takes_the_place_of_the_last(uploads: None) -> None:
-    app = brought(start(look=["torchvision", "x"]), weights())
     pair = core.default_models()
-    app = brought(
-        start(look=[f"{pair[0]}:{m}" for m in ("grad_cam", "cam", "occlusion")] + [pair[1]]),
-        weights(),
-    )
-    model_id = used(tried(app, labels=LABELS))
+    four = [f"{pair[0]}:grad_cam", f"{pair[0]}:cam", f"{pair[0]}:hirescam", pair[1]]
+    app = brought(start(look=four), weights(classes=1000))
+    model_id = used(tried(app))
     assert address(app)["m"] == [pair[0], model_id]
+
+
+def test_one_with_known_classes_stands_beside_those_that_are_shown(uploads: None) -> None:
+    app = brought(start(), weights(classes=1000))
+    model_id = used(tried(app))
+    assert address(app)["m"] == [*core.default_models(), model_id]
 
 
 def test_models_of_the_own_file_stand_first_those_of_the_hub_as_well(

@@ -209,7 +209,14 @@ def _use(model_id: str) -> None:
             f"The models shown before know none of the classes of {spec.title}, so it is shown "
             "alone; add others in the list of models."
         )
-        session.become(now.to(m=(model_id,), look=(), feature=(), classes=(), rather_than=None))
+        nothing: dict[str, Any] = {
+            "look": (),
+            "feature": (),
+            "classes": (),
+            "rather_than": None,
+            "opposite": False,
+        }
+        session.become(now.to(m=(model_id,), **nothing))
         return
     if max(len(now.shared.m), len(columns.columns(now))) < MOST:
         session.become(columns.added(now, Look(model_id)))

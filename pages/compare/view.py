@@ -13,6 +13,7 @@ from dashboard.choices import (
     choice,
     classes,
     column_slots,
+    is_opposite,
     needs_of,
     told_apart,
 )
@@ -101,7 +102,9 @@ def view(make: Maker) -> Compare:
         predictions={model.spec.id: answer for model, answer in answers.items()},
         row=row,
         notes=tuple(notes),
-        doubt=rows.doubt(scene.picture, answers, *asked.target),
+        doubt=rows.doubt(
+            scene.picture, answers, *(() if is_opposite(asked.target) else asked.target)
+        ),
         agreement=rows.agreement(
             [(one.name, found) for one, (_, found) in zip(chosen, maps, strict=True)]
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -13,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 import core
 from dashboard import cache, messages, render
+from dashboard.choices import OPPOSITE
 from dashboard.own_models import is_own
 from tests.support.application import address, figures, healthy, shown_by, start, switch, texts
 
@@ -309,6 +311,66 @@ def test_models_of_the_own_file_stand_first_those_of_the_hub_as_well(
     monkeypatch.setenv("PARALLAX_MODELS", str(tmp_path / "models.toml"))
     offered = healthy(start()).selectbox(key="screen-add-model").options
     assert [one.partition(" ·")[0] for one in offered[:2]] == ["of-hub", "of-disk"]
+
+
+# -- the opposite of a label ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small model of three labels in the file of one's own."""
+    (tmp_path / "parts.txt").write_text("bird\ndog\nfish\n")
+    (tmp_path / "parts.safetensors").write_bytes(weights(classes=3))
+    (tmp_path / "models.toml").write_text(
+        '[[model]]\nid = "parts"\nfamily = "cnn"\narchitecture = "test_resnet"\n'
+        'weights = "parts.safetensors"\nlabels = "parts.txt"\nanswer = "sigmoid"\n'
+    )
+    monkeypatch.setenv("PARALLAX_MODELS", str(tmp_path / "models.toml"))
+
+
+def test_the_opposite_of_a_label_is_asked_for_beside_the_class(of_labels: None) -> None:
+    app = healthy(start(m="parts", classes="dog", look="parts:input_x_gradient"))
+    [plain_map] = shown_by(app).explanations
+    box = app.selectbox(key="screen-rather_than")
+    assert box.options[:2] == ["no other class", "not this label"]
+    healthy(box.set_value(OPPOSITE).run())
+    assert address(app)["opposite"] == ["yes"]
+    [found] = shown_by(app).explanations
+    assert found.target == core.not_label(1)
+    np.testing.assert_allclose(found.relevance, -plain_map.relevance, atol=1e-6)
+    assert found.prediction is not None
+    share = 1 - found.prediction.probability(1)
+    assert f"not dog · {share:.0%}".replace("%", " %") in str(figures(app)[0])
+    healthy(app.selectbox(key="screen-rather_than").set_value("fish").run())
+    assert "opposite" not in address(app)
+    assert address(app)["rather_than"] == ["fish"]
+
+
+def test_classes_that_share_one_whole_have_no_opposite() -> None:
+    app = healthy(start(opposite="yes"))
+    assert "not this label" not in app.selectbox(key="screen-rather_than").options
+    assert "opposite is yes, but not all models here answer with labels" in said(app)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"change": "gray"},
+        {"question": "curves", "measured": "yes"},
+        {"question": "randomization", "measured": "yes"},
+    ],
+)
+def test_evidence_of_the_opposite_of_a_label(of_labels: None, query: dict[str, str]) -> None:
+    app = healthy(start("evidence", m="parts", classes="dog", opposite="yes", **query))
+    assert not app.warning, [one.value for one in app.warning]
+    assert "\0" not in said(app)
+    told = said(app) + "".join(metric.label for metric in app.metric) + str(figures(app))
+    assert "not dog" in told
+
+
+def test_a_map_of_the_opposite_is_checked_against_chance(of_labels: None) -> None:
+    app = healthy(start(m="parts", classes="dog", opposite="yes", checked="yes"))
+    assert "insertion minus deletion" in said(app)
 
 
 # -- the server -----------------------------------------------------------------------------------

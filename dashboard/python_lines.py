@@ -65,7 +65,7 @@ def _models(scene: Scene) -> list[str]:
     lines = [f"models = {{name: core.open_model(name) for name in {listed!r}}}"]
     for model_id, held in own.items():
         if held is not None:
-            lines.append(f"models[{model_id!r}] = {held.code}  # the file that was opened")
+            lines.append(f"models[{model_id!r}] = {held.code}")
     return lines
 
 

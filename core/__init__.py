@@ -19,6 +19,7 @@ from core.errors import (
     ParameterError,
     Stopped,
     SweepError,
+    UnknownModel,
     UnsupportedMethod,
     UnsupportedModel,
     WeightsError,
@@ -70,6 +71,7 @@ from core.models.spec import (
     catalog_problem,
     default_models,
     find_spec,
+    own_models,
 )
 from core.models.taps import Layer, Tap
 from core.models.transformer import Readout, VisionTransformer
@@ -133,6 +135,7 @@ __all__ = [
     "Target",
     "TargetLike",
     "Transforms",
+    "UnknownModel",
     "UnsupportedMethod",
     "UnsupportedModel",
     "UntrustedPictures",
@@ -179,6 +182,7 @@ __all__ = [
     "not_label",
     "on_pixels",
     "open_model",
+    "own_models",
     "picture_files",
     "pointing_grid",
     "predict",

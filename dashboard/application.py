@@ -17,6 +17,8 @@ import core
 from core import Model, ModelSpec, sweep
 from dashboard import jobs, settings
 from dashboard.availability import Ready, Refusals, Wishes
+from dashboard.own_models import OwnModel, OwnModels, is_own, not_held
+from dashboard.settings import FILES
 from dashboard.shared_cache import SharedCache
 from dashboard.uploads import OwnPictures
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from dashboard.store.store import Store
     from dashboard.sweeping import Made
     from dashboard.sweeps import SweepTable
-
-FILES = 0.25
-"""Share of the budget for uploaded files, which cannot be made again."""
 
 OPEN_SWEEPS = 4
 """Sweeps whose rows are open at a time."""
@@ -73,8 +72,30 @@ class Application:
         WeightsError
             It cannot be had.
         """
-        holder = self.holder(core.find_spec(model_id))
-        return holder.get(("model", model_id), lambda: core.open_model(model_id))
+        own = self.own_model(model_id)
+        make = own.open if own else lambda: core.open_model(model_id)
+        return self.holder(self.spec(model_id)).get(("model", model_id), make)
+
+    def spec(self, model_id: str) -> ModelSpec:
+        """The entry of a model of the catalog, or of one that was opened from a page.
+
+        Raises
+        ------
+        UnknownModel
+            No such id, or one that is not held here.
+        """
+        if own := self.own_model(model_id):
+            return own.spec
+        if is_own(model_id) and all(spec.id != model_id for spec in core.catalog()):
+            raise core.UnknownModel(
+                f"{not_held(model_id)}; open it again there, or write it into models.toml by "
+                "python -m core.models add and choose it by that id."
+            )
+        return core.find_spec(model_id)
+
+    def own_model(self, model_id: str) -> OwnModel | None:
+        """A model that was opened from a page, if it is held."""
+        return self.own_models.get(model_id) if is_own(model_id) else None
 
     def holder(self, spec: ModelSpec) -> SharedCache:
         """What holds a model, once it is open."""
@@ -103,6 +124,11 @@ class Application:
     def uploads(self) -> OwnPictures:
         """The files of all sessions."""
         return self._parts.get("uploads", lambda: OwnPictures(int(FILES * _budget())))
+
+    @property
+    def own_models(self) -> OwnModels:
+        """The models that were opened from a page, and the files that were brought for it."""
+        return self._parts.get("own models", lambda: OwnModels(settings.most_of_model()))
 
     @property
     def store(self) -> Store:
@@ -162,6 +188,8 @@ class Application:
             Seconds to wait for sweeps that are under way.
         """
         jobs.stop_all()
+        if "own models" in self._parts:
+            self.own_models.close()
         if "sweeps" in self._parts:
             self.sweeps.close(patience)
         for store in self._stores:

@@ -259,6 +259,10 @@ def needs_of(choices: Sequence[Choice], model: Model) -> core.Needs:
 
 # -- classes --------------------------------------------------------------------------------------
 
+OPPOSITE = "\0not"
+"""In the place of a second class: the opposite of the first, which is a label. No class is called
+so."""
+
 MOST_CLASSES = 4
 """Classes that are shown beside each other at most."""
 
@@ -278,7 +282,10 @@ class Classes:
     picked
         Whether they were chosen, so that ``shown`` is not what the program would choose.
     rather_than
-        Name of the class that the first is compared with; empty without.
+        Name of the class that the first is compared with; `OPPOSITE` where the opposite of the
+        first is asked for; empty without.
+    of_labels
+        Whether all models are asked about each label for itself, so that it has an opposite.
     """
 
     shown: tuple[str, ...] = ()
@@ -286,10 +293,14 @@ class Classes:
     names: tuple[str, ...] = ()
     picked: bool = False
     rather_than: str = ""
+    of_labels: bool = False
 
     @property
     def target(self) -> tuple[str, ...]:
-        """The class that is looked at, and the one that it is compared with, if there is one."""
+        """The class that is looked at, and the one that it is compared with, if there is one.
+
+        See `target_of`.
+        """
         return tuple(filter(None, [*self.shown[:1], self.rather_than]))
 
 
@@ -342,7 +353,30 @@ def classes(
         what = "is the class itself" if other in shown[:1] else "none of the models shown has"
         tell(f"rather_than is {other!r}, which {what}; the class alone is shown.")
         other = ""
-    return Classes(shown, tuple(likely), names, bool(picked), other)
+    of_labels = all(model.answer == "sigmoid" for model in models)
+    if now.shared.opposite and (other or not of_labels):
+        why = f"rather_than is {other!r}" if other else "not all models here answer with labels"
+        tell(f"opposite is yes, but {why}; it is ignored.")
+    elif now.shared.opposite:
+        other = OPPOSITE
+    return Classes(shown, tuple(likely), names, bool(picked), other, of_labels)
+
+
+def named(classes: Sequence[str]) -> str:
+    """Name what is asked for, as `core.Target.text` does; see `target_of`."""
+    if is_opposite(classes):
+        return f"not {classes[0]}"
+    return " rather than ".join(classes)
+
+
+def is_opposite(classes: Sequence[str]) -> bool:
+    """Whether the opposite of a label is asked for; see `target_of`."""
+    return OPPOSITE in classes
+
+
+def unknown_of(model: Model, classes: Sequence[str]) -> list[str]:
+    """Names of those classes that a model does not have."""
+    return [name for name in classes if name != OPPOSITE and name not in model.labels]
 
 
 def index_of(model: Model, name: str) -> int:
@@ -362,17 +396,19 @@ def index_of(model: Model, name: str) -> int:
 
 
 def target_of(model: Model, names: Sequence[str]) -> int | Target:
-    """What a model is asked: a class, or one rather than another.
+    """What a model is asked: a class, one rather than another, or the opposite of a label.
 
     Parameters
     ----------
     names
-        Of one class or two.
+        Of one class or two; the second may be `OPPOSITE`.
 
     Raises
     ------
     ParameterError
         The model does not know a class of that name.
     """
+    if is_opposite(names):
+        return core.not_label(index_of(model, names[0]))
     first, *others = [index_of(model, name) for name in names]
     return core.rather_than(first, others[0]) if others else first

@@ -19,7 +19,7 @@ from PIL import Image
 
 import core
 from core import ParallaxError, rendering, samples
-from dashboard import archive, manifest, python_lines, rows, stills
+from dashboard import archive, cache, manifest, python_lines, rows, stills
 from dashboard.figures import data_uri, jpeg
 from dashboard.manifest import Manifest, ModelOf, PictureOf
 from dashboard.scene import Picture
@@ -110,7 +110,7 @@ def _notes(view: View) -> list[str]:
     """What must be known to read each map: method with parameters, and its caveats."""
     said = []
     for found in view.explanations:
-        title = core.find_spec(found.model_id).title
+        title = cache.spec(found.model_id).title
         caveat = core.find_method(found.method).caveat
         label = found.label or "no class"
         parts = [f"{title}, {found.title}, {label}.", rows.definition(found), *found.notes, caveat]
@@ -218,7 +218,7 @@ def _answers(view: View) -> list[str]:
     if not view.answers:
         return []
     rows = [
-        f"<tr><th>{html.escape(core.find_spec(model_id).title)}</th><td>"
+        f"<tr><th>{html.escape(cache.spec(model_id).title)}</th><td>"
         + html.escape(", ".join(f"{name} {share:.1%}" for name, share in answers))
         + "</td></tr>"
         for model_id, answers in view.answers.items()
@@ -243,7 +243,7 @@ def described(view: View, title: str = "", author: str = "") -> Manifest:
             for picture in list(view.pictures.values())[:16]
         ),
         models={
-            model_id: ModelOf(title=core.find_spec(model_id).title[:200], weights_sha256=digest)
+            model_id: ModelOf(title=cache.spec(model_id).title[:200], weights_sha256=digest)
             for model_id, digest in view.weights.items()
         },
         answers=view.answers,

@@ -19,6 +19,7 @@ from core import (
     samples,
 )
 from dashboard import (
+    bringing,
     cache,
     controls,
     models,
@@ -123,11 +124,13 @@ def _address() -> str:
 
 def _scene() -> Scene:
     picture = _picture()
-    opened = models.opened(models.picker())
+    chosen = models.picker()
+    bringing.expander()
+    opened = models.opened(chosen)
     pending_downloads.show()
     framing = _framing()
     found = Scene(picture, tuple(model.spec for model in opened), framing)
-    models.about(found.models)
+    models.about(opened)
     if problem := catalog_problem():
         st.warning(f"Your own models are not offered: {plain(problem)}", icon=":material/warning:")
     if (shown := show.current()) is not None:

@@ -27,7 +27,7 @@ from core import (
 )
 from dashboard import cache, python_lines, waiting
 from dashboard.cache import key_of, results
-from dashboard.choices import Choice, target_of
+from dashboard.choices import Choice, target_of, unknown_of
 from dashboard.scene import Picture, Scene
 from dashboard.view import Maker, options, slug
 from dashboard.view import relevance as relevance_code
@@ -385,7 +385,7 @@ def verdict(make: Maker, choice: Choice, classes: Sequence[str]) -> str:
     model = choice.model
     if choice.method is None:
         return choice.refusal
-    if unknown := [name for name in classes if name not in model.labels]:
+    if unknown := unknown_of(model, classes):
         return f"cannot be checked, as the model has no class {unknown[0]!r}"
     target = target_of(model, classes)
     found = curves(make, model.spec.id, choice.method.name, target, choice.values, "blur")

@@ -9,22 +9,24 @@ import streamlit as st
 
 import core
 from core import Model, ModelError, ModelSpec, best_device
-from dashboard import cache, columns, panels, pending_downloads, session, settings
+from dashboard import bringing, cache, columns, panels, pending_downloads, session, settings
 from dashboard.looks import MOST, Look
+from dashboard.own_models import is_own, not_held
 from dashboard.text import plain
 
 
 def offers() -> dict[str, ModelSpec]:
     """The models that can be chosen by id, one's own first."""
-    locked = settings.locked()
-    specs = sorted(core.catalog(), key=lambda spec: spec.source != "local")
-    return {spec.id: spec for spec in specs if spec.source == "embedded" or not locked}
+    locked, own = settings.locked(), core.own_models()
+    others = [spec for spec in core.catalog() if spec not in own]
+    specs = {spec.id: spec for spec in (*own, *others) if spec.source == "embedded" or not locked}
+    return bringing.offers() | specs
 
 
 def title(spec: ModelSpec) -> str:
     """What a list of models calls one, with what must be done before it can be shown."""
     missing = " · missing" if spec.source == "local" else " · download"
-    return spec.title + ("" if cache.ready().get(spec.id) else missing)
+    return spec.title + ("" if is_own(spec.id) or cache.ready().get(spec.id) else missing)
 
 
 def picker() -> list[ModelSpec]:
@@ -89,7 +91,11 @@ def _only(offered: Mapping[str, ModelSpec]) -> None:
             columns.instead(now, model_id, other, True) if other else columns.without(now, model_id)
         )
         shown = other or ", ".join(now.shared.m)
-        session.problem(f"m is {model_id!r}, which is not available here; shown instead: {shown}.")
+        session.problem(
+            f"{not_held(model_id)}; shown instead: {shown}. Open it again under “Your own model”."
+            if is_own(model_id)
+            else f"m is {model_id!r}, which is not available here; shown instead: {shown}."
+        )
     for text in now.shared.look:
         if Look.read(text).model not in now.shared.m:
             session.problem(f"look is {text!r}, whose model is not among those shown (m).")
@@ -122,7 +128,7 @@ def opened(specs: list[ModelSpec]) -> list[Model]:
             other = pending_downloads.before(now, place, spec)
             if other == spec.id:
                 raise
-            shown = f" Shown instead: {core.find_spec(other).title}." if other else ""
+            shown = f" Shown instead: {cache.spec(other).title}." if other else ""
             session.say(f"{error}{shown} It is tried again after three minutes.")
             session.become(pending_downloads.put_back(now, spec, other))
             session.again()
@@ -130,6 +136,18 @@ def opened(specs: list[ModelSpec]) -> list[Model]:
     return found
 
 
-def about(specs: Sequence[ModelSpec]) -> None:
+def about(models: Sequence[Model]) -> None:
+    """What the models were trained on, and how pictures are prepared for them."""
     device = best_device().type.upper()
-    st.caption(f"{plain(panels.matched(specs), 1000)} Models run on {device}.")
+    trained = plain(panels.matched([model.spec for model in models]), 1000)
+    prepared = "\n\n".join(
+        f"**{plain(model.spec.title)}.** {plain(model.preprocessing.text, 1000)}"
+        for model in models
+    )
+    st.caption(f"{trained} Models run on {device}.", help=prepared)
+    assumed = [model.spec.title for model in models if model.preprocessing.is_assumed]
+    if assumed:
+        st.caption(
+            f"How pictures are prepared for {plain(' and '.join(assumed))} is only the library's "
+            "default for the architecture; state mean and std if training used others."
+        )

@@ -103,8 +103,9 @@ def title(first: str, second: str) -> None:
 
 
 def top_five(model: Model, prediction: Prediction | None, target: str, digest: str) -> None:
-    """Heading and top-5 table of one model; the class of this name is marked."""
-    st.markdown(f"**{plain(model.spec.title)}** · top 5")
+    """Heading and table of the first answers of one model; the class of this name is marked."""
+    of_labels = prediction is not None and prediction.answer == "sigmoid"
+    st.markdown(f"**{plain(model.spec.title)}** · {'labels' if of_labels else 'top 5'}")
     if prediction is None:
         st.caption("Trained without classes: no predictions, but its attention can be shown.")
         return
@@ -194,8 +195,17 @@ def _which_match(specs: Sequence[ModelSpec]) -> str:
     return f"the same data only for {'; '.join(alike)}."
 
 
-def training_note(specs: Sequence[ModelSpec]) -> None:
-    """What the models were trained on, and whether that allows a comparison of designs."""
+def known_of(model: Model) -> str:
+    """All that must be known of a model, once: facts, its card, how it was read, and its limits."""
+    spec = model.spec
+    said = [_facts(spec), spec.note, spec.card.summary, *model.remarks, model.limits]
+    return " ".join(filter(None, said))
+
+
+def training_note(models: Sequence[Model]) -> None:
+    """What the models were trained on, whether that allows a comparison of designs, and what else
+    must be known of each."""
+    specs = [model.spec for model in models]
     alike, two = _all_match(specs), len(specs) == 2
     if len(specs) == 1:
         verdict = "What this model was trained on"
@@ -214,9 +224,8 @@ def training_note(specs: Sequence[ModelSpec]) -> None:
         )
     left, right = st.columns([4, 2], vertical_alignment="center")
     with left, st.expander(verdict, icon=":material/school:"):
-        for spec in specs:
-            known = " ".join(filter(None, (_facts(spec), spec.note, spec.card.summary)))
-            st.markdown(f"**{plain(spec.title)}**: {plain(known, 2000)}")
+        for model in models:
+            st.markdown(f"**{plain(model.spec.title)}**: {plain(known_of(model), 3000)}")
     if len(specs) > 1 and not alike and not locked():
         titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
         right.button(

@@ -75,7 +75,7 @@ def before(now: Screen, place: int, spec: ModelSpec) -> str:
     shown = _here().shown
     if len(shown) == len(now.shared.m) and shown[place] not in (*now.shared.m, spec.id):
         return shown[place]
-    specs = {model_id: core.find_spec(model_id) for model_id in core.default_models()}
+    specs = {model_id: cache.spec(model_id) for model_id in core.default_models()}
     usual = [i for i, one in specs.items() if one.family == spec.family and i not in now.shared.m]
     if usual and not (shown and len(now.shared.m) > len(shown)):
         return usual[0]
@@ -87,7 +87,7 @@ def put_back(now: Screen, spec: ModelSpec, other: str) -> Screen:
     one."""
     if not other:
         return columns.without(now, spec.id)
-    return columns.instead(now, spec.id, other, core.find_spec(other).family == spec.family)
+    return columns.instead(now, spec.id, other, cache.spec(other).family == spec.family)
 
 
 def forget(model_id: str) -> None:
@@ -119,7 +119,7 @@ def _progress() -> None:
                 cache.failed(download)
                 session.say(_instead(download.error, replaced))
             session.again()
-        title = plain(core.find_spec(wanted).title)
+        title = plain(cache.spec(wanted).title)
         done, total = core.size_text(download.done), download.total
         text = f"{title}: {done} of {core.size_text(total)}" if total else f"{title}: requesting it"
         st.progress(min(1.0, download.done / total) if total else 0.0, text=text)
@@ -134,9 +134,9 @@ def _progress() -> None:
 
 def _put_in(wanted: str, replaced: str) -> None:
     """Show a model that has arrived."""
-    now, spec = session.screen(), core.find_spec(wanted)
+    now, spec = session.screen(), cache.spec(wanted)
     if replaced in now.shared.m:
-        alike = core.find_spec(replaced).family == spec.family
+        alike = cache.spec(replaced).family == spec.family
         session.become(columns.instead(now, replaced, wanted, alike))
     elif wanted not in now.shared.m and len(now.shared.m) < MOST:
         session.become(columns.added(now, Look(wanted)))
@@ -155,5 +155,5 @@ def _drop(model_id: str) -> None:
 
 
 def _instead(reason: str, other: str) -> str:
-    said = f" Shown instead: {core.find_spec(other).title}." if other else ""
+    said = f" Shown instead: {cache.spec(other).title}." if other else ""
     return f"{reason}{said} It can be tried again after three minutes."

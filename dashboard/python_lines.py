@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core import samples
+from dashboard import cache
 from dashboard.scene import Picture, Scene
 from dashboard.view import View
 
@@ -45,7 +46,7 @@ def script(of: View) -> str:
     lines += ["from core import heatmaps, representations  # noqa: F401", ""]
     if scene is not None:
         lines += [
-            f"models = {{name: core.open_model(name) for name in {scene.ids!r}}}",
+            *_models(scene),
             f"view = {view(scene.picture, scene)}",
             'given = core.Framing("given")',
         ]
@@ -55,6 +56,17 @@ def script(of: View) -> str:
     lines += [f"arrays[{name!r}] = {array.code}" for name, array in of.arrays.items()]
     lines += ["", 'np.savez_compressed("arrays.npz", **arrays)']
     return "\n".join(lines) + "\n"
+
+
+def _models(scene: Scene) -> list[str]:
+    """Lines that open the models, those that were opened from a page by their files."""
+    own = {model_id: cache.own_model(model_id) for model_id in scene.ids}
+    listed = tuple(model_id for model_id, held in own.items() if held is None)
+    lines = [f"models = {{name: core.open_model(name) for name in {listed!r}}}"]
+    for model_id, held in own.items():
+        if held is not None:
+            lines.append(f"models[{model_id!r}] = {held.code}")
+    return lines
 
 
 def _line(text: str) -> str:

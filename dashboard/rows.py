@@ -167,11 +167,13 @@ def opinion(found: Explanation) -> str:
 def standing(found: Explanation) -> str:
     """Probability and rank of the class of a map in its model's answer; empty without either.
 
-    Of a class rather than another both probabilities.
+    Of a class rather than another both probabilities, of the opposite of a label its own.
     """
     if found.target is None or found.prediction is None:
         return ""
     answer = found.prediction
+    if isinstance(found.target, Target) and found.target.of_labels:
+        return percent(answer.probability(found.target))
     if isinstance(found.target, Target) and not found.target.is_class:
         return " against ".join(percent(answer.probability(one)) for one in found.target.indices)
     rank = answer.rank(found.target)

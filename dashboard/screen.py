@@ -129,6 +129,7 @@ class Shared(Options):
     size: Literal["own", "224", "336", "448", "480", "518", "672"] = "own"
     classes: Annotated[tuple[str, ...], Field(max_length=4)] = ()
     rather_than: Name | None = None
+    opposite: bool = False
     look: Looks = ()
     feature: Looks = ()
     query: Annotated[str, Field(pattern=PATCH)] | None = None

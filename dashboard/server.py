@@ -24,7 +24,7 @@ from starlette.routing import Route
 from streamlit import config
 
 from dashboard import logs, scratch, startup
-from dashboard.messages import Messages
+from dashboard.messages import Messages, Uploads, allow_models
 
 PATIENCE = 10.0
 """Seconds that the end of the process waits for what is being computed."""
@@ -41,7 +41,9 @@ def _prepare() -> None:
     try:
         startup.import_charts()
         with startup.importing:
-            from dashboard import cache, frame  # noqa: F401  the frame of the first visitor
+            from dashboard import cache, frame, settings  # noqa: F401  the first visitor's frame
+        if settings.brings_models():
+            allow_models(settings.most_of_model())
         cache.warm()
     except Exception:  # the first visitor is told, in a sentence
         _log.warning("the embedded pair could not be prepared", exc_info=True)
@@ -135,4 +137,4 @@ async def health_below(request: Request) -> Response:
 
 
 ROUTES = [Route("/healthz", health), Route("/{base:path}/healthz", health_below)]
-MIDDLEWARE = [Middleware(Messages)]
+MIDDLEWARE = [Middleware(Messages), Middleware(Uploads)]

@@ -14,6 +14,8 @@ from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core import ParallaxError
 from dashboard.scene import Scene
@@ -195,6 +197,17 @@ def remember_own(picture_id: str) -> None:
     if picture_id in own:
         own.remove(picture_id)
     own.append(picture_id)
+
+
+def let_go(file: Any) -> None:
+    """Let the server hold the bytes of an uploaded file no longer, for files that were taken.
+
+    Streamlit does so itself with recordings of `st.chat_input`, and with files when a session ends.
+    """
+    context = get_script_run_ctx(suppress_warning=True)
+    held = context.uploaded_file_mgr if context is not None else None
+    if context is not None and isinstance(held, MemoryUploadedFileManager):
+        held.remove_file(context.session_id, file.file_id)
 
 
 def text_color() -> str:

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 import core
 
 PREFIX = "PARALLAX_"
+FILES = 0.25
+"""Share of the budget for uploaded files, which cannot be made again."""
 CORES = 4
 """That one pass makes good use of."""
 MOST_PASSES = 4
@@ -31,6 +33,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     models: Path | None = Field(None, description="TOML file of your own models")
+    checkpoints: Path | None = Field(
+        None, description="folder whose checkpoints visitors may open as models of their own"
+    )
+    own_models: bool = Field(
+        False, description="visitors may bring models of their own, as files of safetensors"
+    )
+    own_size: int = Field(200, ge=1, le=8192, description="MB of a model that a visitor brings")
     pictures: Path | None = Field(
         None,
         description="folder offered for random draws: pictures, a folder a category, or the root "
@@ -109,6 +118,23 @@ def apply() -> None:
 def locked() -> bool:
     """Whether the embedded pair alone is offered."""
     return current().locked
+
+
+def checkpoints() -> Path | None:
+    """The folder whose checkpoints visitors may open, if the operator offers one that exists."""
+    folder = None if locked() else current().checkpoints
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def brings_models() -> bool:
+    """Whether visitors may bring models of their own."""
+    return current().own_models and not locked()
+
+
+def most_of_model() -> int:
+    """Bytes of a model that a visitor brings; none is larger than what is held of all models."""
+    now = current()
+    return min(now.own_size, int((1 - FILES) * now.budget)) * 2**20
 
 
 def pictures() -> Path | None:

@@ -296,9 +296,7 @@ class Maker:
             for model_id, model in models.items()
         }
         answers = {
-            model: recording.predictions()[0]
-            for model, recording in recordings.items()
-            if model.classes
+            model: answer(recording) for model, recording in recordings.items() if model.classes
         }
         asked = classes(
             self.screen, scene.picture.classes, [*answers], [*answers.values()], self.problem
@@ -365,6 +363,18 @@ def _numbered(name: str, number: int) -> str:
     """A name with a number, which is never what is cut: else no name would ever be free."""
     end = f"-{number}" if number > 1 else ""
     return name[: LONGEST - len(end)].rstrip("-") + end if end else name
+
+
+MOST_LABELS = 10
+"""Labels above one half that are listed."""
+
+
+def answer(recording: Recording) -> Prediction:
+    """The first five answers to the picture of a recording; of labels all that are above one half,
+    at most `MOST_LABELS`, where those are more."""
+    [found] = recording.predictions()
+    affirmed = min(len(found.affirmed), MOST_LABELS)
+    return recording.predictions(affirmed)[0] if affirmed > len(found.indices) else found
 
 
 def answers_of(prediction: Prediction) -> tuple[tuple[str, float], ...]:

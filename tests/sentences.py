@@ -33,6 +33,7 @@ OF_PAGE: dict[str, tuple[str, ...]] = {
         "spikes",
         "blend",
         "against",
+        "opposite",
         "colors",
         "checked",
     ),

@@ -48,6 +48,11 @@ _ARGUMENTS = (
 )
 """Arguments that change the architecture; none of them refers to a file."""
 
+_MOST: Mapping[str, int] = {"depth": 256, "embed_dim": 2**14}
+"""What such a number may be where it is not 1,024: even building a network costs time."""
+
+_MOST_STAGES = 16
+
 
 @dataclass(frozen=True)
 class Description:
@@ -187,6 +192,7 @@ def _of_timm(content: Mapping[str, Any], where: str) -> Description:
     names = content.get("label_names") or content.get("labels") or settings.get("label_names")
     arguments = content.get("model_args")
     arguments = arguments if isinstance(arguments, dict) else {}
+    _check_sizes(arguments, where)
     return Description(
         "timm",
         architecture,
@@ -197,6 +203,19 @@ def _of_timm(content: Mapping[str, Any], where: str) -> Description:
         {key: arguments[key] for key in _ARGUMENTS if arguments.get(key) is not None},
         where=where,
     )
+
+
+def _check_sizes(arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse numbers that no network has, before one is built."""
+    for key in _ARGUMENTS:
+        value = arguments.get(key)
+        each = value if isinstance(value, list) else [value]
+        numbers = [one for one in each if isinstance(one, int | float)]
+        if len(each) > _MOST_STAGES or any(abs(one) > _MOST.get(key, 1024) for one in numbers):
+            raise WeightsError(
+                f"{where} states {key} = {str(value)[:60]}, which is more than a network has; "
+                "correct it, or state the architecture."
+            )
 
 
 def _label_names(names: Any, descriptions: Any) -> tuple[str, ...]:

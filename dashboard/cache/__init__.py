@@ -14,8 +14,11 @@ from dashboard.cache.models import (
     failed,
     look_again,
     model,
+    own_model,
+    own_models,
     ready,
     refusal,
+    spec,
     wishes,
 )
 from dashboard.cache.passes import (
@@ -81,6 +84,8 @@ __all__ = [
     "made_sweeps",
     "model",
     "original",
+    "own_model",
+    "own_models",
     "own_picture",
     "own_pictures",
     "pictured",
@@ -93,6 +98,7 @@ __all__ = [
     "seen",
     "settle",
     "shared",
+    "spec",
     "store",
     "summary",
     "sweep_table",

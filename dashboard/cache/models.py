@@ -10,6 +10,7 @@ from core import (
 )
 from dashboard.availability import Wishes
 from dashboard.cache.held import shared
+from dashboard.own_models import OwnModel, OwnModels
 from dashboard.shared_cache import SharedCache
 from dashboard.waiting import spinner
 
@@ -26,7 +27,9 @@ def refuse(model_id: str, reason: str) -> None:
 
 def _state(model_id: str) -> object:
     """Changes with the entry and the files of a model of one's own; ``None`` for all others."""
-    spec = next((spec for spec in core.catalog() if spec.id == model_id), None)
+    own = shared().own_model(model_id)
+    found = own.spec if own else None
+    spec = found or next((spec for spec in core.catalog() if spec.id == model_id), None)
     return (spec, spec.state) if spec is not None and spec.source == "local" else None
 
 
@@ -38,6 +41,27 @@ def failed(download: core.Download) -> None:
 def opened_model(model_id: str) -> Model:
     """The one shared, frozen copy of a model, without a word; see `model`."""
     return shared().model(model_id)
+
+
+def spec(model_id: str) -> ModelSpec:
+    """The entry of a model of the catalog, or of one that was opened from a page.
+
+    Raises
+    ------
+    UnknownModel
+        No such id, or one that is not held here.
+    """
+    return shared().spec(model_id)
+
+
+def own_models() -> OwnModels:
+    """The models that were opened from a page."""
+    return shared().own_models
+
+
+def own_model(model_id: str) -> OwnModel | None:
+    """A model that was opened from a page, if it is held."""
+    return shared().own_model(model_id)
 
 
 def holder_of(spec: ModelSpec) -> SharedCache:

@@ -22,10 +22,9 @@ from core import (
     Model,
     Recording,
     VisionTransformer,
-    find_spec,
 )
 from dashboard.cache.held import results
-from dashboard.cache.models import holder_of, opened_model
+from dashboard.cache.models import holder_of, opened_model, spec
 from dashboard.cache.pictures import from_sample
 from dashboard.scene import Picture, Scene, framing_of
 from dashboard.screen import OPENING, Shared
@@ -42,7 +41,7 @@ def warm() -> None:
     with ThreadPoolExecutor(len(first.m)) as pool:
         list(pool.map(opened_model, first.m))
     start = next(sample for sample in core.samples() if sample.id == first.image)
-    opened = Scene(from_sample(start), tuple(map(find_spec, first.m)), framing_of(first))
+    opened = Scene(from_sample(start), tuple(map(spec, first.m)), framing_of(first))
     view(opened)
     for model_id in opened.ids:
         artifacts(model_id, opened)
@@ -106,8 +105,8 @@ def _recording_key(opened: Model, pixels: str) -> Any:
 def settle(scene: Scene | None) -> None:
     """At the end of a run: let go of graphs, and of what is beyond the budget."""
     if scene is not None:
-        for spec in scene.models:
-            _let_go(holder_of(spec).peek(("model", spec.id)), scene)
+        for shown in scene.models:
+            _let_go(holder_of(shown).peek(("model", shown.id)), scene)
     results().settle()
 
 
@@ -169,7 +168,7 @@ def keeping_graph(model_id: str, scene: Scene) -> Iterator[None]:
         yield
     finally:
         _keeping.reset(token)
-        _let_go(holder_of(find_spec(model_id)).peek(("model", model_id)), scene)
+        _let_go(holder_of(spec(model_id)).peek(("model", model_id)), scene)
 
 
 def _let_go(opened: Model | None, scene: Scene) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from core import Model, Prediction
 from dashboard import session
-from dashboard.choices import MOST_CLASSES, Classes
+from dashboard.choices import MOST_CLASSES, OPPOSITE, Classes
 from dashboard.text import plain
 
 AUTOMATIC = ""
@@ -18,7 +18,7 @@ AUTOMATIC = ""
 def top_classes(
     prediction: Prediction, key: str, target: str = "", *, selectable: bool = True
 ) -> None:
-    """Top-5 table with probability bars; selecting a row makes that class the target."""
+    """Table of the first answers with bars; selecting a row makes that class the target."""
     import pandas as pd
 
     rows = pd.DataFrame(
@@ -85,18 +85,27 @@ def class_picker(found: Classes, *models: Model) -> None:
 
 
 def rather_than_picker(found: Classes) -> None:
-    """Name a second class, so that maps show what speaks for the first more than for it."""
+    """Name a second class, so that maps show what speaks for the first more than for it; or ask for
+    the opposite of a label."""
     first = found.shown[0]
+    opposite = [OPPOSITE] if found.of_labels else []
+    special = {AUTOMATIC: "no other class", OPPOSITE: "not this label"}
     st.selectbox(
         "Rather than",
-        [AUTOMATIC, *(name for name in found.names if name != first)],
-        format_func=lambda name: name or "no other class",
+        [AUTOMATIC, *opposite, *(name for name in found.names if name != first)],
+        format_func=lambda name: special.get(name, name),
         filter_mode="contains",
         help="Class-specific maps then explain the difference of the two logits: what makes the "
         f"picture {plain(first)} rather than the other class. They do not explain the difference "
-        "of probabilities, nor evidence shared by both classes.",
-        **session.bound("rather_than", found.rather_than, lambda name: name or None),
+        "of probabilities, nor evidence shared by both classes."
+        + (" “Not this label” explains the negated logit." if opposite else ""),
+        **session.tied("rather_than", found.rather_than, _choose_other),
     )
+
+
+def _choose_other(name: str) -> None:
+    is_opposite = name == OPPOSITE
+    session.change(opposite=is_opposite, rather_than=None if is_opposite else name or None)
 
 
 def classes_picker(found: Classes, *models: Model) -> None:

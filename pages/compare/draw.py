@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 import core
-from dashboard import columns, controls, models, panels, session
+from dashboard import cache, columns, controls, models, panels, session
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 from dashboard.text import plain
@@ -35,7 +35,8 @@ def draw(view: Compare) -> None:
         "computation. Bright does not mean that the object is there. A map marked “no class” "
         "(plain rollout, attention) is the same whatever the class: it shows where the ViT "
         "attends, not why it predicts that class. Choose a second class under **Rather than**, "
-        "and the maps show what supports the first class more than the second. Colors begin at "
+        "and the maps show what supports the first class more than the second; of labels, what "
+        "speaks against one. Colors begin at "
         "zero, where the picture is left as it is; evidence against the class is colored, in "
         "blue, only if you turn it on under Display. Point at a place to read it in all maps; "
         "drag to zoom, double-click to zoom out. **Add a column** adds another model, or another "
@@ -74,7 +75,7 @@ def draw(view: Compare) -> None:
                 view.classes.shown[0] if view.classes.shown else "",
                 shown.picture.digest,
             )
-    panels.training_note(shown.models)
+    panels.training_note([*view.models.values()])
     st.caption(view.times)
 
 
@@ -162,7 +163,7 @@ def _adder(view: Compare) -> None:
 def _add(model_id: str | None, method: str | None = "") -> None:
     if model_id is None or method is None:
         return
-    session.become(columns.added(session.screen(), Look(core.find_spec(model_id).id, method)))
+    session.become(columns.added(session.screen(), Look(cache.spec(model_id).id, method)))
 
 
 # -- better than chance? --------------------------------------------------------------------------

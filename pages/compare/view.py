@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core import Explanation, Model, Prediction
 from dashboard import cache, measurements, rows
-from dashboard.choices import Choice, Classes
+from dashboard.choices import Choice, Classes, is_opposite
 from dashboard.display import Display
 from dashboard.rows import Agreement, Row
 from dashboard.view import Maker, View
@@ -86,7 +86,9 @@ def view(make: Maker) -> Compare:
         predictions={model.spec.id: answer for model, answer in answers.items()},
         row=row,
         notes=tuple(notes),
-        doubt=rows.doubt(scene.picture, answers, *asked.target),
+        doubt=rows.doubt(
+            scene.picture, answers, *(() if is_opposite(asked.target) else asked.target)
+        ),
         agreement=agreed,
         conclusion=rows.conclusion(agreed),
         verdicts=_verdicts(make, chosen, asked.target) if now.of(Options).checked else (),

@@ -194,6 +194,12 @@ def _empty_box() -> None:
 
 def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
     chosen = scene.ids
+    if own := [spec.title for spec in scene.models if cache.own_model(spec.id) is not None]:
+        session.say(
+            f"{own[0]} was opened from this page, and sweeps are made with models of the catalog; "
+            "write it into models.toml (python -m core.models add) to sweep with it."
+        )
+        return
     models = _opened(chosen)
 
     def plan(pictures: str) -> sweep.Plan:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import Model, Prediction, Target
-from dashboard.choices import Choice, Tell, target_of
+from dashboard.choices import Choice, Tell, named, target_of, unknown_of
 from dashboard.scene import Scene
 from dashboard.screen import Screen
 
@@ -18,7 +18,7 @@ class Asked:
     Attributes
     ----------
     classes
-        Names of one class, or of two where the first is asked for rather than the second.
+        As in `dashboard.choices.target_of`.
     answers
         Of the models that have classes, to the whole picture.
     fill
@@ -38,7 +38,7 @@ class Asked:
 
     @property
     def is_class(self) -> bool:
-        """Whether one class is asked for, and not one rather than another."""
+        """Whether one class is asked for, and not one rather than another or its opposite."""
         return len(self.classes) == 1
 
     @property
@@ -52,7 +52,7 @@ class Asked:
         return [model for model in self.asked if not self._unknown(model)]
 
     def _unknown(self, model: Model) -> list[str]:
-        return [name for name in self.classes if name not in model.labels]
+        return unknown_of(model, self.classes)
 
     def refusals(self) -> tuple[str, ...]:
         """A sentence for each model that cannot be asked."""
@@ -69,11 +69,6 @@ class Asked:
     def target(self, model: Model) -> int | Target:
         """What a model is asked for, by the indices of its own classes."""
         return target_of(model, self.classes)
-
-
-def named(classes: Sequence[str]) -> str:
-    """Name one class, or one rather than another, as `core.Target.text` does."""
-    return " rather than ".join(classes)
 
 
 def models_of(choices: Sequence[Choice]) -> list[Model]:

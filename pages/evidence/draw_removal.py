@@ -9,9 +9,9 @@ import streamlit as st
 
 from core import CHANGES
 from dashboard import controls, panels, session
+from dashboard.choices import is_opposite, named
 from dashboard.text import plain
 from dashboard.view import Figure
-from pages.evidence.asked import named
 from pages.evidence.options import text_of_mask
 from pages.evidence.removal import DRAWN, LAST_SEED, TAKEN, Before, Mask, Removal
 
@@ -153,6 +153,8 @@ def _before_and_after(one: Before, classes: tuple[str, ...]) -> None:
     if len(classes) > 1:
         # A narrow column cuts the label.
         what = f"{plain(named(classes))}: probability of the first, given one of the two,"
+    if is_opposite(classes):
+        what = "Probability that the label does not hold"
     st.metric(
         f"{plain(one.title)} · {plain(named(classes))}",
         f"{one.now:.1%}",

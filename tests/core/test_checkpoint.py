@@ -538,6 +538,18 @@ def test_what_timm_says_of_a_checkpoint_counts(where: str, tmp_path: Path) -> No
     assert (found.crop_fraction, found.origin) == (0.75, "file")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("depth", 100_000), ("img_size", 10**6), ("depth", [1] * 99)]
+)
+def test_numbers_that_no_network_has_are_refused_before_it_is_built(
+    key: str, value: Any, tmp_path: Path
+) -> None:
+    config = {"architecture": "test_vit", "model_args": {key: value}}
+    save_file(state(), tmp_path / "model.safetensors", {"config": json.dumps(config)})
+    with pytest.raises(WeightsError, match=f"the file states {key} = .* more than a network has"):
+        core.propose(tmp_path / "model.safetensors")
+
+
 def test_a_configuration_beside_many_files_is_of_none_of_them(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet"}))
     for name in ("one", "two"):

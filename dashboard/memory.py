@@ -1,7 +1,7 @@
-"""Keep little freed memory, give it back to the system, and look for garbage among what is new.
+"""Memory management: return freed memory to the system, and collect only new garbage.
 
-Every rerun is a thread of its own, and the C library keeps for each thread what it freed; on a
-small host that is the difference between running and being stopped.
+Every rerun is a new thread, and the C library keeps freed memory per thread; on a
+small host this can exceed the memory limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 
 ARENAS = 2
 LARGE = 2**20
-"""Bytes from which a block is asked of the system by itself, and goes back when it is freed."""
+"""Bytes above which a block is allocated from the system, and returned when freed."""
 
 
 @cache
@@ -30,26 +30,26 @@ def _library() -> Any:
 
 
 def give_back() -> bool:
-    """Return what nobody uses; false where the system offers no way to do so."""
+    """Return unused memory to the system; false where this is not possible."""
     library = _library()
     return library is not None and bool(library.malloc_trim(0))
 
 
 def set_aside() -> None:
-    """Never look again at what lives now: the modules of PyTorch and the embedded pair.
+    """Exclude all current objects from garbage collection: PyTorch's modules and the embedded pair.
 
-    After each run Streamlit has Python look for garbage in all that there is, which takes a third
-    of a second with them and keeps everybody waiting. What the first visitors hold at that moment
-    is set aside with the rest, and freed as long as it is in no cycle.
+    After each run Streamlit triggers a full garbage collection, which takes a third of a second
+    with these objects and blocks all sessions. Objects of sessions at that moment are excluded as
+    well, and are freed unless they are part of a cycle.
     """
     gc.collect()
     gc.freeze()
 
 
 def keep_little() -> bool:
-    """Have threads share a few heaps, and large blocks go back at once; false where it cannot.
+    """Let threads share a few heaps, and return large blocks at once; false if not possible.
 
-    To be called before there are many threads.
+    Call it before many threads exist.
     """
     library = _library()
     if library is None or not hasattr(library, "mallopt"):

@@ -1,4 +1,4 @@
-"""What is seen while a server that was just started imports PyTorch; asks for nothing heavy."""
+"""The page while a new server imports PyTorch; imports nothing heavy itself."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _NOTHING = {
 }
 
 importing = threading.Lock()
-"""For whoever imports the application: where one thread imports a package and another a part of it,
-Python ends the deadlock by handing out what is half imported."""
+"""For all code that imports the application: where one thread imports a package and another a part
+of it, Python resolves the deadlock by returning a half-imported module."""
 
 _drawing = threading.Lock()
 
 
 def import_charts() -> None:
-    """Import what draws charts, one thread at a time; soon done, and no part of `importing`."""
+    """Import the chart libraries, one thread at a time; fast, and not part of `importing`."""
     with _drawing:
         import pandas  # noqa: F401
         import plotly.io
@@ -52,9 +52,9 @@ def import_charts() -> None:
 
 @contextmanager
 def shown(name: str, pages: Mapping[str, Any]) -> Iterator[None]:
-    """The frame of a page and room for what it shows, until the ``with`` block has imported it."""
-    main = st.empty()  # in every run, so that what follows keeps its place in the page
-    side = st.empty() if name == "review" else st.sidebar.empty()  # review has no side bar
+    """Show the frame of a page and placeholders, until the ``with`` block has imported it."""
+    main = st.empty()  # in every run, so that later elements keep their position
+    side = st.empty() if name == "review" else st.sidebar.empty()  # Review has no sidebar
     if hasattr(sys.modules.get("dashboard.frame"), "run"):
         yield
         return
@@ -78,7 +78,7 @@ def _draw(name: str, pages: Mapping[str, Any]) -> None:
     st.title(registry.pages()[name].title, anchor=False)
     st.caption("The server has just started; the models are loading.")
     st.skeleton(height=420)
-    with st.container(key="ahead"):  # so the browser fetches already what is going to draw charts
+    with st.container(key="ahead"):  # so that the browser already loads the chart library
         import_charts()
         st.plotly_chart(_NOTHING, key="nothing")
 

@@ -1,4 +1,4 @@
-"""What the server does beside running pages: a warm start, a word on how it is, a quiet end.
+"""Tasks of the server beside pages: warm start, health route, shutdown.
 
 Everything heavy is imported in a thread, so that the server answers at once.
 """
@@ -27,14 +27,14 @@ from dashboard import logs, memory, opening, scratch
 from dashboard.messages import Messages
 
 PATIENCE = 10.0
-"""Seconds that the end of the process waits for what is being computed."""
+"""Seconds that the shutdown waits for running computations."""
 
 GRACE = 2.0
-"""Seconds that threads have to get out of what they did after their pass."""
+"""Seconds for threads to finish after their pass."""
 
 SWITCH = 2e-3
-"""Seconds that a thread may keep the interpreter while others want it, less than Python's own: who
-is sent a file or a figure waits for the threads that compute at every small piece of it."""
+"""Seconds that a thread may keep the interpreter, less than Python's default: a session that
+receives a file or figure waits for computing threads at every small piece of it."""
 
 _log = logging.getLogger(__name__)
 _warm = threading.Event()
@@ -47,7 +47,7 @@ def _prepare() -> None:
         with opening.importing:
             from dashboard import cache, frame  # noqa: F401  the frame of the first visitor
         cache.warm()
-    except Exception:  # the first visitor is told, in a sentence
+    except Exception:  # the first session shows the error in a sentence
         _log.warning("the embedded pair could not be prepared", exc_info=True)
     finally:
         memory.set_aside()
@@ -55,10 +55,10 @@ def _prepare() -> None:
 
 
 def rest() -> None:
-    """Let no network compute when the interpreter ends: it would end the process with a crash.
+    """Stop all computations before the interpreter exits, as they would crash the process.
 
-    Threads of pages and runs are daemons, which go on until they are cut off. So runs are stopped,
-    all places for passes are taken for good, and the threads have a moment to get out.
+    Threads of pages and runs are daemons, which run until they are killed. So runs are stopped,
+    all slots for passes are acquired for good, and the threads get a moment to finish.
     """
     from dashboard import background
 
@@ -82,7 +82,7 @@ def rest() -> None:
 
 
 def _occupy(taken: threading.Semaphore) -> None:
-    """Take a place and keep it."""
+    """Acquire a slot and keep it."""
     import core
 
     with suppress(core.BusyError), core.admitted(PATIENCE):
@@ -91,7 +91,7 @@ def _occupy(taken: threading.Semaphore) -> None:
 
 
 def failed(error: Exception) -> bool:
-    """What Streamlit could not even begin to run becomes a sentence as well."""
+    """Turn errors before a page starts into a sentence as well."""
     from dashboard import frame
 
     return frame.failed(error)
@@ -111,7 +111,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
         threading.Thread(target=_prepare, name="warm start", daemon=True).start()
         yield
         await asyncio.to_thread(rest)
-        if "dashboard.application" in sys.modules:  # else nothing was ever shared
+        if "dashboard.application" in sys.modules:  # otherwise there is no shared state
             from dashboard import application
 
             await asyncio.to_thread(application.end)
@@ -128,9 +128,9 @@ async def health(request: Request) -> Response:
 
 
 async def health_below(request: Request) -> Response:
-    """The same below the path that the operator serves everything at (``server.baseUrlPath``).
+    """The health route below the configured path (``server.baseUrlPath``).
 
-    Which that is is known when the server has started, and not yet when routes are made.
+    The path is only known after the server has started, not when routes are created.
     """
     base = (config.get_option("server.baseUrlPath") or "").strip("/")
     if request.path_params["base"].strip("/") != base:

@@ -165,7 +165,7 @@ class Work:
         }
         return {name: pa.Table.from_pylist(rows[name], schema=schemas()[name]) for name in rows}
 
-    # -- processing----------------------------------------------------------------------------
+    # -- processing ---------------------------------------------------------------------------
 
     def look(self, chunk: Chunk) -> list[_Picture]:
         """Read all pictures of a chunk, fit them once, and run every model on them."""

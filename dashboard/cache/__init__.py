@@ -1,8 +1,8 @@
-"""How pages ask for what sessions share: wraps core, keys every picture by its digest.
+"""Access of pages to shared results: wraps core, keys every picture by its digest.
 
-All of it is held by the `Application` of the process: recordings, maps, measurements, pictures,
-views, and models beside the embedded pair by one `Memo`, within what the operator allows.
-Streamlit's own cache hands the application out and owns nothing.
+All results are held by the `Application` of the process: recordings, maps, measurements, pictures,
+views, and models beside the embedded pair by one `Memo`, within the operator's budget.
+Streamlit's own cache returns the application and owns nothing.
 """
 
 from dashboard.availability import Wishes

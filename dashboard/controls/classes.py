@@ -1,4 +1,4 @@
-"""Which classes are asked about."""
+"""Widgets for the choice of classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dashboard.choices import MOST_CLASSES, Classes
 from dashboard.text import plain
 
 AUTOMATIC = ""
-"""What stands in a class list for "the program chooses"."""
+"""Entry of a class list for automatic choice."""
 
 
 def top_classes(
@@ -54,7 +54,7 @@ def top_classes(
 
 
 def class_help(text: str, *models: Model) -> str:
-    """Help of a class list: a text, then what the cards of models say of their classes."""
+    """Help of a class list: a text, then the origin of classes from the models' cards."""
     for model in models:
         card = model.spec.card
         if card.class_origin or card.doubtful:
@@ -85,7 +85,7 @@ def class_picker(found: Classes, *models: Model) -> None:
 
 
 def rather_than_picker(found: Classes) -> None:
-    """Name a second class, so that maps show what speaks for the first more than for it."""
+    """Choose a second class, so that maps show evidence for the first rather than for it."""
     first = found.shown[0]
     st.selectbox(
         "Rather than",

@@ -1,4 +1,4 @@
-"""What Compare shows, made of the screen and the scene."""
+"""Content of Compare, made from the screen and the scene."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from dashboard.view import Maker, View
 from pages.compare.options import Options
 
 KEY = "compare"
-"""Of the row of maps."""
+"""Key of the row of maps."""
 
 NARROWEST = 188
-"""Pixels that a column has at least: the picture and two columns fit into 800 beside the side bar;
-what does not fit is reached by scrolling."""
+"""Least width of a column in pixels: the picture and two columns fit into 800 beside the sidebar;
+more columns scroll."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compare(View):
-    """What Compare shows.
+    """Content of Compare.
 
     Attributes
     ----------
     models
-        All that are shown, by id.
+        The models shown, by id.
     choices
         One for each column.
     predictions
-        By model; those that have classes.
+        By model, for those with classes.
     row
         The picture and all maps.
     notes
-        What must be known to read each map, as Markdown; one for each column.
+        What a reader must know about each map, as Markdown; one for each column.
     doubt
-        What makes the maps tell little; empty where nothing does.
+        Why the maps explain little; empty if they do not.
     verdicts
-        For each column whether its map beats chance; empty until somebody asks.
+        For each column whether its map is better than chance; empty until requested.
     times
-        How long passes and maps took.
+        Times of passes and maps.
     """
 
     models: Mapping[str, Model]
@@ -66,7 +66,7 @@ class Compare(View):
 
 
 def view(make: Maker) -> Compare:
-    """Run every model once, and read all maps off these passes."""
+    """Run every model once, and compute all maps from these passes."""
     now, scene = make.screen, make.looked_at
     models = {model_id: cache.model(model_id) for model_id in scene.ids}
     chosen = told_apart(
@@ -117,5 +117,5 @@ def _verdicts(make: Maker, chosen: Sequence[Choice], classes: Sequence[str]) -> 
 
 
 def least(count: int) -> int:
-    """Pixels that the picture and so many columns take at least."""
+    """Least width in pixels of the picture and ``count`` columns."""
     return NARROWEST * (count + 1)

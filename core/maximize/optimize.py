@@ -124,7 +124,7 @@ def maximize(
     if not 0 <= checked_whole(seed, "The seed") < 2**63:
         raise ParameterError(f"The seed is {seed}, expected 0 to 2^63 - 1.")
     if on_step is not None and not callable(on_step):
-        raise ParameterError(f"on_step is {on_step!r}, expected a function or None.")
+        raise ParameterError(f"on_step is {on_step!r}, expected a function or nothing.")
     objective = checked_objective(objective)
     needs = objective.needs(model)
     grid = _checked_patch(model, patch)
@@ -198,7 +198,7 @@ def _of_kind(value: Kind | None, kind: type[Kind], name: str) -> Kind:
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise ParameterError(f"{name} is {value!r}, expected a {kind.__name__} or None.")
+        raise ParameterError(f"{name} is {value!r}, expected a {kind.__name__} or nothing.")
     return value
 
 

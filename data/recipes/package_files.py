@@ -60,7 +60,7 @@ def fetch(package: str, root: Path) -> Path:
     Parameters
     ----------
     package
-        One of :data:`VERSIONS`.
+        One of `VERSIONS`.
     root
         Folder of all packages.
 

@@ -56,7 +56,7 @@ export default function ({ parentElement, data }) {
     text.textContent = idle;
   };
   let plot = null;
-  const attach = () => {  // the chart comes later than this, and anew when its data change
+  const attach = () => {  // the chart comes later than this, and again when its data change
     const found = document.querySelector(`.st-key-${chart} .js-plotly-plot`);
     if (!found || found === plot || !found.on) return;
     plot = found;

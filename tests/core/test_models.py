@@ -516,7 +516,7 @@ def test_sentences_hold_no_words_of_a_library(own: Path, content: str) -> None:
 def test_checkpoint_that_is_no_state_dict(own: Path) -> None:
     torch.save([torch.zeros(2)], own / "mine.pth")
     (own / "models.toml").write_text(ENTRY.replace("safetensors", "pth"))
-    with pytest.raises(WeightsError, match=r"mine\.pth holds a value of type list, not a state dict"):
+    with pytest.raises(WeightsError, match=r"mine\.pth holds a value of type list, not a"):
         core.open_model("mine")
 
 

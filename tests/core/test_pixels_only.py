@@ -60,8 +60,8 @@ def test_it_opens_and_says_what_is_not_shown(case: Built) -> None:
     assert isinstance(model, PixelsOnly)
     assert [method.name for method in core.methods(model)] == list(FROM_OUTSIDE)
     assert model.limits == (
-        "Tiny mixer (MlpMixer) is explained from outside, by its pixels and answers alone: it has no "
-        "attention."
+        "Tiny mixer (MlpMixer) is explained from outside, by its pixels and answers alone: it has "
+        "no attention."
     )
     for method in ("grad_cam", "cam", "rollout"):
         with pytest.raises(UnsupportedMethod) as caught:

@@ -37,7 +37,9 @@ def test_what_is_not_to_be_had_is_told(told: list[str]) -> None:
         "feature has the channel 'many'",
         "feature has the layer 'stage.77'",
     ]
-    far = feature_of(Screen.make(m=(CNN,), feature=(f"{CNN}::channel=4000",)), 0, cnn.model, told.append)
+    far = feature_of(
+        Screen.make(m=(CNN,), feature=(f"{CNN}::channel=4000",)), 0, cnn.model, told.append
+    )
     tap = cnn.model.tap("stage.0")
     assert channel_of(far, tap, 5, told.append) == 5
     assert told[2].startswith(

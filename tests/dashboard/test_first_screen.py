@@ -22,7 +22,9 @@ def test_both_models_know_both_objects_and_their_maps_find_them(
     model = core.open_model(model_id)
     sample = next(sample for sample in core.samples() if sample.id == OPENING)
     models = [core.open_model(name) for name in SCREEN.shared.m]
-    shown = core.shared_view(models, core.read_image(sample.path), core.Framing(SCREEN.shared.fit, None))
+    shown = core.shared_view(
+        models, core.read_image(sample.path), core.Framing(SCREEN.shared.fit, None)
+    )
     recording = core.record(model, shown, core.Framing("given"))
     probabilities = recording.logits[0].softmax(-1)
     assert len(sample.classes) == 2, "the left object's class and the right one's"

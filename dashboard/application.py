@@ -1,7 +1,7 @@
-"""What all sessions of this process share, held by one object. Knows no Streamlit.
+"""The state shared by all sessions of this process, in one object. Independent of Streamlit.
 
-Streamlit's caches are emptied by a message that any browser may send. What cannot be made again
-(uploads, downloads on their way) or only in a long time (models, results, sweeps) is held here.
+Any browser can send a message that clears Streamlit's caches. So data that cannot be recreated
+(uploads, running downloads) or only slowly (models, results, sweeps) is held here.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ OPEN_SWEEPS = 4
 """Sweeps whose rows are open at a time."""
 
 ANSWERS = 256
-"""Answers of sweeps that are kept: small ones, to whatever questions visitors think of."""
+"""Cached results of queries on sweeps, which are small."""
 
 UNLIMITED = 2**62
 
 
 class Application:
-    """What all sessions share; every part is made when it is first asked for.
+    """The state shared by all sessions; every part is created on first use.
 
-    Where the settings are wrong, the part that needs them raises `core.ParameterError`.
+    If a setting is wrong, the part that needs it raises `core.ParameterError`.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Application:
         self._answers_lock = threading.Lock()
         self._stores: list[Store] = []
 
-    # -- what can be made again -------------------------------------------------------------------
+    # -- recreatable ------------------------------------------------------------------------------
 
     @property
     def results(self) -> SharedCache:
@@ -63,14 +63,14 @@ class Application:
         return self._parts.get("embedded", lambda: SharedCache(UNLIMITED))
 
     def model(self, model_id: str) -> Model:
-        """The one shared, frozen copy of a model; opened if it is not held.
+        """The one shared, frozen copy of a model; opened if necessary.
 
         Raises
         ------
         UnknownModel
-            No such id.
+            The id is unknown.
         WeightsError
-            It cannot be had.
+            Its weights are not available.
         """
         own = self.own_model(model_id)
         make = own.open if own else lambda: core.open_model(model_id)
@@ -101,11 +101,11 @@ class Application:
         """What holds a model, once it is open."""
         return self.embedded if spec.source == "embedded" else self.results
 
-    # -- what can be had --------------------------------------------------------------------------
+    # -- availability -----------------------------------------------------------------------------
 
     @property
     def refusals(self) -> Refusals:
-        """Models that could not be had lately."""
+        """Models that were unavailable recently."""
         return self._parts.get("refusals", Refusals)
 
     @property
@@ -115,14 +115,14 @@ class Application:
 
     @property
     def wishes(self) -> Wishes:
-        """Who waits for which download."""
+        """Sessions waiting for downloads."""
         return self._parts.get("wishes", Wishes)
 
-    # -- what visitors brought and made -----------------------------------------------------------
+    # -- data of users ----------------------------------------------------------------------------
 
     @property
     def uploads(self) -> OwnPictures:
-        """The files of all sessions."""
+        """The uploaded files of all sessions."""
         return self._parts.get("uploads", lambda: OwnPictures(int(FILES * _budget())))
 
     @property
@@ -145,19 +145,19 @@ class Application:
 
     @property
     def sweeps(self) -> Made:
-        """The sweeps that the application makes itself."""
+        """The sweeps made by the application."""
         from dashboard import presence
         from dashboard.sweeping import Made
 
         return self._parts.get("sweeps", lambda: Made(presence.present))
 
     def sweep_table(self, of: sweep.Sweep, changed: int) -> SweepTable:
-        """Questions to the rows of a sweep, opened once as long as their file stays as it is.
+        """Queries on the rows of a sweep, opened once while their file does not change.
 
         Parameters
         ----------
         changed
-            When the file of rows was written last, in nanoseconds.
+            Time of the last write to the rows, in nanoseconds.
         """
         from dashboard.sweeps import SweepTable
 
@@ -168,7 +168,7 @@ class Application:
             return self._sweep_tables[key]
 
     def answer(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What a sweep answers to a question, kept while it is among the last `ANSWERS`."""
+        """The result of a query on a sweep, cached while among the last `ANSWERS`."""
         with self._answers_lock:
             if key in self._answers:
                 return self._answers[key]
@@ -180,12 +180,12 @@ class Application:
     # -- the end ----------------------------------------------------------------------------------
 
     def close(self, patience: float = 0.0) -> None:
-        """Stop all jobs, remove what visitors left on the disk, give back connections.
+        """Stop all jobs, remove users' files from the disk, close connections.
 
         Parameters
         ----------
         patience
-            Seconds to wait for sweeps that are under way.
+            Seconds to wait for running sweeps.
         """
         jobs.stop_all()
         if "own models" in self._parts:
@@ -197,7 +197,7 @@ class Application:
 
 
 def _budget() -> int:
-    """Bytes for all that is held beside the embedded pair."""
+    """Bytes for everything held beside the embedded pair."""
     return settings.current().budget * 2**20
 
 
@@ -206,7 +206,7 @@ _current: Application | None = None
 
 
 def current() -> Application:
-    """The application of this process, made when it is first asked for."""
+    """The application of this process, created on first use."""
     global _current
     with _lock:
         if _current is None:
@@ -215,7 +215,7 @@ def current() -> Application:
 
 
 def end(patience: float = 0.0) -> None:
-    """Close the application, if there is one; who asks afterwards gets a new one."""
+    """Close the application, if there is one; the next `current` creates a new one."""
     global _current
     with _lock:
         ended, _current = _current, None

@@ -1,4 +1,4 @@
-"""Saved screens as one ZIP file, and back. What is read may come from anyone.
+"""Export and import of saved screens as one ZIP file. Imported files are untrusted.
 
 ::
 
@@ -7,9 +7,9 @@
     screens/ID/arrays.npz      raw arrays
     screens/ID/still.jpg       the page as a picture
     screens/ID/thumbnail.jpg
-    pictures/SHA256            the file of a picture, as it was brought
+    pictures/SHA256            the original file of a picture
 
-Nothing is ever unpacked to a disk; names serve as keys only.
+Nothing is ever unpacked to disk; names are only keys.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ if TYPE_CHECKING:
 
 MOST_ENTRIES = 2000
 MOST_BYTES = 200 * 2**20
-"""Of an archive, unpacked, its arrays unpacked as well, and of what is kept of it: all together."""
+"""Bytes of an archive: unpacked, including its arrays, and of the stored data, together."""
 
 MOST_SCREENS = 300
 ARRAYS = 64 * 2**20
 """Bytes of all arrays of a screen, unpacked."""
 
 LONGEST = 90.0
-"""Seconds that an archive may take until all of it is kept."""
+"""Seconds for reading and storing an archive."""
 
 PIECE = 512 * 2**10
-"""Bytes that are read at once: of a file between two looks at the clock, and of the list of files
-at the end of a ZIP file, which is read as a whole."""
+"""Bytes read at once: of a file between two checks of the time, and of the list of files
+at the end of a ZIP file, which is read in one piece."""
 
 STILL, THUMBNAIL = (2048, 2048), (480, 200)
-"""Width and height in pixels that the pictures of a saved screen have at most."""
+"""Largest width and height in pixels of the pictures of a saved screen."""
 
 UPLOAD = 20 * 2**20
-"""Bytes of an archive that a page takes."""
+"""Largest archive that the page accepts, in bytes."""
 
 MOST_EXPORTED = 100
 FULL = 18 * 2**20
-"""Screens, and bytes of them, that are put into one archive, so that a page takes it again."""
+"""Most screens, and bytes, of one exported archive, so that the page can import it."""
 
 _NAME = re.compile(
     r"screens/([0-9a-f]{32})/(saved\.json|manifest\.json|arrays\.npz|still\.jpg|thumbnail\.jpg)"
@@ -78,11 +78,11 @@ _ABOUT = (
 
 
 class ArchiveError(ParallaxError):
-    """The file is no archive of saved screens, or too large."""
+    """The file is not an archive of saved screens, or too large."""
 
 
 Tell = Callable[[float], object]
-"""Is told now and then which share is done, 0 to 1; what it raises ends the reading."""
+"""Called now and then with the share done, 0 to 1; an exception ends the reading."""
 
 _one_at_a_time = threading.Lock()
 
@@ -155,13 +155,13 @@ def _note(note: Note) -> _Note:
 
 
 def _within(moment: datetime) -> datetime:
-    """A moment that can be read again; earlier versions took any year."""
+    """A time that can be read again; earlier versions accepted any year."""
     usual = manifest.FIRST_YEAR <= moment.year <= manifest.LAST_YEAR
     return moment if usual else datetime.now(UTC)
 
 
 def readable(draft: Draft) -> bool:
-    """Whether `read` takes what is said of a screen; if not, it would spoil a whole archive."""
+    """Whether `read` accepts a screen; if not, it would make a whole archive invalid."""
     try:
         manifest.read(draft.manifest)
     except ManifestError:
@@ -170,19 +170,19 @@ def readable(draft: Draft) -> bool:
 
 
 def fitting(sizes: Sequence[Size]) -> tuple[list[str], list[str], int]:
-    """Which screens one archive takes, so that a page can import it.
+    """The screens that fit into one archive that the page can import.
 
     Parameters
     ----------
     sizes
-        Of screens, in the order in which they are wanted.
+        Sizes of screens, in the requested order.
 
     Returns
     -------
     taken, too_large : list of str
-        Ids of those that fit, and of those between them that are too large even alone.
+        Ids of those that fit, and of those among them that are too large even alone.
     seen : int
-        How many of ``sizes`` these are together. The next archive goes on there.
+        Number of ``sizes`` covered. The next archive continues there.
     """
     taken: list[str] = []
     too_large: list[str] = []
@@ -192,7 +192,7 @@ def fitting(sizes: Sequence[Size]) -> tuple[list[str], list[str], int]:
         alone = size.packed + sum(size.pictures.values())
         new = {digest: count for digest, count in size.pictures.items() if digest not in held}
         more = size.packed + sum(new.values())
-        # What reading spends: the entries, the arrays, and what is kept of the screen.
+        # Bytes counted by `read`: the entries, the arrays, and the stored data of the screen.
         spent = 2 * size.packed + sum(new.values()) + size.unpacked
         if alone > FULL or size.unpacked > ARRAYS:
             too_large.append(size.id)
@@ -216,7 +216,7 @@ def fitting(sizes: Sequence[Size]) -> tuple[list[str], list[str], int]:
 
 @dataclass
 class _Bounds:
-    """What reading an archive may still spend, and whoever looks on."""
+    """The remaining limits of reading an archive, and its watcher."""
 
     tell: Tell = lambda share: None
     seconds: float = field(default_factory=lambda: LONGEST)
@@ -228,7 +228,7 @@ class _Bounds:
         self._until = monotonic() + self.seconds
 
     def look(self, share: float | None = None) -> None:
-        """Tell how far it is, and end if it takes too long."""
+        """Report progress, and stop if the time limit is exceeded."""
         self.share = self.share if share is None else share
         self.tell(self.share)
         if monotonic() > self._until:
@@ -238,7 +238,7 @@ class _Bounds:
             )
 
     def spend(self, count: int) -> None:
-        """Take so many bytes of the budget."""
+        """Count bytes against the budget."""
         self.bytes_left -= count
         if self.bytes_left < 0:
             raise ArchiveError(
@@ -248,7 +248,7 @@ class _Bounds:
 
 
 class _Careful(io.BytesIO):
-    """The bytes of a ZIP file, whose list of entries is not read if it is too long."""
+    """The bytes of a ZIP file, with a limit on the list of entries."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = self.getbuffer().nbytes - self.tell()
@@ -260,20 +260,20 @@ class _Careful(io.BytesIO):
 
 
 def take_in(store: Store, data: bytes, tell: Tell = lambda share: None) -> int:
-    """Read an archive and keep its screens; returns how many there are in it.
+    """Import the screens of an archive; returns their number.
 
-    One archive at a time in a process; who comes later waits.
+    One archive at a time per process; later imports wait.
 
     Parameters
     ----------
     tell
-        Called several times a second with the share that is done, 0 to 1; while others are waited
-        for as well. What it raises ends the import: screens that are kept by then stay.
+        Called several times a second with the share done, 0 to 1, also while waiting for
+        other imports. An exception ends the import: screens stored by then stay.
 
     Raises
     ------
     ArchiveError
-        As `read`, and if others take too long.
+        As `read`, or other imports take too long.
     StoreError
     """
     until = monotonic() + LONGEST
@@ -293,16 +293,16 @@ def take_in(store: Store, data: bytes, tell: Tell = lambda share: None) -> int:
 
 
 def read(data: bytes, tell: Tell = lambda share: None) -> list[Draft]:
-    """Screens of an archive, each checked in all its parts before any is given back.
+    """The screens of an archive, all fully checked before any is returned.
 
-    All of it may take `LONGEST` seconds and `MOST_BYTES`; every picture is decoded once, in a
-    process of its own.
+    Limited to `LONGEST` seconds and `MOST_BYTES`; every picture is decoded once, in a
+    separate process.
 
     Raises
     ------
     ArchiveError
-        No ZIP file, a name that does not belong there, too much of anything, or a part that is
-        not what it must be.
+        Not a ZIP file, an unexpected name, an exceeded limit, or an invalid
+        part.
     """
     return _read(data, _Bounds(tell))
 
@@ -356,9 +356,9 @@ def _unpacked(archive: zipfile.ZipFile, bounds: _Bounds) -> dict[str, bytes]:
 
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bounds: _Bounds) -> bytes:
-    """A file of an archive, never more than may be spent, whatever the entry says of its size."""
+    """A file of an archive, within the limits, whatever size the entry states."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # Of the others, Python unpacks all that a piece holds at once, however much that is.
+        # With other methods Python unpacks a whole piece at once, whatever its size.
         raise ArchiveError("The compression of this archive is not supported; export it again.")
     pieces = []
     with archive.open(entry) as opened:
@@ -370,7 +370,7 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bounds: _Bounds) 
 
 
 class _Reader:
-    """Screens out of the files of an archive; equal files are looked at once."""
+    """Screens from the files of an archive; equal files are read once."""
 
     def __init__(
         self, files: Mapping[str, bytes], bounds: _Bounds, strange: core.UntrustedPictures
@@ -413,7 +413,7 @@ class _Reader:
             ) from error
         except (ManifestError, ImageError) as error:
             raise ArchiveError(f"A screen of this archive was rejected. {error}") from error
-        # A moment that is still to come would stay the newest of all.
+        # A time in the future would always be the newest.
         now = datetime.now(UTC)
         return Draft(
             title=about.title,
@@ -446,7 +446,7 @@ class _Reader:
         return self._digests[name]
 
     def _remade(self, file: str, data: bytes, name: str, most: tuple[int, int]) -> bytes:
-        """A still picture or a thumbnail, decoded and written anew."""
+        """A still picture or a thumbnail, decoded and encoded again."""
         key = self._digest(file, data), most
         if key not in self._made:
             image = self._decode(key[0], data, name)
@@ -474,7 +474,7 @@ class _Reader:
 
 
 def facts(described: Manifest) -> frozenset[tuple[str, str]]:
-    """What a screen is found by."""
+    """The facts by which a screen is found."""
     return frozenset(
         {("picture", picture.name) for picture in described.pictures}
         | {("model", model.title) for model in described.models.values()}
@@ -483,7 +483,7 @@ def facts(described: Manifest) -> frozenset[tuple[str, str]]:
 
 
 def checked_arrays(data: bytes, described: Manifest, bounds: _Bounds | None = None) -> bytes:
-    """An NPZ file that holds exactly the arrays of a manifest, written anew."""
+    """An NPZ file with exactly the arrays of a manifest, written again."""
     arrays = read_npz(data, bounds)
     found = {name: manifest.describe(values).sha256 for name, values in arrays.items()}
     if found != {name: array.sha256 for name, array in described.arrays.items()}:
@@ -498,14 +498,14 @@ def write_npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
         for name, values in arrays.items():
             entry = io.BytesIO()
             np.lib.format.write_array(entry, np.ascontiguousarray(values), allow_pickle=False)
-            about = zipfile.ZipInfo(f"{name}.npy")  # of 1980, whenever it is written
+            about = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, independent of the time of writing
             about.compress_type = zipfile.ZIP_DEFLATED
             files.writestr(about, entry.getvalue())
     return buffer.getvalue()
 
 
 def read_npz(data: bytes, bounds: _Bounds | None = None) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of an NPZ file from anyone: numbers only, none larger than its bytes.
+    """Arrays of an untrusted NPZ file: numbers only, none larger than its bytes.
 
     Raises
     ------

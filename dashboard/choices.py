@@ -1,6 +1,6 @@
-"""What a screen chooses, resolved against what its models offer. Knows no Streamlit.
+"""The choices of a screen, resolved against what its models offer. Independent of Streamlit.
 
-Whatever the screen wants and cannot have is told as a sentence; the default stands in its place.
+Each unavailable choice is reported in a sentence and replaced by the default.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dashboard.looks import Look
 from dashboard.screen import Screen
 
 Tell = Callable[[str], None]
-"""Takes a sentence on what cannot be shown as the screen wants it."""
+"""Called with a sentence about each choice that is not available."""
 
 FIRST = "gradient_rollout"
-"""The method that a model begins with where it serves it; else the first that it has."""
+"""The default method if the model supports it; otherwise the first that it supports."""
 
 AUTOMATIC_INDEX = -1
 """The same in a list of indices; ``None`` would read as "nothing chosen"."""
@@ -40,7 +40,7 @@ def one_of(now: Screen, field: str, options: Sequence[Any], default: Any, tell: 
 def within(
     now: Screen, field: str, low: float, high: float, tell: Tell, default: Any = None
 ) -> Any:
-    """The number of a field, or the default where it has none; what is beyond its ends is cut."""
+    """The number of a field, or the default without one; clipped to its range."""
     value = now.value(field)
     value = default if value is None else value
     if not low <= value <= high:
@@ -59,12 +59,12 @@ def _digits(value: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A place of the screen that holds a look.
+    """A position of the screen that holds a look.
 
     Attributes
     ----------
     name
-        What it is called in sentences and in keys of widgets, such as ``look-1``.
+        Name in sentences and in keys of widgets, such as ``look-1``.
     put
         The screen with another look there.
     """
@@ -75,11 +75,11 @@ class Slot:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What was chosen of the method's parameters."""
+        """The chosen parameters of the method."""
         return dict(self.look.parameters)
 
     def with_parameter(self, now: Screen, parameter: str, text: str) -> Screen:
-        """The screen with one parameter chosen."""
+        """The screen with one parameter set."""
         texts = {**self.parameters, parameter: text}
         return self.put(now, replace(self.look, parameters=tuple(sorted(texts.items()))))
 
@@ -96,16 +96,16 @@ def column_slots(now: Screen) -> list[Slot]:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A look that a page shows: a method with its parameters for one model, or why there is none.
+    """A resolved look: a method with its parameters for one model, or why there is none.
 
     Attributes
     ----------
     offered
         The methods that can be chosen in its place, by name.
     name
-        What tells it from the other looks of the page.
+        Name that distinguishes it from the other looks of the page.
     own
-        Parameters that tell it from the other looks with its model and method; may be empty.
+        Parameters that distinguish it from looks with the same model and method; may be empty.
     """
 
     slot: Slot
@@ -119,7 +119,7 @@ class Choice:
 
     @property
     def needs(self) -> core.Needs:
-        """What a pass has to keep for it."""
+        """What a pass must record for it."""
         if self.method is None:
             return core.Needs()
         return core.needs(self.model, self.method.name, **self.values)
@@ -131,7 +131,7 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
     Parameters
     ----------
     class_specific
-        Whether only methods that know the class are offered.
+        Whether only class-specific methods are offered.
     """
     served = {
         method.name: method
@@ -154,7 +154,7 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
         )
         name = first
         if wanted in core.changed_methods():
-            chosen = {}  # they belong to the method that is not to be had here
+            chosen = {}  # they belong to the unavailable method
     values = look_values(slot.name, served[name], model, chosen, tell)
     return Choice(slot, model, served[name], values, offered=served)
 
@@ -162,12 +162,12 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
 def look_values(
     name: str, method: Method, model: Model, chosen: dict[str, str], tell: Tell
 ) -> dict[str, Any]:
-    """Values of a method's parameters; what is not to be had is told and has its default.
+    """Values of a method's parameters; invalid ones are reported and replaced by the default.
 
     Parameters
     ----------
     name
-        What the look is called in sentences.
+        Name of the look in sentences.
     chosen
         Texts by parameter.
     """
@@ -191,12 +191,12 @@ def look_values(
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value, for people."""
+    """A parameter's value as text."""
     return "automatic" if value in (None, AUTOMATIC_INDEX) else str(value)
 
 
 def written(parameter: Parameter, held: Any) -> str:
-    """The text of the address for what a widget holds."""
+    """The text in the address for a widget's value."""
     if held is None or (parameter.kind == "index" and held == AUTOMATIC_INDEX):
         return "automatic"
     if parameter.kind == "span":
@@ -205,7 +205,7 @@ def written(parameter: Parameter, held: Any) -> str:
 
 
 def _parsed(parameter: Parameter, text: str) -> Any:
-    """What a text of the address means; the text itself if it means nothing."""
+    """The value of a text in the address; the text itself if it is invalid."""
     if parameter.kind == "choice":
         return text
     if text == "automatic":
@@ -218,7 +218,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
             return int(text)
         start, _, end = text.partition("-")
         first, final = int(start), int(end or start)
-        if not 0 <= first <= final <= parameter.high:  # before a row as long as it says is made
+        if not 0 <= first <= final <= parameter.high:  # before a range of that length is created
             return text
         layers = tuple(range(first, final + 1))
         return None if layers == tuple(range(int(parameter.high) + 1)) else layers
@@ -227,7 +227,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
 
 
 def told_apart(choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """The same looks, each with a name that no other has.
+    """The same looks, each with a unique name.
 
     That is the model's title, followed by the method's where a model has several looks, and by the
     parameters that differ where it has several with one method.
@@ -249,7 +249,7 @@ def told_apart(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 
 def needs_of(choices: Sequence[Choice], model: Model) -> core.Needs:
-    """What one pass of a model has to keep for all of its looks."""
+    """What one pass of a model must record for all of its looks."""
     found = core.Needs()
     for one in choices:
         if one.model is model:
@@ -264,23 +264,23 @@ OPPOSITE = "\0not"
 so."""
 
 MOST_CLASSES = 4
-"""Classes that are shown beside each other at most."""
+"""Most classes shown side by side."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Which classes can be asked about, and which are.
+    """The available classes, and the chosen ones.
 
     Attributes
     ----------
     shown
-        Names of those that are looked at; empty where no model has classes.
+        Names of the classes shown; empty if no model has classes.
     likely
-        Classes in the order in which the program would choose them.
+        Classes in the order of automatic choice.
     names
-        All that can be chosen, the likely ones first.
+        All available classes, the likely ones first.
     picked
-        Whether they were chosen, so that ``shown`` is not what the program would choose.
+        Whether the user chose them, so that ``shown`` is not the automatic choice.
     rather_than
         Name of the class that the first is compared with; `OPPOSITE` where the opposite of the
         first is asked for; empty without.
@@ -305,9 +305,9 @@ class Classes:
 
 
 def automatic_classes(known: Sequence[str], labels: Sequence[str], *found: Prediction) -> list[str]:
-    """Classes in the order in which the program would choose them.
+    """Classes in the order of automatic choice.
 
-    What the picture is known to show comes first, then the first answers of the models in turn.
+    Known classes of the picture come first, then the first answers of the models in turn.
     """
     answers = [prediction.labels for prediction in found]
     turns = [name for together in zip(*answers, strict=False) for name in together]
@@ -324,16 +324,16 @@ def classes(
     *,
     automatic: int = 1,
 ) -> Classes:
-    """The classes that a screen looks at.
+    """The classes of a screen.
 
     Parameters
     ----------
     known
-        What the picture is known to show.
+        Known classes of the picture.
     models, answers
-        The models that have classes, and what they answer.
+        The models with classes, and their answers.
     automatic
-        How many the program chooses; more than one where a page looks at several.
+        Number of automatically chosen classes; more than one on pages with several.
     """
     if not models:
         return Classes()
@@ -385,7 +385,7 @@ def index_of(model: Model, name: str) -> int:
     Raises
     ------
     ParameterError
-        The model does not know a class of that name.
+        The model has no class of that name.
     """
     if name in model.labels:
         return model.labels.index(name)
@@ -406,7 +406,7 @@ def target_of(model: Model, names: Sequence[str]) -> int | Target:
     Raises
     ------
     ParameterError
-        The model does not know a class of that name.
+        The model has no class of that name.
     """
     if is_opposite(names):
         return core.not_label(index_of(model, names[0]))

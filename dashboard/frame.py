@@ -1,4 +1,4 @@
-"""The frame that every page shares: links, title, picture, models, the fit."""
+"""The frame of every page: links, title, picture, models, the fit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _OWN_SHOWN = 6
 
 
 def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
-    """Draw the frame, then the page; whatever a person can act on becomes one sentence.
+    """Draw the frame, then the page; errors that a user can act on become one sentence.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             if name != "review":
                 with sharing_place:
                     sharing.menu(shown)
-                with st.skeleton(height=420), st.sidebar:  # seen while models are opened
+                with st.skeleton(height=420), st.sidebar:  # visible while models are opened
                     looked_at = _scene()
                     session.current().scene = looked_at
             page.run()
@@ -96,21 +96,21 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     except Exception as error:
         failed(error)
     finally:
-        if usable:  # else there is no budget to keep to
+        if usable:  # otherwise there is no budget
             cache.settle(looked_at)
         for sentence in session.current().problems:
             notices.warning(plain(sentence), icon=":material/link_off:")
 
 
 def failed(error: Exception) -> bool:
-    """Say in a sentence what nobody can act on; what happened goes into the log."""
+    """Show one sentence for an unexpected error, and log the error."""
     _log.error("a page failed", exc_info=error)
     st.error(FAILED, icon=":material/error:")
     return True
 
 
 def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
-    """Links to all pages that take along what is chosen."""
+    """Links to all pages that keep the choices."""
     for name, place in places.items():
         place.page_link(
             pages[name], icon=registry.pages()[name].icon, query_params=session.screen().address()
@@ -118,7 +118,7 @@ def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
 
 
 def _address() -> str:
-    """The address of this screen, to be written below what is exported."""
+    """The address of this screen, for exports."""
     return link_of((st.context.url or "").partition("?")[0], session.screen())
 
 
@@ -217,7 +217,7 @@ def _look_at(picture_id: str) -> None:
 
 
 def _upload() -> None:
-    """Upload or camera; what cannot be read is refused with a sentence and changes nothing."""
+    """Upload or camera; an unreadable file is rejected with a sentence and changes nothing."""
     with st.expander("Your own picture", icon=":material/add_a_photo:"):
         st.file_uploader(
             "Upload a picture",

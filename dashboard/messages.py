@@ -1,8 +1,8 @@
 """What a browser may say to the server: messages that would keep all others waiting end here, and
 uploads that are larger than files of their kind may be.
 
-Streamlit acts on every message of its protocol in the one thread that serves everybody, and has no
-switch for those that this application does not need.
+Streamlit handles every message of its protocol in one thread for all sessions, and has no
+setting to disable the messages that this application does not need.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 MOST_BYTES = 4 * 2**20
-"""Of one message. The largest of this application, a box around all points of a scatter, has one
-million."""
+"""Bytes of one message. The largest of this application, a box around all points of a scatter, has
+one million."""
 
 MOST_FILES = 1000
-"""Files whose places are asked for in one message; Streamlit prepares each of them at once."""
+"""Most files whose upload is requested in one message; Streamlit prepares all of them."""
 
 TOO_BIG = 1009
 """Code by which a websocket is closed for a message that is too large (RFC 6455, 7.4.1)."""
 
 UNWANTED = frozenset({"load_git_info"})
-"""Streamlit would run a dozen commands of git while everybody waits, and name changed files."""
+"""Streamlit would run a dozen git commands while all sessions wait, and disclose changed files."""
 
 _log = logging.getLogger(__name__)
 
 
 class Verdict(Enum):
-    """What becomes of a message."""
+    """The action for a message."""
 
     PASSED = "passed"
     IGNORED = "ignored"
@@ -43,7 +43,7 @@ class Verdict(Enum):
 
 
 def judged(data: bytes) -> Verdict:
-    """What becomes of a message of these bytes; what is no message at all is Streamlit's matter."""
+    """The action for the bytes of a message; invalid messages are left to Streamlit."""
     if len(data) > MOST_BYTES:
         return Verdict.CLOSED
     message = BackMsg()
@@ -59,12 +59,12 @@ def judged(data: bytes) -> Verdict:
 
 
 class Messages:
-    """An ASGI layer that hands on only what may pass; see `judged`.
+    """An ASGI middleware that passes on allowed messages only; see `judged`.
 
     Parameters
     ----------
     app
-        What it lies around.
+        The wrapped application.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""The models that are shown: the list at the side, and how they are opened."""
+"""The models shown: the list in the sidebar, and their opening."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def offers() -> dict[str, ModelSpec]:
 
 
 def title(spec: ModelSpec) -> str:
-    """What a list of models calls one, with what must be done before it can be shown."""
+    """Title of a model in lists, with what is needed before it can be shown."""
     missing = " · missing" if spec.source == "local" else " · download"
     return spec.title + ("" if is_own(spec.id) or cache.ready().get(spec.id) else missing)
 
 
 def picker() -> list[ModelSpec]:
-    """The list of models: each can be changed or removed, and up to four can be there."""
+    """The list of up to four models, each of which can be changed or removed."""
     offered = offers()
     _only(offered)
     chosen = session.screen().shared.m
@@ -77,7 +77,7 @@ MODELS_HELP = (
 
 
 def _only(offered: Mapping[str, ModelSpec]) -> None:
-    """Show other models in the place of those that are not to be had, and none twice."""
+    """Replace unavailable models by others, and remove duplicates."""
     now = session.screen()
     if len(set(now.shared.m)) < len(now.shared.m):
         now = now.to(m=tuple(dict.fromkeys(now.shared.m)))
@@ -118,7 +118,7 @@ def _add(offered: Mapping[str, ModelSpec], model_id: str | None) -> None:
 
 
 def opened(specs: list[ModelSpec]) -> list[Model]:
-    """The models; or back to what was shown before, with a sentence that says why."""
+    """The opened models; on failure, return to the previous ones with a sentence."""
     found = []
     for place, spec in enumerate(specs):
         try:

@@ -1,4 +1,4 @@
-"""What is made for a page, drawn: its head, rows of panels, charts, tables."""
+"""Drawing of shared elements: heads of pages, rows of panels, charts, tables."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CHART: dict[str, Any] = {"displayModeBar": False, "scrollZoom": False}
 
 
 def head(title: str, line: str, how: str, sources: str) -> Any:
-    """One row: title, what is seen in a line, and how to read it, folded away.
+    """One row: title, a one-line description, and a folded explanation.
 
-    Returns the buttons of the row, for those that a page adds.
+    Returns the container of the row's buttons, for buttons of the page.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", key="head"):
         with st.container():
@@ -42,9 +42,9 @@ def chart(figure: Figure, act: Callable[[list[Any]], None] | None = None, **opti
     Parameters
     ----------
     act
-        Gets the custom data of a point that is clicked.
+        Called with the custom data of a clicked point.
     options
-        Of `streamlit.plotly_chart`, where a page does more with a figure than that.
+        Further arguments of `streamlit.plotly_chart`.
     """
     if act is not None:
         options |= {"on_select": _clicked(f"{figure.key}-figure", act), "selection_mode": "points"}
@@ -76,7 +76,7 @@ def _clicked(key: str, act: Callable[[list[Any]], None]) -> Callable[..., None]:
 
 
 def row(made: Row) -> None:
-    """Draw a row of panels; a click on a corner shows one alone, another one shows all again."""
+    """Draw a row of panels; a click on a corner shows one alone, another click all again."""
 
     def enlarge(data: Sequence[int]) -> None:
         session.change(large=None if made.alone else f"{made.key}.{data[0]}")
@@ -92,7 +92,7 @@ def row(made: Row) -> None:
 
 
 def doubt(sentences: str) -> None:
-    """Say what makes the maps tell little; see `dashboard.rows.doubt`."""
+    """Show why the maps explain little; see `dashboard.rows.doubt`."""
     if sentences:
         st.info(plain(sentences, 2000), icon=":material/help:")
 
@@ -109,7 +109,7 @@ def top_five(model: Model, prediction: Prediction | None, target: str, digest: s
     if prediction is None:
         st.caption("Trained without classes: no predictions, but its attention can be shown.")
         return
-    # A table per picture and target: a tick never outlives what it chose.
+    # A table per picture and target, so that a selection never outlives its choice.
     key = f"top-{model.spec.id}-{digest[:12]}-{target}"
     controls.top_classes(prediction, key, target)
 
@@ -119,9 +119,9 @@ OVERLAP = "Intersection over union of the brightest fifth of the area; 0.11 is t
 
 
 def agreement(found: Agreement) -> None:
-    """How much maps agree: two figures for two maps, a table of all pairs for more.
+    """Show the agreement of maps: two numbers for two maps, a table of all pairs for more.
 
-    Dashes stand where a map is missing; of one map nothing is said.
+    Dashes mark missing maps; nothing is shown for a single map.
     """
     count = len(found.names)
     if count == 2:
@@ -164,7 +164,7 @@ def _matrix_of_agreement(found: Agreement, count: int) -> None:
 
 
 def matched(specs: Sequence[ModelSpec]) -> str:
-    """Whether models were trained on the same data, and on what, for people."""
+    """Text on whether models were trained on the same data, and on which."""
     first = specs[0]
     if len(specs) == 1:
         return f"Trained on {first.training}."
@@ -252,6 +252,6 @@ def _alike(model_id: str, other: str) -> bool:
 
 def _facts(spec: ModelSpec) -> str:
     size = f"{spec.parameters:g} M parameters, " if spec.parameters else ""
-    if spec.source != "local" or "input_size" in spec.stated:  # else its file says it
+    if spec.source != "local" or "input_size" in spec.stated:  # otherwise its file states it
         size += f"{spec.input_size} px, "
     return f"{size}{spec.training}; license {spec.license}."

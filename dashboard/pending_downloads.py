@@ -1,7 +1,7 @@
-"""Models that a reader wants and that are still on their way.
+"""Models chosen by a user whose download is not finished.
 
-A page never waits for one: it goes on with what was shown before, and the side bar says so. When
-the model is there, it is put in.
+A page never waits for them: it keeps showing the previous models, and the sidebar shows the
+progress. A model is shown as soon as it has arrived.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Pending:
     Attributes
     ----------
     shown
-        Ids of the models that were shown last.
+        Ids of the models shown last.
     wanted
-        By id of a wanted model, the one that it is to replace; ``""`` if it is to be added.
+        By id of a requested model, the one that it replaces; ``""`` if it is added.
     """
 
     shown: tuple[str, ...] = ()
@@ -35,9 +35,9 @@ class Pending:
 
 
 def settle() -> None:
-    """Put back to what can be shown what is still to be fetched; called once a run, first."""
+    """Replace models not yet downloaded by available ones; called first in every run."""
     if settings.locked():
-        return  # the pickers refuse what is not embedded
+        return  # the pickers reject models that are not embedded
     specs = {spec.id: spec for spec in core.catalog()}
     found = session.screen()
     for model_id, replaced in _wanted().items():
@@ -65,12 +65,12 @@ def showing(ids: tuple[str, ...]) -> None:
 
 
 def before(now: Screen, place: int, spec: ModelSpec) -> str:
-    """The model that was shown in this place before, else a default one of the same family.
+    """The model previously shown in this place, else a default one of the same family.
 
     Returns
     -------
     str
-        Its id; empty where the others are enough, as the model was to be added.
+        Its id; empty if the model was to be added to others.
     """
     shown = _here().shown
     if len(shown) == len(now.shared.m) and shown[place] not in (*now.shared.m, spec.id):
@@ -91,7 +91,7 @@ def put_back(now: Screen, spec: ModelSpec, other: str) -> Screen:
 
 
 def forget(model_id: str) -> None:
-    """Want a model no more."""
+    """Cancel the request for a model."""
     wanted = _wanted()
     if model_id in wanted:
         cache.wishes().leave(model_id, session.current().id)
@@ -99,7 +99,7 @@ def forget(model_id: str) -> None:
 
 
 def show() -> None:
-    """How far they are, each with a way to give up."""
+    """Show the progress of downloads, each with a button to cancel."""
     if _wanted():
         _progress()
 

@@ -1,4 +1,4 @@
-"""What is shown, as the lines of Python that make the same arrays with `core` alone."""
+"""Lines of Python that compute the arrays of a view with `core` alone."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def source(picture: Picture) -> str:
 
 
 def view(picture: Picture, scene: Scene) -> str:
-    """The expression for what all models see of a picture; uses ``models``."""
+    """The expression for the view of a picture, the same for all models; uses ``models``."""
     every = ", ".join(f"models[{model_id!r}]" for model_id in scene.ids)
     framing = f"core.Framing({scene.framing.fit!r}, {scene.framing.size!r})"
     return f"core.shared_view([{every}], {source(picture)}, {framing})"
 
 
 def script(of: View) -> str:
-    """The whole of it: pictures, models, one line for each array, and a file with them.
+    """The whole script: pictures, models, one line for each array, and a file of arrays.
 
     Expressions of `View.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
-    id), ``view``, ``given`` (the framing of what has been fitted), ``attention`` (of
-    `View.transformer`) and ``arrays``, as far as they were kept before.
+    id), ``view``, ``given`` (the framing of fitted pictures), ``attention`` (of
+    `View.transformer`) and ``arrays``, as far as they are already stored.
     """
     scene = of.scene
     lines = [f'"""{_line(of.title)}: the arrays of a screen, made again with core alone.']

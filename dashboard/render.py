@@ -1,4 +1,4 @@
-"""What a link or a manifest shows, as files: ``python -m dashboard.render LINK --out FOLDER``.
+"""Export of a link or a manifest: ``python -m dashboard.render LINK --out FOLDER``.
 
 The same files as those of the buttons of **Save & export**, without a server or a browser.
 """
@@ -22,26 +22,26 @@ from dashboard.uploads import OWN
 from dashboard.view import Maker, View
 
 WITHOUT = ("review",)
-"""Pages that show what a server keeps, so that nothing of them can be made elsewhere."""
+"""Pages with data stored on a server, which cannot be rendered elsewhere."""
 
 LONGEST = 2**20
-"""Bytes of a file of links that are read."""
+"""Most bytes of a file of links."""
 
 
 class RenderError(ParallaxError):
-    """Nothing can be made of this link."""
+    """The link cannot be rendered."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A screen that is to be made.
+    """A screen to render.
 
     Attributes
     ----------
     link
-        Under which it is seen in a browser; empty where that is not known.
+        Its link in a browser; empty if unknown.
     problems
-        What of its address cannot be used, one sentence each.
+        Invalid parts of its address, one sentence each.
     """
 
     screen: Screen
@@ -50,14 +50,14 @@ class Wanted:
 
 
 def read(given: str) -> list[Wanted]:
-    """The screens of a link, of a manifest, or of a file with a link on every line.
+    """The screens of a link, of a manifest, or of a file with one link per line.
 
     Raises
     ------
     RenderError
         It is none of these.
     ManifestError
-        The file is JSON, but no manifest.
+        The file is JSON, but not a manifest.
     """
     path = Path(given)
     if "?" in given or "//" in given or not path.is_file():
@@ -90,17 +90,17 @@ def _of_link(text: str) -> Wanted:
 
 
 def view(wanted: Wanted, picture: bytes | None = None, name: str = "") -> View:
-    """What a screen shows.
+    """The view of a screen.
 
     Parameters
     ----------
     picture, name
-        A file in the place of the screen's picture, which a server holds, and its name.
+        A file to use as the screen's picture, which is held by a server, and its name.
 
     Raises
     ------
     ParallaxError
-        The page, its picture or a model cannot be had.
+        The page, its picture or a model is not available.
     """
     screen = wanted.screen
     if screen.page in WITHOUT:
@@ -132,7 +132,7 @@ def _picture(screen: Screen, file: bytes | None, name: str) -> Picture:
         if sample.id == screen.shared.image:
             return cache.from_sample(sample)
     own = cache.own_picture(screen.shared.image) if screen.shared.image.startswith(OWN) else None
-    if own is not None:  # it was saved, in the store that the settings name
+    if own is not None:  # it was saved, in the store of the settings
         return own
     raise RenderError(
         f"The picture {screen.shared.image[:60]!r} is held only by the server of the link; give "

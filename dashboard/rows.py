@@ -1,6 +1,6 @@
-"""Rows of panels: maps of one picture side by side, with what must be known to read them.
+"""Rows of panels: maps of one picture side by side, with notes for the reader.
 
-Knows no Streamlit; `dashboard.panels` draws what is made here.
+Independent of Streamlit; `dashboard.panels` draws these rows.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def row(
     *,
     least: int = 0,
 ) -> Row:
-    """Panels of one view in one figure, as high as they are at the width that there is.
+    """Panels of one view in one figure, with a height that fits the available width.
 
     Parameters
     ----------
     key
         Of the row; `Screen.large` may name one of its panels, which is then shown alone.
     least
-        Pixels that all of them take at least, in a container that scrolls.
+        Least width of all panels in pixels, in a container that scrolls.
     """
     name, _, number = (make.screen.shared.large or "").rpartition(".")
     alone = name == key and int(number) < len(panels)
@@ -112,11 +112,11 @@ def looks(
     Parameters
     ----------
     maps
-        Title and explanation of each panel, or the sentence that says why there is none.
+        Title and explanation of each panel, or a sentence why there is none.
     artifacts
         By id of a transformer, patches that receive far more attention than their neighbors.
     details
-        What is said behind the name of each map's method; nothing where it is empty.
+        Text after the name of each map's method; may be empty.
     least
         As in `row`.
 
@@ -124,7 +124,7 @@ def looks(
     -------
     row
     notes : list of str
-        What must be known to read each map, as Markdown.
+        What a reader must know about each map, as Markdown.
     """
     made = [found for _, found in maps if isinstance(found, Explanation)]
     shown = {
@@ -132,7 +132,8 @@ def looks(
     }
     relevances = {key: relevance for key, (relevance, _) in shown.items()}
     mixed = display.shared and len({(found.method, found.has_zero) for found in made}) > 1
-    # Multiples of the mean say something only of a map whose zero does; others stay as they are.
+    # Multiples of the mean are meaningful only for maps with a meaningful zero; others are
+    # unchanged.
     dense = {id(found) for found in made if mixed and found.has_zero}
     relevances |= {key: heatmaps.density(relevances[key]) for key in dense}
     panels, notes = [figures.Panel("Picture", "as the models see it")], []
@@ -158,7 +159,7 @@ RANKS = ("first", "second", "third", "fourth", "fifth")
 
 
 def opinion(found: Explanation) -> str:
-    """The class of a map with what the model thinks of it."""
+    """The class of a map with its probability and rank."""
     if found.target is None:
         return "no class: the same map for every class"
     return " · ".join(filter(None, (found.label, standing(found))))
@@ -187,16 +188,16 @@ def percent(share: float) -> str:
 
 
 UNSURE, HARDLY = 0.3, 0.01
-"""Probabilities below which an answer is a guess, and a class explains almost nothing."""
+"""Probabilities below which an answer is a guess, and a map of a class explains almost nothing."""
 
 
 def doubt(picture: Picture, answers: Mapping[Model, Prediction], *classes: str) -> str:
-    """What makes maps of this picture tell little, as sentences; empty where nothing does.
+    """Why maps of this picture explain little, as sentences; empty if they do not.
 
     Parameters
     ----------
     answers
-        What each model with classes answers.
+        The answers of each model with classes.
     classes
         Names of the classes whose maps are shown.
     """
@@ -242,7 +243,7 @@ def panel_of(
     subtitle: str,
     unit: str,
 ) -> figures.Panel:
-    """A map as one panel of a figure; ``rivals`` share its scale if the reader wants that."""
+    """A map as one panel of a figure; ``rivals`` share its scale if chosen."""
     signed = found.signed and display.against
     low, high = display.limits(relevance, rivals, signed, from_zero=found.has_zero)
     fades = found.has_zero
@@ -252,7 +253,7 @@ def panel_of(
 def without_spikes(
     explanation: Explanation, display: Display, artifacts: Mask | None
 ) -> tuple[npt.NDArray[np.float32], str]:
-    """A map with its isolated bright patches replaced if that is wanted, and a sentence on them."""
+    """A map with its isolated bright patches replaced if chosen, and a sentence on them."""
     if artifacts is None or artifacts.shape != explanation.relevance.shape:
         return explanation.relevance, ""
     spikes = artifacts | explanation.spikes
@@ -264,7 +265,7 @@ def without_spikes(
 
 
 def definition(explanation: Explanation) -> str:
-    """The parameters a map was made with, so that no picture hides its definition."""
+    """The parameters of a map, so that every picture states its definition."""
     chosen = [
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in explanation.params.items()
@@ -284,7 +285,7 @@ def _spike_note(spikes: Mask, replaced: bool, display: Display) -> str:
 
 
 def share_right(found: Explanation) -> float:
-    """`heatmaps.share_right` of a map; ``nan`` where its zero means nothing."""
+    """`heatmaps.share_right` of a map; ``nan`` if its zero has no meaning."""
     return heatmaps.share_right(found.positive()) if found.has_zero else math.nan
 
 
@@ -322,7 +323,7 @@ def times(
     maps: Sequence[tuple[str, Explanation | str]],
     recordings: Mapping[Model, Recording],
 ) -> str:
-    """How long passes and maps took, as small print."""
+    """Times of passes and maps, as small text."""
     parts = []
     for model, recording in recordings.items():
         parts.append(f"{model.spec.title}: forward pass {1000 * recording.seconds:.0f} ms")
@@ -358,5 +359,5 @@ def conclusion(found: Agreement) -> str:
 
 
 def number(value: float, form: str = "{:.2f}") -> str:
-    """A figure for people, or a dash where it is not defined."""
+    """A number as text, or a dash where it is not defined."""
     return "–" if math.isnan(value) else form.format(value)

@@ -1,4 +1,4 @@
-"""What the server does beside running pages: a warm start, a word on how it is, a quiet end.
+"""Tasks of the server beside pages: warm start, health route, shutdown.
 
 Everything heavy is imported in a thread, so that the server answers at once.
 """
@@ -27,10 +27,10 @@ from dashboard import logs, scratch, startup
 from dashboard.messages import Messages, Uploads, allow_models
 
 PATIENCE = 10.0
-"""Seconds that the end of the process waits for what is being computed."""
+"""Seconds that the shutdown waits for running computations."""
 
 GRACE = 2.0
-"""Seconds that threads have to get out of what they did after their pass."""
+"""Seconds for threads to finish after their pass."""
 
 _log = logging.getLogger(__name__)
 _warm = threading.Event()
@@ -45,7 +45,7 @@ def _prepare() -> None:
         if settings.brings_models():
             allow_models(settings.most_of_model())
         cache.warm()
-    except Exception:  # the first visitor is told, in a sentence
+    except Exception:  # the first session shows the error in a sentence
         _log.warning("the embedded pair could not be prepared", exc_info=True)
     finally:
         startup.set_aside()
@@ -55,8 +55,8 @@ def _prepare() -> None:
 def shutdown() -> None:
     """Let no network compute when the interpreter ends: it would end the process with a crash.
 
-    Threads of pages and runs are daemons, which go on until they are cut off. So runs are stopped,
-    all places for passes are taken for good, and the threads have a moment to get out.
+    Threads of pages and runs are daemons, which run until they are killed. So runs are stopped,
+    all slots for passes are acquired for good, and the threads get a moment to finish.
     """
     from dashboard import jobs
 
@@ -80,7 +80,7 @@ def shutdown() -> None:
 
 
 def _occupy(taken: threading.Semaphore) -> None:
-    """Take a place and keep it."""
+    """Acquire a slot and keep it."""
     import core
 
     with suppress(core.BusyError), core.admitted(PATIENCE):
@@ -89,7 +89,7 @@ def _occupy(taken: threading.Semaphore) -> None:
 
 
 def failed(error: Exception) -> bool:
-    """What Streamlit could not even begin to run becomes a sentence as well."""
+    """Turn errors before a page starts into a sentence as well."""
     from dashboard import frame
 
     return frame.failed(error)
@@ -126,9 +126,9 @@ async def health(request: Request) -> Response:
 
 
 async def health_below(request: Request) -> Response:
-    """The same below the path that the operator serves everything at (``server.baseUrlPath``).
+    """The health route below the configured path (``server.baseUrlPath``).
 
-    Which that is is known when the server has started, and not yet when routes are made.
+    The path is only known after the server has started, not when routes are created.
     """
     base = (config.get_option("server.baseUrlPath") or "").strip("/")
     if request.path_params["base"].strip("/") != base:

@@ -1,7 +1,7 @@
-"""What the operator sets: environment variables, or top-level keys of Streamlit's secrets.
+"""The operator's settings: environment variables, or top-level keys of Streamlit's secrets.
 
 Streamlit itself puts such keys into the environment when the server starts. Every field here is a
-variable ``PARALLAX_…`` and stands in the table of ``docs/hosting.md``.
+variable ``PARALLAX_…`` and is listed in ``docs/hosting.md``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ PREFIX = "PARALLAX_"
 FILES = 0.25
 """Share of the budget for uploaded files, which cannot be made again."""
 CORES = 4
-"""That one pass makes good use of."""
+"""Cores that one pass uses well."""
 MOST_PASSES = 4
-"""At once by default: each may leave much behind."""
+"""Most passes by default, as each may store much."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""What a container may use: microseconds of processor in so many microseconds."""
+"""CPU limit of a container: microseconds of processor time per period."""
 
 
 class Settings(BaseSettings):
-    """All that can be set, with its limits; ``None`` leaves it to the program."""
+    """All settings with their limits; ``None`` means automatic choice."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
@@ -69,12 +69,12 @@ class Settings(BaseSettings):
 
 
 def current() -> Settings:
-    """What is set now.
+    """The current settings.
 
     Raises
     ------
     ParameterError
-        A variable holds what it cannot; one sentence that says what is expected.
+        A variable is invalid; the message states the expected value.
     """
     try:
         named = (item for item in os.environ.items() if item[0].upper().startswith(PREFIX))
@@ -90,7 +90,7 @@ def current() -> Settings:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
+    """Number of cores available to this process, which a container may limit."""
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     try:
@@ -102,21 +102,21 @@ def usable_cores() -> int:
 
 @lru_cache(maxsize=1)
 def _read(variables: tuple[tuple[str, str], ...]) -> Settings:
-    """Settings as long as these variables stay as they are; every run asks several times."""
+    """The settings, cached while these variables do not change, as every run reads them often."""
     return Settings()
 
 
 def apply() -> None:
-    """Tell `core` how much may run at once; may be called again; raises as `current`."""
+    """Configure the limits of `core`; may be called again; raises as `current`."""
     now = current()
-    # One reader alone has all cores then, and more threads than cores only hinder each other.
+    # A single request then uses all cores; more threads than cores slow each other down.
     cores = usable_cores()
     passes = now.passes or min(MOST_PASSES, max(1, cores // CORES))
     core.configure(passes, now.patience, now.memory * 2**20, now.threads or max(1, cores // passes))
 
 
 def locked() -> bool:
-    """Whether the embedded pair alone is offered."""
+    """Whether only the embedded pair is offered."""
     return current().locked
 
 
@@ -138,22 +138,22 @@ def most_of_model() -> int:
 
 
 def pictures() -> Path | None:
-    """The folder that pictures may be drawn from, if the operator offers one that exists."""
+    """The folder for random draws of pictures, if the operator has set an existing one."""
     folder = current().pictures
     return folder if folder is not None and folder.is_dir() else None
 
 
 def data_folder() -> Path:
-    """Where this machine keeps what is saved; by default the user's own data folder."""
+    """The folder for saved data on this machine; by default the user's data folder."""
     return current().data or platformdirs.user_data_path("parallax", appauthor=False)
 
 
 def store_url() -> str:
-    """SQLAlchemy's address of the saved screens; by default a file in the data folder."""
+    """The SQLAlchemy URL of the saved screens; by default a file in the data folder."""
     return current().store or f"sqlite:///{data_folder() / 'reviews.sqlite'}"
 
 
 def sweeps() -> Path | None:
-    """The folder of the sweeps that the operator offers, if there is one that exists."""
+    """The folder of the operator's sweeps, if it is set and exists."""
     folder = current().sweeps
     return folder if folder is not None and folder.is_dir() else None

@@ -1,4 +1,4 @@
-"""A page in two steps: what it shows is made, then drawn."""
+"""A page in two steps: make the view, then draw it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Made = TypeVar("Made", bound=View)
 
 @dataclass
 class Shown:
-    """What the last run of a page has shown.
+    """The view of the last run of a page.
 
     Attributes
     ----------
@@ -34,13 +34,13 @@ class Shown:
 
     @property
     def view(self) -> View:
-        """All that is known so far."""
+        """The view as known so far."""
         return self.made or self.maker.view(View)
 
 
 @dataclass
 class Last:
-    """The page that a session has drawn last, or is drawing."""
+    """The page that a session drew last, or is drawing."""
 
     shown: Shown | None = None
 
@@ -55,19 +55,19 @@ def begin(title: str, link: str) -> Shown:
 
 
 def current() -> Shown | None:
-    """What this run has shown so far; in a callback, what the run before has shown."""
+    """The view of this run so far; in a callback, that of the previous run."""
     return session.kept(Last).shown
 
 
 def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
-    """Make what a page shows, then draw it.
+    """Make the view of a page, then draw it.
 
     Parameters
     ----------
     make
-        Knows no Streamlit.
+        Makes the view; independent of Streamlit.
     draw
-        Widgets and layout; asks no model.
+        Widgets and layout; runs no model.
     """
     shown = current()
     assert shown is not None, "the frame begins a page before it is made"

@@ -1,4 +1,4 @@
-"""What is seen while a server that was just started imports PyTorch; asks for nothing heavy."""
+"""The page while a new server imports PyTorch; imports nothing heavy itself."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _NOTHING = {
 
 @contextmanager
 def shown(name: str, pages: Mapping[str, Any]) -> Iterator[None]:
-    """The frame of a page and room for what it shows, until the ``with`` block has imported it."""
-    main = st.empty()  # in every run, so that what follows keeps its place in the page
-    side = st.empty() if name == "review" else st.sidebar.empty()  # review has no side bar
+    """Show the frame of a page and placeholders, until the ``with`` block has imported it."""
+    main = st.empty()  # in every run, so that later elements keep their position
+    side = st.empty() if name == "review" else st.sidebar.empty()  # Review has no sidebar
     if hasattr(sys.modules.get("dashboard.frame"), "run"):
         yield
         return

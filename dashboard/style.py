@@ -1,4 +1,4 @@
-"""What the frame adds to the client's looks."""
+"""Style sheet of the frame."""
 
 STYLE = """
 <style>
@@ -64,4 +64,4 @@ STYLE = """
 """
 
 IN_TEXT_COLOR = '[data-testid="stSliderThumbValue"] p, button[aria-checked="true"] p'
-"""What the client writes in the accent color, which is too dark for text on a dark ground."""
+"""Elements in the accent color, which is too dark for text on a dark background."""

@@ -1,4 +1,4 @@
-"""What a reader sees while something is computed; this is also where a run can end."""
+"""Progress display during computations; a run can end here."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 import core
 
 Report = Callable[[str, int, int], None]
-"""Takes what is computed, the steps done and all steps."""
+"""Called with the name of the computation, the steps done and all steps."""
 
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 @contextmanager
 def told_to_wait() -> Iterator[None]:
-    """Say in a ``with`` block what is waited for; this is also where a run that waits can end."""
+    """Show what a run waits for within a ``with`` block; a waiting run can end here."""
     place = st.empty()
     shown = False
 
     def on_wait(before: int | None) -> None:
         nonlocal shown
         if before == 0:
-            place.empty()  # any word to the browser is where the run of a reader who left ends
+            place.empty()  # a message to the browser ends the run if the session has left
             shown = False
             return
         shown = True
@@ -46,9 +46,9 @@ def told_to_wait() -> Iterator[None]:
 
 @contextmanager
 def bar() -> Iterator[None]:
-    """Show here, inside a ``with`` block, how far `watched` computations are.
+    """Show the progress of `watched` computations inside a ``with`` block.
 
-    A reader who chooses something else, or leaves, ends the run at its next step.
+    A new choice, or leaving the page, ends the run at its next step.
     """
     place = st.empty()
 
@@ -78,12 +78,12 @@ def watched(what: str) -> Iterator[None]:
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Report pieces that are done inside a ``with`` block, as `watched` reports steps.
+    """Report finished pieces inside a ``with`` block, as `watched` reports steps.
 
     Yields
     ------
     callable
-        Takes the number of pieces that are done.
+        Called with the number of finished pieces.
     """
     report = _report.get()
 
@@ -96,7 +96,7 @@ def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def spinner(text: str) -> Iterator[None]:
-    """A spinner beside a text inside a ``with`` block, where there is a page."""
+    """A spinner beside a text inside a ``with`` block, if there is a page."""
     if get_script_run_ctx(suppress_warning=True) is None:
         yield
         return

@@ -114,7 +114,7 @@ def randomization(
 ) -> Randomization | list[Randomization]:
     """Explanations of a private copy of a network that is randomized from the classifier down.
 
-    Every weight and bias is drawn anew from a normal distribution with the mean and standard
+    Every weight and bias is redrawn from a normal distribution with the mean and standard
     deviation of the learned tensor, and statistics of normalization layers are permuted among
     channels. So all layers keep their scale. (With an architecture's initial values, activations
     would vanish behind statistics that no longer fit, or layer scales would start near zero.) The

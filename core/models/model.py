@@ -102,7 +102,7 @@ class Model(ABC):
         logits: Tensor = self.module(pixels)
         return logits
 
-    # -- what a pass can record--------------------------------------------------------------
+    # -- what a pass can record --------------------------------------------------------------
 
     def tap(self, name: str) -> Tap:
         """The tap of this name.

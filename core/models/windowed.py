@@ -186,7 +186,7 @@ class WindowedNet(ConvNet):
             tensor, tap, (len(tensor), self.taps[tap].heads, *self.grid_of(tap, size))
         )
 
-    # -- the check--------------------------------------------------------------------------
+    # -- the check ----------------------------------------------------------------------------
 
     @own_state()
     def _verify(self) -> None:

@@ -25,7 +25,7 @@ DESCRIPTION = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m core.sweep", description=DESCRIPTION)
     add = found.add_argument
     add("pictures", help="a folder, a Parquet file, or an address supported by fsspec")
@@ -109,7 +109,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def _models(models: str | None, cnn: str | None, vit: str | None) -> tuple[str, ...]:
-    """Ids of the models; ``--cnn`` and ``--vit`` name one of a pair, as they always did."""
+    """Ids of the models; ``--cnn`` and ``--vit`` name the models of a pair."""
     if models is None:
         pair = {"cnn": cnn or DEFAULT[0], "vit": vit or DEFAULT[1]}
         for family, model_id in pair.items():

@@ -1,4 +1,4 @@
-"""How pages ask for what sessions share: wraps core, keys every picture by its digest.
+"""Access of pages to shared results: wraps core, keys every picture by its digest.
 
 All of it is held by the `Application` of the process: recordings, maps, measurements, pictures,
 views, and models beside the embedded pair by one `SharedCache`, within what the operator allows.

@@ -1,4 +1,4 @@
-"""Models: opened once, refusals remembered, downloads on their way."""
+"""Models: opened once, failures remembered, downloads shared."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dashboard.waiting import spinner
 
 
 def refusal(model_id: str) -> str:
-    """Why a model could not be had lately; empty if nothing is known against it."""
+    """Why a model was unavailable recently; empty if it was not."""
     return shared().refusals.get(model_id, _state(model_id))
 
 
 def refuse(model_id: str, reason: str) -> None:
-    """Remember for three minutes that a model cannot be had, or until one of its files changes."""
+    """Remember that a model is unavailable, for three minutes or until its files change."""
     shared().refusals.put(model_id, reason, _state(model_id))
 
 
@@ -39,7 +39,7 @@ def failed(download: core.Download) -> None:
 
 
 def opened_model(model_id: str) -> Model:
-    """The one shared, frozen copy of a model, without a word; see `model`."""
+    """The one shared, frozen copy of a model, without a spinner; see `model`."""
     return shared().model(model_id)
 
 
@@ -72,7 +72,7 @@ def holder_of(spec: ModelSpec) -> SharedCache:
 def model(model_id: str) -> Model:
     """One shared, frozen copy of a model; a spinner while it is loaded for the first time.
 
-    The embedded pair is never dropped. A model that could not be had is tried again after three
+    The embedded pair is never dropped. An unavailable model is tried again after three
     minutes.
     """
     if reason := refusal(model_id):
@@ -86,7 +86,7 @@ def model(model_id: str) -> Model:
 
 
 def wishes() -> Wishes:
-    """The wishes of all sessions."""
+    """The download requests of all sessions."""
     return shared().wishes
 
 
@@ -96,5 +96,5 @@ def ready() -> dict[str, bool]:
 
 
 def look_again() -> None:
-    """Something has arrived: ask anew what is on this machine."""
+    """Check again which weights are on this machine, as a download has finished."""
     shared().ready.look_again()

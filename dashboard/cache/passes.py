@@ -1,4 +1,4 @@
-"""Views, recordings, and the maps that are read off them."""
+"""Views, recordings, and the maps computed from them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Params = tuple[tuple[str, Any], ...]
 
 
 def warm() -> None:
-    """Open the default models, all side by side, and make what the first screen shows."""
+    """Open the default models in parallel, and compute the first screen."""
     first = Shared(image=OPENING)
     with ThreadPoolExecutor(len(first.m)) as pool:
         list(pool.map(opened_model, first.m))
@@ -48,7 +48,7 @@ def warm() -> None:
 
 
 def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
-    """What all models of the scene see of a picture; shared by all, so not to be changed."""
+    """The view of a picture for all models of the scene; shared, so do not modify it."""
     shown = picture or scene.picture
 
     def make() -> Image.Image:
@@ -62,9 +62,9 @@ def _of_view(scene: Scene, picture: Picture | None = None) -> tuple[Any, ...]:
 
 
 def seen(scene: Scene, picture: Picture | None = None) -> str:
-    """SHA-256 of what the models see of a picture.
+    """SHA-256 of the view of a picture.
 
-    Results are held under it: what one model makes of a view does not depend on which other models
+    Key of results: the results of one model for a view do not depend on which other models
     are shown, as long as all see the same pixels.
     """
 
@@ -81,12 +81,12 @@ def recording(
     picture: Picture | None = None,
     needs: core.Needs | None = None,
 ) -> Recording:
-    """One forward pass of a model over a picture; serves every slider afterwards.
+    """The recording of one forward pass over a picture, reused by every slider.
 
     Parameters
     ----------
     needs
-        What is going to be asked beyond the usual, so that the first pass serves it as well.
+        Further needs beyond the usual, so that the first pass covers them.
     """
     shown = picture or scene.picture
     view_shown, opened = view(scene, shown), opened_model(model_id)
@@ -98,12 +98,12 @@ def recording(
 
 
 def _recording_key(opened: Model, pixels: str) -> Any:
-    """The instance belongs to it, which a recording holds: opened anew it is another one."""
+    """Includes the model instance, which a recording holds: a reopened model has another key."""
     return ("recording", id(opened), pixels)
 
 
 def settle(scene: Scene | None) -> None:
-    """At the end of a run: let go of graphs, and of what is beyond the budget."""
+    """Release graphs and values beyond the budget, at the end of a run."""
     if scene is not None:
         for shown in scene.models:
             _let_go(holder_of(shown).peek(("model", shown.id)), scene)
@@ -123,7 +123,7 @@ def attention(model_id: str, scene: Scene, picture: Picture | None = None) -> At
 
 
 def artifacts(model_id: str, scene: Scene) -> Mask | None:
-    """Patches that receive far more attention than others, looked for in every layer's full
+    """Patches that receive far more attention than others, from every layer's full
     attention; ``None`` of a model without attention."""
     if not isinstance(opened_model(model_id), VisionTransformer):
         return None
@@ -138,15 +138,15 @@ def all_artifacts(scene: Scene) -> dict[str, Mask]:
 
 
 _NO_VIEW = Image.new("RGB", (1, 1))
-"""Stands in for the view in a cached explanation: one copy of it is kept, in `view`'s cache."""
+"""Placeholder of the view in a cached explanation, as `view` caches the only copy."""
 
 
 def key_of(
     model_id: str, scene: Scene, *what: Any, picture: Picture | None = None
 ) -> tuple[Any, ...]:
-    """Key of a result that holds no model, so it may outlive the one that made it.
+    """Key of a result that holds no model and may outlive its model instance.
 
-    Hence the weights belong to it and not the instance, whose `id` may be given to another.
+    Hence it includes the weights, not the instance, whose `id` may be reused.
     """
     return (model_id, opened_model(model_id).weights_digest, seen(scene, picture), *what)
 
@@ -156,9 +156,9 @@ _keeping: ContextVar[bool] = ContextVar("keeping", default=False)
 
 @contextmanager
 def keeping_graph(model_id: str, scene: Scene) -> Iterator[None]:
-    """Keep the graph of a recording for all classes asked for in a ``with`` block; then let go.
+    """Keep the graph of a recording for all classes within a ``with`` block; then release it.
 
-    May be nested: the outermost block lets go. A thread that is at work with the graph keeps it.
+    May be nested: the outermost block releases. A thread that uses the graph keeps it.
     """
     if _keeping.get():
         yield
@@ -236,7 +236,7 @@ def frames(
     each: Sequence[dict[str, Any]],
     report: Callable[[int], None],
 ) -> list[Frame]:
-    """Maps of one model for many settings of a method, read off one recording.
+    """Maps of one model for many settings of a method, from one recording.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def frames(
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What several pictures are compared by: one map per layer, and the answer.
+    """The data for comparing several pictures: one map per layer, and the answers.
 
     Attributes
     ----------
@@ -280,6 +280,6 @@ def _summary(model_id: str, scene: Scene, picture: Picture, fusion: str | None) 
 
 
 def summary(model_id: str, scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
-    """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
+    """Per layer the mean over the heads, or with a fusion the joint map up to that layer."""
     key = key_of(model_id, scene, "summary", fusion, picture=picture)
     return results().get(key, lambda: _summary(model_id, scene, picture, fusion))

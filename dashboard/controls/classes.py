@@ -1,4 +1,4 @@
-"""Which classes are asked about."""
+"""Widgets for the choice of classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dashboard.choices import MOST_CLASSES, OPPOSITE, Classes
 from dashboard.text import plain
 
 AUTOMATIC = ""
-"""What stands in a class list for "the program chooses"."""
+"""Entry of a class list for automatic choice."""
 
 
 def top_classes(
@@ -54,7 +54,7 @@ def top_classes(
 
 
 def class_help(text: str, *models: Model) -> str:
-    """Help of a class list: a text, then what the cards of models say of their classes."""
+    """Help of a class list: a text, then the origin of classes from the models' cards."""
     for model in models:
         card = model.spec.card
         if card.class_origin or card.doubtful:

@@ -1,4 +1,4 @@
-"""How maps are drawn."""
+"""Widgets for the display of maps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def display(
     Parameters
     ----------
     sharing
-        What a shared scale means on this page.
+        Meaning of a shared scale on this page.
     overlay
-        Whether maps lie over pictures here; without, opacity and smoothing are not offered.
+        Whether maps are overlaid on pictures; if not, opacity and smoothing are not offered.
     width
-        Whether the button fills its place.
+        Width of the button.
     """
     with st.popover("Display", icon=":material/palette:", width=width):
         if overlay:

@@ -65,7 +65,7 @@ def slider(
     default: Any = None,
     help: str | None = None,
 ) -> Any:
-    """A slider; what the address wants beyond its ends is cut and said."""
+    """A slider; values in the address beyond its range are clipped and reported."""
     value = within(session.screen(), field, low, high, session.problem, default)
     if low == high:
         return value

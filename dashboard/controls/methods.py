@@ -1,4 +1,4 @@
-"""Which method makes a map, and its parameters."""
+"""Widgets for the method of a map and its parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dashboard.looks import Look
 
 
 def method_picker(choice: Choice, label: str) -> None:
-    """Choose another method that the model can serve; nothing where it is served by none."""
+    """Choose another method that supports the model; draws nothing if there is none."""
     if choice.method is None:
         return
     slot, served = choice.slot, choice.offered

@@ -1,4 +1,4 @@
-"""Widgets for the stage, block and channel of a network that is looked at."""
+"""Widgets for the stage, block and channel of a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dashboard import session
 from dashboard.features import PARTS, Feature, offered_taps, stage_title
 
 MOST_ACTIVE = -1
-"""What stands in a channel list for "the program chooses"."""
+"""Entry of a channel list for automatic choice."""
 
 
 def choose_feature(feature: Feature, tap: str, channel: int | None) -> None:
@@ -23,7 +23,7 @@ def tap_picker(feature: Feature, label: str, tap: str) -> None:
     Parameters
     ----------
     tap
-        The one that is shown; see `dashboard.features.tap_of`.
+        The current one; see `dashboard.features.tap_of`.
     """
     model = feature.model
     if isinstance(model, VisionTransformer):
@@ -73,7 +73,7 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, chann
     Parameters
     ----------
     channel
-        The one that is shown; see `dashboard.features.channel_of`.
+        The current one; see `dashboard.features.channel_of`.
     """
 
     def name(number: int) -> str:

@@ -1,6 +1,6 @@
-"""Results to Plotly figures, and pictures to pictures. Knows no Streamlit.
+"""Plotly figures of results, and conversions of pictures. Independent of Streamlit.
 
-Positions are in pixels of the view, so that every map lies exactly on what the model saw.
+Positions are in pixels of the view, so that every map is aligned with the model's input.
 """
 
 from dashboard.figures.base import (

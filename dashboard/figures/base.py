@@ -1,4 +1,4 @@
-"""What all figures stand on: the view in its own pixels, color scales and bars."""
+"""Common parts of figures: the view in its own pixels, color scales and bars."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLEAR = "rgba(0,0,0,0)"
 def scale(name: str) -> list[list[Any]]:
     """A named color scale, spelled out.
 
-    Streamlit takes some dark hexadecimal colors for placeholders of its theme and would repaint
+    Streamlit treats some dark hexadecimal colors as placeholders of its theme and would replace
     the low end of a scale, so every color is written as rgb().
     """
     steps = get_colorscale(name)
@@ -36,11 +36,11 @@ def scale(name: str) -> list[list[Any]]:
 
 
 FADED = 0.5
-"""Distance from zero, as share of the scale's longer side, from which colors cover all that the
-overlay's opacity lets them."""
+"""Distance from zero, as share of the scale's longer side, beyond which colors have the full
+opacity of the overlay."""
 
 STEPS = 32
-"""Colors that a fading scale is written with, so that its opacity rises evenly."""
+"""Number of colors of a fading scale, so that its opacity rises smoothly."""
 
 
 @cache
@@ -97,7 +97,7 @@ def lay_under(
     source
         A data URI.
     axes
-        What their names end with: nothing for the first, then "2", "3" and so on.
+        Suffix of their names: empty for the first, then "2", "3" and so on.
     """
     figure.add_layout_image(
         source=source,
@@ -135,7 +135,7 @@ def overlay(
     colors: str = "Inferno",
     smooth: bool = True,
 ) -> go.Figure:
-    """A map over the view it explains; hovering tells the raw value.
+    """A map over the view it explains; hovering shows the raw value.
 
     Parameters
     ----------

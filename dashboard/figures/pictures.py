@@ -1,4 +1,4 @@
-"""Pictures to pictures and to files."""
+"""Conversions of pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def thumbnail(image: Image.Image, side: int = 240) -> Image.Image:
 
 
 def cut_out(view: Image.Image, mask: npt.NDArray[np.bool_], dark: float = 0.2) -> Image.Image:
-    """The view as it is where a mask (rows, cols) holds, dark elsewhere."""
+    """The view, darkened outside a mask (rows, cols)."""
     size = (view.width, view.height)
     light = np.where(mask, 255, round(255 * dark)).astype(np.uint8)
     stretched = Image.fromarray(light).resize(size, Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""What the operator does with saved screens, on the machine: list, show, delete, import, export.
+"""The operator's commands for saved screens: list, show, delete, import, export.
 
 ::
 
@@ -8,8 +8,7 @@
     python -m dashboard.store import FILE.zip
     python -m dashboard.store export FILE.zip
 
-Ends with 0 if it did what it was asked, with 1 and a sentence if it could not, with 2 if it was
-asked wrongly.
+Exits with 0 on success, with 1 and a sentence on failure, with 2 on wrong arguments.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from dashboard.store.records import Saved, StoreError
 from dashboard.store.store import ID, Store
 
 LARGEST = 200 * 2**20
-"""Bytes of an archive that is imported; a page takes fewer."""
+"""Largest imported archive in bytes; the page accepts fewer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; returns the exit code."""
+    """Run a command; returns the exit code."""
     given = _parser().parse_args(arguments)
     act: Callable[[Store, argparse.Namespace], None] = given.act
     try:
@@ -108,7 +107,7 @@ def _count(text: str) -> int:
 
 
 def _opened(address: str, makes: bool) -> Store:
-    """The store; a file that is not there is made only where something is put into it."""
+    """The store; a missing file is created only by commands that write."""
     try:
         url = make_url(address)
     except ArgumentError as error:
@@ -207,7 +206,7 @@ def _got(store: Store, screen_id: str) -> Saved:
 
 
 def _line(text: str) -> str:
-    """Text of anybody on one line of a terminal, without signs that would steer it."""
+    """Untrusted text on one line of a terminal, without control characters."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 

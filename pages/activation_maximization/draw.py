@@ -23,7 +23,7 @@ from pages.activation_maximization.settings import (
 from pages.activation_maximization.view import Maximization, Picture
 
 EVERY = 1.5
-"""Seconds between two looks at the growing pictures."""
+"""Seconds between two updates of the growing pictures."""
 
 STYLE = """
 <style>
@@ -35,11 +35,11 @@ STYLE = """
 }
 </style>
 """
-"""Settings stay wide enough to be read."""
+"""The settings keep a readable width."""
 
 
 def draw(view: Maximization) -> None:
-    """Settings at the left; pictures that grow, and those that were made, at the right."""
+    """Settings at the left; growing and finished pictures at the right."""
     panels.head(
         "Activation maximization",
         "Pictures optimized from noise so that one class or channel responds as strongly as "
@@ -132,7 +132,7 @@ def _weight(field: str, label: str, help: str) -> None:
 
 
 def _start_or_stop(view: Maximization) -> None:
-    """The button above the settings, with what is going to be made below it."""
+    """The button above the settings, with the planned pictures below it."""
     run, tasks = view.run, view.settings.tasks
     if run is None and st.button(
         "Start",
@@ -163,7 +163,7 @@ def _start_or_stop(view: Maximization) -> None:
 
 
 def _watch(run: Run) -> None:
-    """The pictures of the run that goes on, looked at again and again until it has ended."""
+    """The pictures of the current run, updated until it has ended."""
     if run.ended:
         st.rerun()
     run.watch()
@@ -174,7 +174,7 @@ def _watch(run: Run) -> None:
             if result.image is None:
                 st.caption("Waiting for its turn.")
                 continue
-            # In the message itself: a file would be gone when the next picture is there.
+            # As a data URI: a file would be removed before the next picture arrives.
             preview = figures.data_uri(result.image, quality=65)
             st.image(preview, width="stretch", alt=f"Grows: {result.name}")
             st.caption(f"Step {len(result.history)} of {result.planned}")
@@ -190,7 +190,7 @@ def _status(run: Run) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time that was estimated, for people."""
+    """An estimated time as text."""
     if seconds < 100:
         return f"about {max(1, round(seconds))} s"
     return f"about {round(seconds / 60)} min"

@@ -1,4 +1,4 @@
-"""Any channel of one model beside any channel of another."""
+"""One channel of a model beside one of another."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pages.attention.parts import Float, Mosaic, fitted, mosaic
 from pages.attention.sides import Features, Side, TwoSides, chosen_sides, coarse, side, titles
 
 STRONGEST = 6
-"""Channels that are shown small."""
+"""Number of small channel maps."""
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """A channel of a model that has features.
+    """A channel of a model with features.
 
     Attributes
     ----------
     note
-        What must be known of the map; may be empty.
+        Note on the map; may be empty.
     strongest
         The most active channels, that one first.
     maps
-        Of the strongest.
+        Maps of the strongest.
     """
 
     side: Side
@@ -42,14 +42,14 @@ class Channel:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Channels(TwoSides):
-    """What the tab shows.
+    """Content of the tab.
 
     Attributes
     ----------
     channels
-        Of the sides that have features.
+        Channels of the sides with features.
     figure
-        ``None`` where none has any.
+        ``None`` if no side has any.
     """
 
     channels: tuple[Channel, ...]

@@ -33,7 +33,7 @@ NONE_HAS_ATTENTION = (
 
 
 def draw(view: AttentionView) -> None:
-    """The head, the tabs in a line, and what the open one shows."""
+    """The head, the row of tabs, and the content of the open tab."""
     inside = plain(view.asked.spec.title) if view.asked else "a vision transformer"
     panels.head(
         "Attention",

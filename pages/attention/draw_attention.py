@@ -13,7 +13,7 @@ from pages.attention.pointer import pointed_patches
 
 
 def every_map(shown: EveryMap) -> None:
-    """All layers and heads for one query; a click opens one."""
+    """All layers and heads for one query; a click enlarges one."""
     left, right = st.columns([1, 3], gap="medium")
     with left:
         query_picker(shown.query)
@@ -32,7 +32,7 @@ def _open_map(number: int, heads: int) -> None:
 
 
 def _prefix_table(shown: EveryMap) -> None:
-    """How much falls on tokens without a place, per layer and head."""
+    """Share of attention to tokens without a place, per layer and head."""
     if shown.prefix is None:
         st.caption("This model has patches only, so the maps show all of its attention.")
         return
@@ -80,7 +80,7 @@ def one_layer(shown: OneLayer) -> None:
 
 
 def _head_picker(shown: OneLayer) -> None:
-    mean = -1  # a select box takes None for "nothing chosen"
+    mean = -1  # a select box treats None as "nothing chosen"
     st.selectbox(
         "Head",
         [mean, *range(shown.heads)],

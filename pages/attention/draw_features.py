@@ -1,4 +1,4 @@
-"""Tabs that set two models side by side."""
+"""Tabs with two models side by side."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _channel_picker(shown: Channel) -> None:
 
 
 def _choose_of(shown: Channel) -> Callable[[int], None]:
-    """What a click on one of the most active channels does."""
+    """The callback for a click on one of the most active channels."""
     feature, tap = shown.side.feature, shown.found.tap.name
     return lambda index: controls.choose_feature(feature, tap, shown.strongest[index])
 
@@ -89,7 +89,7 @@ def _choose_of(shown: Channel) -> Callable[[int], None]:
 
 
 def similarity(shown: Similarity) -> None:
-    """The query on the left; on the right two models, above their likeness and components."""
+    """The query on the left; on the right similarity and components of two models."""
     _side_picker(shown)
     left, right = st.columns([1, 3], gap="medium")
     with left:

@@ -1,4 +1,4 @@
-"""Widgets that several tabs draw."""
+"""Widgets shared by several tabs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pages.attention.parts import Mosaic, Query
 
 
 def opacity() -> None:
-    """How much of the picture the maps cover."""
+    """Slider for the opacity of the maps."""
     controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
 
 
 def layer_slider(layers: int) -> None:
-    """Choose one of so many layers, the last to begin with."""
+    """Choose a layer, by default the last."""
     controls.slider("layer", "Layer", 0, layers - 1, 1, layers - 1)
 
 
 def small_print(text: str) -> None:
-    """A caption, if there is something to say."""
+    """A caption, if the text is not empty."""
     if text:
         st.caption(text)
 

@@ -1,4 +1,4 @@
-"""What Attention shows, made of the screen and the scene."""
+"""Content of Attention, made from the screen and the scene."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from pages.attention.several import Several, several
 from pages.attention.similarity import Similarity, similarity
 
 OF_FEATURES = ("channels", "similarity")
-"""Tabs that any model can be seen on."""
+"""Tabs for any model."""
 
 Tab = EveryMap | OneLayer | JointMaps | Channels | Similarity | Several
-"""What one of the tabs shows."""
+"""Content of a tab."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AttentionView(View):
-    """What Attention shows.
+    """Content of Attention.
 
     Attributes
     ----------
     transformers
         The models that have attention, by id.
     asked
-        The one whose attention is shown, the first until another is chosen; ``None`` where none
-        has any.
+        The one whose attention is shown, by default the first; ``None`` if no model
+        has attention.
     tab
-        What the open tab shows; ``None`` where it needs attention and no model has any.
+        Content of the open tab; ``None`` if it needs attention and no model has any.
     """
 
     transformers: Mapping[str, VisionTransformer]
@@ -47,7 +47,7 @@ class AttentionView(View):
 
 
 def view(make: Maker) -> AttentionView:
-    """Run the model that is asked once, or two models for their features; make the open tab."""
+    """Run one model, or two for their features, and make the open tab."""
     chosen = make.screen.of(Options)
     offered = transformers(make.looked_at)
     asked = offered.get(chosen.transformer or "", next(iter(offered.values()), None))

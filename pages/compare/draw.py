@@ -27,7 +27,7 @@ STYLE = """
 
 
 def draw(view: Compare) -> None:
-    """The head, a row of columns, and figures with top fives below it."""
+    """The head, a row of columns, and numbers and top-5 tables below it."""
     head = panels.head(
         "Compare",
         "The same pixels, the same class, through every model: bright places count for that class.",
@@ -83,7 +83,7 @@ def draw(view: Compare) -> None:
 
 
 def _heads(view: Compare) -> None:
-    """The class above the picture; method, parameters and place above each column."""
+    """The class above the picture; method, parameters and position above each column."""
     count = len(view.choices)
     st.html(STYLE.replace("LEAST", str(least(count))))
     first, *places = st.columns(count + 1, gap="small", vertical_alignment="bottom")
@@ -105,7 +105,7 @@ def _labeled(view: Compare) -> list[core.Model]:
 
 
 def _arrange(number: int, count: int) -> None:
-    """Move a column or take it away."""
+    """Move or remove a column."""
     if count == 1:
         return
 
@@ -128,7 +128,7 @@ def _arrange(number: int, count: int) -> None:
 
 
 def _adder(view: Compare) -> None:
-    """Add a column: another model, or another method or definition of one that is there."""
+    """Add a column: another model, or another method or definition for a model shown."""
     full = len(view.choices) >= MOST
     with st.popover(
         "Add a column",
@@ -170,7 +170,7 @@ def _add(model_id: str | None, method: str | None = "") -> None:
 
 
 def _chance(view: Compare) -> None:
-    """One line per map on whether it beats chance, computed once somebody asks for it."""
+    """One line per map on whether it is better than chance, computed on request."""
     for choice, verdict in zip(view.choices, view.verdicts, strict=False):
         st.caption(f"**{plain(choice.name)}.** {plain(verdict.rstrip('.'))}.")
     checked = bool(view.verdicts)

@@ -1,4 +1,4 @@
-"""What Compare shows, made of the screen and the scene."""
+"""Content of Compare, made from the screen and the scene."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from dashboard.view import Maker, View
 from pages.compare.options import Options
 
 KEY = "compare"
-"""Of the row of maps."""
+"""Key of the row of maps."""
 
 NARROWEST = 188
-"""Pixels that a column has at least: the picture and two columns fit into 800 beside the side bar;
-what does not fit is reached by scrolling."""
+"""Least width of a column in pixels: the picture and two columns fit into 800 beside the sidebar;
+more columns scroll."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compare(View):
-    """What Compare shows.
+    """Content of Compare.
 
     Attributes
     ----------
     models
-        All that are shown, by id.
+        The models shown, by id.
     choices
         One for each column.
     predictions
-        By model; those that have classes.
+        By model, for those with classes.
     row
         The picture and all maps.
     notes
-        What must be known to read each map, as Markdown; one for each column.
+        What a reader must know about each map, as Markdown; one for each column.
     doubt
         What makes the maps tell little; empty where nothing does.
     conclusion
         What the agreement comes to, in a sentence; empty of one map.
     verdicts
-        For each column whether its map beats chance; empty until somebody asks.
+        For each column whether its map is better than chance; empty until requested.
     times
-        How long passes and maps took.
+        Times of passes and maps.
     """
 
     models: Mapping[str, Model]
@@ -101,5 +101,5 @@ def _verdicts(make: Maker, chosen: Sequence[Choice], classes: Sequence[str]) -> 
 
 
 def least(count: int) -> int:
-    """Pixels that the picture and so many columns take at least."""
+    """Least width in pixels of the picture and ``count`` columns."""
     return NARROWEST * (count + 1)

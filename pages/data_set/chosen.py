@@ -1,4 +1,4 @@
-"""What the screen chooses of a sweep, as far as its rows have it. Knows no Streamlit."""
+"""The screen's choices for a sweep, resolved against its rows. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Filters = tuple[str, ...]
 _SIGN = r"(<=|>=|!=|=|<|>)"
 
 
-# -- which models are compared --------------------------------------------------------------------
+# -- compared models ------------------------------------------------------------------------------
 
 
 def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
-    """The rows with the two models side by side that the screen names, of more than two."""
+    """The rows with the two compared models that the screen names, of more than two."""
     models = table.sweep.models
     two = [table.first, table.second]
     for place, name in enumerate(("sweep_first", "sweep_second")):
@@ -32,7 +32,7 @@ def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
             )
     first, second = two
     if first == second and len(models) > 1:
-        # Whichever was chosen stays; the other one makes room.
+        # The chosen one stays; the other one is replaced.
         kept = asked.sweep_second is not None and asked.sweep_first is None
         other = next(number for number in range(len(models)) if number != first)
         first, second = (other, second) if kept else (first, other)
@@ -40,7 +40,7 @@ def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
 
 
 def attends(table: SweepTable, number: int) -> bool:
-    """Whether a model has patches that can be artifacts."""
+    """Whether a model can have artifact patches."""
     return bool(table.sweep.manifest["models"][number]["family"] != "cnn")
 
 
@@ -48,7 +48,7 @@ def attends(table: SweepTable, number: int) -> bool:
 
 
 def filters(table: SweepTable, asked: Options, tell: Tell) -> Filters:
-    """What is wanted only, with columns called as they are now; what means nothing is left out."""
+    """The filters, with current column names; invalid ones are left out."""
     kept = []
     for text in asked.where:
         try:
@@ -60,7 +60,7 @@ def filters(table: SweepTable, asked: Options, tell: Tell) -> Filters:
 
 
 def likely_filters(table: SweepTable) -> Filters:
-    """Filters that are offered, beside those that a reader may write."""
+    """Suggested filters, beside those that a user can type."""
     models = {number: table.sweep.models[number] for number in table.compared}
     offered = ["same_answer=no", "same_answer=yes"] if len(models) == 2 else []
     offered += [f"artifacts:{one}>0" for number, one in models.items() if attends(table, number)]
@@ -70,7 +70,7 @@ def likely_filters(table: SweepTable) -> Filters:
 
 
 def readable(table: SweepTable, text: str) -> str:
-    """A filter, for people; as it is if it is none."""
+    """Text of a filter; unchanged if it is invalid."""
     column, *rest = re.split(_SIGN, text, maxsplit=1)
     if not rest:
         return text
@@ -87,7 +87,7 @@ def replaced(where: Filters, column: str, *conditions: str) -> Filters:
 
 
 def axis(table: SweepTable, asked: Options, field: str, default: str, tell: Tell) -> str:
-    """The column of an axis; the address may call it as it was called before."""
+    """The column of an axis; the address may use an earlier name."""
     wanted = getattr(asked, field)
     value = default if wanted is None else table.named(wanted)
     if value in table.columns and value in table.numbers:
@@ -97,7 +97,7 @@ def axis(table: SweepTable, asked: Options, field: str, default: str, tell: Tell
 
 
 def color(table: SweepTable, asked: Options, tell: Tell) -> str:
-    """What points are colored by; the default is the first that these rows have."""
+    """The color of points; the default is the first available."""
     colors, wanted = table.colors(), asked.color
     if wanted in colors:
         return wanted
@@ -107,7 +107,7 @@ def color(table: SweepTable, asked: Options, tell: Tell) -> str:
 
 
 def order(table: SweepTable, orders: Mapping[str, str], asked: Options, tell: Tell) -> str:
-    """The way through the pictures; the default is the first that these rows have."""
+    """The order of pictures; the default is the first available."""
     first, given = next(iter(orders)), asked.order
     wanted = table.order_named(given)
     if wanted in orders:

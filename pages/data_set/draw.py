@@ -36,7 +36,7 @@ STYLE = """
 
 
 def draw(view: DataSet) -> None:
-    """The sweep that is chosen, what is wanted of it, figures, and the pictures behind them."""
+    """The chosen sweep, filters, numbers, and the pictures behind them."""
     panels.head(
         "Data set",
         "How often do the models agree, and on which pictures do they differ?",
@@ -96,7 +96,7 @@ def _contents(contents: Contents) -> None:
 
 
 def _compared(table: SweepTable) -> None:
-    """Choose two models of more."""
+    """Choose two of several models."""
     models = table.sweep.models
     with st.container(key="data-set-models"):
         left, right = st.columns(2)
@@ -115,7 +115,7 @@ def _compared(table: SweepTable) -> None:
 
 
 def _compare(field: str, table: SweepTable) -> Callable[[str], None]:
-    """Put another model beside the one that stays."""
+    """Callback that replaces one of the compared models."""
     models = table.sweep.models
     shown = {"sweep_first": models[table.first], "sweep_second": models[table.second]}
     return lambda held: session.change(**(shown | {field: held}), leaf=1)
@@ -125,7 +125,7 @@ def _compare(field: str, table: SweepTable) -> Callable[[str], None]:
 
 
 def _filters(contents: Contents) -> None:
-    """Choose what is wanted only."""
+    """Choose filters."""
     kept = list(contents.filters)
     st.multiselect(
         "Filters",
@@ -149,7 +149,7 @@ def _numbers(numbers: Sequence[Number]) -> None:
 
 
 def _scatter(table: SweepTable, made: Scatter) -> None:
-    """Two columns against each other; a box filters, a click picks."""
+    """A scatter of two columns; a box filters, a click picks a picture."""
     left, middle, right = st.columns([5, 5, 3])
     with left:
         _axis(table, "x", "Across", made.x)
@@ -195,7 +195,7 @@ def _axis(table: SweepTable, field: str, label: str, value: str) -> None:
 
 
 def _classes(table: SweepTable, made: Classes, filters: Filters) -> None:
-    """The table of classes; one that is selected filters."""
+    """The table of classes; selecting one filters."""
     titles = [table.titles[number] for number in table.compared]
     percent = {
         name: st.column_config.NumberColumn(text, format="percent", width="small")
@@ -233,7 +233,7 @@ def _classes(table: SweepTable, made: Classes, filters: Filters) -> None:
 
 
 def _downloads(table: SweepTable, filters: Filters) -> None:
-    """The rows that the filters leave, as files that are made when they are asked for."""
+    """Downloads of the filtered rows, made on request."""
 
     def made(kind: str) -> Callable[[], bytes]:
         return lambda: table.download(kind, filters)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def _downloads(table: SweepTable, filters: Filters) -> None:
 
 
 def _limits(limits: Limits) -> None:
-    """What these figures cannot say."""
+    """Limits of these numbers."""
     if limits.unknown:
         st.caption(plain(limits.unknown))
         return

@@ -1,4 +1,4 @@
-"""Widgets for sweeps: which one is looked at, how far it is, and one of a visitor's pictures."""
+"""Widgets for sweeps: choice, progress, and sweeps of uploaded pictures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dashboard.text import plain
 from pages.data_set.sources import Source
 
 EVERY = 1.5
-"""Seconds between two looks at a sweep that is being made."""
+"""Seconds between two updates of a running sweep."""
 
 
 @dataclass
 class OwnSweeps:
-    """Names of the sweeps that a session made, and how many boxes for uploads it has emptied."""
+    """Names of the sweeps made by a session, and the number of its emptied upload boxes."""
 
     names: list[str] = field(default_factory=list)
     boxes: int = 0
@@ -32,7 +32,7 @@ class OwnSweeps:
 
 
 def chooser(source: Source) -> None:
-    """Choose the sweep to look at."""
+    """Choose the sweep to show."""
     made = cache.made_sweeps()
     runs = {name: made.get(name) for name in session.kept(OwnSweeps).names}
     own = {name: run.title for name, run in runs.items() if run is not None}
@@ -49,16 +49,16 @@ def chooser(source: Source) -> None:
 
 
 def _choose(name: str) -> None:
-    """Another sweep: what was chosen of the one before means nothing in it."""
+    """Change the sweep and reset choices, which are not valid for another sweep."""
     nothing = dict.fromkeys(("picked", "x", "y", "sweep_first", "sweep_second"))
     session.change(sweep=name, where=(), leaf=1, **nothing)
 
 
-# -- how far it is --------------------------------------------------------------------------------
+# -- progress -------------------------------------------------------------------------------------
 
 
 def progress(source: Source) -> None:
-    """How far a sweep is, looked at again and again, with buttons that stop it or go on."""
+    """Progress of a sweep, updated regularly, with buttons to stop or continue."""
     run = source.run
     if run is None:
         return
@@ -98,7 +98,7 @@ def _watch(run: Run) -> None:
 
 
 def _paused(run: Run) -> None:
-    """A sweep that this reader has stopped, or that ended before its time."""
+    """A sweep that this session has stopped, or that ended early."""
     left, right = st.columns([6, 1], vertical_alignment="center")
     left.caption(f"Stopped after {run.done} of {run.total} pictures of “{plain(run.title)}”.")
     right.button(
@@ -119,12 +119,13 @@ def _opened(models: Sequence[str]) -> tuple[Model, ...]:
     return tuple(cache.model(model_id) for model_id in models)
 
 
-# -- a sweep of one's own -------------------------------------------------------------------------
+# -- a sweep of uploaded pictures
+# -------------------------------------------------------------------------
 
 
 def maker(scene: Scene) -> None:
-    """Choose pictures and sweep them with the models and the fit of the side bar."""
-    # Another key after each sweep: the box is closed and empty again, and the files are let go.
+    """Choose pictures and sweep them with the models and the fit of the sidebar."""
+    # Another key after each sweep: the box is closed and emptied, and its files are released.
     key = f"sweep-upload-{session.kept(OwnSweeps).boxes}"
     with st.popover(
         "Sweep pictures", icon=":material/add_photo_alternate:", width="stretch", key=f"{key}-box"

@@ -1,4 +1,4 @@
-"""What is chosen of Data set."""
+"""Options of Data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dashboard.screen import Place
 
 
 class Options(screen.Options):
-    """What is chosen of Data set."""
+    """Options of Data set."""
 
     sweep: str | None = None
     sweep_first: str | None = None

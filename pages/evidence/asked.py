@@ -1,4 +1,4 @@
-"""What Evidence asks about, whatever the question. Knows no Streamlit."""
+"""The looks and classes of Evidence, common to all questions. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dashboard.screen import Screen
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What the page asks about: the chosen looks, the class, what replaces what is removed.
+    """The chosen looks, the class, and the fill of removed parts.
 
     Attributes
     ----------
     classes
         As in `dashboard.choices.target_of`.
     answers
-        Of the models that have classes, to the whole picture.
+        Answers of the models with classes for the unchanged picture.
     fill
         A name of `core.FILLS`.
     """
@@ -33,7 +33,7 @@ class Asked:
 
     @property
     def label(self) -> str:
-        """What is asked for, for people."""
+        """The target, as text."""
         return named(self.classes)
 
     @property
@@ -43,19 +43,19 @@ class Asked:
 
     @property
     def asked(self) -> list[Model]:
-        """All models that have a look, each once, in the order of their first looks."""
+        """All models with a look, each once, in the order of their first looks."""
         return models_of(self.choices)
 
     @property
     def models(self) -> list[Model]:
-        """Those that know what is asked for."""
+        """The models that have the classes of the target."""
         return [model for model in self.asked if not self._unknown(model)]
 
     def _unknown(self, model: Model) -> list[str]:
         return unknown_of(model, self.classes)
 
     def refusals(self) -> tuple[str, ...]:
-        """A sentence for each model that cannot be asked."""
+        """A sentence for each model without these classes."""
         return tuple(
             f"{model.spec.title} has no class {unknown[0]!r} and is left out."
             for model in self.asked
@@ -63,11 +63,11 @@ class Asked:
         )
 
     def number(self, model: Model) -> int:
-        """The place of a model in the list of models, which keys its widgets and figures."""
+        """The index of a model in the list of models, which keys its widgets and figures."""
         return self.scene.ids.index(model.spec.id)
 
     def target(self, model: Model) -> int | Target:
-        """What a model is asked for, by the indices of its own classes."""
+        """The target for a model, by the indices of its classes."""
         return target_of(model, self.classes)
 
 
@@ -77,7 +77,7 @@ def models_of(choices: Sequence[Choice]) -> list[Model]:
 
 
 def within(now: Screen, field: str, low: int, high: int, tell: Tell) -> int:
-    """A whole number of the screen; what is beyond its ends is cut and told."""
+    """A whole number of the screen, clipped to its range with a report."""
     wanted = int(now.value(field))
     if not low <= wanted <= high:
         tell(f"{field} is {wanted:g}, expected {low} to {high}; shown at the end.")

@@ -31,7 +31,7 @@ FILL_NAMES = {
 
 
 def draw(view: Evidence) -> None:
-    """The head, what is asked, and the answer to the question."""
+    """The head, the choices, and the result of the chosen question."""
     panels.head(
         "Evidence",
         "Remove what a map marks as important, and see what every model then answers.",
@@ -67,7 +67,7 @@ def draw(view: Evidence) -> None:
 
 
 def _choices(view: Evidence) -> None:
-    """The class, a method for each look, what replaces what is removed, and the display."""
+    """The class, a method for each look, the fill, and the display."""
     wide = [2.5] * len(view.choices)
     class_column, *look_columns, fill_column, parameter_column, display_column = st.columns(
         [3, *wide, 2, 2, 2], vertical_alignment="bottom"
@@ -99,7 +99,7 @@ def _choices(view: Evidence) -> None:
         controls.display("Maps of one model on one scale.")
 
 
-# -- does it depend on what was learned -----------------------------------------------------------
+# -- randomization --------------------------------------------------------------------------------
 
 
 def _randomized(found: Randomized) -> None:
@@ -126,7 +126,7 @@ def _randomized(found: Randomized) -> None:
     )
 
 
-# -- does it know the class -----------------------------------------------------------------------
+# -- pointing -------------------------------------------------------------------------------------
 
 
 def _pointing(found: Pointing) -> None:

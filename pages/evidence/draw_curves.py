@@ -16,7 +16,7 @@ from pages.evidence.options import Options
 
 
 def draw(found: Curves) -> None:
-    """Which maps are measured, and their curves beside chance."""
+    """The choice of maps, and their curves with chance."""
     *wide, last = st.columns(
         [*[3] * len(found.chosen), 1], gap="medium", vertical_alignment="bottom"
     )
@@ -59,10 +59,10 @@ def draw(found: Curves) -> None:
 
 
 def measure_button(measured: bool) -> None:
-    """Start what takes many passes, or close it.
+    """Start a long measurement, or close it.
 
-    While it is computed the button is still the one of before, so it does the opposite of what the
-    screen then says: a second click ends the computation.
+    During the computation the button still has its previous state, so a second click sets the
+    opposite and ends the computation.
     """
     st.button(
         "Close" if measured else "Measure",

@@ -1,4 +1,4 @@
-"""What is taken away or changed, and the answers: widgets and layout."""
+"""Removal and changes, and the answers: widgets and layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pages.evidence.removal import DRAWN, LAST_SEED, TAKEN, Before, Mask, Remova
 
 
 def draw(found: Removal) -> None:
-    """What is changed on the left, what the models answer on the right."""
+    """The change on the left, the models' answers on the right."""
     left, right = st.columns([2, 3], gap="medium")
     with left:
         titles = TAKEN | {name: change.title for name, change in CHANGES.items()}
@@ -79,7 +79,7 @@ def _taken(found: Removal) -> None:
 
 
 def _patches(figure: Figure, removed: Mask, patch: tuple[int, int]) -> None:
-    """The picture as the models get it; a click, a box or the keyboard changes what is removed."""
+    """The models' input; a click, a box or the keyboard changes the removed patches."""
     rows, cols = removed.shape
     row, col = patch
 
@@ -151,7 +151,7 @@ def _before_and_after(one: Before, classes: tuple[str, ...]) -> None:
 
     what = "Probability of the class"
     if len(classes) > 1:
-        # A narrow column cuts the label.
+        # A narrow column truncates the label.
         what = f"{plain(named(classes))}: probability of the first, given one of the two,"
     if is_opposite(classes):
         what = "Probability that the label does not hold"

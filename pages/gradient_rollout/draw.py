@@ -25,7 +25,7 @@ STYLE = """
 
 
 def draw(view: GradientRollout) -> None:
-    """Choices in a line, the rows of maps, how much they differ, the animation."""
+    """Choices in a line, the rows of maps, their differences, the animation."""
     panels.head(
         "Gradient rollout",
         "Which places count for one class and which for another, on the same picture.",
@@ -62,7 +62,7 @@ def _choices(view: GradientRollout) -> None:
 
 
 def _rows(view: GradientRollout) -> None:
-    """A row of maps for each model, with what must be known to read them beside."""
+    """A row of maps for each model, with notes beside it."""
     maps_column, notes_column = st.columns([3, 1], gap="medium")
     # Rows are as high as the maps are at the width of this column, not of the page; where that is
     # narrow, the notes go below.
@@ -84,7 +84,7 @@ def _rows(view: GradientRollout) -> None:
 
 
 def _differences(view: GradientRollout) -> None:
-    """How much the maps of two classes differ, as a table."""
+    """The differences of maps of two classes, as a table."""
     import pandas as pd
 
     if not view.differences:
@@ -160,7 +160,7 @@ def _button(name: str, chosen: bool) -> None:
 
 
 def _side(shown: Animated) -> None:
-    """One animation with what must be known to read it, and its GIF; or why there is none."""
+    """One animation with its note and GIF, or why there is none."""
     if shown.figure is None:
         panels.title(shown.title, "no map")
         st.info(plain(shown.refusal), icon=":material/block:")

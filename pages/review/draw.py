@@ -1,4 +1,4 @@
-"""Widgets and layout of Review: saved screens are looked for, seen, annotated, taken elsewhere."""
+"""Widgets and layout of Review: search, view, annotate, export and import saved screens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STYLE = """
 
 
 def draw() -> None:
-    """The gallery, or one or two saved screens that the address names."""
+    """The gallery, or one or two saved screens named in the address."""
     _head()
     asked = session.screen().of(Options)
     shown = detail.found(asked.first, asked.second)
@@ -42,7 +42,7 @@ def draw() -> None:
 
 
 def _head() -> None:
-    """Title, and the ways in."""
+    """The title, and the menu for opening and importing."""
     st.html(STYLE)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
@@ -55,7 +55,7 @@ def _head() -> None:
         _bring_in()
 
 
-# -- to bring in ----------------------------------------------------------------------------------
+# -- import ---------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -95,7 +95,7 @@ def _bring_in() -> None:
 
 
 def _import(data: bytes) -> int:
-    """Take an archive into the store; ends at its next step when its reader leaves."""
+    """Import an archive into the store; ends at its next step when its session leaves."""
     bar, told = st.progress(0.0, "Waiting for other archives"), 0.0
 
     def tell(share: float) -> None:

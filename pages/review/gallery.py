@@ -1,4 +1,4 @@
-"""The saved screens as cards, with what looks for some of them and takes them elsewhere."""
+"""The saved screens as cards, with search, filters and export."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pages.review.options import Options
 _log = logging.getLogger(__name__)
 
 MOST_KNOWN = 300
-"""Values of a kind that a filter offers."""
+"""Most values of a kind in a filter."""
 
 AT_A_TIME = 12
-"""Saved screens that are shown at a time."""
+"""Saved screens per page."""
 
 _FROM_THE_FIRST: dict[str, Any] = {"saved_leaf": 0, "export_from": 0}
-"""What goes along with every change of what is looked for."""
+"""Changes that accompany every change of the search."""
 
 FILTERS = {
     "of_page": ("Page", "page"),
@@ -39,12 +39,12 @@ FILTERS = {
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What the gallery is asked for.
+    """The search of the gallery.
 
     Attributes
     ----------
     page_number
-        Which part of them is shown, from 0.
+        Current page, from 0.
     """
 
     text: str
@@ -55,19 +55,19 @@ class Wanted:
 
     @property
     def filters(self) -> dict[str, Any]:
-        """What `Store.find` is asked, beside the text."""
+        """Arguments of `Store.find`, beside the text."""
         return {"page": self.page, "facts": self.facts, "archived": self.archived}
 
     def find(self, most: int | None = None, skip: int = 0) -> tuple[list[Card], int]:
-        """Saved screens, the newest first, and how many there are."""
+        """Saved screens, the newest first, and their total number."""
         return cache.store().find(self.text, **self.filters, most=most, skip=skip)
 
 
-# -- to look for ----------------------------------------------------------------------------------
+# -- search ---------------------------------------------------------------------------------------
 
 
 def filters() -> Wanted:
-    """Search, filters and the switch between the two shelves."""
+    """Search, filters and the switch to archived screens."""
     asked, store = session.screen().of(Options), cache.store()
     search, *places = st.columns([3, 2, 2, 2, 2], vertical_alignment="bottom")
     search.text_input(
@@ -114,13 +114,13 @@ def _offered(kind: str, name: str) -> str:
 
 
 def page_title(name: str) -> str:
-    """A page, for people; also one that is not here."""
+    """Title of a page, also of an unknown one."""
     known = pages().get(name)
     return name.replace("_", " ").capitalize() if known is None else known.title
 
 
 def gallery(wanted: Wanted) -> None:
-    """Saved screens as cards, some at a time."""
+    """Saved screens as cards, page by page."""
     found, count = wanted.find(AT_A_TIME, wanted.page_number * AT_A_TIME)
     if not found and wanted.page_number:  # beyond the last
         wanted = replace(wanted, page_number=0)
@@ -162,7 +162,7 @@ def gallery(wanted: Wanted) -> None:
 
 
 def _card(saved: Card) -> None:
-    """A card; one that cannot be drawn, whatever was stored, costs itself and not the page."""
+    """A card; an invalid one shows an error in its place instead of breaking the page."""
     with st.container(border=True, key=f"card-{saved.id}", gap="small"):
         try:
             _content(saved)
@@ -185,14 +185,14 @@ def _content(saved: Card) -> None:
     )
 
 
-# -- to take elsewhere ----------------------------------------------------------------------------
+# -- export ---------------------------------------------------------------------------------------
 
 
 def _export(wanted: Wanted, count: int) -> None:
-    """All that the filters leave as one file, or as several, each of which can be imported."""
+    """The filtered screens as one file, or as several, each of which can be imported."""
     store, start = cache.store(), session.screen().of(Options).export_from
     start = start if start < count else 0
-    # A few more than fit, as those that are too large do not count.
+    # A few more than fit, as screens that are too large are skipped.
     sizes = store.sizes(wanted.text, **wanted.filters, most=archive.MOST_EXPORTED + 1, skip=start)
     taken, too_large, seen = archive.fitting(sizes)
     if not start and seen == count and not too_large:

@@ -1,4 +1,4 @@
-"""What is chosen of Review."""
+"""Options of Review."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dashboard.screen import Index, SavedId, Sought
 
 
 class Options(screen.Options):
-    """What is chosen of Review."""
+    """Options of Review."""
 
     is_saved: ClassVar[bool] = False
 

@@ -228,7 +228,7 @@ def test_display_choices_change_what_is_drawn() -> None:
     [
         ({"cnn": "resnet-5000"}, "resnet-5000"),
         ({"image": "nothing"}, "nothing"),
-        ({"image": "own-0123456789abcdef0123"}, "not held here any more"),
+        ({"image": "own-0123456789abcdef0123"}, "no longer held here"),
         ({"classes": "a unicorn"}, "a unicorn"),
         ({"vit_map": "magic"}, "magic"),
         ({"vit_map__discard": "2"}, "discard"),

@@ -146,8 +146,8 @@ def test_grad_cam_plus_plus_says_when_rounding_decides(cnn: Model) -> None:
     image, framing = picture("chelsea"), core.Framing("crop", 448)
     early = core.explain(cnn, image, "grad_cam_plus_plus", 281, framing=framing, layer="stage.0")
     late = core.explain(cnn, image, "grad_cam_plus_plus", 281, framing=framing)
-    assert any("rounding decides" in note for note in early.notes)
-    assert not any("rounding decides" in note for note in late.notes)
+    assert any("rounding dominates" in note for note in early.notes)
+    assert not any("rounding dominates" in note for note in late.notes)
 
 
 def test_spikes_are_looked_for_on_the_map_that_is_shown(vit: Model) -> None:

@@ -324,7 +324,7 @@ def test_many_pictures_take_one_process_and_a_bad_one_costs_itself_only(
         assert len(started) == 1
         assert strange._process is not None
         strange._process.kill()
-        with pytest.raises(ImageError, match="given up"):
+        with pytest.raises(ImageError, match="rejected"):
             strange.read(good, "x")
         assert strange.read(good, "x").mode == "RGB"
         assert len(started) == 2

@@ -440,7 +440,7 @@ def test_pickle_with_code_is_refused_and_not_run(own: Path, zipped: bool) -> Non
         (lambda own: (own / "labels.txt").write_text("a\nb\n"), ["mine", "head", "labels"]),
         (lambda own: (own / "mine.safetensors").write_bytes(b"no"), ["mine", "checkpoint"]),
         (lambda own: (own / "mine.safetensors").unlink(), ["mine", "does not exist"]),
-        (lambda own: (own / "labels.txt").unlink(), ["labels.txt", "one class a line"]),
+        (lambda own: (own / "labels.txt").unlink(), ["labels.txt", "one class per line"]),
         (lambda own: (own / "labels.txt").write_text("\n"), ["labels.txt", "empty"]),
         (lambda own: (own / "labels.txt").write_bytes(b"\xff\xfe"), ["labels.txt", "UTF-8"]),
         (

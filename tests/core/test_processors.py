@@ -212,6 +212,6 @@ def test_what_timm_does_beyond_is_refused(change: dict[str, str]) -> None:
 
     module = timm.create_model("test_vit")
     module.pretrained_cfg |= change  # type: ignore[operator]
-    with pytest.raises(UnsupportedModel, match="not done here") as error:
+    with pytest.raises(UnsupportedModel, match="not supported") as error:
         sources.timm_preprocessing(module, ModelSpec("x", "X", "cnn", "timm", "test_vit"))
     sentence(error)

@@ -904,7 +904,7 @@ def test_the_command_takes_any_models(
         ([".", "--maps", "dog:cam"], "dog"),
         ([".", "--cnn", "tiny-vit"], "tiny-vit"),
         ([".", "--cnn", "resnet-5000"], "resnet-5000"),
-        ([".", "--models", "tiny-vit"], "one way"),
+        ([".", "--models", "tiny-vit"], "one of the two"),
         ([".", "--address", "ray://somewhere:1"], "address"),
         ([".", "--exceptions", "nowhere.toml"], "nowhere.toml"),
         ([".", "--chunk", "0"], "0 pictures"),

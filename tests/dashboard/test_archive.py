@@ -232,7 +232,7 @@ def test_a_name_that_stands_twice_is_refused() -> None:
     buffer = io.BytesIO(archive.write([made]))
     with zipfile.ZipFile(buffer, "a") as opened:
         opened.writestr(f"screens/{made.id}/saved.json", saved())
-    with pytest.raises(ArchiveError, match="does not belong"):
+    with pytest.raises(ArchiveError, match="unexpected file"):
         archive.read(buffer.getvalue())
 
 

@@ -526,7 +526,7 @@ def test_rows_of_something_else_are_a_sentence(damage: str, table: str, tmp_path
     else:
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] if damage == "a half" else b"x" * 100)
-    with pytest.raises(core.SweepError, match="made anew"):
+    with pytest.raises(core.SweepError, match="made again"):
         SweepTable(found)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core import MATCHED_PAIR, Model, ModelSpec, Prediction, find_spec
-from dashboard import columns, controls, session
+from dashboard import cache, columns, controls, session
 from dashboard.rows import Agreement, Row, number
 from dashboard.screen import without_looks
 from dashboard.settings import locked
@@ -247,7 +247,7 @@ def _choose_matched_pair() -> None:
 
 
 def _alike(model_id: str, other: str) -> bool:
-    return find_spec(model_id).family == find_spec(other).family
+    return cache.spec(model_id).family == cache.spec(other).family
 
 
 def _facts(spec: ModelSpec) -> str:

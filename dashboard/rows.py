@@ -161,7 +161,7 @@ RANKS = ("first", "second", "third", "fourth", "fifth")
 def opinion(found: Explanation) -> str:
     """The class of a map with its probability and rank."""
     if found.target is None:
-        return "no class: the same map for every class"
+        return "no class: one map for all"
     return " · ".join(filter(None, (found.label, standing(found))))
 
 

@@ -52,9 +52,9 @@ def draw(view: Compare) -> None:
             "relevance.",
             width="content",
         )
+    panels.doubt(view.doubt)
     with st.container(key="looks"):
         _heads(view)
-        panels.doubt(view.doubt)
         panels.row(view.row)
     if view.conclusion:
         st.markdown(f"**{plain(view.conclusion)}**")

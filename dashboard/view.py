@@ -263,7 +263,7 @@ class Maker:
             self.explanation(explanation, params or {})
         return found
 
-    def look(self, choice: Choice, classes: Sequence[str]) -> Explanation | str:
+    def map_of(self, choice: Choice, classes: Sequence[str]) -> Explanation | str:
         """The map of a choice for a class, or for one rather than another; or why there is none.
 
         Parameters

@@ -65,7 +65,7 @@ def view(make: Maker) -> Compare:
     now, scene, found = make.screen, make.looked_at, make.columns()
     chosen, answers, asked = found.choices, found.answers, found.classes
     maps: list[tuple[str, Explanation | str]] = [
-        (one.model.spec.title, make.look(one, asked.target)) for one in chosen
+        (one.model.spec.title, make.map_of(one, asked.target)) for one in chosen
     ]
     row, notes = rows.looks(
         make,

@@ -184,7 +184,7 @@ def _top(
     make: Maker, choice: Choice, classes: tuple[str, ...], share: float
 ) -> tuple[Mask, str] | str:
     """The patches of the highest relevance and the map's name, or why there is no map."""
-    found = make.look(choice, classes)
+    found = make.map_of(choice, classes)
     if isinstance(found, str):
         return found
     grid = measurements.grid_of(make.looked_at)

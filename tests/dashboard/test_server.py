@@ -49,7 +49,7 @@ def test_a_server_that_is_stopped_during_a_maximization_ends_without_a_crash() -
 
 def test_who_was_refused_a_place_tries_again_by_a_button(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: Any, **options: Any) -> None:
-        raise BusyError("All 2 places for computing were taken for 120 s; try again in a moment.")
+        raise BusyError("All 2 slots for network passes were in use for 120 s; try again.")
 
     app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
     app.query_params["image"] = "camera"

@@ -357,8 +357,8 @@ class Made:
         size = sum(len(data) for _, data in files)
         if size > MOST_BYTES:
             raise core.SweepError(
-                f"The pictures have {core.size_text(size)}, the limit for one sweep is "
-                f"{core.size_text(MOST_BYTES)}; choose fewer pictures, or make them smaller first."
+                f"The pictures have {core.size_text(size)}, at most {core.size_text(MOST_BYTES)} "
+                "are allowed in one sweep; choose fewer, or make them smaller first."
             )
         digest = hashlib.sha256(repr(plan("").as_dict()).encode())
         for name, data in files:

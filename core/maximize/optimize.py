@@ -210,13 +210,13 @@ def _checked_size(model: Model, size: int | tuple[int, int]) -> tuple[int, int]:
     for side in (height, width):
         if side < 16 or side > 1024 or side % model.multiple:
             raise ParameterError(
-                f"The size is {height} × {width} pixels; {model.spec.title} accepts sides from 16 "
+                f"The size is {height} × {width} pixels; {model.spec.title} takes sides from 16 "
                 f"to 1024 that are multiples of {model.multiple}."
             )
     fixed = model.preprocessing.size
     if not model.flexible and (height, width) != (fixed, fixed):
         raise ParameterError(
-            f"The size is {height} × {width} pixels; {model.spec.title} accepts only {fixed} × "
+            f"The size is {height} × {width} pixels; {model.spec.title} takes only {fixed} × "
             f"{fixed}."
         )
     return height, width

@@ -237,13 +237,13 @@ class Model(ABC):
         """Raise `ImageError` if the model does not accept a view of this shape."""
         if view.width % self.multiple or view.height % self.multiple:
             raise ImageError(
-                f"{self.spec.title} accepts multiples of {self.multiple} pixels, not "
+                f"{self.spec.title} takes multiples of {self.multiple} pixels, not "
                 f"{view.width} × {view.height}; choose another fit or size."
             )
         fixed = self.preprocessing.size
         if not self.flexible and view.size != (fixed, fixed):
             raise ImageError(
-                f"{self.spec.title} accepts only {fixed} × {fixed} pixels, not "
+                f"{self.spec.title} takes only {fixed} × {fixed} pixels, not "
                 f"{view.width} × {view.height}; choose the fit crop, pad or stretch."
             )
 

@@ -176,7 +176,7 @@ class VisionTransformer(Model):
             rows, cols = self.grid((view.height, view.width))
             raise ImageError(
                 f"The picture has {rows} × {cols} patches, whose attention takes about "
-                f"{cost / 2**30:.1f} GB; the limit is {budget / 2**30:.1f} GB, so choose a "
+                f"{cost / 2**30:.1f} GB where {budget / 2**30:.1f} GB are allowed; choose a "
                 "smaller size, or the fit crop."
             )
 

@@ -165,7 +165,7 @@ def _check_footprint(
         what = "with gradients " if gradients and leaf not in model.cheap_gradients else ""
         raise ImageError(
             f"{batch} picture(s) of {size[1]} × {size[0]} pixels {what}take about "
-            f"{_gigabytes(cost)} in {model.spec.title}; the limit is {_gigabytes(budget)}, so "
+            f"{_gigabytes(cost)} in {model.spec.title} where {_gigabytes(budget)} are allowed; "
             "choose a smaller size or fewer pictures."
         )
 

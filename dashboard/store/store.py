@@ -120,8 +120,8 @@ class Store:
             raise StoreError(f"{screen_id[:40]!r} is not the id of a saved screen.")
         if (size := len(draft.manifest.encode())) > summary.MOST_MANIFEST:
             raise StoreError(
-                f"The description of this screen has {size / 2**20:.1f} MB beside its arrays; "
-                f"the limit is {summary.MOST_MANIFEST // 2**20} MB, so show less at once."
+                f"The description of this screen has {size / 2**20:.1f} MB beside its arrays, "
+                f"at most {summary.MOST_MANIFEST // 2**20} MB are allowed; show less at once."
             )
 
         def write(session: Session) -> None:

@@ -802,7 +802,7 @@ def test_bad_changes(kind: str, strength: Any) -> None:
 
 def test_other_bad_requests() -> None:
     model, view = built("timm").model, pictures("timm", 1)[0]
-    with pytest.raises(core.ImageError, match="no picture"):
+    with pytest.raises(core.ImageError, match="No picture"):
         core.faithfulness(model, [], [], framing=GIVEN)
     with pytest.raises(core.ParameterError, match="1 maps were given for 2"):
         core.faithfulness(model, [view, view], [GOOD], framing=GIVEN)

@@ -273,7 +273,7 @@ def test_requests_that_do_not_fit_are_refused() -> None:
         core.explain(model, recording, "rollout", framing=GIVEN)
     with pytest.raises(ParameterError, match="another model"):
         core.explain(built("timm registers").model, recording, "rollout")
-    with pytest.raises(ImageError, match="no picture"):
+    with pytest.raises(ImageError, match="No picture"):
         core.explain(model, [], "rollout")
     with pytest.raises(UnknownMethod, match=r"'roll-out'.*rollout"):
         core.explain(model, image, "roll-out")

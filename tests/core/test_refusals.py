@@ -224,7 +224,7 @@ def test_no_pictures() -> None:
         lambda: core.predict(built("timm").model, []),
         lambda: core.record(built("timm").model, []),
     ):
-        with pytest.raises(ImageError, match="no picture"):
+        with pytest.raises(ImageError, match="No picture"):
             call()
 
 

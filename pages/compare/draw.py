@@ -56,11 +56,11 @@ def draw(view: Compare) -> None:
     with st.container(key="looks"):
         _heads(view)
         panels.row(view.row)
-    if view.conclusion:
-        st.markdown(f"**{plain(view.conclusion)}**")
     with st.container(key="answers"):
         figures, *tables = st.columns(1 + len(view.models), gap="medium")
     with figures:
+        if view.conclusion:
+            st.markdown(f":small[**{plain(view.conclusion)}**]")
         panels.agreement(view.agreement)
         for choice, note in zip(view.choices, view.notes, strict=True):
             if note:

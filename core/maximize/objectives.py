@@ -192,15 +192,15 @@ class _StageChannel(_Channel):
         return f"core.conv_channel({self.tap!r}, {self.channel})"
 
     def needs(self, model: Model) -> Needs:
-        if model.tap(self.tap).axes == HEADS_MAP:
-            raise UnsupportedMethod(
-                f"{self.tap} holds attention, which is computed beside the network and cannot be "
-                "maximized; choose a channel of a stage."
-            )
         if isinstance(model, VisionTransformer):
             raise UnsupportedMethod(
                 f"{model.spec.title} is a vision transformer and has no stages; choose a channel "
                 "of a block, of its MLP or of a head."
+            )
+        if model.tap(self.tap).axes == HEADS_MAP:
+            raise UnsupportedMethod(
+                f"{self.tap} holds attention, which is computed beside the network and cannot be "
+                "maximized; choose a channel of a stage."
             )
         return super().needs(model)
 

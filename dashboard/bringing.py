@@ -149,19 +149,17 @@ def _given() -> dict[str, Any]:
         key="own-answer",
         format_func=lambda one: ANSWERS[one],
         help="Logits are read by a softmax over all classes, or by a sigmoid of each label: "
-        "answer = “sigmoid” is for several labels at once, and for a model with one logit.",
+        "choose “labels” for several labels at once, and for a model with one logit.",
     )
     left, right = st.columns(2, gap="small")
     mean = left.text_input(
         "Mean",
         key="own-mean",
-        placeholder="as the file says",
+        placeholder="default",
         help="What training subtracted from pixels of 0 to 1: one number, or one a channel. "
         "Without it what lies beside the weights, else the library's default for the name.",
     )
-    std = right.text_input(
-        "Deviation", key="own-std", placeholder="as the file says", help="What it divided by."
-    )
+    std = right.text_input("Std", key="own-std", placeholder="default", help="What it divided by.")
     architecture = st.text_input(
         "Architecture",
         key="own-architecture",

@@ -144,10 +144,15 @@ def about(models: Sequence[Model]) -> None:
         f"**{plain(model.spec.title)}.** {plain(model.preprocessing.text, 1000)}"
         for model in models
     )
-    st.caption(f"{trained} Models run on {device}.", help=prepared)
+    fitted = (
+        "The page's Fit replaces each model's own resizing and crop, so that all see the same "
+        "pixels; probabilities may differ a little from those of the model's own crop."
+    )
+    st.caption(f"{trained} Models run on {device}.", help=f"{prepared}\n\n{fitted}")
     assumed = [model.spec.title for model in models if model.preprocessing.is_assumed]
     if assumed:
         st.caption(
             f"How pictures are prepared for {plain(' and '.join(assumed))} is only the library's "
-            "default for the architecture; state mean and std if training used others."
+            "default for the architecture; state mean and std (in models.toml or under “Your own "
+            "model”) if training used others."
         )

@@ -219,8 +219,8 @@ def training_note(models: Sequence[Model]) -> None:
         )
     else:
         verdict = (
-            f"Not matched: {plain(_which_match(specs))} Otherwise a difference between the maps "
-            "cannot be attributed to the architectures."
+            f"Not matched: {plain(_which_match(specs))} Of the other models a difference between "
+            "the maps cannot be attributed to the architectures."
         )
     left, right = st.columns([4, 2], vertical_alignment="center")
     with left, st.expander(verdict, icon=":material/school:"):

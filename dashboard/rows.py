@@ -175,6 +175,8 @@ def standing(found: Explanation) -> str:
     answer = found.prediction
     if isinstance(found.target, Target) and found.target.of_labels:
         return percent(answer.probability(found.target))
+    if answer.answer == "sigmoid" and len(answer.logits) == 1:
+        return percent(answer.probability(found.target))  # one label has no rank
     if isinstance(found.target, Target) and not found.target.is_class:
         return " against ".join(percent(answer.probability(one)) for one in found.target.indices)
     rank = answer.rank(found.target)
@@ -183,8 +185,11 @@ def standing(found: Explanation) -> str:
 
 
 def percent(share: float) -> str:
-    """A probability in percent, with a decimal where it is small."""
-    return "< 0.1 %" if share < 0.001 else f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+    """A probability in percent, with a decimal where it is small or close to one half."""
+    if share < 0.001:
+        return "< 0.1 %"
+    close = share < 0.1 or (abs(share - 0.5) < 0.005 and share != 0.5)
+    return f"{100 * share:.{1 if close else 0}f} %"
 
 
 UNSURE, HARDLY = 0.3, 0.01
@@ -345,17 +350,22 @@ def conclusion(found: Agreement) -> str:
         return ""
     most, least = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     share = known[most]
-    if len(found.names) == 2:
+    if len(known) == 1:
         places = "different" if share < 0.25 else "partly the same" if share < 0.5 else "the same"
+        two = "The two maps" if len(found.names) == 2 else _named(found, most)
         return (
-            f"The two maps share {share:.0%} of their brightest fifth, where chance gives "
-            f"{CHANCE:.0%}: they point to {places} places."
+            f"{two} share {share:.0%} of their brightest fifth, where chance gives {CHANCE:.0%}: "
+            f"they point to {places} places."
         )
-    first, last = (" and ".join(found.names[place] for place in pair) for pair in (most, least))
+    first, last = (_named(found, pair) for pair in (most, least))
     return (
         f"{first} agree most: they share {share:.0%} of their brightest fifth. {last} agree least, "
         f"with {known[least]:.0%}; chance gives {CHANCE:.0%}."
     )
+
+
+def _named(found: Agreement, pair: tuple[int, int]) -> str:
+    return " and ".join(found.names[place] for place in pair)
 
 
 def number(value: float, form: str = "{:.2f}") -> str:

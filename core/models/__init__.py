@@ -210,6 +210,6 @@ def _check_answer(spec: ModelSpec, loaded: Loaded) -> None:
     if len(loaded.labels) == 1 and (spec.answer or loaded.answer) != "sigmoid":
         raise CatalogError(
             f"{spec.title} answers with one number, and the softmax of one number is always 1; "
-            'write answer = "sigmoid" into its entry, which reads it as the probability of its '
-            "one label."
+            'state answer = "sigmoid" (in its entry, or --answer sigmoid), which reads it as the '
+            "probability of its one label."
         )

@@ -266,7 +266,9 @@ def _labels(given: _Given, count: int, where: str) -> tuple[str, ...]:
             "labels if they are not."
         )
         return read_labels(IMAGENET)
-    given.remarks.append(f"Its {count} classes have no names; state labels, one for each.")
+    given.remarks.append(
+        f"Its {count} classes have no names; state labels, such as a text file with one on a line."
+    )
     return tuple(f"class {index}" for index in range(count))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import core
 from core import VisionTransformer
 from dashboard import cache
 from dashboard.display import Display
@@ -23,6 +24,10 @@ OF_FEATURES = ("channels", "similarity")
 
 Tab = EveryMap | OneLayer | JointMaps | Channels | Similarity | Several
 """Content of a tab."""
+
+
+WITHIN = "window_attention"
+"""Method of Compare that shows attention which cannot be followed from layer to layer."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,7 +70,11 @@ def view(make: Maker) -> AttentionView:
             )
         make.attended(asked.spec.id)
         tab = _of_attention(make, asked, chosen.tab, display)
-    limits = [model.limits for model in map(cache.model, make.looked_at.ids) if model.limits]
+    models = [cache.model(model_id) for model_id in make.looked_at.ids]
+    limits = [model.limits for model in models if model.limits]
+    if any(method.name == WITHIN for model in models for method in core.methods(model)):
+        title = core.find_method(WITHIN).title
+        limits.append(f"Compare shows attention within windows: choose its method “{title}”.")
     return make.view(
         AttentionView, transformers=offered, asked=asked, tab=tab, limits=tuple(limits)
     )

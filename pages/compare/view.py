@@ -86,9 +86,10 @@ def view(make: Maker) -> Compare:
         predictions={model.spec.id: answer for model, answer in answers.items()},
         row=row,
         notes=tuple(notes),
-        doubt=rows.doubt(
-            scene.picture, answers, *(() if is_opposite(asked.target) else asked.target)
-        ),
+        # A map of “not this label” explains what the model does not affirm.
+        doubt=""
+        if is_opposite(asked.target)
+        else rows.doubt(scene.picture, answers, *asked.target),
         agreement=agreed,
         conclusion=rows.conclusion(agreed),
         verdicts=_verdicts(make, chosen, asked.target) if now.of(Options).checked else (),

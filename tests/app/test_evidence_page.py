@@ -284,7 +284,7 @@ def test_shares_of_a_map_without_a_zero_are_not_shown() -> None:
         cnn_map="rise",
         **{"cnn_map.count": "2"},
     )
-    assert any("RISE with these parameters has no zero" in i.value for i in app.info)
+    assert any("RISE with these parameters has no meaningful zero" in i.value for i in app.info)
 
 
 def test_four_pictures_show_the_share_of_each_quarter() -> None:

@@ -105,7 +105,7 @@ def test_a_checkpoint_of_the_folder_is_tried_and_shown(folder: Path) -> None:
     tried(app, labels=LABELS, mean="0.5", std=".5 .5 .5")
     assert "5 labels, 160 px, mean .5, answers to" in said(app)
     assert "Took the weights under 'state_dict' of best.ckpt." in said(app)
-    assert "mean, std as the entry states" in said(app)
+    assert "mean, std as stated in the entry" in said(app)
     model_id = used(app)
     assert address(app)["m"] == [model_id]
     assert "know none of the classes of best.ckpt, so it is shown alone" in said(app)
@@ -226,7 +226,7 @@ def test_what_is_no_safetensors_is_not_taken(uploads: None, data: bytes, sentenc
 
 def test_a_damaged_file_is_a_sentence(uploads: None, folder: Path) -> None:
     app = tried(start(), checkpoint="damaged.pt")
-    assert "damaged.pt is no checkpoint that can be read" in said(app)
+    assert "damaged.pt is not a readable checkpoint" in said(app)
     app.radio(key="own-way").set_value("Upload").run()
     brought(app, (2).to_bytes(8, "little") + b"{}")
     tried(app)

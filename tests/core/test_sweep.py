@@ -580,7 +580,7 @@ def test_a_full_disk_ends_it_in_a_sentence_and_it_goes_on_later(
         assert main(given) == 2
     *_, sentence = capsys.readouterr().err.splitlines()
     assert "No space left on device" in sentence
-    assert "goes on" in sentence
+    assert "continues" in sentence
     assert sweep.open_sweep(out).written == [0, 1]
     assert main(given) == 0
     assert columns(sweep.open_sweep(out))["index"].to_pylist() == list(range(40))
@@ -907,7 +907,7 @@ def test_the_command_takes_any_models(
         ([".", "--models", "tiny-vit"], "one of the two"),
         ([".", "--address", "ray://somewhere:1"], "address"),
         ([".", "--exceptions", "nowhere.toml"], "nowhere.toml"),
-        ([".", "--chunk", "0"], "0 pictures"),
+        ([".", "--chunk", "0"], "pictures per part is 0"),
     ],
 )
 def test_what_the_command_refuses_is_one_sentence(

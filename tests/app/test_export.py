@@ -231,7 +231,7 @@ def test_what_differs_is_said(every: Drawn) -> None:
     picture = now.model_copy(
         update={"pictures": (now.pictures[0].model_copy(update={"sha256": other}),)}
     )
-    assert "another file" in " ".join(manifest.differences(picture, now))
+    assert "was different" in " ".join(manifest.differences(picture, now))
     older = now.model_copy(
         update={
             "arrays": now.arrays | {name: array.model_copy(update={"sha256": other})},

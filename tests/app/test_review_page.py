@@ -89,7 +89,7 @@ def test_it_is_said_who_sees_an_own_picture() -> None:
     app = start()
     assert "download the picture" not in texts(app)
     upload(app, "mine.png", png(_image()))
-    assert "All users of this application can see and download the picture" in texts(app)
+    assert "all users of this application can see and download the picture" in texts(app)
 
 
 def _image() -> Any:

@@ -56,7 +56,7 @@ class Hub:
 
 MANNERS = {
     "silent": "sends no data",
-    "silent inside": "sends no data",
+    "silent inside": "has stopped sending data",
     "drips": "the rate was below",
     "drips headers": "sends no data",
     "breaks off": "broke off after",

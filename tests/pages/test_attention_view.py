@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from dashboard import cache, export, render
+from dashboard import render
 from dashboard.view import View
 from pages.attention.channels import Channels
 from pages.attention.grid import EveryMap
@@ -21,7 +20,6 @@ from pages.attention.layer import Matrix, OneLayer, OneQuery
 from pages.attention.several import Several
 from pages.attention.similarity import Similarity
 from pages.attention.view import AttentionView
-from tests.support.application import shown_by, start
 
 
 def rendered(page: str, **query: Any) -> View:
@@ -34,15 +32,6 @@ def rendered(page: str, **query: Any) -> View:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(make).result()
-
-
-def files(view: View) -> dict[str, Any]:
-    """The files of a view that are the same whenever they are made."""
-    made = {
-        ending: export.FILES[ending].make(view, cache.own_pictures(), "")
-        for ending in ("png", "npz", "py", "json")
-    }
-    return made | {"json": json.loads(made["json"]) | {"created": ""}}
 
 
 # -- Attention ------------------------------------------------------------------------------------
@@ -84,7 +73,6 @@ def test_every_tab_of_attention(query: dict[str, Any], kind: type[Any], figures:
     assert not view.problems
     assert list(view.figures) == figures
     assert view.arrays
-    assert files(view) == files(shown_by(start("attention", **({"image": "coffee"} | query))))
 
 
 def test_what_the_model_answers_is_kept_of_the_models_that_are_asked() -> None:

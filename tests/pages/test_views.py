@@ -30,6 +30,8 @@ SWEEP = "demonstration"
 SCREENS: dict[str, tuple[str, dict[str, Any]]] = {
     "compare": ("compare", {"image": "coffee", "rather_than": "cup"}),
     "classes": ("gradient_rollout", {"classes": ["espresso", "Egyptian cat"]}),
+    "attention": ("attention", {"image": "coffee", "tab": "similarity", "query": "r4c7"}),
+    "evidence": ("evidence", {"image": "coffee", "change": "shuffle", "seed": "3"}),
     "data set": ("data_set", {"image": "coffee", "sweep": SWEEP, "where": "same_answer=no"}),
 }
 """By name, a page and an address."""

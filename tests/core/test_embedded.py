@@ -98,14 +98,19 @@ def test_cam_and_last_layer_heads_light_up_the_cat_and_not_the_background(
     assert sum(value > 2 for value in heads) >= 5, heads
 
 
+KINDS = ("chelsea", "camera", "rocket", "panda-and-polar-bear", "tiger-lines")
+"""Samples of every kind: one object, without color, a small one, two, lines on white."""
+
+
 @pytest.mark.parametrize(
     "sample",
     [
         pytest.param(one, id=one.id, marks=[] if one.id == "chelsea" else pytest.mark.slow)
         for one in samples()
+        if one.id in KINDS
     ],
 )
-def test_every_method_gives_a_finite_map_on_every_sample(cnn: Model, vit: Model, sample) -> None:
+def test_every_method_gives_a_finite_map_on_samples_of_every_kind(cnn: Model, vit: Model, sample) -> None:
     image = core.read_image(sample.path)
     for model in (cnn, vit):
         recording = core.record(model, image)

@@ -110,7 +110,7 @@ KINDS = ("chelsea", "camera", "rocket", "panda-and-polar-bear", "tiger-lines")
         if one.id in KINDS
     ],
 )
-def test_every_method_gives_a_finite_map_on_samples_of_every_kind(cnn: Model, vit: Model, sample) -> None:
+def test_every_method_gives_a_finite_map_on_every_kind(cnn: Model, vit: Model, sample) -> None:
     image = core.read_image(sample.path)
     for model in (cnn, vit):
         recording = core.record(model, image)

@@ -400,9 +400,11 @@ class Turn(nn.Module):
 
 def test_channels_are_where_the_table_says() -> None:
     model = as_model(shake(ChannelsLast(False)), "cnn", preprocessing=Preprocessing(size=32))
-    assert list(model.taps) == ["stage.1", "head.input"]
-    assert model.grid_of("stage.1", (32, 64)) == (8, 16)
-    # With as many channels as rows and columns nothing tells them apart.
+    assert list(model.taps) == ["stage.0", "stage.1", "head.input"]
+    assert {model.grid_of(tap, (32, 64)) for tap in model.taps} == {(8, 16)}
+    # At 32 pixels there are as many channels as rows and columns; another width tells them apart.
+    first = core.record(model, noise(32, 64), GIVEN, core.Needs(["stage.0"]))
+    assert core.features(model, first, "stage.0").shape == (8, 8, 16)
     image = noise(32, 64)
     assert core.explain(model, image, "cam", 1, framing=GIVEN).relevance.shape == (8, 16)
 

@@ -962,7 +962,7 @@ def test_blocks_of_one_build_are_proven_once() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"global_pool": "avg", "pool_include_prefix": True}, "something else than the mean of"),
+        ({"global_pool": "avg", "pool_include_prefix": True}, "does not read the mean of"),
         ({"global_pool": "max"}, "its head pools by 'max'"),
         ({"global_pool": "avgmax"}, "its head pools by 'avgmax'"),
         ({"global_pool": "prr"}, "its head pools by 'prr'"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -160,10 +161,15 @@ def kinds() -> tuple[type[Options], ...]:
     return (Shared, *(page.part("options").Options for page in pages().values()))
 
 
-def fields() -> dict[str, type[Options]]:
+def fields() -> Mapping[str, type[Options]]:
     """The keys of an address, and the options that each belongs to."""
+    return _fields(kinds())
+
+
+@cache
+def _fields(of: tuple[type[Options], ...]) -> Mapping[str, type[Options]]:
     found: dict[str, type[Options]] = {}
-    for kind in kinds():
+    for kind in of:
         if double := found.keys() & kind.model_fields.keys():
             raise TypeError(
                 f"{min(double)!r} is a field of {kind.__module__} and of "
@@ -171,6 +177,12 @@ def fields() -> dict[str, type[Options]]:
             )
         found |= dict.fromkeys(kind.model_fields, kind)
     return found
+
+
+@cache
+def _usual(kind: type[Options]) -> Options:
+    """Options of which nothing was chosen; frozen, so made once."""
+    return kind()
 
 
 Part = TypeVar("Part", bound=Options)
@@ -200,7 +212,7 @@ class Screen:
         for one in (self.shared, *self.options):
             if isinstance(one, kind):
                 return one
-        return kind()
+        return cast(Part, _usual(kind))
 
     def value(self, name: str) -> Any:
         """The value of a field of any page."""
@@ -235,7 +247,7 @@ class Screen:
         """
         found = [change(self.of(kind)) for kind in kinds()]
         shared = next(one for one in found if isinstance(one, Shared))
-        rest = tuple(one for one in found[1:] if one != type(one)())
+        rest = tuple(one for one in found[1:] if one != _usual(type(one)))
         return replace(self, page=page or self.page, shared=shared, options=rest)
 
     @property
@@ -300,7 +312,7 @@ class Screen:
 
     def saved(self) -> Self:
         """This screen without options that are not saved."""
-        return self.mapped(lambda one: one if one.is_saved else type(one)())
+        return self.mapped(lambda one: one if one.is_saved else _usual(type(one)))
 
 
 def _named(

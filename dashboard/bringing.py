@@ -187,7 +187,7 @@ def _tell(found: OwnModel | str) -> None:
     for remark in proposal.remarks:
         st.caption(plain(remark, 1000))
     if proposal.preprocessing.is_assumed:
-        st.caption("State mean and deviation if training used others.")
+        st.caption("State mean and std if training used others.")
     st.button(
         "Use it",
         key="own-use",

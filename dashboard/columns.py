@@ -62,7 +62,7 @@ def without(now: Screen, model: str) -> Screen:
     left = [look for look in columns(now) if look.model != model]
     now = _mapped(now, lambda look: None if look.model == model else look)
     now = now.to(m=tuple(one for one in now.shared.m if one != model))
-    return put(now.mapped(Options.without_model), left)
+    return put(now.mapped(lambda one: one.without_model()), left)
 
 
 def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
@@ -84,7 +84,7 @@ def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
     looks = [changed(look) or look for look in columns(now)]
     now = _mapped(now, changed)
     now = now.to(m=tuple(other if one == model else one for one in now.shared.m))
-    return put(now.mapped(Options.with_other_model), looks)
+    return put(now.mapped(lambda one: one.with_other_model()), looks)
 
 
 def _mapped(now: Screen, change: Callable[[Look], Look | None]) -> Screen:

@@ -33,7 +33,7 @@ from dashboard import (
     waiting,
 )
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import Options, link_of
+from dashboard.screen import link_of
 from dashboard.text import plain
 from dashboard.uploads import OWN
 
@@ -211,9 +211,9 @@ def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, shown: Pictu
 
 
 def _look_at(picture_id: str) -> None:
-    """Choose another picture; classes belong to the one before."""
-    now = session.screen().mapped(Options.with_other_picture)
-    session.become(now.to(image=picture_id, classes=(), rather_than=None))
+    """Choose another picture; some options belong to the one before."""
+    now = session.screen().mapped(lambda one: one.with_other_picture())
+    session.become(now.to(image=picture_id))
 
 
 def _upload() -> None:

@@ -155,6 +155,9 @@ class Shared(Options):
         row, _, column = self.query[1:].partition("c")
         return int(row), int(column)
 
+    def with_other_picture(self) -> Self:
+        return self.to(classes=(), rather_than=None)
+
 
 def kinds() -> tuple[type[Options], ...]:
     """The classes of the shared options and of each page's options."""

@@ -281,16 +281,18 @@ class Maker:
             return str(error)
         return found
 
+    def choices(self) -> tuple[Choice, ...]:
+        """The looks of Compare and Evidence, from left to right."""
+        slots = column_slots(self.screen)
+        return told_apart(
+            [choice(slot, cache.model(slot.look.model), self.problem) for slot in slots]
+        )
+
     def columns(self) -> Columns:
         """The columns of Compare, after one pass of each model that serves them all."""
         scene = self.looked_at
         models = {model_id: cache.model(model_id) for model_id in scene.ids}
-        chosen = told_apart(
-            [
-                choice(slot, models[slot.look.model], self.problem)
-                for slot in column_slots(self.screen)
-            ]
-        )
+        chosen = self.choices()
         recordings = {
             model: self.recording(model_id, needs_of(chosen, model))
             for model_id, model in models.items()

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import Model, Prediction, Target
-from dashboard.choices import Choice, Tell, named, target_of, unknown_of
+from dashboard.choices import Choice, named, target_of, unknown_of
 from dashboard.scene import Scene
-from dashboard.screen import Screen
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +73,3 @@ class Asked:
 def models_of(choices: Sequence[Choice]) -> list[Model]:
     """The models of looks, each once."""
     return list(dict.fromkeys(choice.model for choice in choices))
-
-
-def within(now: Screen, field: str, low: int, high: int, tell: Tell) -> int:
-    """A whole number of the screen, clipped to its range with a report."""
-    wanted = int(now.value(field))
-    if not low <= wanted <= high:
-        tell(f"{field} is {wanted:g}, expected {low} to {high}; shown at the end.")
-    return min(max(wanted, low), high)

@@ -12,12 +12,12 @@ from PIL import Image
 import core
 from core import Faithfulness, Judgment, Model
 from dashboard import measurements
-from dashboard.choices import look_values
+from dashboard.choices import look_values, within
 from dashboard.looks import Look
 from dashboard.screen import Screen
 from dashboard.view import Figure, Maker
 from pages.evidence import charts
-from pages.evidence.asked import Asked, within
+from pages.evidence.asked import Asked
 from pages.evidence.options import Options
 
 FAINT = 0.01

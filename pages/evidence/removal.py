@@ -14,11 +14,11 @@ from PIL import Image
 import core
 from core import CHANGES, Model, Prediction, heatmaps
 from dashboard import cache, figures, measurements
-from dashboard.choices import Choice, Tell
+from dashboard.choices import Choice, Tell, within
 from dashboard.screen import Screen
 from dashboard.view import Figure, Maker, relevance
 from pages.evidence import charts
-from pages.evidence.asked import Asked, within
+from pages.evidence.asked import Asked
 from pages.evidence.options import Options
 
 Mask = npt.NDArray[np.bool_]

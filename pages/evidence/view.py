@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core import Model
-from dashboard import cache
-from dashboard.choices import Choice, Classes, choice, classes, column_slots, needs_of, told_apart
+from dashboard.choices import Choice, Classes, classes, needs_of
 from dashboard.view import Maker, View
 from pages.evidence.asked import Asked, models_of
 from pages.evidence.curves import Curves, curves
@@ -51,10 +50,7 @@ def view(make: Maker) -> Evidence:
     """Run every model once, then compute the chosen question."""
     options = make.screen.of(Options)
     now, scene = make.screen, make.looked_at
-    models = {model_id: cache.model(model_id) for model_id in scene.ids}
-    chosen = told_apart(
-        [choice(slot, models[slot.look.model], make.problem) for slot in column_slots(now)]
-    )
+    chosen = make.choices()
     answers = {
         model: make.recording(model.spec.id, needs_of(chosen, model)).predictions()[0]
         for model in models_of(chosen)

@@ -356,7 +356,9 @@ FILES: dict[str, Kind] = {
         "Script",
         "text/x-python",
         "Python: the lines of core that make the same arrays.",
-        lambda view, own, name: python_lines.script(view).encode(),
+        lambda view, own, name: python_lines.script(
+            view, file_name(view.title, view.screen) + ".py"
+        ).encode(),
     ),
     "json": Kind(
         "Reopen later",

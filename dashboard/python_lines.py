@@ -23,16 +23,19 @@ def view(picture: Picture, scene: Scene) -> str:
     return f"core.shared_view([{every}], {source(picture)}, {framing})"
 
 
-def script(of: View) -> str:
+def script(of: View, file: str = "arrays.py") -> str:
     """The whole script: pictures, models, one line for each array, and a file of arrays.
+
+    The first line is the command that runs it, by the name of its file.
 
     Expressions of `View.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
     id), ``view``, ``given`` (the framing of fitted pictures), ``attention`` (of
     `View.transformer`) and ``arrays``, as far as they are already stored.
     """
     scene = of.scene
-    lines = [f'"""{_line(of.title)}: the arrays of a screen, made again with core alone.']
-    lines += ["", "Run it in the project's folder, or with that folder in PYTHONPATH."]
+    lines = [f"# python {file}"]
+    lines += [f'"""{_line(of.title)}: the arrays of a screen, made again with core alone.']
+    lines += ["", "Once before, `pip install -e FOLDER` with the folder of Parallax, for `core`."]
     own = [p for p in of.pictures.values() if not any(s.id == p.id for s in samples())]
     if own:
         lines += [

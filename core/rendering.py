@@ -117,19 +117,46 @@ def overlay(
     PIL.Image.Image
         RGB, as large as the picture.
     """
+    colored = layer(relevance, bar, picture.size, opacity=opacity, smooth=smooth)
+    return Image.composite(colored.convert("RGB"), picture.convert("RGB"), colored.getchannel("A"))
+
+
+def layer(
+    relevance: npt.ArrayLike,
+    bar: Bar,
+    size: tuple[int, int],
+    *,
+    opacity: float = 0.6,
+    smooth: bool = True,
+) -> Image.Image:
+    """The colors of `overlay` alone.
+
+    Parameters
+    ----------
+    relevance, bar, opacity, smooth
+        As in `overlay`.
+    size
+        Width and height in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGBA; transparent where a value is ``nan``.
+    """
     values = np.asarray(relevance, dtype=np.float32)
-    size = (picture.height, picture.width)
+    shape = (size[1], size[0])
     holes = np.isnan(values)
     known = np.where(holes, bar.low, values)
     normal = heatmaps.normalize(known, bar.low, bar.high)
     if smooth and not holes.any():
-        normal, holes = heatmaps.resize(normal, size), np.zeros(size, dtype=np.bool_)
+        normal, holes = heatmaps.resize(normal, shape), np.zeros(shape, dtype=np.bool_)
     strength = np.where(holes, 0, 255 * opacity * coverage(normal, bar.scale)).round()
     colored, mask = (
-        Image.fromarray(blocks).resize(picture.size, Image.Resampling.NEAREST)
+        Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
         for blocks in (colorize(normal, bar.scale), strength.astype(np.uint8))
     )
-    return Image.composite(colored, picture.convert("RGB"), mask)
+    colored.putalpha(mask)
+    return colored
 
 
 @cache

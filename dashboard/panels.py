@@ -76,19 +76,26 @@ def _clicked(key: str, act: Callable[[list[Any]], None]) -> Callable[..., None]:
 
 
 def row(made: Row) -> None:
-    """Draw a row of panels; a click on a corner shows one alone, another click all again."""
+    """Draw a row of panels; a click on a corner, or a button, opens all in full screen."""
 
-    def enlarge(data: Sequence[int]) -> None:
-        session.change(large=None if made.alone else f"{made.key}.{data[0]}")
+    def enlarge(number: int) -> None:
+        session.change(large=f"{made.key}.{number}")
 
-    chart(made, enlarge)
-    if made.alone:
+    chart(made, lambda data: enlarge(data[0]))
+    # Where the first panel is the picture, which has no color bar, the button takes its place.
+    place = "below-picture" if made.panels[0].relevance is None else "below-row"
+    with st.container(key=f"{place}-{made.key}"):
         st.button(
-            "Show all panels",
-            icon=":material/close_fullscreen:",
-            key=f"{made.key}-all",
-            on_click=lambda: session.change(large=None),
+            "Full screen",
+            icon=":material/fullscreen:",
+            type="tertiary",
+            key=f"{made.key}-open",
+            on_click=session.guarded(lambda: enlarge(0)),
         )
+    if made.opened is not None:
+        from dashboard import lightbox  # only where it is needed
+
+        lightbox.show(made)
 
 
 def doubt(sentences: str) -> None:

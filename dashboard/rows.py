@@ -25,21 +25,40 @@ from dashboard.text import plain
 from dashboard.view import Figure, Maker
 
 Mask = npt.NDArray[np.bool_]
-LARGE = 560
-"""Width in pixels of a panel that is shown alone."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Row(Figure):
-    """A row of panels as a figure; a click on a panel's corner shows it alone.
+    """A row of panels as a figure; a click on a panel's corner opens all in full screen.
 
     Attributes
     ----------
-    alone
-        Whether one of several is shown alone.
+    view
+        The picture below the maps.
+    panels, display
+        What the figure draws, and how.
+    opened
+        Number of the panel that full screen was opened from; ``None`` if it is closed.
     """
 
-    alone: bool = False
+    view: Image.Image
+    panels: tuple[figures.Panel, ...]
+    display: Display
+    opened: int | None = None
+
+    def layers(self) -> list[figures.Layers]:
+        """The panels as pictures, each with its map apart."""
+        return [figures.layers(self.view, panel, **_drawn(self.display)) for panel in self.panels]
+
+
+def _drawn(display: Display) -> dict[str, Any]:
+    """Arguments of `figures.linked` and `figures.layers`."""
+    return {
+        "opacity": display.opacity,
+        "colors": display.colors,
+        "smooth": display.smooth,
+        "brightness": display.blend == "brightness",
+    }
 
 
 def row(
@@ -56,28 +75,28 @@ def row(
     Parameters
     ----------
     key
-        Of the row; `Screen.large` may name one of its panels, which is then shown alone.
+        Of the row; `Screen.large` may name one of its panels, which opens it in full screen.
     least
         Least width of all panels in pixels, in a container that scrolls.
     """
     name, _, number = (make.screen.shared.large or "").rpartition(".")
-    alone = name == key and int(number) < len(panels)
-    if alone:
-        panels = [panels[int(number)]]
-    figure = figures.linked(
-        view,
-        panels,
-        corners=["Show all panels"] if alone else [f"Enlarge {p.title}" for p in panels],
-        opacity=display.opacity,
-        colors=display.colors,
-        smooth=display.smooth,
-        brightness=display.blend == "brightness",
-    )
+    figure = figures.linked(view, panels, corners=["Full screen"] * len(panels), **_drawn(display))
     alt = "; ".join(f"{p.title}: {', '.join(p.subtitle.splitlines())}" for p in panels)
-    everything = f"max(100cqi, {least}px)" if least else "100cqi"
-    width = f"min(100cqi, {LARGE}px)" if alone else everything
-    height = height_of(figure, view, len(panels), width)
-    made = Row(key, figure, f"The picture and its maps. {alt}", height, width, alone)
+    width = f"max(100cqi, {least}px)" if least else "100cqi"
+    opened = int(number) if name == key and int(number) < len(panels) else None
+    if opened is not None:  # another figure than when it is closed, so that no click is held
+        figure.update_layout(selectionrevision=opened + 1)
+    made = Row(
+        key,
+        figure,
+        f"The picture and its maps. {alt}",
+        height_of(figure, view, len(panels), width),
+        width,
+        view=view,
+        panels=tuple(panels),
+        display=display,
+        opened=opened,
+    )
     return make.show(made)
 
 

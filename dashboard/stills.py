@@ -21,11 +21,11 @@ from PIL import Image, ImageDraw
 from plotly.colors import hex_to_rgb
 
 from core import rendering
+from dashboard.figures import numbers
 
 WIDE = 720
 """Least width of a panel in pixels."""
 
-_NUMBERS = re.compile(r"[\d.]+")
 _LINES = ((180, 83, 9), (15, 118, 110), (109, 91, 208), (190, 24, 93), (77, 124, 15))
 
 
@@ -77,7 +77,7 @@ class _Panel:
         for trace in self._traces("heatmap"):
             if trace.showscale is not False:
                 unit = text_of(str(trace.colorbar.title.text or ""))
-                return rendering.Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, unit)
+                return rendering.Bar(numbers(trace.colorscale), trace.zmin, trace.zmax, unit)
         return None
 
     def _ends(self, axis: str, count: int) -> tuple[float, float]:
@@ -148,7 +148,7 @@ class _Canvas:
         first = self.at(xs[0] - (xs[1] - xs[0]) / 2, ys[0] - (ys[1] - ys[0]) / 2)
         last = self.at(xs[-1] + (xs[1] - xs[0]) / 2, ys[-1] + (ys[1] - ys[0]) / 2)
         box = (*first, max(last[0], first[0] + 1), max(last[1], first[1] + 1))
-        bar = rendering.Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, "")
+        bar = rendering.Bar(numbers(trace.colorscale), trace.zmin, trace.zmax, "")
         covered = rendering.overlay(
             self.image.crop(box),
             grid,
@@ -210,18 +210,6 @@ def _centers(given: Any, count: int) -> list[float]:
     if len(numbers) != count or not all(isinstance(n, int | float) for n in numbers):
         numbers = list(range(count))
     return numbers if len(numbers) > 1 else [numbers[0], numbers[0] + 1]
-
-
-def _scale(steps: Any) -> rendering.Scale:
-    return [(float(place), _color(str(color))) for place, color in steps]
-
-
-def _color(text: str) -> tuple[float, ...]:
-    """Red, green, blue up to 255, and the opacity, if stated."""
-    if text.startswith("#"):
-        red, green, blue = hex_to_rgb(text)
-        return red, green, blue
-    return tuple(float(number) for number in _NUMBERS.findall(text))
 
 
 def _opened(source: str) -> Image.Image:

@@ -165,7 +165,6 @@ def written(folder: str) -> Iterator[tuple[str, str]]:
         }
         joined: set[int] = set()
         for node in ast.walk(tree):
-            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.JoinedStr):
                 joined |= {id(part) for part in node.values}
                 parts = [
@@ -181,7 +180,7 @@ def written(folder: str) -> Iterator[tuple[str, str]]:
             if "  # noqa" in text:  # a line of a program
                 continue
             if len(text.split()) > 2 and not re.search(r"[{;]\s*\n|\bSELECT\b|=>|</?\w+[ >]", text):
-                yield place, text
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", text
 
 
 # -- what must not be said ------------------------------------------------------------------------

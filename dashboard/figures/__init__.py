@@ -6,6 +6,7 @@ Positions are in pixels of the view, so that every map is aligned with the model
 from dashboard.figures.base import (
     SEQUENTIAL,
     fading,
+    numbers,
     overlay,
     picture,
     scale,
@@ -16,7 +17,9 @@ from dashboard.figures.charts import (
     matrix,
 )
 from dashboard.figures.linking import (
+    Layers,
     Panel,
+    layers,
     linked,
 )
 from dashboard.figures.mosaics import (
@@ -33,9 +36,11 @@ from dashboard.figures.pictures import (
     data_uri,
     from_colors,
     jpeg,
+    transparent_uri,
 )
 
 __all__ = [
+    "Layers",
     "Panel",
     "SEQUENTIAL",
     "attention_matrix",
@@ -46,13 +51,16 @@ __all__ = [
     "fading",
     "from_colors",
     "jpeg",
+    "layers",
     "linked",
     "mark_patch",
     "matrix",
     "mosaic",
     "mosaic_height",
+    "numbers",
     "openable",
     "overlay",
     "picture",
     "scale",
+    "transparent_uri",
 ]

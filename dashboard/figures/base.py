@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,10 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.colors import get_colorscale, hex_to_rgb, sample_colorscale
 
+from core import rendering
 from dashboard.figures.pictures import data_uri
+
+_NUMBERS = re.compile(r"[\d.]+")
 
 SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
 
@@ -60,6 +64,18 @@ def fading(name: str, zero: float = 0.0) -> list[list[Any]]:
         [place, f"rgba{color.removeprefix('rgb').removesuffix(')')}, {opacity:.3f})"]
         for place, color, opacity in zip(places, colors, opacities, strict=True)
     ]
+
+
+def numbers(steps: Any) -> rendering.Scale:
+    """A color scale of Plotly, with its colors as numbers: red, green, blue, perhaps opacity."""
+    return [(float(place), _color(str(color))) for place, color in steps]
+
+
+def _color(text: str) -> tuple[float, ...]:
+    if text.startswith("#"):
+        red, green, blue = hex_to_rgb(text)
+        return red, green, blue
+    return tuple(float(number) for number in _NUMBERS.findall(text))
 
 
 def canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:

@@ -11,8 +11,17 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from PIL import Image
 
-from core import heatmaps
-from dashboard.figures.base import CLEAR, DIVERGING, bar, centers, fading, lay_under, scale
+from core import heatmaps, rendering
+from dashboard.figures.base import (
+    CLEAR,
+    DIVERGING,
+    bar,
+    centers,
+    fading,
+    lay_under,
+    numbers,
+    scale,
+)
 from dashboard.figures.pictures import data_uri
 from dashboard.text import in_figure
 
@@ -93,13 +102,8 @@ def linked(
         left = i * (span + gap)
         axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         lit = brightness and panel.relevance is not None
-        source = (
-            data_uri(panel.image)
-            if panel.image is not None
-            else data_uri(brightened(view, panel))
-            if lit
-            else plain
-        )
+        below = _below(view, panel, lit)
+        source = plain if below is view else data_uri(below)
         lay_under(figure, source, 0, 0, view.width, view.height, suffix)
         figure.update_layout(
             {
@@ -130,7 +134,7 @@ def linked(
                     x=centers(view.width, high),
                     y=centers(view.height, tall),
                     zmin=panel.low,
-                    zmax=panel.high if panel.high > panel.low else panel.low + 1e-9,
+                    zmax=_top(panel),
                     zsmooth="best" if smooth else False,
                     opacity=0.0 if lit else opacity,
                     colorscale=_colors(panel, colors),
@@ -183,6 +187,57 @@ def linked(
         hoverlabel={"font_size": 13, "align": "left"},
     )
     return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A panel of `linked` as pictures.
+
+    Attributes
+    ----------
+    picture
+        What lies below.
+    map
+        RGBA, of the same size; ``None`` where there is none, or where it is the brightness.
+    bar
+        Of the map.
+    """
+
+    panel: Panel
+    picture: Image.Image
+    map: Image.Image | None
+    bar: rendering.Bar | None
+
+
+def layers(
+    view: Image.Image,
+    panel: Panel,
+    *,
+    opacity: float,
+    colors: str,
+    smooth: bool,
+    brightness: bool,
+) -> Layers:
+    """The picture and the map of a panel, apart; parameters as in `linked`."""
+    lit = brightness and panel.relevance is not None
+    below = _below(view, panel, lit)
+    if panel.relevance is None or lit:
+        return Layers(panel, below, None, None)
+    ends = rendering.Bar(numbers(_colors(panel, colors)), panel.low, _top(panel), panel.unit)
+    above = rendering.layer(panel.relevance, ends, below.size, opacity=opacity, smooth=smooth)
+    return Layers(panel, below, above, ends)
+
+
+def _below(view: Image.Image, panel: Panel, lit: bool) -> Image.Image:
+    """The picture below the map of a panel."""
+    if panel.image is not None:
+        return panel.image
+    return brightened(view, panel) if lit else view
+
+
+def _top(panel: Panel) -> float:
+    """The value at the upper end of the color scale, above the lower one."""
+    return panel.high if panel.high > panel.low else panel.low + 1e-9
 
 
 def _colors(panel: Panel, sequential: str) -> list[list[Any]]:

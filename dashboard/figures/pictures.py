@@ -22,6 +22,13 @@ def data_uri(image: Image.Image, quality: int = 85) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()
 
 
+def transparent_uri(image: Image.Image) -> str:
+    """A picture with transparent places as a PNG data URI."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def thumbnail(image: Image.Image, side: int = 240) -> Image.Image:
     """A picture at most ``side`` pixels long, its shape kept."""
     small = image.copy()

@@ -39,7 +39,8 @@ def draw(view: Compare) -> None:
         "speaks against one. Colors begin at "
         "zero, where the picture is left as it is; evidence against the class is colored, in "
         "blue, only if you turn it on under Display. Point at a place to read it in all maps; "
-        "drag to zoom, double-click to zoom out. **Add a column** adds another model, or another "
+        "drag to zoom, double-click to zoom out; **Full screen** shows all maps large. "
+        "**Add a column** adds another model, or another "
         "method or definition for a model already shown.",
         "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
         "Bousselham 2024 (LeGrad)",

@@ -321,14 +321,12 @@ def test_what_no_map_shows_is_said_of_each_quarter() -> None:
     ]
 
 
-def test_one_of_four_pictures_is_shown_alone() -> None:
+def test_four_pictures_in_full_screen() -> None:
     four = ["chelsea", "coffee", "camera", "rocket"]
     app = start(question="pointing", four=four, large="pointing-1.2")
     assert not app.warning
-    counts = [len(figure["layout"]["annotations"]) for figure in figures(app)]
-    assert counts == [4, 1]
-    app.button(key="pointing-1-all").click().run()
-    assert [len(figure["layout"]["annotations"]) for figure in figures(healthy(app))] == [4, 4]
+    assert [len(figure["layout"]["annotations"]) for figure in figures(app)] == [4, 4]
+    assert len(app.get("bidi_component")) == 1
 
 
 def test_three_pictures_are_not_enough() -> None:

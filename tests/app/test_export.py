@@ -321,6 +321,7 @@ def test_an_archive_opens_elsewhere_to_the_same_arrays(
     )
 
 
+@pytest.mark.slow
 def test_the_lines_run_inside_an_unpacked_archive(tmp_path: Path) -> None:
     """A picture of one's own is read from where the archive has it."""
     from dashboard import cache

@@ -374,6 +374,12 @@ def test_network_without_classes_on_every_page(
 # -- what is kept, and how it is shown ------------------------------------------------------------
 
 
+def viewers(app: AppTest) -> list[dict[str, Any]]:
+    """What each open full-screen viewer shows."""
+    found = [one.proto for one in app.get("bidi_component")]
+    return [json.loads(one.json) for one in found if one.component_name == "parallax_lightbox"]
+
+
 def test_cached_explanation_holds_no_copy_of_the_picture() -> None:
     healthy(start(image="astronaut"))
     held = [value for value in cache.results().values() if isinstance(value, core.Explanation)]
@@ -381,14 +387,17 @@ def test_cached_explanation_holds_no_copy_of_the_picture() -> None:
     assert {explanation.view.size for explanation in held} == {(1, 1)}
 
 
-def test_one_panel_can_be_enlarged_by_an_address() -> None:
-    every = panels(healthy(start()))
+def test_full_screen_is_opened_by_an_address() -> None:
+    assert not viewers(healthy(start()))
     app = healthy(start(large="compare.2"))
-    [alone] = panels(app)
-    assert alone["z"] == every[1]["z"]
-    app.button(key="compare-all").click().run()
-    assert len(panels(healthy(app))) == 2
-    assert "large" not in address(app)
-    assert len(panels(healthy(start(large="compare.7")))) == 2
+    assert len(panels(app)) == 2, "the page below it stays"
+    [shown] = viewers(app)
+    assert shown["first"] == 2
+    assert [one["title"] for one in shown["panels"]] == [
+        "Picture",
+        "EfficientNet-Lite0",
+        "DINOv2 ViT-S/14",
+    ]
+    assert not viewers(healthy(start(large="compare.7")))
     app = start(large="<script>")
     assert any("large in the address" in w.value for w in app.warning)

@@ -46,7 +46,13 @@ def files_of(view: View) -> dict[str, Any]:
     return made | {"json": json.loads(made["json"]) | {"created": ""}}
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("compare", "evidence") else pytest.param(name, marks=pytest.mark.slow)
+        for name in SCREENS
+    ],
+)
 def test_a_link_gives_the_files_of_the_buttons(name: str) -> None:
     page, query = SCREENS[name]
     shown = shown_by(start(page, **query))

@@ -1,4 +1,4 @@
-"""A full-screen viewer of a row of panels: all as large as the window allows.
+"""A full-screen viewer: all panels of a row, or saved screens, as large as the window allows.
 
 The arrow keys go through the panels, **H** hides the maps while it is held, **B** alternates two
 maps in one place, wheel and drag zoom and move all panels together, **Esc** closes.
@@ -6,6 +6,8 @@ maps in one place, wheel and drag zoom and move all panels together, **Esc** clo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,58 @@ _mount = st.components.v2.component(
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Slide:
+    """A picture with its text, for `present`.
+
+    Attributes
+    ----------
+    source
+        A data URI.
+    ratio
+        Width over height.
+    """
+
+    title: str
+    subtitle: str
+    source: str
+    ratio: float
+
+
 def show(row: Row) -> None:
-    """Open the viewer over the page, as long as the screen names one of the row's panels."""
-    _mount(
-        key=f"{row.key}-lightbox",
-        data=contents(row),
-        on_closed_change=session.guarded(lambda: session.change(large=None)),
-    )
+    """Open the viewer on a row, of which the screen names a panel."""
+    closed = session.guarded(lambda: session.change(large=None))
+    _mount(key=f"{row.key}-lightbox", data=contents(row), on_closed_change=closed)
+
+
+def present(key: str, slides: Sequence[Slide], close: Callable[[], None]) -> None:
+    """Open the viewer on pictures, one at a time, with large text.
+
+    Parameters
+    ----------
+    close
+        Called when the reader closes it.
+    """
+    panels = [
+        {
+            "title": slide.title,
+            "subtitle": slide.subtitle,
+            "picture": number,
+            "layer": None,
+            "scale": None,
+            "ratio": slide.ratio,
+        }
+        for number, slide in enumerate(slides)
+    ]
+    data = {
+        "panels": panels,
+        "pictures": [slide.source for slide in slides],
+        "first": 0,
+        "alone": True,
+        "large": True,
+        "smooth": True,
+    }
+    _mount(key=key, data=data, on_closed_change=session.guarded(close))
 
 
 def contents(row: Row) -> dict[str, Any]:
@@ -54,13 +101,15 @@ def contents(row: Row) -> dict[str, Any]:
                 "picture": pictures.index(source),
                 "layer": figures.transparent_uri(layers.map) if layers.map else None,
                 "scale": _scale(layers.bar) if layers.bar else None,
+                "ratio": layers.picture.width / layers.picture.height,
             }
         )
     return {
         "panels": panels,
         "pictures": pictures,
-        "ratio": row.view.width / row.view.height,
         "first": row.opened,
+        "alone": False,
+        "large": False,
         "smooth": row.display.smooth,
     }
 

@@ -17,7 +17,7 @@ function bar(of) {
 }
 
 export default function ({ parentElement, data, setTriggerValue }) {
-  const { panels, pictures, ratio, first } = data;
+  const { panels, pictures, first } = data;
   const dialog = parentElement.querySelector("dialog");
   const stage = dialog.querySelector(".stage");
   const title = dialog.querySelector("output");
@@ -29,7 +29,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     target.addEventListener(name, act, { signal: listening.signal, ...options });
 
   const maps = panels.map((_, i) => i).filter((i) => panels[i].layer);
-  const view = { alone: null, at: first, scale: 1, x: 0, y: 0, blink: null };
+  const view = { alone: data.alone ? first : null, at: first, scale: 1, x: 0, y: 0, blink: null };
 
   // -- one figure for each panel -----------------------------------------------------------------
 
@@ -56,21 +56,24 @@ export default function ({ parentElement, data, setTriggerValue }) {
   // -- layout ------------------------------------------------------------------------------------
 
   function arrange() {
-    const shown = view.alone === null ? made : [made[view.alone]];
+    const numbers = view.alone === null ? panels.map((_, i) => i) : [view.alone];
+    const shown = numbers.map((i) => made[i]);
+    const ratio = Math.min(...numbers.map((i) => panels[i].ratio));
+    const [above, below] = [ABOVE * (data.large ? 2 : 1), maps.length ? BELOW : 0];
     const { clientWidth: wide, clientHeight: tall } = stage;
     let best = { width: 0, columns: 1 };
     for (let columns = 1; columns <= shown.length; columns += 1) {
       const rows = Math.ceil(shown.length / columns);
       const across = (wide - GAP * (columns - 1)) / columns;
-      const down = (tall - GAP * (rows - 1)) / rows - ABOVE - BELOW;
+      const down = (tall - GAP * (rows - 1)) / rows - above - below;
       const width = Math.floor(Math.max(Math.min(across, down * ratio), 80));
       if (width > best.width) best = { width, columns };
     }
     stage.style.gridTemplateColumns = `repeat(${best.columns}, ${best.width}px)`;
-    shown.forEach((one) => { one.pane.style.height = `${best.width / ratio}px`; });
+    numbers.forEach((i) => { made[i].pane.style.height = `${best.width / panels[i].ratio}px`; });
     stage.replaceChildren(...shown.map((one) => one.figure));
     const place = view.alone === null
-      ? `${panels.length} panels`
+      ? `All ${panels.length}`
       : `${view.alone + 1} of ${panels.length}: ${panels[view.alone].title}`;
     title.textContent = view.blink ? `Blinking: ${view.blink.names}` : place;
     buttons.all.disabled = view.alone === null;
@@ -195,7 +198,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
   });
   ["pointerup", "pointercancel"].forEach((name) => listen(stage, name, () => { dragged = null; }));
 
-  buttons.blink.disabled = maps.length < 2;
+  buttons.blink.hidden = maps.length < 2;
+  buttons.lift.hidden = !maps.length;
+  dialog.classList.toggle("large", data.large);
   stage.classList.toggle("blocks", !data.smooth);
   made.forEach((_, i) => put(i, i));
   if (!dialog.open) dialog.showModal();

@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
+from PIL import Image
 
-from dashboard import archive, cache, session
+import core
+from dashboard import archive, cache, figures, session
 from dashboard.registry import pages
-from dashboard.store import Card
+from dashboard.store import Card, Saved
 from dashboard.text import plain
-from pages.review import detail
+from pages.review import detail, examples
 from pages.review.options import Options
 
 _log = logging.getLogger(__name__)
@@ -24,6 +26,12 @@ MOST_KNOWN = 300
 
 AT_A_TIME = 12
 """Saved screens per page."""
+
+MOST_SLIDES, SLIDE = 24, 1600
+"""Screens of a presentation, and the longest side of each in pixels."""
+
+NOTES, LINE = 2, 160
+"""Notes of a screen in a presentation, and most characters of each."""
 
 _FROM_THE_FIRST: dict[str, Any] = {"saved_leaf": 0, "export_from": 0}
 """Changes that accompany every change of the search."""
@@ -137,15 +145,22 @@ def gallery(wanted: Wanted) -> None:
             ),
         )
         if count:
+            st.button(
+                "Present",
+                icon=":material/slideshow:",
+                key="present",
+                help=f"These screens one by one in full screen, at most the newest {MOST_SLIDES}.",
+                on_click=lambda: session.change(presented=True),
+            )
             _export(wanted, count)
     if not found:
-        st.info(
-            "No screens have been saved yet."
-            if not (wanted.text or wanted.page or wanted.facts or wanted.archived)
-            else "No saved screen matches; remove a filter.",
-            icon=":material/collections_bookmark:",
-        )
+        if wanted.text or wanted.page or wanted.facts or wanted.archived:
+            st.info("No saved screen matches; remove a filter.", icon=":material/filter_alt_off:")
+        else:
+            examples.draw()
         return
+    if session.screen().of(Options).presented:
+        _present(wanted)
     with st.container(key="gallery"):
         for saved in found:
             _card(saved)
@@ -182,6 +197,37 @@ def _content(saved: Card) -> None:
         key=f"view-{saved.id}",
         icon=":material/visibility:",
         on_click=lambda: session.change(first=saved.id, second=None),
+    )
+
+
+# -- presentation ---------------------------------------------------------------------------------
+
+
+def _present(wanted: Wanted) -> None:
+    """The filtered screens one by one in full screen."""
+    from dashboard import lightbox  # only where it is needed
+
+    cards, _ = wanted.find(MOST_SLIDES)
+    screens = [saved for card in cards if (saved := cache.store().get(card.id)) is not None]
+    # Stills come out of archives as well, which may be from anywhere.
+    stills = core.read_untrusted_images(
+        [(cache.store().still(saved.id), saved.title) for saved in screens], SLIDE
+    )
+    slides = [
+        lightbox.Slide(
+            saved.title, _lines(saved), figures.data_uri(still), still.width / still.height
+        )
+        for saved, still in zip(screens, stills, strict=True)
+        if isinstance(still, Image.Image)
+    ]
+    lightbox.present("presentation", slides, lambda: session.change(presented=False))
+
+
+def _lines(saved: Saved) -> str:
+    """Author, day and first notes of a screen."""
+    lines = [" · ".join(filter(None, [saved.author, f"{saved.created:%Y-%m-%d}"]))]
+    return "\n".join(
+        [*lines, *(" ".join(note.text.split())[:LINE] for note in saved.notes[:NOTES])]
     )
 
 

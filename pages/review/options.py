@@ -23,3 +23,4 @@ class Options(screen.Options):
     second: SavedId | None = None
     saved_leaf: Index = 0
     export_from: Index = 0
+    presented: bool = False

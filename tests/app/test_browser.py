@@ -284,7 +284,7 @@ def test_full_screen_shows_all_panels_and_is_led_by_keys(browser: Browser, addre
         expect(viewer.locator("figcaption")).to_contain_text("EfficientNet-Lite0")
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("ArrowLeft")
-        expect(title).to_have_text("3 panels")
+        expect(title).to_have_text("All 3")
         page.keyboard.press("+")
         zoomed = [e.get_attribute("style") for e in viewer.locator(".both").all()]
         assert "scale(1.5)" in str(zoomed[0])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import archive, cache, export, manifest
+from dashboard import archive, cache, export, manifest, render
 from dashboard.store import Card, Saved, StoreError, summary
-from pages.review import detail, draw
+from pages.review import detail, draw, examples, gallery
 from tests.dashboard.test_archive import HOSTILE, draft
 from tests.support.application import (
     address,
@@ -416,3 +420,41 @@ def test_an_import_ends_where_its_reader_leaves(monkeypatch: pytest.MonkeyPatch)
     assert store.find()[1] == 0
     monkeypatch.undo()
     assert archive.take_in(cache.store(), archive.write([draft()])) == 1
+
+
+# -- examples and presentation --------------------------------------------------------------------
+
+
+def test_without_saved_screens_three_examples_show_how_the_page_is_used() -> None:
+    app = healthy(start("review"))
+    assert "Save & export" in texts(app)
+    assert [m.value.partition("**  ")[0] for m in app.markdown if "Example" in m.value] == [
+        f"**{example.title}" for example in examples.EXAMPLES
+    ]
+    for example in examples.EXAMPLES:
+        [wanted] = render.read(example.link)
+        assert not wanted.problems
+        assert render.view(wanted).problems == ()
+    save(start("compare"), "Mine")
+    assert not any("Example" in m.value for m in healthy(start("review")).markdown)
+    assert not any("Example" in m.value for m in start("review", search="nothing like it").markdown)
+
+
+def test_found_screens_are_presented_one_by_one() -> None:
+    app = start("compare")
+    save(app, "First <b>", "Ada", "A note\nof two lines")
+    save(app, "Second")
+    assert not start("review").get("bidi_component")
+    app = healthy(start("review").button(key="present").click().run())
+    assert address(app)["presented"] == ["yes"]
+    [shown] = [json.loads(one.proto.json) for one in app.get("bidi_component")]
+    assert shown["alone"]
+    newer, older = shown["panels"]
+    assert (newer["title"], older["title"]) == ("Second", "First <b>")
+    assert older["subtitle"].startswith("Ada · ")
+    assert older["subtitle"].endswith("\nA note of two lines")
+    still = Image.open(io.BytesIO(base64.b64decode(shown["pictures"][1].partition(",")[2])))
+    assert max(still.size) <= gallery.SLIDE
+    assert older["ratio"] == pytest.approx(still.width / still.height)
+    found = start("review", search="First", presented="yes")
+    assert len(json.loads(found.get("bidi_component")[0].proto.json)["panels"]) == 1

@@ -131,6 +131,10 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
         raise ImageError(_too_large(name)) from error
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
+        if known := _other_kind(data):
+            raise ImageError(
+                f"{name} is {known}, which this page cannot read; export it as JPEG or PNG."
+            ) from error
         raise ImageError(f"{name} is not a picture this page can read ({kinds}).") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
         raise ImageError(
@@ -149,6 +153,29 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ROWS = 256
 """Rows converted at a time, as a conversion needs more memory than its result."""
+
+
+_BRANDS = {
+    b"heic": "a HEIC photograph",
+    b"heix": "a HEIC photograph",
+    b"heim": "a HEIC photograph",
+    b"heis": "a HEIC photograph",
+    b"hevc": "a HEIC photograph",
+    b"mif1": "a HEIF photograph",
+    b"msf1": "a HEIF photograph",
+    b"avif": "an AVIF picture",
+    b"avis": "an AVIF picture",
+}
+"""Kinds of ISO base media files by their major brand, in bytes 8 to 12 after ``ftyp``."""
+
+
+def _other_kind(data: bytes) -> str:
+    """What a file is that is no picture of `FORMATS`, by its first bytes; empty if unknown."""
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12], "")
+    if data.startswith(b"%PDF"):
+        return "a PDF document"
+    return "an SVG drawing" if b"<svg" in data[:1024].lower() else ""
 
 
 def _check_size(opened: Image.Image, data: bytes, name: str) -> None:

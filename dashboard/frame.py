@@ -33,7 +33,7 @@ from dashboard import (
     waiting,
 )
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import link_of
+from dashboard.screen import OPENING, link_of
 from dashboard.text import plain
 from dashboard.uploads import OWN
 
@@ -48,6 +48,9 @@ FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 SIZES = ("own", "224", "336", "448", "480", "518", "672")
 
 _OWN_SHOWN = 6
+
+SMALL = 64
+"""Pixels of a side below which a picture is mostly made by its enlargement."""
 
 
 def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
@@ -183,18 +186,40 @@ def _picture() -> Picture:
         again = " Upload it again to see it." if own_one else ""
         session.problem(f"{gone}; shown instead: {picture.name}.{again}")
     st.caption("  \n".join(filter(None, [f"Picture: {plain(picture.name)}", plain(picture.note)])))
-    own = [name for name in session.current().own if cache.own_pictures().get(name)]
+    if min(picture.image.size) < SMALL:
+        st.warning(
+            f"Only {picture.image.width} × {picture.image.height} pixels: it is enlarged for the "
+            "models, and its maps show that.",
+            icon=":material/photo_size_select_small:",
+        )
+    own = _own()
     with st.container(horizontal=True, gap="xsmall", key="thumbnails"):
         for sample in offered.values():
             thumbnail = cache.thumbnail(sample.path)
             _thumbnail(sample.id, sample.title, sample.credit, thumbnail, picture)
-        for picture_id in own[-_OWN_SHOWN:]:
+        for picture_id in list(own)[-_OWN_SHOWN:]:
             mine = cache.own_picture(picture_id)
             if mine is not None:
                 thumbnail = cache.thumbnail_of(mine)
-                _thumbnail(picture_id, plain(mine.name), plain(mine.name), thumbnail, picture)
-    _upload()
+                _thumbnail(picture_id, own[picture_id], own[picture_id], thumbnail, picture)
+    if len(own) > _OWN_SHOWN:
+        st.caption(f"The newest {_OWN_SHOWN} of your {len(own)} pictures are shown.")
+    _upload(own)
     return picture
+
+
+def _own() -> dict[str, str]:
+    """Names of the pictures that this session has uploaded, as far as they are held."""
+    ids, held = session.current().own, cache.own_pictures()
+    found = {name: plain(file[0]) for name in ids if (file := held.get(name)) is not None}
+    gone = len(ids) - len(found)
+    if gone:
+        ids[:] = list(found)
+        session.problem(
+            f"{gone} of your pictures {'is' if gone == 1 else 'are'} no longer held here, as newer "
+            "ones needed the room; upload what you still need again."
+        )
+    return found
 
 
 def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, shown: Picture) -> None:
@@ -216,29 +241,72 @@ def _look_at(picture_id: str) -> None:
     session.become(now.to(image=picture_id))
 
 
-def _upload() -> None:
+def _upload(own: Mapping[str, str]) -> None:
     """Upload or camera; an unreadable file is rejected with a sentence and changes nothing."""
     with st.expander("Your own picture", icon=":material/add_a_photo:"):
         st.file_uploader(
             "Upload a picture",
-            type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
+            # HEIC and AVIF are let through to be refused by their names.
+            type=[
+                "jpg",
+                "jpeg",
+                "png",
+                "webp",
+                "gif",
+                "bmp",
+                "tif",
+                "tiff",
+                "heic",
+                "heif",
+                "avif",
+            ],
+            accept_multiple_files=True,
             max_upload_size=20,
             label_visibility="collapsed",
             **session.tied("upload", None, _take, seed=False),
         )
         if st.toggle("Use the camera", key="use_camera"):
             st.camera_input("Take a picture", **session.tied("camera", None, _take, seed=False))
+        if own:
+            st.selectbox(
+                "Remove one of yours",
+                list(own),
+                index=None,
+                format_func=own.__getitem__,
+                filter_mode="contains",
+                placeholder="Choose a picture",
+                **session.tied("remove-own", None, _remove),
+            )
 
 
-def _take(file: Any) -> None:
-    if file is None:  # removed again: the picture stays until another is chosen
+def _take(given: Any) -> None:
+    """Keep each file that can be read, and look at the last of them."""
+    # Files removed from the widget stay among the pictures until they are removed there.
+    files = given if isinstance(given, list) else [given]
+    last = None
+    for file in files:
+        if file is None:
+            continue
+        data = file.getvalue()
+        if isinstance(given, list):
+            session.let_go(file)
+        try:
+            picture = cache.from_bytes(data, file.name)
+        except ImageError as error:
+            session.say(str(error))
+            continue
+        cache.own_pictures().put(file.name, data)
+        session.remember_own(picture.id)
+        last = picture.id
+    if last is not None:
+        _look_at(last)
+
+
+def _remove(picture_id: str | None) -> None:
+    """Drop an uploaded picture from this server; saved screens keep theirs."""
+    if picture_id is None:
         return
-    data = file.getvalue()
-    try:
-        picture = cache.from_bytes(data, file.name)
-    except ImageError as error:
-        session.say(str(error))
-        return
-    cache.own_pictures().put(file.name, data)
-    session.remember_own(picture.id)
-    _look_at(picture.id)
+    cache.own_pictures().drop(picture_id)
+    session.current().own.remove(picture_id)
+    if session.screen().shared.image == picture_id:
+        _look_at(OPENING)

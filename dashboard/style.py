@@ -26,7 +26,10 @@ STYLE = """
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
-[class*="st-key-below-picture-"] { margin-top: -3.4rem; }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-picture-"]) {
+  margin-top: -3.25rem; height: 1.5rem;
+}
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-row-"]) { margin-top: -1rem; }
 [class*="st-key-below-picture-"] button { min-height: 0; }
 [class*="st-key-model-"] { flex-wrap: nowrap !important; }
 [class*="st-key-model-"] > :first-child { flex: 1 1 0 !important; min-width: 0 !important; }

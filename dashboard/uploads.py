@@ -41,6 +41,11 @@ class OwnPictures:
                 self._files.popitem(last=False)
         return picture_id
 
+    def drop(self, picture_id: str) -> None:
+        """Hold a file no longer."""
+        with self._lock:
+            self._files.pop(picture_id, None)
+
     def get(self, picture_id: str) -> tuple[str, bytes] | None:
         """Name and bytes of a file, if it is still held."""
         with self._lock:

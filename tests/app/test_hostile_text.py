@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import measurements
 from dashboard.text import in_figure, plain
 from tests.support import application
-from tests.support.application import fresh, switch
+from tests.support.application import fresh, switch, upload
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization")
@@ -120,9 +120,7 @@ def test_names_of_files() -> None:
     buffer = io.BytesIO()
     Image.linear_gradient("L").save(buffer, "PNG")
     app = fresh().run()
-    app.file_uploader(key="screen-upload").set_value(
-        (HOSTILE + ".png", buffer.getvalue(), "image/png")
-    ).run()
+    upload(app, HOSTILE + ".png", buffer.getvalue())
     assert check(app) > 1
     mine = app.query_params["image"]
     for tab in ("grid", "several"):
@@ -130,8 +128,7 @@ def test_names_of_files() -> None:
         app.query_params["several"] = mine
         switch(app, "attention")
         assert check(app) > 1
-    app.file_uploader(key="screen-upload").set_value((HOSTILE + ".png", b"none", "image/png"))
-    assert check(app.run()) > 1
+    assert check(upload(app, HOSTILE + ".png", b"none")) > 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,15 @@ from dashboard.looks import Look
 from dashboard.registry import pages
 from dashboard.screen import OPENING
 from dashboard.text import plain
-from tests.support.application import address, healthy, png, start, texts, upload
+from tests.support.application import (
+    address,
+    healthy,
+    hold_no_own_pictures,
+    png,
+    start,
+    texts,
+    upload,
+)
 from tests.support.builders import FEW_PASSES
 from tests.support.hub import playing
 
@@ -333,6 +341,41 @@ def test_pictures_of_ones_own_are_kept_and_a_bad_file_costs_nothing() -> None:
     assert "Picture: mine.png" in texts(healthy(app))
     upload(app, "second.png", png(Image.linear_gradient("L")))
     assert "Picture: second.png" in texts(healthy(app)), "the same file after another picture"
+
+
+def test_several_pictures_at_once_and_one_of_them_removed() -> None:
+    app = start()
+    files = [
+        ("teal.png", png(Image.new("RGB", (300, 200), "teal")), "image/png"),
+        ("photo.jpg", b"\0\0\0\x18ftypheic" + bytes(40), "image/jpeg"),
+        ("tiny.png", png(Image.new("RGB", (90, 40), "navy")), "image/png"),
+    ]
+    app.file_uploader(key="screen-upload").set_value(files).run()
+    said = "\n".join(w.value for w in healthy(app).warning)
+    assert "photo.jpg is a HEIC photograph" in said
+    assert "Only 90 × 40 pixels" in said
+    [tiny] = address(app)["image"]
+    remove = app.selectbox(key="screen-remove-own")
+    assert remove.options == ["teal.png", "tiny.png"]
+    remove.set_value(tiny).run()
+    assert address(healthy(app))["image"] == [OPENING]
+    assert app.selectbox(key="screen-remove-own").options == ["teal.png"]
+    assert cache.own_pictures().get(tiny) is None
+    assert "no longer held" not in "\n".join(w.value for w in app.warning)
+    app.query_params["image"] = tiny
+    assert "Upload it again" in "\n".join(w.value for w in app.run().warning)
+
+
+def test_pictures_that_newer_ones_pushed_out_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (png(Image.effect_noise((200, 200), sigma)) for sigma in (40, 80))
+    monkeypatch.setattr(cache.own_pictures(), "budget", max(len(one), len(two)) + 1000)
+    hold_no_own_pictures(monkeypatch)
+    app = upload(start(), "one.png", one)
+    upload(app, "two.png", two)
+    [said] = [w.value for w in healthy(app).warning]
+    assert said.startswith("1 of your pictures is no longer held here")
+    assert "Picture: two.png" in texts(app)
+    assert not healthy(app.run()).warning, "it is said once"
 
 
 @pytest.mark.parametrize("page", OF_MODELS)

@@ -105,4 +105,4 @@ def png(image: Image.Image) -> bytes:
 
 
 def upload(app: AppTest, name: str, data: bytes) -> AppTest:
-    return app.file_uploader(key="screen-upload").set_value((name, data, "image/png")).run()
+    return app.file_uploader(key="screen-upload").set_value([(name, data, "image/png")]).run()

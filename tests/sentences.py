@@ -42,7 +42,7 @@ OF_PAGE: dict[str, tuple[str, ...]] = {
     "activation_maximization": ("objective", "moves", "effect"),
     "evidence": ("question", "change", "fill", "curve", "measured"),
     "data_set": ("color", "order"),
-    "review": ("archived",),
+    "review": ("archived", "presented"),
 }
 """By page, the fields with few values that change what it says."""
 

@@ -126,6 +126,9 @@ def _address() -> str:
 
 
 def _scene() -> Scene:
+    options = registry.pages()[session.screen().page].part("options").Options
+    if options.aside:
+        st.caption(options.aside)
     picture = _picture()
     chosen = models.picker()
     bringing.expander()

@@ -67,11 +67,15 @@ class Options(BaseModel):
         the registry.
     is_saved
         Whether it is saved and exported.
+    aside
+        What the picture and the models of the side bar are for, where they are not what the page
+        shows; empty where they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     looks: ClassVar[tuple[str, ...]] = ()
     is_saved: ClassVar[bool] = True
+    aside: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -59,14 +59,15 @@ def filters(table: SweepTable, asked: Options, tell: Tell) -> Filters:
     return tuple(kept)
 
 
-def likely_filters(table: SweepTable) -> Filters:
-    """Suggested filters, beside those that a user can type."""
+def likely_filters(table: SweepTable, kept: Filters) -> Filters:
+    """Suggested filters, beside those that a user can type; none that contradicts a kept one."""
     models = {number: table.sweep.models[number] for number in table.compared}
     offered = ["same_answer=no", "same_answer=yes"] if len(models) == 2 else []
     offered += [f"artifacts:{one}>0" for number, one in models.items() if attends(table, number)]
     if table.labeled:
         offered += [f"right:{one}={answer}" for one in models.values() for answer in ("yes", "no")]
-    return tuple(offered)
+    decided = {text.partition("=")[0] for text in kept}  # of other signs the sign is part of it
+    return tuple(text for text in offered if text.partition("=")[0] not in decided)
 
 
 def readable(table: SweepTable, text: str) -> str:

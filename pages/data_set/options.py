@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,11 @@ from dashboard.screen import Place
 
 class Options(screen.Options):
     """Options of Data set."""
+
+    aside: ClassVar[str] = (
+        "A sweep has its own pictures and models. Those below are for the other pages, and its "
+        "models for new sweeps."
+    )
 
     sweep: str | None = None
     sweep_first: str | None = None

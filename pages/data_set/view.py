@@ -185,7 +185,7 @@ def _contents(make: Maker, table: SweepTable) -> Contents:
         table=table,
         other_weights=_other_weights(table.sweep),
         filters=filters,
-        offered_filters=chosen.likely_filters(table),
+        offered_filters=chosen.likely_filters(table, filters),
         columns_named=f"{named}{more}",
         numbers=_numbers(table, filters),
         scatter=_scatter(make, table, filters, asked),

@@ -330,6 +330,32 @@ def explain(
     return found[0] if isinstance(image, Image.Image) else found
 
 
+def count_passes(recording: Recording, method: str, **params: Any) -> int:
+    """How many passes of the network a map of one picture takes, beyond those of its recording.
+
+    Parameters
+    ----------
+    recording
+        Of the picture; states its size and its model.
+    method
+        A name of `core.methods`.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    int
+        Forward passes; one with its gradient counts as three. 0 of methods that read a recording,
+        with at most one gradient.
+
+    Raises
+    ------
+    UnknownMethod, UnsupportedMethod, ParameterError
+    """
+    chosen = supported(method, recording.model)
+    return chosen.passes(recording, parse(chosen.parameters, recording.model, method, params))
+
+
 @dataclass(frozen=True, eq=False)
 class Answer(Frozen):
     """The results of a model for one picture of a stream.

@@ -185,7 +185,7 @@ def curves(
     title = f"{model.spec.title}, {core.find_method(method).title}"
     asked = target if core.find_method(method).class_specific else None
     try:
-        [found] = make.explain(model_id, method, (asked,), params)
+        [found] = make.explain(model_id, method, (asked,), params, at_once=True)
     except MethodError as error:
         return str(error)
     key = (method, tuple(sorted(params.items())))

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     patience: int = Field(
         120, ge=1, le=3600, description="seconds that a request waits for a free pass"
     )
+    ask_from: int = Field(
+        5, ge=0, le=86400, description="estimated seconds from which a map waits for a click"
+    )
     memory: int = Field(2048, ge=64, description="MB that one pass may store")
     budget: int = Field(
         320,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import streamlit as st
 
 from dashboard import session
+from dashboard.text import duration, plain
 from dashboard.view import Maker, View
 
 Made = TypeVar("Made", bound=View)
@@ -39,6 +40,13 @@ class Shown:
 
 
 @dataclass
+class Begun:
+    """Keys of the costly maps that a session has asked for."""
+
+    keys: set[Hashable] = field(default_factory=set)
+
+
+@dataclass
 class Last:
     """The page that a session drew last, or is drawing."""
 
@@ -49,7 +57,7 @@ def begin(title: str, link: str) -> Shown:
     """Called once a run by the frame, before the page is made."""
     screen, before = session.screen(), current()
     again = before is not None and before.complete and before.maker.screen.page == screen.page
-    found = Shown(Maker(screen, title, link), again)
+    found = Shown(Maker(screen, title, link, session.kept(Begun).keys), again)
     session.kept(Last).shown = found
     return found
 
@@ -81,4 +89,15 @@ def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     shown.made = made
     for sentence in made.problems:
         session.problem(sentence)
+    for number, one in enumerate(made.costly):
+        st.button(
+            f"Compute {plain(one.name)} · {duration(one.cost.seconds)}",
+            icon=":material/play_arrow:",
+            type="primary",
+            key=f"compute-{number}",
+            help=f"{one.cost.passes:,} passes of the network. Another choice ends it; what is "
+            "finished stays.",
+            on_click=session.kept(Begun).keys.add,
+            args=(one.cost.key,),
+        )
     draw(made)

@@ -1,4 +1,4 @@
-"""Escaping of untrusted text for Markdown and figures."""
+"""Escaping of untrusted text for Markdown and figures, and numbers in words."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def in_figure(text: str) -> str:
     for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(sign, entity)
     return text.replace("$", f"${_JOINER}").replace("%{", f"%{_JOINER}{{")
+
+
+def duration(seconds: float) -> str:
+    """An estimated time as text."""
+    if seconds < 100:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min"
 
 
 def ordinal(number: float) -> str:

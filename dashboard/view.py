@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 import core
 from core import Explanation, MethodError, Model, Prediction, Recording
-from dashboard import cache
+from dashboard import cache, settings
 from dashboard.choices import (
     Choice,
     Classes,
@@ -31,6 +31,7 @@ from dashboard.choices import (
 )
 from dashboard.scene import Picture, Scene
 from dashboard.screen import Screen
+from dashboard.text import duration
 
 LONGEST = 80
 """Most characters of the name of an array."""
@@ -79,6 +80,20 @@ class Array:
     explanation: Explanation | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Costly:
+    """Maps that are not computed before they are asked for.
+
+    Attributes
+    ----------
+    name
+        Method and model.
+    """
+
+    name: str
+    cost: cache.Cost
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class View:
     """The content of a page.
@@ -103,6 +118,8 @@ class View:
         Id of the model whose attention expressions call ``attention``.
     problems
         Unavailable choices of the screen, one sentence each.
+    costly
+        Maps that wait for a click, as they would take long.
     """
 
     screen: Screen
@@ -117,6 +134,7 @@ class View:
     made: Mapping[str, Image.Image] = field(default_factory=dict)
     transformer: str = ""
     problems: tuple[str, ...] = ()
+    costly: tuple[Costly, ...] = ()
 
     @property
     def explanations(self) -> list[Explanation]:
@@ -168,6 +186,8 @@ class Maker:
         The screen of the address; options that are not saved are dropped.
     title, link
         As in `View`.
+    begun
+        Keys of costly maps that a reader has asked for; ``None`` computes all at once.
 
     Attributes
     ----------
@@ -175,9 +195,17 @@ class Maker:
         The displayed screen, in which unavailable models are replaced.
     """
 
-    def __init__(self, screen: Screen, title: str = "", link: str = "") -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        title: str = "",
+        link: str = "",
+        begun: Container[Hashable] | None = None,
+    ) -> None:
         self.asked = self.screen = screen
         self.title, self.link = title, link
+        self.begun = begun
+        self.costly: list[Costly] = []
         self.scene: Scene | None = None
         self.figures: dict[str, Figure] = {}
         self.arrays: dict[str, Array] = {}
@@ -211,6 +239,7 @@ class Maker:
             made=dict(self.made),
             transformer=self.transformer,
             problems=tuple(self.problems),
+            costly=tuple(self.costly),
             **own,
         )
 
@@ -256,12 +285,51 @@ class Maker:
         method: str,
         targets: Sequence[core.TargetLike | None] = (None,),
         params: Mapping[str, Any] | None = None,
+        *,
+        at_once: bool = False,
     ) -> list[Explanation]:
-        """Maps of the scene's picture, one for each target; all are stored."""
+        """Maps of the scene's picture, one for each target; all are stored.
+
+        Parameters
+        ----------
+        at_once
+            Whether the reader has asked for them already, so that they do not wait for a click.
+
+        Raises
+        ------
+        MethodError
+            There is no such map, or it waits for a click; then it is in `costly`.
+        """
+        if self.begun is not None and not at_once:
+            self._ask(model_id, method, targets, params or {})
         found = cache.explain(model_id, self.looked_at, method, tuple(targets), dict(params or {}))
         for explanation in found:
             self.explanation(explanation, params or {})
         return found
+
+    def _ask(
+        self,
+        model_id: str,
+        method: str,
+        targets: Sequence[core.TargetLike | None],
+        params: Mapping[str, Any],
+    ) -> None:
+        """Refuse maps that would take long, unless they have been asked for."""
+        cost = cache.cost(model_id, self.looked_at, method, targets, params)
+        if cost is None or cost.seconds < settings.current().ask_from:
+            return
+        if cost.key in (self.begun or ()):
+            return
+        model = cache.model(model_id)
+        asked = [one for one in model.check_targets(targets, len(targets)) if one is not None]
+        classes = ", ".join(one.text(model.labels) for one in asked)
+        title = f"{core.find_method(method).title} of {model.spec.title}"
+        name = f"{title}, {classes}" if classes else title
+        self.costly.append(Costly(name, cost))
+        raise MethodError(
+            f"{name} takes {cost.passes:,} passes of the network, {duration(cost.seconds)} "
+            "here; it is computed once you ask for it above."
+        )
 
     def map_of(self, choice: Choice, classes: Sequence[str]) -> Explanation | str:
         """The map of a choice for a class, or for one rather than another; or why there is none.

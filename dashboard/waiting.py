@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,6 +11,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import core
+from dashboard.text import duration
 
 Report = Callable[[str, int, int], None]
 """Called with the name of the computation, the steps done and all steps."""
@@ -51,9 +53,15 @@ def bar() -> Iterator[None]:
     A new choice, or leaving the page, ends the run at its next step.
     """
     place = st.empty()
+    begun: dict[str, float] = {}
 
     def report(what: str, done: int, total: int) -> None:
-        place.progress(done / total, f"{what}: {done} of {total} steps")
+        now = time.monotonic()
+        if not done:
+            begun[what] = now
+        seconds = (now - begun.setdefault(what, now)) / max(1, done) * (total - done)
+        left = f", {duration(seconds)} left" if seconds > 1 else ""
+        place.progress(done / total, f"{what}: {done} of {total} steps{left}")
 
     token = _report.set(report)
     try:

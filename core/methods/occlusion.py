@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,10 @@ def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
     source="Zeiler & Fergus 2014, arXiv 1311.2901",
     parameters=OcclusionParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: math.prod(
+        len(_starts(length, parameters.window, parameters.stride))
+        for length in cells.grid_of(recording, parameters.patch)
+    ),
 )
 def occlusion(
     recording: Recording, targets: Sequence[Target], parameters: OcclusionParameters

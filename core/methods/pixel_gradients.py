@@ -16,7 +16,7 @@ from torch import Tensor
 from core import capacity, progress
 from core.methods import cells
 from core.methods.parameters import number
-from core.methods.registry import Relevance, method
+from core.methods.registry import GRADIENT, Relevance, method
 from core.numerics import own_state
 from core.recording.batches import portion, portions
 from core.recording.recording import Recording
@@ -119,6 +119,7 @@ def _on_grid(recording: Recording, values: Tensor, patch: int) -> Tensor:
     source="Sundararajan et al. 2017, arXiv 1703.01365",
     parameters=PathParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: GRADIENT * parameters.steps,
 )
 def integrated_gradients(
     recording: Recording, targets: Sequence[Target], parameters: PathParameters
@@ -212,6 +213,7 @@ def input_x_gradient(
     source="Smilkov et al. 2017, arXiv 1706.03825",
     parameters=SmoothParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: GRADIENT * parameters.count,
 )
 def smooth_grad(
     recording: Recording, targets: Sequence[Target], parameters: SmoothParameters

@@ -57,6 +57,10 @@ class Relevance:
 Run = Callable[[Any, Sequence[Target], Any], Relevance]
 
 
+GRADIENT = 3
+"""Forward passes that take about as long as one pass forward and backward."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A registered explanation method.
@@ -92,6 +96,9 @@ class Method:
         method supports: `ConvolutionRecording`, `TransformerRecording`, or either.
     unsupported : callable
         ``unsupported(model)``: why a model of its kind is not supported, or ``None``.
+    passes : callable
+        ``passes(recording, parameters)``: forward passes that a map of one picture takes beyond
+        those of its recording; a pass with its gradient counts as `GRADIENT`.
     """
 
     name: str
@@ -109,11 +116,17 @@ class Method:
     needs: Callable[[Any, Any], Needs]
     run: Run
     unsupported: Callable[[Any], str | None]
+    passes: Callable[[Any, Any], int]
 
     @property
     def draws(self) -> bool:
         """Whether the method uses random draws, that is, has a parameter ``seed``."""
         return any(field.name == "seed" for field in fields(self.parameters))
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a recording and at most one gradient serve a map."""
+        return self.passes is _none
 
     @property
     def current(self) -> dict[str, str]:
@@ -168,6 +181,11 @@ def _kinds(model: Model) -> set[Kind]:
     return found | {"windows"} if HEADS_MAP in axes else found
 
 
+def _none(recording: Any, parameters: Any) -> int:
+    """No further passes."""
+    return 0
+
+
 _registry: dict[str, Method] = {}
 
 
@@ -187,6 +205,7 @@ def method(
     has_zero: Callable[[Any], bool] = lambda parameters: True,
     earlier: Mapping[str, str] = MappingProxyType({}),
     unsupported: Callable[[Any], str | None] = lambda model: None,
+    passes: Callable[[Any, Any], int] = _none,
 ) -> Callable[[Run], Run]:
     """Register the decorated function as a method; see `Method` for the arguments."""
     assert set(serves) <= set(get_args(Kind)), f"{name} serves {serves!r}"
@@ -208,6 +227,7 @@ def method(
             needs,
             run,
             unsupported,
+            passes,
         )
         return run
 

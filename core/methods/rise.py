@@ -124,6 +124,7 @@ class _Masks:
     source="Petsiuk et al. 2018, arXiv 1806.07421",
     parameters=RiseParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: parameters.count,
 )
 def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParameters) -> Relevance:
     """``Σ_i (p_i − p̄)(m_i − m̄) / Σ_i (m_i − m̄)²`` at each cell, or the paper's sum.

@@ -22,6 +22,7 @@ from dashboard.cache.models import (
     wishes,
 )
 from dashboard.cache.passes import (
+    Cost,
     Frame,
     Mask,
     Params,
@@ -29,6 +30,7 @@ from dashboard.cache.passes import (
     all_artifacts,
     artifacts,
     attention,
+    cost,
     explain,
     features,
     frames,
@@ -62,6 +64,7 @@ from dashboard.cache.sweeps import (
 from dashboard.uploads import OwnPictures
 
 __all__ = [
+    "Cost",
     "Frame",
     "Mask",
     "OwnPictures",
@@ -72,6 +75,7 @@ __all__ = [
     "answered",
     "artifacts",
     "attention",
+    "cost",
     "explain",
     "failed",
     "features",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -192,6 +192,43 @@ def _explain(
         return replace(found, view=_NO_VIEW)
 
     return results().get(key_of(model_id, scene, method, target, params), make)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What maps that are not known yet would take.
+
+    Attributes
+    ----------
+    key
+        Of the maps.
+    passes
+        Forward passes of the network, or as many as take that long.
+    seconds
+        Estimate by the pass of the recording on this machine.
+    """
+
+    key: Hashable
+    passes: int
+    seconds: float
+
+
+def cost(
+    model_id: str,
+    scene: Scene,
+    method: str,
+    targets: Sequence[core.TargetLike | None],
+    params: Mapping[str, Any],
+) -> Cost | None:
+    """The cost of explanations; ``None`` where all are known or one pass serves them."""
+    chosen: Params = tuple(sorted(params.items()))
+    keys = [key_of(model_id, scene, method, target, chosen) for target in targets]
+    missing = [key for key in keys if results().peek(key) is None]
+    if not missing:
+        return None
+    recorded = recording(model_id, scene)
+    passes = core.count_passes(recorded, method, **params) * len(missing)
+    return Cost(tuple(keys), passes, passes * recorded.seconds) if passes else None
 
 
 def explain(

@@ -28,7 +28,10 @@ def method_picker(choice: Choice, label: str) -> None:
         format_func=lambda name: (
             served[name].title + ("" if served[name].class_specific else " · no class")
         ),
-        help="\n\n".join(f"**{one.title}.** {one.meaning}" for one in served.values()),
+        help="\n\n".join(
+            f"**{one.title}.** {one.meaning}{'' if one.is_quick else ' Takes many passes.'}"
+            for one in served.values()
+        ),
         filter_mode="contains",
         **session.tied(slot.name, choice.method.name, put),
     )

@@ -113,6 +113,12 @@ STEPS = (
         "data/sweeps/demonstration",
     ),
     Step(
+        "maximizations",
+        "data.recipes.maximizations",
+        (),
+        "data/maximizations.jpg and .json, the gallery of Activation maximization",
+    ),
+    Step(
         "shapes",
         "data.recipes.weight_shapes",
         (),

@@ -10,7 +10,8 @@ from PIL import Image
 
 from core import VisionTransformer
 from dashboard import controls, figures, panels, session
-from dashboard.text import plain
+from dashboard.text import duration, plain
+from pages.activation_maximization import examples
 from pages.activation_maximization.run import Making, Result, Run, expected
 from pages.activation_maximization.settings import (
     DEFAULT,
@@ -189,13 +190,6 @@ def _status(run: Run) -> str:
     return f"{run.current.title}: {duration(left)} left"
 
 
-def duration(seconds: float) -> str:
-    """An estimated time as text."""
-    if seconds < 100:
-        return f"about {max(1, round(seconds))} s"
-    return f"about {round(seconds / 60)} min"
-
-
 # -- what was made --------------------------------------------------------------------------------
 
 
@@ -212,6 +206,7 @@ def _results(view: Maximization) -> None:
                 "change settings or open another page meanwhile; finished steps are kept.",
                 icon=":material/auto_awesome:",
             )
+            examples.draw()
         return
     if view.run is not None:
         st.markdown("**The previous run**, until this one has ended")

@@ -50,7 +50,12 @@ def draw(view: Evidence) -> None:
         "Böhle 2021 (grid pointing), Naseer 2021 (dropping, shuffling)",
     )
     controls.segments(
-        "question", "Question", tuple(QUESTIONS), titles=QUESTIONS.__getitem__, hidden_label=True
+        "question",
+        "Question",
+        tuple(QUESTIONS),
+        titles=QUESTIONS.__getitem__,
+        hidden_label=True,
+        also={"measured": False},  # of another question, nothing was asked to be measured
     )
     _choices(view)
     found = view.found

@@ -352,3 +352,11 @@ def test_compare_says_whether_a_map_beats_chance_when_it_is_asked() -> None:
         assert "from the center outward" in line
         assert "edges (Sobel)" in line
         assert "5 random orders" in line
+
+
+def test_another_question_is_not_measured_before_it_is_asked_to_be() -> None:
+    app = start(question="pointing", four=[], measured="yes")
+    app.segmented_control(key="screen-question").set_value("randomization").run()
+    assert "measured" not in healthy(app).query_params
+    assert not figures(app)
+    assert app.button(key="measure").label == "Measure"

@@ -13,7 +13,7 @@ from PIL import Image
 import core
 from core.errors import UnsupportedMethod
 from core.methods import attention_propagation as flow
-from core.methods.registry import Method, all_methods, find_method
+from core.methods.registry import GRADIENT, Method, all_methods, find_method
 from core.models.preprocessing import Preprocessing
 from core.models.transformer import VisionTransformer
 from core.recording.transformer import TransformerRecording
@@ -322,3 +322,44 @@ def test_discard_counts_entries_of_the_whole_matrix() -> None:
     fused = torch.rand(2, 10, 10, generator=torch.Generator().manual_seed(0)) + 0.1
     for ratio, gone in [(0.0, 0), (0.009, 0), (0.01, 1), (0.29, 29), (0.57, 57), (1.0, 100)]:
         assert (flow.discard(fused, ratio, False) == 0).sum(dim=(1, 2)).tolist() == [gone, gone]
+
+
+# -- what a map takes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plain", "timm"])
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("occlusion", {"stride": 2}),
+        ("occlusion", {"stride": 1, "window": 2}),
+        ("rise", {"count": 7}),
+        ("integrated_gradients", {"steps": 5}),
+        ("smooth_grad", {"count": 3}),
+    ],
+)
+def test_passes_are_as_many_as_are_counted_before(
+    name: str, method: str, params: dict[str, Any]
+) -> None:
+    model = built(name).model
+    recording = core.record(model, pictures(name, 1)[0], GIVEN)
+    seen = [0]
+
+    def count(_module: Any, given: tuple[Any, ...]) -> None:
+        seen[0] += len(given[0]) * (GRADIENT if torch.is_grad_enabled() else 1)
+
+    handle = model.module.register_forward_pre_hook(count)
+    try:
+        core.explain(model, recording, method, 1, **params)
+    finally:
+        handle.remove()
+    stated = core.count_passes(recording, method, **params)
+    assert stated <= seen[0] <= stated + GRADIENT, "but for the pass of a baseline"
+
+
+def test_a_map_read_off_its_recording_costs_no_pass() -> None:
+    recording = core.record(built("plain").model, pictures("plain", 1)[0], GIVEN)
+    quick = [method.name for method in core.methods(recording.model) if method.is_quick]
+    assert {"cam", "grad_cam"} <= set(quick)
+    assert {core.count_passes(recording, name) for name in quick} == {0}
+    assert not {"rise", "occlusion", "integrated_gradients", "smooth_grad"} & set(quick)

@@ -956,3 +956,13 @@ def test_a_sweep_that_is_shipped_finds_its_pictures_wherever_both_lie(
     assert found.manifest["pictures"]["source"]["root"] == "../../demo/pictures"
     one = found.items[7]
     assert found.original(7) == (moved / "demo" / "pictures" / one.path).read_bytes()
+
+
+def test_each_component_says_what_it_is() -> None:
+    schema = light_schemas()["answers"]
+    meanings = {name: schema.field(name).metadata[b"meaning"].decode() for name in COMPONENTS}
+    assert meanings["pca_1"] == "principal component 1 of the model's embeddings"
+    assert {meaning.split(" of ")[0] for name, meaning in meanings.items() if "umap" in name} == {
+        "UMAP coordinate 1",
+        "UMAP coordinate 2",
+    }

@@ -61,3 +61,21 @@ def test_what_evidence_cannot_show_is_told() -> None:
     assert ["4 × 4 patches" in said for said in view.problems] == [True]
     view = rendered("evidence", image="coffee", question="pointing", four="nothing")
     assert view.problems == ("four has 'nothing', which is not a picture here.",)
+
+
+def test_two_definitions_of_one_method_have_curves_of_their_own_names() -> None:
+    vit = "dinov2-small"
+    looks = [f"{vit}:rollout:fusion=min", f"{vit}:rollout:fusion=max", f"{vit}:grad_cam"]
+    view = rendered("evidence", question="curves", m=vit, look=looks)
+    assert isinstance(view, Evidence)
+    assert isinstance(view.found, Curves)
+    [chosen] = view.found.chosen
+    names = [name for name, _, _ in chosen.maps]
+    assert [name.partition(",")[0] for name in names] == [
+        "Attention rollout",
+        "Attention rollout",
+        "Grad-CAM",
+    ]
+    assert "min" in names[0]
+    assert "max" in names[1]
+    assert names[2] == "Grad-CAM"

@@ -1,0 +1,86 @@
+"""Pictures made beforehand, which the page shows before anything was started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import streamlit as st
+from PIL import Image
+
+from dashboard import render, session
+from dashboard.text import plain
+
+_DATA = Path(__file__).resolve().parents[2] / "data"
+SHEET, FACTS = _DATA / "maximizations.jpg", _DATA / "maximizations.json"
+"""Written by `data.recipes.maximizations`."""
+
+ABREAST = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Pictures of one link, side by side.
+
+    Attributes
+    ----------
+    titles, objectives, energies
+        Of each picture.
+    """
+
+    link: str
+    titles: tuple[str, ...]
+    objectives: tuple[str, ...]
+    energies: tuple[float, ...]
+    strip: Image.Image
+
+
+@cache
+def examples() -> tuple[Example, ...]:
+    """All pictures that are shipped."""
+    facts = json.loads(FACTS.read_text(encoding="utf-8"))
+    side = facts["side"]
+    with Image.open(SHEET) as opened:
+        sheet = opened.convert("RGB")
+    return tuple(
+        Example(
+            row["link"],
+            tuple(row["titles"]),
+            tuple(row["objectives"]),
+            tuple(row["energies"]),
+            sheet.crop((0, y * side, len(row["titles"]) * side, (y + 1) * side)),
+        )
+        for y, row in enumerate(facts["rows"])
+    )
+
+
+def draw() -> None:
+    """The pictures, each with a button that chooses its settings."""
+    found = examples()
+    st.markdown("**Made beforehand with the embedded models**")
+    st.caption(f"From left to right: {'; '.join(map(plain, found[0].titles))}.")
+    places = st.columns(ABREAST, gap="medium")
+    for number, example in enumerate(found):
+        with places[number % ABREAST]:
+            _one(number, example)
+
+
+def _one(number: int, example: Example) -> None:
+    what = " · ".join(dict.fromkeys(example.objectives))
+    energies = ", ".join(f"{energy:+.2f}" for energy in example.energies)
+    st.image(example.strip, width="stretch", alt=f"{what}: {', '.join(example.titles)}")
+    left, right = st.columns([3, 1], vertical_alignment="top")
+    left.caption(f"**{plain(what)}**  \nSeam energies {energies}")
+    right.button(
+        "Choose",
+        key=f"example-{number}",
+        help="Chooses the settings that these pictures were made with.",
+        on_click=session.guarded(lambda: _choose(example.link)),
+    )
+
+
+def _choose(link: str) -> None:
+    [wanted] = render.read(link)
+    session.become(wanted.screen)

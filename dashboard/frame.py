@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 SIZES = ("own", "224", "336", "448", "480", "518", "672")
 
+_READ = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _OWN_SHOWN = 6
 
 SMALL = 64
@@ -219,8 +220,8 @@ def _own() -> dict[str, str]:
     if gone:
         ids[:] = list(found)
         session.problem(
-            f"{gone} of your pictures {'is' if gone == 1 else 'are'} no longer held here, as newer "
-            "ones needed the room; upload what you still need again."
+            f"{gone} of your pictures {'is' if gone == 1 else 'are'} no longer held here; upload "
+            "what you still need again."
         )
     return found
 
@@ -250,19 +251,7 @@ def _upload(own: Mapping[str, str]) -> None:
         st.file_uploader(
             "Upload a picture",
             # HEIC and AVIF are let through to be refused by their names.
-            type=[
-                "jpg",
-                "jpeg",
-                "png",
-                "webp",
-                "gif",
-                "bmp",
-                "tif",
-                "tiff",
-                "heic",
-                "heif",
-                "avif",
-            ],
+            type=[*_READ, "heic", "heif", "avif"],
             accept_multiple_files=True,
             max_upload_size=20,
             label_visibility="collapsed",
@@ -307,7 +296,7 @@ def _take(given: Any) -> None:
 
 def _remove(picture_id: str | None) -> None:
     """Drop an uploaded picture from this server; saved screens keep theirs."""
-    if picture_id is None:
+    if picture_id not in session.current().own:  # also a forged value, of a picture of others
         return
     cache.own_pictures().drop(picture_id)
     session.current().own.remove(picture_id)

@@ -7,13 +7,14 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from PIL import Image
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.local_script_runner import LocalScriptRunner
 
-from dashboard import server
+from dashboard import cache, frame, server, session
 from dashboard.frame import FAILED as SENTENCE
-from tests.support.application import address, start
+from tests.support.application import address, png, start, upload
 
 ROOM = 10**9
 SELECTIONS = (
@@ -112,3 +113,13 @@ def test_a_forged_value_is_at_most_a_sentence(page: str) -> None:
             for name, values in query.items():
                 app.query_params[name] = values
     assert seen > 5
+
+
+def test_a_picture_of_others_is_not_removed() -> None:
+    theirs = upload(start(), "theirs.png", png(Image.new("RGB", (90, 90), "olive")))
+    [picture_id] = address(theirs)["image"]
+    mine = upload(start(), "mine.png", png(Image.new("RGB", (90, 90), "plum")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "current", lambda: mine.session_state["_session"])
+        frame._remove(picture_id)
+    assert cache.own_pictures().get(picture_id) is not None

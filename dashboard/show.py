@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.text import duration, plain
-from dashboard.view import Maker, View
+from dashboard.view import Costly, Maker, View
 
 Made = TypeVar("Made", bound=View)
 
@@ -89,15 +89,22 @@ def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     shown.made = made
     for sentence in made.problems:
         session.problem(sentence)
-    for number, one in enumerate(made.costly):
-        st.button(
-            f"Compute {plain(one.name)} · {duration(one.cost.seconds)}",
-            icon=":material/play_arrow:",
-            type="primary",
-            key=f"compute-{number}",
-            help=f"{one.cost.passes:,} passes of the network. Another choice ends it; what is "
-            "finished stays.",
-            on_click=session.kept(Begun).keys.add,
-            args=(one.cost.key,),
-        )
+    if made.costly:
+        _offer(made.costly)
     draw(made)
+
+
+def _offer(costly: Sequence[Costly]) -> None:
+    """A button for each map that waits for a click."""
+    with st.container(horizontal=True, gap="small", key="costly"):
+        for number, one in enumerate(costly):
+            st.button(
+                f"Compute {plain(one.name)} · {duration(one.cost.seconds)}",
+                icon=":material/play_arrow:",
+                type="primary",
+                key=f"compute-{number}",
+                help=f"{one.cost.passes:,} passes of the network. Another choice ends it; what is "
+                "finished stays.",
+                on_click=session.kept(Begun).keys.add,
+                args=(one.cost.key,),
+            )

@@ -20,6 +20,10 @@ STYLE = """
 [data-testid="stHeader"] { background: transparent; height: 2.5rem; pointer-events: none; }
 [data-testid="stHeader"] div { pointer-events: none; }
 [data-testid="stHeader"] button { pointer-events: auto; }
+[data-testid="stStatusWidget"] {  /* where it lies over nothing */
+  position: fixed; right: 1rem; bottom: 1rem; padding: .25rem .75rem; border-radius: .5rem;
+  background: var(--st-secondary-background-color, #8882);
+}
 [data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
 [data-testid="stSidebarContent"] { padding: 0; }
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }

@@ -234,12 +234,15 @@ def training_note(models: Sequence[Model]) -> None:
         for model in models:
             st.markdown(f"**{plain(model.spec.title)}**: {plain(known_of(model), 3000)}")
     if len(specs) > 1 and not alike and not locked():
-        titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
+        offered = [find_spec(model_id) for model_id in MATCHED_PAIR]
+        titles = " and ".join(spec.title for spec in offered)
+        megabytes = 4 * sum(spec.parameters or 0 for spec in offered)
         right.button(
             "Use a matched pair",
             icon=":material/balance:",
             on_click=_choose_matched_pair,
-            help=f"{titles}: both trained on ImageNet-1k with labels. Downloaded once.",
+            help=f"{titles}: both trained on ImageNet-1k with labels. Downloaded once, about "
+            f"{megabytes:.0f} MB.",
         )
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+import core
 from dashboard import render
 from dashboard.view import View
 from pages.attention.channels import Channels
@@ -131,3 +133,23 @@ def test_pictures_drawn_at_random_that_cannot_be_read_are_told(
     [sentence] = view.tab.pictures.unreadable
     assert "broken" in sentence
     assert len(view.arrays) == 1
+
+
+@pytest.mark.parametrize("head", [None, 2])
+def test_the_matrix_is_that_of_the_chosen_head_or_their_mean(head: int | None) -> None:
+    chosen = {} if head is None else {"head": str(head)}
+    view = attention(tab="layer", matrix="yes", layer="3", **chosen)
+    [shown] = [array for name, array in view.arrays.items() if name.startswith("matrix")]
+    found = core.attention(core.open_model("dinov2-small"), _seen(view), core.Framing("given"))
+    heads = range(found.heads) if head is None else [head]
+    layer = int(shown.code.split("matrix(")[1].split(",")[0])
+    wanted = np.mean([found.matrix(layer, one) for one in heads], axis=0)
+    np.testing.assert_allclose(shown.values, wanted, atol=1e-6)
+    assert shown.values.sum(axis=1) == pytest.approx(np.ones(len(wanted)), abs=1e-5)
+
+
+def _seen(view: View) -> Image.Image:
+    """What both models are given."""
+    assert view.scene is not None
+    models = [core.open_model(model_id) for model_id in view.scene.ids]
+    return core.shared_view(models, view.scene.picture.image, view.scene.framing)

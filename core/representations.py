@@ -32,9 +32,14 @@ def cosine_map(features: npt.ArrayLike, place: tuple[int, int]) -> Float:
     return found
 
 
-def by_activity(features: Float) -> npt.NDArray[np.intp]:
-    """Channels of (channels, rows, cols), the largest mean of absolute values first."""
-    return np.argsort(-np.abs(features).mean(axis=(1, 2)), kind="stable")
+def by_contrast(features: Float) -> npt.NDArray[np.intp]:
+    """Channels of (channels, rows, cols), that with the most contrast over the places first.
+
+    Contrast is the range between the 10th and the 90th percentile over the places: a channel that
+    is large everywhere, or at a few outlier patches only, has little.
+    """
+    low, high = np.percentile(features, (10, 90), axis=(1, 2))
+    return np.argsort(low - high, kind="stable")
 
 
 def principal_components(features: npt.ArrayLike, count: int = 3) -> tuple[Float, Float]:

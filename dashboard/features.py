@@ -53,7 +53,7 @@ def feature_of(now: Screen, number: int, model: Model, tell: Tell) -> Feature:
     if wanted and channel is None:
         tell(
             f"feature has the channel {wanted[:60]!r}, expected a whole number; shown instead: "
-            "the most active on this picture."
+            "that with the most contrast on this picture."
         )
     return Feature(f"feature-{number}", model, look.method, channel)
 
@@ -83,7 +83,7 @@ def channel_of(feature: Feature, tap: Tap, strongest: int, tell: Tell) -> int:
         return strongest if wanted is None else wanted
     tell(
         f"feature has the channel {wanted}, but {tap.name} has channels 0 to "
-        f"{tap.features - 1}; shown instead: {strongest}, the most active on this picture."
+        f"{tap.features - 1}; shown instead: {strongest}, with the most contrast on this picture."
     )
     return strongest
 

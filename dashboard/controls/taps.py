@@ -78,7 +78,7 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, chann
 
     def name(number: int) -> str:
         if number == MOST_ACTIVE:
-            return f"most active: {name(strongest)}"
+            return f"most contrast: {name(strongest)}"
         if tap.heads == 1:
             return str(number)
         return f"{number} (head {number // tap.channels}, channel {number % tap.channels})"
@@ -88,7 +88,8 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, chann
         [MOST_ACTIVE, *range(tap.features)],
         format_func=name,
         filter_mode="contains",
-        help="“Most active” is the channel with the largest mean absolute value on this picture.",
+        help="“Most contrast” is the channel with the widest range of values on this picture, from "
+        "the 10th to the 90th percentile of its places.",
         **session.tied(
             f"{feature.key}-channel",
             channel if channel == feature.channel else MOST_ACTIVE,

@@ -48,7 +48,7 @@ class Channel:
     Attributes
     ----------
     strongest
-        The most active channel on the picture.
+        The channel with the most contrast on the picture.
     """
 
     feature: Feature
@@ -251,7 +251,7 @@ def _of_class(models: Sequence[Model], target: str) -> tuple[dict[Model, Objecti
 
 
 def _channel(make: Maker, number: int, model: Model) -> Channel:
-    """A channel of a model, by default the most active one of a middle or late layer.
+    """A channel of a model, by default that with the most contrast, of a middle or late layer.
 
     Parameters
     ----------
@@ -266,5 +266,5 @@ def _channel(make: Maker, number: int, model: Model) -> Channel:
     tap = model.tap(tap_of(feature, default, make.problem))
     with waiting.spinner(f"Reading {tap.name} …"):
         values = cache.features(model.spec.id, make.looked_at, tap.name)
-    strongest = int(representations.by_activity(values)[0])
+    strongest = int(representations.by_contrast(values)[0])
     return Channel(feature, tap, strongest, channel_of(feature, tap, strongest, make.problem))

@@ -27,7 +27,7 @@ class Channel:
     note
         Note on the map; may be empty.
     strongest
-        The most active channels, that one first.
+        The channels with the most contrast, that one first.
     maps
         Maps of the strongest.
     """
@@ -135,7 +135,7 @@ def _strongest(
     view: Image.Image,
     display: Display,
 ) -> Mosaic:
-    """The most active channels, small."""
+    """The channels with the most contrast, small."""
     best = _best(found)
     maps = np.stack([coarse(found.values[i])[0] for i in best])
     return mosaic(
@@ -144,7 +144,7 @@ def _strongest(
         maps,
         [str(i) for i in best],
         display,
-        f"The {len(best)} most active channels of {found.tap.name}",
+        f"The {len(best)} channels of {found.tap.name} with the most contrast",
         marked=best.index(number) if number in best else None,
         columns=3,
         under=view,

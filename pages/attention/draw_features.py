@@ -47,7 +47,7 @@ def _tap_picker(side: Side) -> None:
 
 
 def channels(shown: Channels) -> None:
-    """Choices above the figure, the most active channels below it."""
+    """Choices above the figure, the channels with the most contrast below it."""
     _side_picker(shown)
     left, *places = st.columns(1 + len(shown.sides), gap="medium")
     with left:
@@ -80,7 +80,7 @@ def _channel_picker(shown: Channel) -> None:
 
 
 def _choose_of(shown: Channel) -> Callable[[int], None]:
-    """The callback for a click on one of the most active channels."""
+    """The callback for a click on one of the channels with the most contrast."""
     feature, tap = shown.side.feature, shown.found.tap.name
     return lambda index: controls.choose_feature(feature, tap, shown.strongest[index])
 

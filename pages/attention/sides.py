@@ -42,7 +42,7 @@ class Features:
     @property
     def order(self) -> npt.NDArray[np.intp]:
         """Channels by mean absolute value, the largest first."""
-        return representations.by_activity(self.values)
+        return representations.by_contrast(self.values)
 
 
 @dataclass(frozen=True, eq=False)

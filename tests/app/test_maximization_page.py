@@ -121,7 +121,7 @@ def test_channel_out_of_range_names_the_range_before_anything_starts() -> None:
     said = [w.value.replace("\\", "") for w in app.warning]
     assert any("feature has the channel 4000" in s and "channels 0 to 15" in s for s in said)
     assert len(app.selectbox(key="screen-feature-0-channel").options) == 1 + 16
-    assert app.selectbox(key="screen-feature-0-channel").options[0].startswith("most active: ")
+    assert app.selectbox(key="screen-feature-0-channel").options[0].startswith("most contrast: ")
     assert "Stop" not in labels(app)
 
 

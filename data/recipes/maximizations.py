@@ -70,19 +70,19 @@ def sheet(rows: list[Maximization], side: int) -> Image.Image:
     return whole
 
 
-def facts(rows: list[Maximization], side: int) -> dict[str, Any]:
-    """What the sheet shows."""
+def facts(rows: dict[str, Maximization], side: int) -> dict[str, Any]:
+    """What the sheet shows, by link."""
     return {
-        "weights": dict(rows[0].weights),
+        "weights": dict(next(iter(rows.values())).weights),
         "side": side,
         "rows": [
             {
-                "link": row.link,
+                "link": link,
                 "titles": [one.result.title for one in row.results],
                 "objectives": [one.result.objective for one in row.results],
                 "energies": [round(one.energy, 3) for one in row.results],
             }
-            for row in rows
+            for link, row in rows.items()
         ],
     }
 
@@ -92,11 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--threads", type=int, default=2)
     torch.set_num_threads(parser.parse_args().threads)
-    rows = []
+    rows = {}
     for link in links():
         print(link, file=sys.stderr, flush=True)
-        rows.append(made(link))
-    sheet(rows, SIDE).save(SHEET, "JPEG", quality=82)
+        rows[link] = made(link)
+    sheet([*rows.values()], SIDE).save(SHEET, "JPEG", quality=82)
     text = json.dumps(facts(rows, SIDE), indent=1, ensure_ascii=False)
     FACTS.write_text(text + "\n", encoding="utf-8")
 

@@ -69,7 +69,7 @@ def draw() -> None:
 
 def _one(number: int, example: Example) -> None:
     what = " · ".join(dict.fromkeys(example.objectives))
-    energies = ", ".join(f"{energy:+.2f}" for energy in example.energies)
+    energies = ", ".join(f"{round(energy, 2) + 0.0:+.2f}" for energy in example.energies)
     st.image(example.strip, width="stretch", alt=f"{what}: {', '.join(example.titles)}")
     left, right = st.columns([3, 1], vertical_alignment="top")
     left.caption(f"**{plain(what)}**  \nSeam energies {energies}")

@@ -71,14 +71,14 @@ def _one(number: int, example: Example) -> None:
     what = " · ".join(dict.fromkeys(example.objectives))
     energies = ", ".join(f"{round(energy, 2) + 0.0:+.2f}" for energy in example.energies)
     st.image(example.strip, width="stretch", alt=f"{what}: {', '.join(example.titles)}")
-    left, right = st.columns([3, 1], vertical_alignment="top")
-    left.caption(f"**{plain(what)}**  \nSeam energies {energies}")
-    right.button(
-        "Choose",
-        key=f"example-{number}",
-        help="Chooses the settings that these pictures were made with.",
-        on_click=session.guarded(lambda: _choose(example.link)),
-    )
+    with st.container(horizontal=True, vertical_alignment="top", gap="small"):
+        st.caption(f"**{plain(what)}**  \nSeam energies {energies}", width="content")
+        st.button(
+            "Choose",
+            key=f"example-{number}",
+            help="Chooses the settings that these pictures were made with.",
+            on_click=session.guarded(lambda: _choose(example.link)),
+        )
 
 
 def _choose(link: str) -> None:

@@ -262,7 +262,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> SweepTable:
     return SweepTable(synthetic(tmp_path_factory.mktemp("three"), COUNT, models=THREE))
 
 
-@pytest.mark.parametrize("two", [(0, 1), (1, 2), (2, 0)])
+@pytest.mark.parametrize("two", [(0, 1), pytest.param((1, 2), marks=pytest.mark.slow), (2, 0)])
 def test_any_two_of_three_are_compared(two: tuple[int, int], three: SweepTable) -> None:
     found = three.comparing(*two)
     frame = wide(found)

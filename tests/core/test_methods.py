@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import core
 from core.errors import UnsupportedMethod
@@ -363,3 +364,30 @@ def test_a_map_read_off_its_recording_costs_no_pass() -> None:
     assert {"cam", "grad_cam"} <= set(quick)
     assert {core.count_passes(recording, name) for name in quick} == {0}
     assert not {"rise", "occlusion", "integrated_gradients", "smooth_grad"} & set(quick)
+
+
+class OneChannel(nn.Module):
+    """The negated mean of the pixels, times a weight."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.layer1 = nn.Conv2d(3, 1, 1, bias=False)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.layer1.weight.zero_()[:, 0] = -1.0
+            self.fc.weight.fill_(weight)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        return self.fc(self.avgpool(self.layer1(pixels)).flatten(1))
+
+
+@pytest.mark.parametrize(("weight", "said"), [(0.5, True), (0.25, False)])
+def test_a_denominator_near_zero_is_said(weight: float, said: bool) -> None:
+    """2 + (Σ A) g, with A = −4 everywhere and g = weight / 16, is 2 − 4 · weight."""
+    raw = Preprocessing(size=4, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+    image = Image.new("RGB", (4, 4), (4, 4, 4))
+    model = as_model(OneChannel(weight), "cnn", classes=1, preprocessing=raw, answer="sigmoid")
+    found = core.explain(model, image, "grad_cam_plus_plus", 0)
+    assert any("rounding dominates this map" in note for note in found.notes) == said

@@ -354,6 +354,10 @@ def test_notes_are_bounded_also_where_an_archive_brings_them(
     assert len(saved.notes) == saved.noted == 3
     with pytest.raises(StoreError, match="which is the limit"):
         store.add_note(screen_id, "Ada", "one more")
+    monkeypatch.setattr(store_module, "MOST_NOTES", 100)
+    held = store.get(screen_id)
+    assert held is not None
+    assert len(held.notes) == 3, "no more are stored than are shown"
 
 
 def test_a_sign_that_postgresql_does_not_take_is_left_out(store: Store) -> None:

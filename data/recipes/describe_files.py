@@ -67,8 +67,11 @@ SOURCES = {
         "mean over 1,000 photographs, one of each ImageNet class, by `recipes/mean_spectrum.py`",
         LICENSE,
     ),
-    "maximizations.jpg": ("made by `recipes/maximizations.py` with the embedded pair", LICENSE),
-    "maximizations.json": ("written by `recipes/maximizations.py`", LICENSE),
+    "maximizations.jpg": (
+        "made by `pages/activation_maximization/make_examples.py`",
+        LICENSE,
+    ),
+    "maximizations.json": ("written by `pages/activation_maximization/make_examples.py`", LICENSE),
     "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
     "reliability.svg": ("drawn by `recipes/fit_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),

@@ -114,7 +114,7 @@ STEPS = (
     ),
     Step(
         "maximizations",
-        "data.recipes.maximizations",
+        "pages.activation_maximization.make_examples",
         (),
         "data/maximizations.jpg and .json, the gallery of Activation maximization",
     ),

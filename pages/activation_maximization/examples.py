@@ -10,12 +10,13 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
+import core
 from dashboard import render, session
 from dashboard.text import plain
 
 _DATA = Path(__file__).resolve().parents[2] / "data"
 SHEET, FACTS = _DATA / "maximizations.jpg", _DATA / "maximizations.json"
-"""Written by `data.recipes.maximizations`."""
+"""Written by `make_examples`."""
 
 ABREAST = 2
 
@@ -42,8 +43,7 @@ def examples() -> tuple[Example, ...]:
     """All pictures that are shipped."""
     facts = json.loads(FACTS.read_text(encoding="utf-8"))
     side = facts["side"]
-    with Image.open(SHEET) as opened:
-        sheet = opened.convert("RGB")
+    sheet = core.read_image(SHEET)
     return tuple(
         Example(
             row["link"],

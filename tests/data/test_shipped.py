@@ -12,10 +12,9 @@ from PIL import Image
 import core
 from core.paths import DATA, SWEEPS, WEIGHTS
 from dashboard import render
-from data.recipes import maximizations
 from data.recipes.describe_files import maps_table
 from data.recipes.head_samples import on_samples
-from pages.activation_maximization import examples
+from pages.activation_maximization import examples, make_examples
 
 PAIR = ("efficientnet-lite0", "dinov2-small")
 
@@ -60,7 +59,7 @@ def test_the_demonstration_sweep(digests: dict[str, str]) -> None:
 def test_the_gallery_is_of_the_shipped_weights_and_of_its_links(digests: dict[str, str]) -> None:
     facts = json.loads((DATA / "maximizations.json").read_text(encoding="utf-8"))
     assert facts["weights"] == digests
-    assert [row["link"] for row in facts["rows"]] == maximizations.links()
+    assert [row["link"] for row in facts["rows"]] == make_examples.links()
     side = facts["side"]
     with Image.open(DATA / "maximizations.jpg") as sheet:
         assert sheet.size == (3 * side, len(facts["rows"]) * side)

@@ -2,7 +2,7 @@
 
 Run by hand, after the weights::
 
-    python -m data.recipes.maximizations
+    python -m pages.activation_maximization.make_examples
 
 Each row is what the page makes of a link: the pictures of the embedded pair for one class, or for
 the channels that respond most to a sample, side by side in the order of their titles. The pictures
@@ -21,11 +21,10 @@ from urllib.parse import urlencode
 import torch
 from PIL import Image
 
-from core.paths import DATA
 from dashboard import render
+from pages.activation_maximization.examples import FACTS, SHEET
 from pages.activation_maximization.view import Maximization
 
-SHEET, FACTS = DATA / "maximizations.jpg", DATA / "maximizations.json"
 STEPS, SIDE = 64, 168
 CLASSES = (
     "giant panda",

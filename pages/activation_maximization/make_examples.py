@@ -18,10 +18,9 @@ import sys
 from typing import Any
 from urllib.parse import urlencode
 
-import torch
 from PIL import Image
 
-from dashboard import render
+from dashboard import render, settings
 from pages.activation_maximization.examples import FACTS, SHEET
 from pages.activation_maximization.view import Maximization
 
@@ -88,9 +87,8 @@ def facts(rows: dict[str, Maximization], side: int) -> dict[str, Any]:
 
 def main() -> None:
     """Make and write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--threads", type=int, default=2)
-    torch.set_num_threads(parser.parse_args().threads)
+    argparse.ArgumentParser(description=__doc__.split("\n", 1)[0]).parse_args()
+    settings.apply()
     rows = {}
     for link in links():
         print(link, file=sys.stderr, flush=True)

@@ -31,7 +31,7 @@ STYLE = """
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-picture-"]) {
-  margin-top: -3.25rem; height: 1.5rem;
+  margin-top: -2.5rem; height: 1.5rem;  /* with the gap between elements, no room of its own */
 }
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-row-"]) { margin-top: -1rem; }
 [class*="st-key-below-picture-"] button { min-height: 0; }

@@ -6,7 +6,6 @@ Every file is made from a `View` on request. Independent of Streamlit.
 from __future__ import annotations
 
 import html
-import io
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from PIL import Image
 import core
 from core import ParallaxError, rendering, samples
 from dashboard import archive, cache, manifest, python_lines, rows, stills
-from dashboard.figures import data_uri, jpeg
+from dashboard.figures import data_uri, jpeg, png
 from dashboard.manifest import Manifest, ModelOf, PictureOf
 from dashboard.scene import Picture
 from dashboard.screen import Screen
@@ -85,13 +84,6 @@ def thumbnail(view: View) -> Image.Image:
         left += panel.width + 4
     joined.thumbnail(THUMBNAIL)
     return joined
-
-
-def png(image: Image.Image) -> bytes:
-    """A picture as a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _setting(view: View) -> list[str]:

@@ -33,7 +33,7 @@ from dashboard import (
     waiting,
 )
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import OPENING, link_of
+from dashboard.screen import OPENING, kind_of, link_of
 from dashboard.text import plain
 from dashboard.uploads import OWN
 
@@ -127,9 +127,8 @@ def _address() -> str:
 
 
 def _scene() -> Scene:
-    options = registry.pages()[session.screen().page].part("options").Options
-    if options.aside:
-        st.caption(options.aside)
+    if aside := kind_of(session.screen().page).aside:
+        st.caption(aside)
     picture = _picture()
     chosen = models.picker()
     bringing.expander()
@@ -205,7 +204,8 @@ def _picture() -> Picture:
             mine = cache.own_picture(picture_id)
             if mine is not None:
                 thumbnail = cache.thumbnail_of(mine)
-                _thumbnail(picture_id, own[picture_id], own[picture_id], thumbnail, picture)
+                name = plain(own[picture_id])
+                _thumbnail(picture_id, name, name, thumbnail, picture)
     if len(own) > _OWN_SHOWN:
         st.caption(f"The newest {_OWN_SHOWN} of your {len(own)} pictures are shown.")
     _upload(own)
@@ -215,7 +215,7 @@ def _picture() -> Picture:
 def _own() -> dict[str, str]:
     """Names of the pictures that this session has uploaded, as far as they are held."""
     ids, held = session.current().own, cache.own_pictures()
-    found = {name: plain(file[0]) for name in ids if (file := held.get(name)) is not None}
+    found = {name: file[0] for name in ids if (file := held.get(name)) is not None}
     gone = len(ids) - len(found)
     if gone:
         ids[:] = list(found)

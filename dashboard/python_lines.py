@@ -35,7 +35,10 @@ def script(of: View, file: str = "arrays.py") -> str:
     scene = of.scene
     lines = [f"# python {file}"]
     lines += [f'"""{_line(of.title)}: the arrays of a screen, made again with core alone.']
-    lines += ["", "Once before, `pip install -e FOLDER` with the folder of Parallax, for `core`."]
+    lines += [
+        "",
+        "For `core`, run `pip install -e FOLDER` once, with the folder of Parallax.",
+    ]
     own = [p for p in of.pictures.values() if not any(s.id == p.id for s in samples())]
     if own:
         lines += [

@@ -163,9 +163,15 @@ class Shared(Options):
         return self.to(classes=(), rather_than=None)
 
 
+def kind_of(page: str) -> type[Options]:
+    """The class of a page's options."""
+    found: type[Options] = pages()[page].part("options").Options
+    return found
+
+
 def kinds() -> tuple[type[Options], ...]:
     """The classes of the shared options and of each page's options."""
-    return (Shared, *(page.part("options").Options for page in pages().values()))
+    return (Shared, *map(kind_of, pages()))
 
 
 def fields() -> Mapping[str, type[Options]]:

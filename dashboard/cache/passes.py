@@ -223,6 +223,8 @@ def cost(
     params: Mapping[str, Any],
 ) -> Cost | None:
     """The cost of explanations; ``None`` where all are known or one pass serves them."""
+    if core.find_method(method).is_quick:
+        return None
     chosen: Params = tuple(sorted(params.items()))
     keys = [key_of(model_id, scene, method, target, chosen) for target in targets]
     missing = [key for key in keys if results().peek(key) is None]
@@ -230,7 +232,7 @@ def cost(
         return None
     recorded = recording(model_id, scene)
     passes = core.count_passes(recorded, method, **params) * len(missing)
-    return Cost(tuple(keys), passes, passes * _pace(recorded, scene)) if passes else None
+    return Cost(tuple(keys), passes, passes * _pace(recorded, scene))
 
 
 _paces: dict[tuple[str, tuple[int, int]], float] = {}

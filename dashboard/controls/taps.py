@@ -8,7 +8,7 @@ from core import Tap, VisionTransformer
 from dashboard import session
 from dashboard.features import PARTS, Feature, offered_taps, stage_title
 
-MOST_ACTIVE = -1
+MOST_CONTRAST = -1
 """Entry of a channel list for automatic choice."""
 
 
@@ -68,7 +68,7 @@ def _block_picker(feature: Feature, label: str, model: VisionTransformer, tap: s
 
 
 def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, channel: int) -> None:
-    """Choose a channel of a tap; until one is chosen it is the strongest.
+    """Choose a channel of a tap; until one is chosen it is that with the most contrast.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, chann
     """
 
     def name(number: int) -> str:
-        if number == MOST_ACTIVE:
+        if number == MOST_CONTRAST:
             return f"most contrast: {name(strongest)}"
         if tap.heads == 1:
             return str(number)
@@ -85,15 +85,15 @@ def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, chann
 
     st.selectbox(
         label,
-        [MOST_ACTIVE, *range(tap.features)],
+        [MOST_CONTRAST, *range(tap.features)],
         format_func=name,
         filter_mode="contains",
         help="“Most contrast” is the channel with the widest range of values on this picture, from "
         "the 10th to the 90th percentile of its places.",
         **session.tied(
             f"{feature.key}-channel",
-            channel if channel == feature.channel else MOST_ACTIVE,
-            lambda held: choose_feature(feature, tap.name, None if held == MOST_ACTIVE else held),
+            channel if channel == feature.channel else MOST_CONTRAST,
+            lambda held: choose_feature(feature, tap.name, None if held == MOST_CONTRAST else held),
         ),
     )
 

@@ -36,6 +36,7 @@ from dashboard.figures.pictures import (
     data_uri,
     from_colors,
     jpeg,
+    png,
     transparent_uri,
 )
 
@@ -61,6 +62,7 @@ __all__ = [
     "openable",
     "overlay",
     "picture",
+    "png",
     "scale",
     "transparent_uri",
 ]

@@ -22,11 +22,16 @@ def data_uri(image: Image.Image, quality: int = 85) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()
 
 
-def transparent_uri(image: Image.Image) -> str:
-    """A picture with transparent places as a PNG data URI."""
+def png(image: Image.Image) -> bytes:
+    """A picture as a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def transparent_uri(image: Image.Image) -> str:
+    """A picture with transparent places as a PNG data URI."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
 
 
 def thumbnail(image: Image.Image, side: int = 240) -> Image.Image:

@@ -65,23 +65,15 @@ def present(key: str, slides: Sequence[Slide], close: Callable[[], None]) -> Non
         Called when the reader closes it.
     """
     panels = [
-        {
-            "title": slide.title,
-            "subtitle": slide.subtitle,
-            "picture": number,
-            "layer": None,
-            "scale": None,
-            "ratio": slide.ratio,
-        }
+        _panel(slide.title, slide.subtitle, number, slide.ratio)
         for number, slide in enumerate(slides)
     ]
     data = {
         "panels": panels,
         "pictures": [slide.source for slide in slides],
         "first": 0,
-        "alone": True,
-        "large": True,
         "smooth": True,
+        "presented": True,
     }
     _mount(key=key, data=data, on_closed_change=session.guarded(close))
 
@@ -94,23 +86,31 @@ def contents(row: Row) -> dict[str, Any]:
         source = figures.data_uri(layers.picture)
         if source not in pictures:
             pictures.append(source)
-        panels.append(
-            {
-                "title": layers.panel.title,
-                "subtitle": layers.panel.subtitle,
-                "picture": pictures.index(source),
-                "layer": figures.transparent_uri(layers.map) if layers.map else None,
-                "scale": _scale(layers.bar) if layers.bar else None,
-                "ratio": layers.picture.width / layers.picture.height,
-            }
+        shown, picture = layers.panel, layers.picture
+        panel = _panel(
+            shown.title, shown.subtitle, pictures.index(source), picture.width / picture.height
         )
+        if layers.map and layers.bar:
+            panel |= {"layer": figures.transparent_uri(layers.map), "scale": _scale(layers.bar)}
+        panels.append(panel)
     return {
         "panels": panels,
         "pictures": pictures,
         "first": row.opened,
-        "alone": False,
-        "large": False,
         "smooth": row.display.smooth,
+        "presented": False,
+    }
+
+
+def _panel(title: str, subtitle: str, picture: int, ratio: float) -> dict[str, Any]:
+    """A panel without a map; ``picture`` counts the pictures that are sent."""
+    return {
+        "title": title,
+        "subtitle": subtitle,
+        "picture": picture,
+        "ratio": ratio,
+        "layer": None,
+        "scale": None,
     }
 
 

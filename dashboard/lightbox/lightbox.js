@@ -29,7 +29,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     target.addEventListener(name, act, { signal: listening.signal, ...options });
 
   const maps = panels.map((_, i) => i).filter((i) => panels[i].layer);
-  const view = { alone: data.alone ? first : null, at: first, scale: 1, x: 0, y: 0, blink: null };
+  const view = { alone: data.presented ? first : null, at: first, scale: 1, x: 0, y: 0, blink: null };
 
   // -- one figure for each panel -----------------------------------------------------------------
 
@@ -59,7 +59,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const numbers = view.alone === null ? panels.map((_, i) => i) : [view.alone];
     const shown = numbers.map((i) => made[i]);
     const ratio = Math.min(...numbers.map((i) => panels[i].ratio));
-    const [above, below] = [ABOVE * (data.large ? 2 : 1), maps.length ? BELOW : 0];
+    const [above, below] = [ABOVE * (data.presented ? 2 : 1), maps.length ? BELOW : 0];
     const { clientWidth: wide, clientHeight: tall } = stage;
     let best = { width: 0, columns: 1 };
     for (let columns = 1; columns <= shown.length; columns += 1) {
@@ -151,7 +151,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     close: () => dialog.close(),
   };
   const keys = {
-    ArrowLeft: acts.previous, ArrowRight: acts.next, b: blink, "+": acts.closer,
+    arrowleft: acts.previous, arrowright: acts.next, b: blink, "+": acts.closer,
     "-": acts.farther, 0: () => zoom(1),
   };
 
@@ -162,8 +162,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
   );
   listen(dialog, "keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key.toLowerCase() === "h") lift(true);
-    const act = keys[event.key.toLowerCase()] || keys[event.key];
+    const key = event.key.toLowerCase();
+    if (key === "h") lift(true);
+    const act = keys[key];
     if (!act) return;
     event.preventDefault();
     act();
@@ -200,7 +201,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
   buttons.blink.hidden = maps.length < 2;
   buttons.lift.hidden = !maps.length;
-  dialog.classList.toggle("large", data.large);
+  dialog.classList.toggle("large", data.presented);
   stage.classList.toggle("blocks", !data.smooth);
   made.forEach((_, i) => put(i, i));
   if (!dialog.open) dialog.showModal();

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
-from PIL import Image
 
 from core import VisionTransformer
 from dashboard import controls, figures, panels, session
@@ -233,7 +231,7 @@ def _picture(made: Picture, place: int) -> None:
     st.image(made.image, width="stretch", output_format="PNG", alt=made.name)
     st.download_button(
         "PNG",
-        data=_png(made.image),
+        data=partial(figures.png, made.image),
         file_name=_file_name(result),
         mime="image/png",
         icon=":material/download:",
@@ -253,15 +251,6 @@ def _picture(made: Picture, place: int) -> None:
         f"pixels, seed {result.seed}, {'with' if result.moves else 'without'} random moves. "
         f"Trained on: {result.pretraining}."
     )
-
-
-def _png(image: Image.Image) -> Callable[[], bytes]:
-    def png() -> bytes:
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
-
-    return png
 
 
 def _file_name(result: Result) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import streamlit as st
 from PIL import Image
 
 import core
 from dashboard import render, session
+from dashboard.registry import ROOT
 from dashboard.text import plain
 
-_DATA = Path(__file__).resolve().parents[2] / "data"
-SHEET, FACTS = _DATA / "maximizations.jpg", _DATA / "maximizations.json"
+SHEET, FACTS = ROOT / "data" / "maximizations.jpg", ROOT / "data" / "maximizations.json"
 """Written by `make_examples`."""
 
 ABREAST = 2

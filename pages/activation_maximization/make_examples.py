@@ -5,9 +5,9 @@ Run by hand, after the weights::
     python -m pages.activation_maximization.make_examples
 
 Each row is what the page makes of a link: the pictures of the embedded pair for one class, or for
-the channels that respond most to a sample, side by side in the order of their titles. The pictures
-are one sheet, ``data/maximizations.jpg``; titles, seam energies, links and the digests of the
-weights are in ``data/maximizations.json``.
+the channels with the most contrast on a sample, side by side in the order of their titles. The
+pictures are one sheet, ``data/maximizations.jpg``; titles, seam energies, links and the digests of
+the weights are in ``data/maximizations.json``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLASSES = (
     "strawberry",
 )
 CHANNELS = ("panda-and-polar-bear", "chelsea", "coffee", "rocket")
-"""Samples whose strongest channels are maximized."""
+"""Samples whose channels with the most contrast are maximized."""
 
 
 def links() -> list[str]:

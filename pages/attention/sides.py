@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +40,9 @@ class Features:
         """The expression for them; see `dashboard.python_lines`."""
         return f"core.features(models[{self.model.spec.id!r}], view, {self.tap.name!r}, given)"
 
-    @property
+    @cached_property
     def order(self) -> npt.NDArray[np.intp]:
-        """Channels by mean absolute value, the largest first."""
+        """Channels by contrast over the places, the most first."""
         return representations.by_contrast(self.values)
 
 

@@ -448,7 +448,7 @@ def test_found_screens_are_presented_one_by_one() -> None:
     app = healthy(start("review").button(key="present").click().run())
     assert address(app)["presented"] == ["yes"]
     [shown] = [json.loads(one.proto.json) for one in app.get("bidi_component")]
-    assert shown["alone"]
+    assert shown["presented"]
     newer, older = shown["panels"]
     assert (newer["title"], older["title"]) == ("Second", "First <b>")
     assert older["subtitle"].startswith("Ada · ")

@@ -70,7 +70,7 @@ def channels(shown: Channels) -> None:
     for place, channel in zip(places, shown.channels, strict=True):
         with place:
             small_print(channel.note)
-            st.markdown("**Most active channels** · click one")
+            st.markdown("**Channels with the most contrast** · click one")
             mosaic(channel.maps, _choose_of(channel))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import cache, export, render
+from dashboard import cache, export, render, waiting
 from dashboard.registry import pages
 from dashboard.text import plain
 
@@ -64,9 +64,10 @@ def draw() -> None:
 
 def _card(example: Example) -> None:
     [wanted] = render.read(example.link)
-    thumbnail = cache.results().get(
-        ("example", example.link), lambda: export.thumbnail(render.view(wanted))
-    )
+    with waiting.spinner("Running the models …"):
+        thumbnail = cache.results().get(
+            ("example", example.link), lambda: export.thumbnail(render.view(wanted))
+        )
     st.image(thumbnail, alt=f"Thumbnail of {example.title}")
     st.markdown(f"**{plain(example.title)}**  \n:small[Example]")
     st.caption(plain(example.note, 1000))

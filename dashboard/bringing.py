@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 import core
 from core import ParallaxError
@@ -120,17 +119,16 @@ def _brought() -> Path | None:
     return here.file
 
 
-def _take(file: Any) -> None:
-    if not isinstance(file, UploadedFile):  # removed, or taken before
-        return
+def _take(given: Any) -> None:
     here = session.kept(Brought)
-    try:
-        here.file = cache.own_models().take(file.name, file.getvalue())
-        here.asked = ""
-    except ParallaxError as error:
-        session.say(str(error))
-    here.boxes += 1  # another key: the box is empty again
-    session.let_go(file)
+    for file in session.uploaded(given):
+        try:
+            here.file = cache.own_models().take(file.name, file.getvalue())
+            here.asked = ""
+        except ParallaxError as error:
+            session.say(str(error))
+        here.boxes += 1  # another key: the box is empty again
+        session.let_go(file)
 
 
 def _given() -> dict[str, Any]:

@@ -274,11 +274,8 @@ def _upload(own: Mapping[str, str]) -> None:
 def _take(given: Any) -> None:
     """Keep each file that can be read, and look at the last of them."""
     # Files removed from the widget stay among the pictures until they are removed there.
-    files = given if isinstance(given, list) else [given]
     last = None
-    for file in files:
-        if file is None:
-            continue
+    for file in session.uploaded(given):
         data = file.getvalue()
         if isinstance(given, list):
             session.let_go(file)

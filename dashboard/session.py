@@ -15,6 +15,7 @@ from uuid import uuid4
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core import ParallaxError
 from dashboard.scene import Scene
@@ -198,7 +199,16 @@ def remember_own(picture_id: str) -> None:
     own.append(picture_id)
 
 
-def let_go(file: Any) -> None:
+def uploaded(given: Any) -> list[UploadedFile]:
+    """The files of an uploader or camera that are held, without those that were let go before.
+
+    Streamlit lists a file that the browser still names, and the server holds no longer, as deleted.
+    """
+    files = given if isinstance(given, list) else [given]
+    return [file for file in files if isinstance(file, UploadedFile)]
+
+
+def let_go(file: UploadedFile) -> None:
     """Let the server hold the bytes of an uploaded file no longer, for files that were taken.
 
     Streamlit does so itself with recordings of `st.chat_input`, and with files when a session ends.

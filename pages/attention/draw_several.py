@@ -101,9 +101,9 @@ def _choose_by_hand(chosen: list[str]) -> None:
 def _upload(chosen: list[str]) -> None:
     """Upload files; readable ones are added to the list, and the box is emptied."""
 
-    def take(files: Any) -> None:
+    def take(given: Any) -> None:
         added = []
-        for file in files or []:
+        for file in session.uploaded(given):
             data = file.getvalue()
             try:
                 picture = cache.from_bytes(data, file.name)

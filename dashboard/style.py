@@ -28,6 +28,9 @@ STYLE = """
 [data-testid="stSidebarContent"] { padding: 0; }
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
+[data-testid="stMainBlockContainer"] > * > [data-stale="true"]:has(.stProgress) {
+  display: none;  /* progress of a run that was ended by another choice */
+}
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-picture-"]) {

@@ -65,7 +65,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         All pages by name, for the links.
     """
     st.html(style.STYLE)
-    st.html(f"<style>{style.IN_TEXT_COLOR} {{ color: {session.text_color()} !important; }}</style>")
+    st.html(style.with_text_color(session.text_color()))
     session.enter(name)
     shown = show.begin(page.title, _address())
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="links"):
@@ -119,6 +119,9 @@ def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
         place.page_link(
             pages[name], icon=registry.pages()[name].icon, query_params=session.screen().address()
         )
+    with st.container(key="current-page"):
+        number = list(pages).index(session.screen().page)
+        st.html(style.current_page(number), unsafe_allow_javascript=True)
 
 
 def _address() -> str:

@@ -47,13 +47,14 @@ def picker() -> list[ModelSpec]:
                 **session.tied(f"m-{place}", model_id, partial(_replace, offered, model_id)),
             )
             if len(chosen) > 1:
+                title_of = plain(offered[model_id].title)
                 st.button(
-                    "",
+                    f"Remove {title_of}",
                     icon=":material/close:",
-                    key=f"remove-model-{place}",
+                    key=f"icon-remove-model-{place}",
                     type="tertiary",
                     width="content",
-                    help=f"Remove {plain(offered[model_id].title)}",
+                    help=f"Remove {title_of}",
                     on_click=session.guarded(partial(_remove, model_id)),
                 )
     if len(chosen) < MOST:

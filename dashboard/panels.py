@@ -112,13 +112,14 @@ def title(first: str, second: str) -> None:
 def top_five(model: Model, prediction: Prediction | None, target: str, digest: str) -> None:
     """Heading and table of the first answers of one model; the class of this name is marked."""
     of_labels = prediction is not None and prediction.answer == "sigmoid"
-    st.markdown(f"**{plain(model.spec.title)}** · {'labels' if of_labels else 'top 5'}")
+    kind = "labels" if of_labels else "top 5"
+    st.markdown(f"**{plain(model.spec.title)}** · {kind}")
     if prediction is None:
         st.caption("Trained without classes: no predictions, but its attention can be shown.")
         return
     # A table per picture and target, so that a selection never outlives its choice.
     key = f"top-{model.spec.id}-{digest[:12]}-{target}"
-    controls.top_classes(prediction, key, target)
+    controls.top_classes(prediction, key, f"{model.spec.title} · {kind}", target)
 
 
 CORRELATION = "over the finer patch grid: 1 same order, 0 unrelated, −1 reversed."
@@ -157,6 +158,7 @@ def _matrix_of_agreement(found: Agreement, count: int) -> None:
     st.dataframe(
         table,
         key="agreement",
+        alt="How much two maps agree",
         hide_index=True,
         row_height=28,
         column_config={

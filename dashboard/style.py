@@ -11,9 +11,19 @@ STYLE = """
   border: 3px solid transparent; border-radius: .5rem; overflow: hidden;
 }
 [class*="st-key-picture-"] button:hover { border-color: #14b8a688; }
-[class*="st-key-picture-"] button:focus-visible { outline: 2px solid #14b8a6; }
 [class*="st-key-picture-"] button p { font-size: 0; }
 [class*="st-key-picture-"][class*="-chosen"] button { border-color: #14b8a6; }
+:focus-visible, :has(> input[role="combobox"]:focus-visible),
+:has(> * > input[type="range"]:focus-visible), label:has(input:focus-visible),
+[data-testid="stDataFrameResizable"]:focus-within {
+  outline: 2px solid var(--text-color, currentcolor) !important; outline-offset: 2px !important;
+}
+[data-testid="stMain"]:focus-visible { outline-offset: -2px !important; }
+input[role="combobox"]:focus-visible, canvas:focus-visible { outline: none !important; }
+.st-key-current-page { display: none; }
+[class*="st-key-icon-"] button [data-testid="stMarkdownContainer"] {
+  position: absolute; clip-path: inset(50%); white-space: nowrap;
+}
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; }
 [data-testid="stMain"] h1 { font-size: 1.5rem; padding: 0; }
 [data-testid="stMainBlockContainer"] { padding: 1rem 2rem 2rem; container-type: inline-size; }
@@ -75,5 +85,34 @@ STYLE = """
 </style>
 """
 
-IN_TEXT_COLOR = '[data-testid="stSliderThumbValue"] p, button[aria-checked="true"] p'
+_IN_TEXT_COLOR = '[data-testid="stSliderThumbValue"] p, button[aria-checked="true"] p'
 """Elements in the accent color, which is too dark for text on a dark background."""
+
+
+def with_text_color(color: str) -> str:
+    """The rules that need the text color of the browser's theme."""
+    return (
+        f"<style>:root {{ --text-color: {color}; }} "
+        f"{_IN_TEXT_COLOR} {{ color: {color} !important; }}</style>"
+    )
+
+
+def current_page(number: int) -> str:
+    """A script that marks the link of the current page, which Streamlit only shows in bold.
+
+    Streamlit draws links anew in every run, so the script looks again at each change of the page.
+    """
+    return f"""<script>
+(() => {{
+  const mark = () => document.querySelectorAll(".st-key-links a").forEach((link, number) => {{
+    const now = number === {number} ? "page" : null;
+    if (link.getAttribute("aria-current") === now) return;
+    if (now) link.setAttribute("aria-current", now);
+    else link.removeAttribute("aria-current");
+  }});
+  window.parallaxLinks?.disconnect();
+  window.parallaxLinks = new MutationObserver(mark);
+  window.parallaxLinks.observe(document.body, {{subtree: true, childList: true}});
+  mark();
+}})();
+</script>"""

@@ -16,9 +16,15 @@ AUTOMATIC = ""
 
 
 def top_classes(
-    prediction: Prediction, key: str, target: str = "", *, selectable: bool = True
+    prediction: Prediction, key: str, name: str, target: str = "", *, selectable: bool = True
 ) -> None:
-    """Table of the first answers with bars; selecting a row makes that class the target."""
+    """Table of the first answers with bars; selecting a row makes that class the target.
+
+    Parameters
+    ----------
+    name
+        What a screen reader calls the table.
+    """
     import pandas as pd
 
     rows = pd.DataFrame(
@@ -42,6 +48,7 @@ def top_classes(
         on_select=session.guarded(pick) if selectable else "ignore",
         selection_mode="single-row",
         row_height=24,
+        alt=name,
         column_config={
             "class": st.column_config.TextColumn("Class"),
             "probability": st.column_config.ProgressColumn(

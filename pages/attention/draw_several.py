@@ -151,4 +151,6 @@ def _answers(pictures: Sequence[Picture], found: Sequence[Summary]) -> None:
         ]
     )
     st.markdown("**What the model answers** · most probable first")
-    st.dataframe(table, hide_index=True, row_height=30, key="several-answers")
+    st.dataframe(
+        table, hide_index=True, row_height=30, key="several-answers", alt="What the model answers"
+    )

@@ -91,12 +91,20 @@ def _heads(view: Compare) -> None:
     with first, st.container(horizontal=True, gap="xsmall", vertical_alignment="bottom"):
         if view.classes.shown:
             controls.class_picker(view.classes, *_labeled(view))
-            with st.popover("", icon=":material/alt_route:", width="content", key="rather"):
+            with st.popover(
+                "Rather than", icon=":material/alt_route:", width="content", key="icon-rather"
+            ):
                 controls.rather_than_picker(view.classes)
     for number, (place, choice) in enumerate(zip(places, view.choices, strict=True)):
         with place, st.container(horizontal=True, gap="xsmall", vertical_alignment="bottom"):
-            controls.method_picker(choice, plain(choice.model.spec.title))
-            with st.popover("", icon=":material/tune:", width="content", key=f"column-{number}"):
+            title = plain(choice.model.spec.title)
+            controls.method_picker(choice, title)
+            with st.popover(
+                f"Parameters of {title}",
+                icon=":material/tune:",
+                width="content",
+                key=f"icon-column-{number}",
+            ):
                 controls.parameter_widgets(choice)
                 _arrange(number, count)
 

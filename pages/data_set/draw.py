@@ -213,6 +213,7 @@ def _classes(table: SweepTable, made: Classes, filters: Filters) -> None:
     st.dataframe(
         made.frame,
         key=made.key,
+        alt=made.title.replace("*", ""),
         hide_index=True,
         height=400,
         row_height=28,

@@ -87,7 +87,9 @@ def _choices(view: Evidence) -> None:
             st.container(horizontal=True, gap="xsmall", vertical_alignment="bottom"),
         ):
             controls.class_picker(view.classes, *view.labeled)
-            with st.popover("", icon=":material/alt_route:", width="content", key="rather"):
+            with st.popover(
+                "Rather than", icon=":material/alt_route:", width="content", key="icon-rather"
+            ):
                 controls.rather_than_picker(view.classes)
     for choice, column in zip(view.choices, look_columns, strict=True):
         with column:

@@ -115,6 +115,7 @@ def _areas(side: Side) -> None:
     st.dataframe(
         pd.DataFrame(list(side.table)),
         key=f"areas-{side.number}",
+        alt=f"{side.title}: areas under the curves",
         hide_index=True,
         row_height=28,
         column_config={

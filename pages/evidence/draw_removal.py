@@ -170,6 +170,7 @@ def _before_and_after(one: Before, classes: tuple[str, ...]) -> None:
     st.dataframe(
         table,
         key=f"answers-{one.number}",
+        alt=f"{one.title}: answers before and after",
         hide_index=True,
         row_height=28,
         column_config={

@@ -107,6 +107,7 @@ def _differences(view: GradientRollout) -> None:
         table,
         hide_index=True,
         key="differences",
+        alt="How far the maps of two classes differ",
         column_config={"Rank correlation": form, "Overlap of top 20 %": form},
     )
     st.caption(

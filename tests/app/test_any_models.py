@@ -155,7 +155,7 @@ def test_the_list_of_models_changes_what_is_shown() -> None:
     assert offered[:2] == ["NET-B", "VIT-B"], "one's own first"
     app.selectbox(key="screen-add-model").set_value("vit-b").run()
     assert address(app)["m"] == ["net-a", "vit-a", "vit-b"]
-    app.button(key="remove-model-0").click().run()
+    app.button(key="icon-remove-model-0").click().run()
     assert address(app)["m"] == ["vit-a", "vit-b"]
     app.selectbox(key="screen-m-1").set_value("net-b").run()
     assert address(app)["m"] == ["vit-a", "net-b"]

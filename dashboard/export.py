@@ -137,9 +137,10 @@ _PAGE = """<!doctype html>
  style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src data:">
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: #1f2430; background: #fff;
-  max-width: 1120px; margin: 2rem auto; padding: 0 1.25rem; }}
+  max-width: 1120px; margin: 2rem auto; padding: 0 1.25rem; overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.6rem; margin: 0; }} h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem; }}
-.pale {{ color: #60667a; }} .figure {{ container-type: inline-size; margin: 1.25rem 0; }}
+.pale {{ color: #60667a; }} .wide {{ overflow-x: auto; }}
+.figure {{ container-type: inline-size; margin: 1.25rem 0; min-width: 640px; }}
 table {{ border-collapse: collapse; font-size: .9rem; }} td, th {{ padding: .15rem .8rem .15rem 0;
   text-align: left; vertical-align: top; }} pre {{ overflow: auto; font-size: .8rem;
   background: #f4f2ee; padding: 1rem; border-radius: .5rem; }}
@@ -180,8 +181,8 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
             config={"displaylogo": False, "responsive": True},
         )
         parts.append(
-            f'<div class="figure"><div role="img" aria-label={_quoted(kept.alt)} '
-            f'style="height: {html.escape(height)}">{chart}</div></div>'
+            f'<div class="wide"><div class="figure"><div role="img" aria-label={_quoted(kept.alt)} '
+            f'style="height: {html.escape(height)}">{chart}</div></div></div>'
         )
     parts += _answers(view)
     parts += ["<h2>How to read the maps</h2>"] if _notes(view) else []

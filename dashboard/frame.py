@@ -70,6 +70,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     shown = show.begin(page.title, _address())
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="links"):
         links = {other: st.empty() for other in pages}
+        folded = st.empty()
         sharing_place = st.container(width="content")
     notices = st.container()
     looked_at: Scene | None = None
@@ -81,6 +82,12 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             pending_downloads.settle()
         finally:
             _link(links, pages)
+            with (
+                folded.container(),
+                st.popover(page.title, icon=":material/menu:", key=f"folded-{name}"),
+            ):
+                _link(dict.fromkeys(pages, st), pages)
+            _mark_current(pages)
         with waiting.told_to_wait(), waiting.bar(), cache.reading_once():
             if name != "review":
                 with sharing_place:
@@ -119,6 +126,9 @@ def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
         place.page_link(
             pages[name], icon=registry.pages()[name].icon, query_params=session.screen().address()
         )
+
+
+def _mark_current(pages: Mapping[str, Any]) -> None:
     with st.container(key="current-page"):
         number = list(pages).index(session.screen().page)
         st.html(style.current_page(number), unsafe_allow_javascript=True)

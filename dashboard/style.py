@@ -21,6 +21,7 @@ STYLE = """
 [data-testid="stMain"]:focus-visible { outline-offset: -2px !important; }
 input[role="combobox"]:focus-visible, canvas:focus-visible { outline: none !important; }
 .st-key-current-page { display: none; }
+[class*="st-key-icon-"] button { position: relative; }
 [class*="st-key-icon-"] button [data-testid="stMarkdownContainer"] {
   position: absolute; clip-path: inset(50%); white-space: nowrap;
 }
@@ -78,9 +79,20 @@ input[role="combobox"]:focus-visible, canvas:focus-visible { outline: none !impo
     flex: 1 1 100%; min-width: 100%;
   }
 }
-@media (max-width: 640px) {
-  .st-key-links { flex-wrap: nowrap !important; overflow-x: auto; padding: 0 2rem 0 2.25rem; }
-  .st-key-links > * { flex: 0 0 auto !important; }
+[data-testid="stApp"]:has([data-testid="stExpandSidebarButton"]) .st-key-links {
+  padding-left: 2.25rem;
+}
+.st-key-links > :has([class*="st-key-folded"]) { display: none; }
+@media (max-width: 640px) {  /* the links fold into a menu */
+  .st-key-links { flex-wrap: nowrap !important; }
+  .st-key-links > :has(.stPageLink) { display: none; }
+  .st-key-links > :has([class*="st-key-folded"]) { display: block; }
+  .st-key-head > :first-child { flex: 1 1 100%; }
+  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] [class*="st-key-query-"]) {
+    flex-wrap: wrap;
+  }
+  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] [class*="st-key-query-"])
+    > [data-testid="stColumn"] { flex: 1 1 100%; min-width: 100%; }
 }
 </style>
 """

@@ -40,6 +40,8 @@ def parameter_widgets(choice: Choice) -> None:
         return
     st.markdown(f"**{choice.method.title}**")
     for parameter in choice.method.parameters_for(choice.model):
+        if not parameter.shown:
+            continue
         _widget(choice.slot, parameter, choice.values[parameter.name])
 
 
@@ -54,6 +56,19 @@ def _widget(slot: Slot, parameter: Parameter, value: Any) -> None:
         ends = (value[0], value[-1]) if value else (0, last)
         tie = session.tied(name, ends, write)
         st.slider(parameter.label, 0, last, help=parameter.help, **tie)
+        return
+    if parameter.optional:
+        st.number_input(
+            parameter.label,
+            parameter.low,
+            parameter.high,
+            value=None,
+            step=parameter.step,
+            format="%.3f",
+            placeholder=value_text(None),
+            help=parameter.help,
+            **session.tied(name, value, write),
+        )
         return
     shown = AUTOMATIC_INDEX if value is None else value
     common: dict[str, Any] = {"help": parameter.help, **session.tied(name, shown, write)}

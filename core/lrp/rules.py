@@ -1,0 +1,277 @@
+"""What each operation does with relevance, as a backward of its own.
+
+Every backward is such that the relevance of a tensor is the tensor times what arrives there in
+place of a gradient, so that operations without a rule of their own (sums, means, reshaping) pass
+relevance on by their plain gradient. All rules are linear in what arrives: the relevance of a
+difference of two logits is the difference of their relevances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
+from torch.nn import functional
+from torch.nn.grad import conv2d_input
+
+EPSILON = 1e-6
+"""Keeps denominators of relevance away from zero."""
+
+TINY = 1e-9
+"""The same where an activation is divided by its input."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer ``x Wᵀ``, without its bias."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(..., inputs) to (..., outputs)."""
+        return functional.linear(x, weight)
+
+    def transposed(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """(..., outputs) to (..., inputs)."""
+        return s @ weight
+
+    def per_output(self, bias: Tensor) -> Tensor:
+        """A bias as it is added to the outputs."""
+        return bias
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution in two dimensions, without its bias."""
+
+    stride: Any
+    padding: Any
+    dilation: Any
+    groups: int
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(batch, inputs, height, width) to (batch, outputs, rows, columns)."""
+        return functional.conv2d(
+            x, weight, None, self.stride, self.padding, self.dilation, self.groups
+        )
+
+    def transposed(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """(batch, outputs, rows, columns) to ``shape``."""
+        return torch.as_tensor(
+            conv2d_input(  # type: ignore[no-untyped-call]
+                shape, weight, s, self.stride, self.padding, self.dilation, self.groups
+            )
+        )
+
+    def per_output(self, bias: Tensor) -> Tensor:
+        """A bias as it is added to the outputs."""
+        return bias.view(-1, 1, 1)
+
+
+Map = Linear | Convolution
+
+
+def stabilized(values: Tensor, least: float = EPSILON) -> Tensor:
+    """Values moved away from zero by ``least``, zero itself upward."""
+    return values + least * _sign(values)
+
+
+def _sign(values: Tensor) -> Tensor:
+    """1 where a value is not negative, else −1."""
+    return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+
+
+class _Gamma(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        of: Map,
+        gamma: float,
+        to_relevance: bool,
+    ) -> Tensor:
+        ctx.save_for_backward(x if gamma or to_relevance else None, y, weight, bias)
+        ctx.shape = x.shape
+        ctx.rule = of, gamma, to_relevance
+        return y.view_as(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, weight, bias = ctx.saved_tensors
+        of, gamma, to_relevance = ctx.rule
+        if not gamma:
+            share = gradient * y / stabilized(y)
+            found = of.transposed(share, weight, ctx.shape)
+        else:
+            # With p the sum of the positive products and n of the negative, the bias among them,
+            # y = p + n and |x| |W| + |b| = p − n, so that both follow from two maps and not four.
+            sign, size = _sign(y), weight.abs()
+            spread = of.forward(x.abs(), size)
+            if bias is not None:
+                spread = spread + of.per_output(bias.abs())
+            share = gradient * y / stabilized(y + gamma / 2 * (y + sign * spread))
+            plain = of.transposed(share, weight, ctx.shape)
+            signed = of.transposed(sign * share, size, ctx.shape)
+            found = plain + gamma / 2 * (plain + x.sign() * signed)
+        return (found * x if to_relevance else found), None, None, None, None, None, None
+
+
+def gamma_rule(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    of: Map,
+    gamma: float,
+    to_relevance: bool = False,
+) -> Tensor:
+    """The signed γ rule of a linear layer or a convolution.
+
+    To an output ``y > 0`` the input ``j`` contributed ``x_j (w_j + γ w_j⁺)`` where ``x_j > 0`` and
+    ``x_j (w_j + γ w_j⁻)`` where ``x_j < 0``; it gets that share of the sum of all, to which the
+    bias belongs likewise. Mirrored for ``y < 0``. γ = 0 is the ε rule. Montavon et al. 2019; for
+    either sign as zennit has it (Anders et al. 2021).
+
+    Parameters
+    ----------
+    y
+        What the layer has returned for ``x``, with its bias.
+    to_relevance
+        Whether relevance itself is to arrive at ``x``, not what is to be multiplied by ``x``.
+
+    Returns
+    -------
+    Tensor
+        ``y``, with this rule for its backward.
+    """
+    found: Tensor = _Gamma.apply(x, y.detach(), weight, bias, of, gamma, to_relevance)
+    return found
+
+
+class _Box(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, low: Tensor, high: Tensor, weight: Tensor, of: Map
+    ) -> Tensor:
+        ctx.save_for_backward(x, y, low, high, weight)
+        ctx.of = of
+        return y.view_as(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, low, high, weight = ctx.saved_tensors
+        of: Map = ctx.of
+        bounded = ((x, weight), (-low, weight.clamp(min=0)), (-high, weight.clamp(max=0)))
+        whole = sum(of.forward(values, part) for values, part in bounded)
+        share = gradient * y / stabilized(torch.as_tensor(whole))
+        found = sum(values * of.transposed(share, part, x.shape) for values, part in bounded)
+        return torch.as_tensor(found), None, None, None, None, None
+
+
+def box_rule(x: Tensor, y: Tensor, low: Tensor, high: Tensor, weight: Tensor, of: Map) -> Tensor:
+    """The z^B rule of a first layer, whose inputs lie between bounds (Montavon et al. 2017).
+
+    The input ``j`` contributed ``x_j w_j − l_j w_j⁺ − h_j w_j⁻``, which is never negative.
+    Relevance itself arrives at ``x``, not what is to be multiplied by it.
+
+    Parameters
+    ----------
+    y
+        What the layer has returned for ``x``, with its bias.
+    low, high
+        The least and the greatest value of each input, of the shape of ``x``.
+    """
+    found: Tensor = _Box.apply(x, y.detach(), low, high, weight, of)
+    return found
+
+
+class _Held(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        return y.view_as(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, y = ctx.saved_tensors
+        return gradient * y / stabilized(x, TINY), None
+
+
+def identity_rule(x: Tensor, y: Tensor) -> Tensor:
+    """An activation of each value for itself: ``y = x · held(y / x)``."""
+    found: Tensor = _Held.apply(x, y.detach())
+    return found
+
+
+def halved(x: Tensor) -> Tensor:
+    """The same values, with half of what arrives: one factor of two (Achtibat et al. 2024)."""
+    half = x / 2
+    return half + half.detach()
+
+
+def layer_norm(
+    x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Layer norm over some axes, with its deviation held.
+
+    Parameters
+    ----------
+    weight, bias
+        Of a shape that can be multiplied with ``x``.
+    """
+    centered = x - x.mean(dims, keepdim=True)
+    return _scaled(centered, centered, dims, weight, bias, eps)
+
+
+def rms_norm(x: Tensor, dims: tuple[int, ...], weight: Tensor | None, eps: float) -> Tensor:
+    """The norm by the root of the mean square, with that root held."""
+    return _scaled(x, x, dims, weight, None, eps)
+
+
+def _scaled(
+    x: Tensor,
+    deviating: Tensor,
+    dims: tuple[int, ...],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Tensor:
+    scale = (deviating.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
+    normed = x * (scale if weight is None else scale * weight)
+    return normed if bias is None else normed + bias
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None
+) -> Tensor:
+    """``softmax(scale · q kᵀ + mask) v``: products by halves, the softmax by its gradient.
+
+    Achtibat et al. 2024 (AttnLRP); what arrives is so quartered at queries and keys. The softmax's
+    gradient does not conserve relevance.
+
+    Parameters
+    ----------
+    query, key, value : (..., tokens, channels)
+    mask
+        What is added to the scores, or where they count.
+    """
+    scores = product(query, key.transpose(-2, -1)) * scale
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        scores = scores + mask
+    return product(scores.softmax(dim=-1), value)
+
+
+def product(first: Tensor, second: Tensor) -> Tensor:
+    """A matrix product; by halves where both factors depend on the picture."""
+    if first.requires_grad and second.requires_grad:
+        first, second = halved(first), halved(second)
+    return first @ second

@@ -105,8 +105,7 @@ class _Gamma(Function):
         x, y, weight, bias = ctx.saved_tensors
         of, gamma, to_relevance = ctx.rule
         if not gamma:
-            share = gradient * y / stabilized(y)
-            found = of.transposed(share, weight, ctx.shape)
+            found = of.transposed(gradient, weight, ctx.shape)
         else:
             # With p the sum of the positive products and n of the negative, the bias among them,
             # y = p + n and |x| |W| + |b| = p − n, so that both follow from two maps and not four.
@@ -134,8 +133,9 @@ def gamma_rule(
 
     To an output ``y > 0`` the input ``j`` contributed ``x_j (w_j + γ w_j⁺)`` where ``x_j > 0`` and
     ``x_j (w_j + γ w_j⁻)`` where ``x_j < 0``; it gets that share of the sum of all, to which the
-    bias belongs likewise. Mirrored for ``y < 0``. γ = 0 is the ε rule. Montavon et al. 2019; for
-    either sign as zennit has it (Anders et al. 2021).
+    bias belongs likewise. Mirrored for ``y < 0``. γ = 0 is the ε rule with ε = 0: the sum is the
+    output itself, so nothing is divided. Montavon et al. 2019; for either sign as zennit has it
+    (Anders et al. 2021).
 
     Parameters
     ----------

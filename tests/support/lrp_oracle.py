@@ -43,7 +43,8 @@ def gamma_gradient(
         more = 1 + gamma * (same + 1) / 2  # 1 + γ of the output's own sign, 1 of the other
         own = torch.sign(b) * torch.where(y >= 0, 1.0, -1.0)
         whole = (contributions * more).sum(dim=1) + b * (1 + gamma * (own + 1) / 2)
-        found.append((weight * more * (gradient * y / away(whole))[:, None]).sum(dim=0))
+        share = gradient * y / away(whole) if gamma else gradient  # y / y
+        found.append((weight * more * share[:, None]).sum(dim=0))
     return torch.stack(found)
 
 

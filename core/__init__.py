@@ -1,7 +1,7 @@
-"""See how a convolutional network and a vision transformer look at the same picture.
+"""Explanations of convolutional networks and vision transformers for the same picture.
 
-The public interface: applications, notebooks and sweeps import nothing deeper. Nothing in this
-package knows a user interface.
+The public interface: applications, notebooks and sweeps import only this module. Nothing in this
+package depends on a user interface.
 """
 
 from core import heatmaps, rendering, representations, sweep
@@ -19,6 +19,7 @@ from core.errors import (
     ParameterError,
     Stopped,
     SweepError,
+    UnknownModel,
     UnsupportedMethod,
     UnsupportedModel,
     WeightsError,
@@ -35,6 +36,7 @@ from core.explain import (
     Answer,
     Explanation,
     check_zero,
+    count_passes,
     explain,
     explain_stream,
     needs,
@@ -70,6 +72,7 @@ from core.models.spec import (
     catalog_problem,
     default_models,
     find_spec,
+    own_models,
 )
 from core.models.taps import Layer, Tap
 from core.models.transformer import Readout, VisionTransformer
@@ -133,6 +136,7 @@ __all__ = [
     "Target",
     "TargetLike",
     "Transforms",
+    "UnknownModel",
     "UnsupportedMethod",
     "UnsupportedModel",
     "UntrustedPictures",
@@ -153,6 +157,7 @@ __all__ = [
     "class_logit",
     "configure",
     "conv_channel",
+    "count_passes",
     "default_models",
     "depths_of",
     "digest",
@@ -179,6 +184,7 @@ __all__ = [
     "not_label",
     "on_pixels",
     "open_model",
+    "own_models",
     "picture_files",
     "pointing_grid",
     "predict",

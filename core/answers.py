@@ -1,7 +1,8 @@
-"""Logits to probabilities, said once.
+"""Logits to probabilities, in one place.
 
-A model of classes shares one whole among them (softmax); a model of labels is asked about each for
-itself (sigmoid). `Model.answer` says which, and whoever reads a probability asks here.
+The classes of a softmax model share a total probability of 1; a sigmoid model has an independent
+probability for each label. `Model.answer` says which, and all code that reads probabilities uses
+this module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the attention of one picture shows: a reading of a transformer's recording, as arrays."""
+"""The attention for one picture: a transformer's recording as arrays."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Attention:
     layers, heads, channels : int
         Layers, heads per layer, channels per head.
     readout : Readout
-        What the classifier reads, so which rows of attention are shown by default.
+        What the classifier reads, which decides the rows of attention shown by default.
     prediction : Prediction or None
         ``None`` for a model without classes.
     """
@@ -92,7 +92,7 @@ class Attention:
         return np.stack([self.maps(layer, query) for layer in range(self.layers)])
 
     def matrix(self, layer: int, head: int) -> Float:
-        """The whole attention of a head: (tokens, tokens), query by key, prefix first.
+        """The full attention matrix of a head: (tokens, tokens), query by key, prefix first.
 
         Returns
         -------
@@ -127,7 +127,7 @@ class Attention:
     def artifacts(self) -> npt.NDArray[np.bool_]:
         """Patches that receive attention far beyond the rest and their neighbors: (rows, cols).
 
-        In maps they look like findings. Look for spikes on the map that is shown as well
+        In maps they look like evidence. Check for spikes on the displayed map as well
         (`Explanation.spikes`): not every spike of a map is a patch of this kind.
         """
         return spikes(self.received())
@@ -207,7 +207,7 @@ class Attention:
 
 
 def _numpy(tensor: Tensor) -> Float:
-    # Without a copy this is the memory of a recording that others read as well.
+    # Without a copy this is the memory of a recording shared with other sessions.
     values: Float = read_only(tensor.detach().float().cpu().numpy())
     return values
 
@@ -217,7 +217,7 @@ def _of_one(model: Model, image: Image.Image | Recording, framing: Framing | Non
         return record(model, image, framing)
     if len(image) != 1:
         raise ParameterError(
-            f"The recording holds {len(image)} pictures, expected one; record each alone."
+            f"The recording holds {len(image)} pictures, expected one; record each picture alone."
         )
     return image.of(model)
 
@@ -239,7 +239,7 @@ def attention(
     """
     if not isinstance(model, VisionTransformer) and model.limits:
         raise UnsupportedMethod(
-            f"{model.limits.removesuffix('.')}; choose a model whose attention is shown."
+            f"{model.limits.removesuffix('.')}; choose a model whose attention can be shown."
         )
     if not isinstance(model, VisionTransformer):
         raise UnsupportedMethod(

@@ -1,7 +1,7 @@
-"""How much runs at once: one gate for the whole process, configured by a call.
+"""Limits on concurrent passes: one gate for the whole process, configured by a call.
 
-Who asks first is let in first, and what takes long asks anew for each pass, so that a short request
-never waits for the whole of a long one.
+Requests are admitted in order of arrival, and a long request queues again for each pass, so that a
+short request never waits for all passes of a long one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from core import progress
 from core.errors import BusyError, ParameterError
 
 PASSES = 2
-"""Network passes at once by default; each holds the activations of one batch."""
+"""Default number of concurrent passes; each holds the activations of one batch."""
 
 PATIENCE = 120.0
-"""Seconds that a request waits for a place by default."""
+"""Default for the seconds that a request waits for a slot."""
 
 MEMORY = 2 * 2**30
-"""Bytes that one pass may leave behind by default."""
+"""Default for the bytes that one pass may store."""
 
 
 class _Gate:
-    """Places for passes, the line of those who wait for one, and what a pass may cost."""
+    """Slots for passes, the queue of waiting requests, and the cost limit of a pass."""
 
     def __init__(self, passes: int, patience: float, memory: int) -> None:
         self.passes = passes
@@ -40,10 +40,10 @@ class _Gate:
         self.left = 0
 
     def enter(self, patience: float, ahead: bool = False) -> bool:
-        """Take a place when it is one's turn; false if that was not in time.
+        """Acquire a slot in order of arrival; false if the patience ended first.
 
-        What `core.progress.waiting` raises ends the waiting, also when the turn has come: who has
-        gone meanwhile does not begin.
+        An exception of `core.progress.waiting` ends the wait, also when a slot is free: a request
+        whose user has left does not begin.
         """
         with self.changed:
             if not self.line and self.inside < self.passes:
@@ -85,7 +85,7 @@ class _Gate:
         return self.line[0] is ticket and self.inside < self.passes
 
     def leave(self) -> None:
-        """Give a place back."""
+        """Release a slot."""
         with self.changed:
             self.inside -= 1
             self.changed.notify_all()
@@ -101,21 +101,21 @@ def configure(
     memory: int | None = None,
     threads: int | None = None,
 ) -> None:
-    """Set how much may run at once; what is not given stays.
+    """Set the limits on concurrent passes; omitted values stay.
 
-    Call it once, before requests arrive: passes that are under way finish under the old rule.
+    Call it once, before requests arrive: running passes finish under the old limits.
 
     Parameters
     ----------
     passes
         Network passes at the same time, at least 1.
     patience
-        Seconds that a request waits for a place before `BusyError`, not negative.
+        Seconds that a request waits for a slot before `BusyError`, not negative.
     memory
-        Bytes that what one pass leaves behind may take, at least 2²⁰.
+        Bytes that the results of one pass may take, at least 2²⁰.
     threads
-        Of PyTorch within one pass, at least 1. Passes at once share the cores: with more threads
-        than cores in all they hinder each other.
+        Threads of PyTorch within one pass, at least 1. Concurrent passes share the cores: more
+        threads than cores in total slow them all down.
 
     Raises
     ------
@@ -149,9 +149,9 @@ def load() -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        ``computing`` and ``waiting`` requests, ``places`` for computing, and since the gate was
-        configured how often a place was taken (``served``) and how many went away without one
-        (``left``), because they were given up or their patience ended.
+        ``computing`` and ``waiting`` requests, the number of slots (``places``), and since the gate
+        was configured how often a slot was acquired (``served``) and how many requests left without
+        one (``left``), because they were canceled or their patience ended.
     """
     gate = _gate
     with gate.changed:
@@ -165,39 +165,39 @@ def load() -> dict[str, int]:
 
 
 def graphs() -> int:
-    """Gradient graphs of finished passes that may stay for what is asked next."""
+    """Gradient graphs of finished passes that may be kept for further requests."""
     return 2 * _gate.passes
 
 
 def memory_budget() -> int:
-    """Bytes that what one pass leaves behind may take."""
+    """Bytes that the results of one pass may take."""
     return _gate.memory
 
 
 @contextmanager
 def admitted(patience: float | None = None, *, ahead: bool = False) -> Iterator[None]:
-    """Hold one of the places for the length of a ``with`` block; may be nested.
+    """Hold a slot within a ``with`` block; may be nested.
 
-    Who waits is told their place in the line by `core.watching`. Ask a shared recording inside for
-    nothing that it has yet to compute (see `Recording.extend`): who computes on it may wait for
-    this very place.
+    `core.watching` reports a waiting request's place in the queue. Within the block, do not request
+    uncomputed results of a shared recording (see `Recording.extend`): the thread that computes on
+    it may be waiting for this very slot.
 
     Parameters
     ----------
     patience
-        Seconds to wait, instead of those that were configured.
+        Seconds to wait, instead of the configured ones.
     ahead
-        Go to the head of the line: for what ends a request that holds much memory meanwhile.
+        Go to the head of the queue: for the last step of a request that holds much memory.
 
     Raises
     ------
     BusyError
-        No place came free in time.
+        No slot became free in time.
     """
     if _inside.get() is not None:
         yield
         return
-    gate = _gate  # the one that is entered is the one that is left, also if configured meanwhile
+    gate = _gate  # the same gate is entered and left, even if `configure` was called meanwhile
     _enter(gate, patience, ahead)
     token = _inside.set(gate)
     try:
@@ -211,18 +211,18 @@ def _enter(gate: _Gate, patience: float | None = None, ahead: bool = False) -> N
     patience = gate.patience if patience is None else patience
     if not gate.enter(patience, ahead):
         raise BusyError(
-            f"All {gate.passes} places for computing were taken for {patience:.0f} s; "
+            f"All {gate.passes} slots for network passes were in use for {patience:.0f} s; "
             "try again in a moment."
         )
 
 
 def next_turn() -> None:
-    """Within `admitted`, let those go first who wait; for loops of others, called pass by pass.
+    """Within `admitted`, let waiting requests go first; for third-party loops, once per pass.
 
     Raises
     ------
     BusyError
-        No place came free in time.
+        No slot became free in time.
     """
     gate = _inside.get()
     if gate is None or not gate.line:
@@ -232,5 +232,5 @@ def next_turn() -> None:
         _enter(gate)
     except BaseException:
         with gate.changed:
-            gate.inside += 1  # the block outside is going to give one back
+            gate.inside += 1  # the enclosing block will release one
         raise

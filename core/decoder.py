@@ -1,10 +1,10 @@
-"""The other process of `core.sandbox`: a file comes in, pixels or a sentence go out.
+"""The child process of `core.sandbox`: reads a file, writes pixels or an error sentence.
 
-With the arguments ``many`` and the longest side of what comes back it goes on: each file comes
-after its length, and so does each answer, as eight bytes, the most significant first; the limit of
-time begins anew with each.
+With the arguments ``many`` and the longest side of the results it stays alive: each file is
+preceded by its length, and so is each result, as eight bytes, the most significant first; the time
+limit starts again with each.
 
-Run by its path, so that the public interface and with it PyTorch stay out: it starts in a fifth of
+Run by its path, so that neither `core` nor PyTorch is imported: it starts in a fifth of
 a second and holds 40 MB.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 PROCESSOR_SECONDS = 2
 SPARE = 16 * 2**20
-"""Bytes beside those that decoding may take: the file, and the answer."""
+"""Bytes allowed beside those for decoding: the file, and the result."""
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
             image = images.read_image(data, "\0")
         except errors.ImageError as error:
             return b"refused\n", str(error).encode()
-        image.thumbnail((side, side), Image.Resampling.BOX)  # nothing, if it is no larger
+        image.thumbnail((side, side), Image.Resampling.BOX)  # no-op if not larger
         return b"%d %d\n" % image.size, image.tobytes()
 
     if sys.argv[1:2] != ["many"]:
@@ -56,13 +56,13 @@ def main() -> None:
 
 
 def limit(memory: int) -> None:
-    """Allow so many bytes more than now, and two seconds of a processor; where the system can."""
+    """Limit memory and processor time (two seconds) from now on, where the system can."""
     limit_time(for_good=True)
     limit_memory(memory)
 
 
 def limit_time(for_good: bool = False) -> None:
-    """Allow two seconds of a processor from now on; for good, or until this is called again."""
+    """Allow two seconds of processor time from now on; for good, or until the next call."""
     try:
         import resource
     except ImportError:  # Windows
@@ -74,7 +74,7 @@ def limit_time(for_good: bool = False) -> None:
 
 
 def limit_memory(memory: int) -> None:
-    """Allow so many bytes more than now."""
+    """Limit further memory to so many bytes."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,34 +1,34 @@
-"""Everything that can go wrong for a reason the person in front of the screen can act on.
+"""Errors that a user can act on.
 
 ::
 
     ParallaxError
     ├── ImageError         the picture cannot be read or cannot be fitted to the model
-    │   └── ImageTimeout       it was not read in time, perhaps as the machine is busy; try again
-    ├── ModelError         the model cannot be had
+    │   └── ImageTimeout       it was not read in time, perhaps on a busy machine; try again
+    ├── ModelError         the model is not available
     │   ├── UnknownModel       no such entry in the catalog
-    │   ├── CatalogError       a model file (TOML) that does not say what it must
-    │   ├── UnsupportedModel   an architecture whose inside cannot be shown truthfully
+    │   ├── CatalogError       a model file (TOML) with missing or invalid keys
+    │   ├── UnsupportedModel   an architecture whose internals cannot be shown correctly
     │   └── WeightsError       no network, wrong checksum, wrong shapes, missing file
-    ├── MethodError        the method cannot serve this request
+    ├── MethodError        the method cannot handle this request
     │   ├── UnknownMethod      no such method
     │   ├── UnsupportedMethod  the model lacks what the method needs (classes, a class token, …)
     │   ├── ParameterError     a parameter out of its range, an unknown parameter or class
-    │   ├── NoZero             positive parts of a map whose zero means nothing were to be summed
+    │   ├── NoZero             positive parts of a map without a meaningful zero cannot be summed
     │   └── ZeroGradient       the chosen layer cannot influence the chosen class
-    ├── SweepError         a sweep that cannot be begun, gone on with or opened
-    ├── BusyError          too many passes at once; try again (`ImageTimeout` is one as well)
-    └── Stopped            the person stopped what was running
+    ├── SweepError         a sweep that cannot be started, continued or opened
+    ├── BusyError          too many concurrent passes; try again (base of `ImageTimeout`)
+    └── Stopped            the user stopped the computation
 
-Every message names what was given, what was expected and what to do next, in one sentence
-that may be shown to the person as it is.
+Every message states what was given, what was expected and what to do next, in one sentence
+that can be shown to the user as it is.
 """
 
 from __future__ import annotations
 
 
 class ParallaxError(Exception):
-    """Root of the tree: anything a person can act on."""
+    """Base of all errors that a user can act on."""
 
 
 class ImageError(ParallaxError):
@@ -36,7 +36,7 @@ class ImageError(ParallaxError):
 
 
 class ModelError(ParallaxError):
-    """The model cannot be had."""
+    """The model is not available."""
 
 
 class UnknownModel(ModelError):
@@ -44,16 +44,16 @@ class UnknownModel(ModelError):
 
 
 class CatalogError(ModelError):
-    """A catalog file is not what it must be."""
+    """A catalog file is invalid."""
 
 
 class UnsupportedModel(ModelError):
-    """The architecture has something that cannot be shown truthfully.
+    """The architecture has a part that cannot be shown correctly.
 
     Attributes
     ----------
     reason
-        What that is, as the part of a sentence; empty if it is not known.
+        That part, as a fragment of a sentence; empty if it is not known.
     """
 
     def __init__(self, message: str = "", reason: str = "") -> None:
@@ -62,11 +62,11 @@ class UnsupportedModel(ModelError):
 
 
 class WeightsError(ModelError):
-    """The weights cannot be had, or are not the ones that were promised."""
+    """The weights are not available, or do not have the stated checksum."""
 
 
 class MethodError(ParallaxError):
-    """The method cannot serve this request."""
+    """The method cannot handle this request."""
 
 
 class UnknownMethod(MethodError):
@@ -82,7 +82,7 @@ class ParameterError(MethodError):
 
 
 class NoZero(MethodError):
-    """The map's zero means nothing, so its positive parts cannot be summed."""
+    """The map's zero has no meaning, so its positive parts cannot be summed."""
 
 
 class ZeroGradient(MethodError):
@@ -90,16 +90,16 @@ class ZeroGradient(MethodError):
 
 
 class SweepError(ParallaxError):
-    """A sweep cannot be begun, gone on with or opened."""
+    """A sweep cannot be started, continued or opened."""
 
 
 class BusyError(ParallaxError):
-    """All places for network passes stayed taken for too long."""
+    """All slots for network passes were in use for too long."""
 
 
 class ImageTimeout(ImageError, BusyError):
-    """The picture was not read in time, which says nothing about the picture; try again."""
+    """The picture was not read in time, whatever its content; try again."""
 
 
 class Stopped(ParallaxError):
-    """The person stopped what was running."""
+    """The user stopped the computation."""

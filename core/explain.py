@@ -1,4 +1,4 @@
-"""One request in, one frozen result out."""
+"""Explanations and predictions: one request, one frozen result."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from core.recording.run import Needs
 from core.targets import ClassTarget, Target, TargetLike, as_given, as_target
 
 MANIFEST_VERSION = 1
-"""Raised when a key of `Explanation.manifest` changes its meaning."""
+"""Version, incremented when a key of `Explanation.manifest` changes its meaning."""
 
 FEWEST = 2
-"""Rows and columns below which a grid of values is no map."""
+"""Fewest rows and columns of a map."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation(Frozen):
-    """A finished explanation of one picture; holds no tensor and no graph.
+    """An explanation of one picture, without tensors or graphs.
 
     Attributes
     ----------
@@ -47,12 +47,12 @@ class Explanation(Frozen):
     view : PIL.Image.Image
         What the model saw; the map covers exactly this.
     target : int or Target or None
-        Index of the class explained, or what else was asked, such as `rather_than`; ``None`` where
+        Index of the explained class, or another target, such as `rather_than`; ``None`` where
         the method does not depend on the class.
     label : str
-        Name of the class, or of one rather than another; empty without one.
+        Name of the class, or of one rather than another; empty without a class.
     names : tuple of str
-        Names of the classes that are asked about, the one that is spoken for first.
+        Names of the classes of the target, the supported one first.
     prediction : Prediction or None
         ``None`` for a model without classes.
     method, title : str
@@ -60,13 +60,13 @@ class Explanation(Frozen):
     signed : bool
         Whether negative values have a meaning.
     has_zero : bool
-        Whether zero means that a place does not count; else only differences mean anything.
+        Whether zero means no influence; otherwise only differences have a meaning.
     params : mapping
         All parameters, defaults included.
     prefix_mass : float or None
         Share of the mass on prefix tokens, which the map does not show, in [0, 1].
     notes : tuple of str
-        What a reader must know to read this very map.
+        What a reader must know about this map.
     model_id : str
     weights_digest : str
         SHA-256 of the model's weights.
@@ -77,7 +77,7 @@ class Explanation(Frozen):
     seconds : float
         Wall time of this request, network passes included if it needed any.
     preprocessing : Preprocessing or None
-        How pictures are prepared for a model of one's own; ``None`` where it was published with the
+        Preprocessing of a user's own model; ``None`` where it was published with the
         weights.
     """
 
@@ -111,7 +111,7 @@ class Explanation(Frozen):
         size
             (height, width) in pixels; by default the view's.
         percentile
-            Values above this percentile of the raw map share the end of the scale.
+            Values above this percentile of the raw map are clipped to it.
 
         Returns
         -------
@@ -127,12 +127,12 @@ class Explanation(Frozen):
         return not self.relevance.any()
 
     def positive(self) -> npt.NDArray[np.float32]:
-        """The positive part of the map, (rows, cols), to be summed: for shares and densities.
+        """The positive part of the map, (rows, cols), for sums such as shares and densities.
 
         Raises
         ------
         NoZero
-            The map's zero means nothing, and so would its sums.
+            The map's zero has no meaning, so its sums would have none.
         """
         if not self.has_zero:
             raise no_zero(self.title)
@@ -140,12 +140,12 @@ class Explanation(Frozen):
 
     @cached_property
     def spikes(self) -> npt.NDArray[np.bool_]:
-        """Few places of this very map far above those around them: (rows, cols)."""
+        """Isolated places of this map far above their neighbors: (rows, cols)."""
         found: npt.NDArray[np.bool_] = read_only(heatmaps.spikes(self.relevance))
         return found
 
     def manifest(self) -> dict[str, Any]:
-        """All that is needed to make this map again from the same picture, as plain data."""
+        """All that is needed to reproduce this map from the same picture, as plain data."""
         prepared = {"preprocessing": self.preprocessing.content()} if self.preprocessing else {}
         return {
             "manifest": MANIFEST_VERSION,
@@ -164,14 +164,14 @@ class Explanation(Frozen):
         }
 
     def _answer(self) -> dict[str, str]:
-        """How the model's answers were read, where it is not the usual softmax."""
+        """How logits were turned into probabilities, if not by softmax."""
         found = self.prediction
         return {"answer": found.answer} if found and found.answer != "softmax" else {}
 
 
 @cache
 def versions() -> Mapping[str, str]:
-    """What numbers may depend on beside the weights: Python and libraries, by name."""
+    """Versions of Python and the libraries that numbers depend on, by name."""
     names = ("torch", "torchvision", "timm", "transformers", "captum", "numpy", "pillow")
     found = {"python": platform.python_version()}
     for name in names:
@@ -190,8 +190,8 @@ def predict(
 ) -> Any:
     """The ``k`` most probable classes of a picture, or of each in a list.
 
-    Of a model of labels (``model.answer == "sigmoid"``) each label has a probability of its own;
-    `Prediction.affirmed` has those above one half.
+    In a model of labels (``model.answer == "sigmoid"``) each label has its own probability;
+    `Prediction.affirmed` lists those above one half.
 
     Returns
     -------
@@ -213,9 +213,10 @@ def predict(
 
 
 def needs(model: Model, method: str, **params: Any) -> Needs:
-    """What a pass has to keep so that a method can be read off its recording.
+    """What a pass must record for a method.
 
-    Needs of several methods add up: ``core.needs(vit, "rollout") | core.needs(vit, "legrad")``.
+    Combine the needs of several methods with ``|``:
+    ``core.needs(vit, "rollout") | core.needs(vit, "legrad")``.
 
     Raises
     ------
@@ -226,7 +227,7 @@ def needs(model: Model, method: str, **params: Any) -> Needs:
 
 
 def check_zero(model: Model, method: str, **params: Any) -> None:
-    """Refuse maps whose zero means nothing, before any is made to sum its positive parts.
+    """Reject maps without a meaningful zero before any is computed to sum its positive parts.
 
     Raises
     ------
@@ -282,22 +283,22 @@ def explain(
     framing: Framing | None = None,
     **params: Any,
 ) -> Explanation | list[Explanation]:
-    """Explain how a model looks at a picture.
+    """Explain a model's answer for a picture.
 
     Parameters
     ----------
     image
-        A picture, a list of pictures (batched passes, a list comes back), or a recording, which
-        spares every pass whose needs it was made with; of a list it gives back a list.
-        `Recording.release` it when no further class is to be asked for.
+        A picture, a list of pictures (batched passes; returns a list), or a recording, which
+        saves every pass whose needs it was made with (of a list: returns a list).
+        Call `Recording.release` when no further class will be explained.
     method
         A name of `core.methods`.
     target
         Index or name of a class, or a class rather than another (`core.rather_than`), for all or
         one per picture; by default, and for ``None`` among several, each picture's most probable
-        class; of a model of labels also the opposite of one (`core.not_label`). Of two classes,
-        methods that take a gradient take that of the difference of their logits, CAM the
-        difference of their weights, occlusion and RISE what that difference loses.
+        class; for a model of labels also the negation of one (`core.not_label`). For two classes,
+        gradient methods use the gradient of the difference of their logits, CAM the
+        difference of their weights, occlusion and RISE the decrease of that difference.
     framing
         How pictures are fitted; by default as the model was evaluated. A recording has its own.
     **params
@@ -311,7 +312,7 @@ def explain(
     parameters = parse(chosen.parameters, model, method, params)
     if isinstance(image, Recording):
         if framing is not None:
-            raise ParameterError("A recording was fitted when it was made; leave framing out.")
+            raise ParameterError("The pictures of a recording are already fitted; omit framing.")
         targets = model.check_targets(target, len(image))
         results = _explain(image.of(model), chosen, parameters, targets)
         return results if image.is_batch else results[0]
@@ -329,14 +330,40 @@ def explain(
     return found[0] if isinstance(image, Image.Image) else found
 
 
+def count_passes(recording: Recording, method: str, **params: Any) -> int:
+    """How many passes of the network a map of one picture takes, beyond those of its recording.
+
+    Parameters
+    ----------
+    recording
+        Of the picture; states its size and its model.
+    method
+        A name of `core.methods`.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    int
+        Forward passes; one with its gradient counts as three. 0 of methods that read a recording,
+        with at most one gradient.
+
+    Raises
+    ------
+    UnknownMethod, UnsupportedMethod, ParameterError
+    """
+    chosen = supported(method, recording.model)
+    return chosen.passes(recording, parse(chosen.parameters, recording.model, method, params))
+
+
 @dataclass(frozen=True, eq=False)
 class Answer(Frozen):
-    """What a model has to say of one picture of a stream.
+    """The results of a model for one picture of a stream.
 
     Attributes
     ----------
     place : int
-        Where in the stream the picture stood, counted from 0.
+        Index of the picture in the stream, counted from 0.
     prediction : Prediction or None
         ``None`` for a model without classes.
     explanations : mapping of str to Explanation
@@ -367,12 +394,12 @@ def explain_stream(
     methods
         Names, or names with the parameters of each.
     target
-        What is asked of all, as in `explain`; by default each picture's most probable class.
+        The target of all, as in `explain`; by default each picture's most probable class.
 
     Yields
     ------
     Answer
-        One for each picture. Pictures that do not share a size may come out of order.
+        One for each picture. Pictures of different sizes may be out of order.
 
     Raises
     ------
@@ -400,7 +427,7 @@ def explain_stream(
 def _listed(image: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     return images
 
 
@@ -479,27 +506,27 @@ def _explain(
     ]
 
 
-_SAME_CLASS = "Both sides of the difference are the same class, which speaks for no place."
+_SAME_CLASS = "Both sides of the difference are the same class, so every place has zero relevance."
 
 
 def _chosen(target: Target | None, prediction: Prediction | None) -> Target:
-    """What is asked of a picture, by default its most probable class."""
+    """The target of a picture, by default its most probable class."""
     if target is not None:
         return target
-    assert prediction is not None  # methods that ask for a class serve models with classes only
+    assert prediction is not None  # class-specific methods require a model with classes
     return ClassTarget(prediction.top)
 
 
 def _difference(target: Target, model: Model, signed: bool) -> str:
-    """What a map of something else than one class is of; empty for one class."""
+    """Description of a target that is not a single class; empty for a single class."""
     if target.is_class:
         return ""
     if not target.is_difference:
         return (
-            f"It explains {target.text(model.labels)}, the negated logit of this label: what "
-            "speaks against it."
+            f"It explains {target.text(model.labels)}, the negated logit of this label: the "
+            "evidence against it."
         )
-    against = f"; where it is negative the picture speaks for {model.label(target.indices[-1])}"
+    against = f"; negative relevance is evidence for {model.label(target.indices[-1])}"
     return (
         f"It explains {target.text(model.labels)}, the difference of the two logits"
         f"{against if signed else ''}."
@@ -507,7 +534,7 @@ def _difference(target: Target, model: Model, signed: bool) -> str:
 
 
 def _blankness(values: npt.NDArray[np.float32], signed: bool, if_zero: str) -> str:
-    """Why nothing stands out in a map, or nothing positive; empty where something does."""
+    """Why a map is constant or has no positive value; empty otherwise."""
     if not values.any():
         return f"The map is zero everywhere. {if_zero}".strip()
     if values.min() == values.max():
@@ -517,8 +544,8 @@ def _blankness(values: npt.NDArray[np.float32], signed: bool, if_zero: str) -> s
         )
     if signed and values.max() <= 0:
         return (
-            "Nothing in the map is positive: by this method no place speaks for the class, and "
-            "some speak less against it than others."
+            "The map has no positive value: by this method no place is evidence for the class; "
+            "places differ only in how much they are evidence against it."
         )
     return ""
 
@@ -529,7 +556,7 @@ def _notes(
     prefix_mass: float | None,
     *of_the_method: str,
 ) -> tuple[str, ...]:
-    """What a reader must know, the most pressing first."""
+    """What a reader must know, the most important first."""
     notes = list(filter(None, of_the_method))
     if prefix_mass is not None and isinstance(model, VisionTransformer):
         if model.prefix:

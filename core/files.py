@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, made durable, then renamed."""
+"""Atomic writes: files are written under a temporary name, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from uuid import uuid4
 
 PART = ".part"
-"""Ending of a file that is being written."""
+"""Suffix of a file that is being written."""
 
 LEFTOVER = 3600.0
-"""Seconds after which a part that nobody completed is removed."""
+"""Seconds after which an abandoned partial file is removed."""
 
 
 def put_in_place(part: Path, path: Path) -> None:
-    """Rename a complete file to its place, so that it survives a loss of power.
+    """Rename a complete file to its final path, so that it survives a power loss.
 
     Its content is on the disk before the name is, and the name before this returns.
     """
@@ -28,8 +28,8 @@ def put_in_place(part: Path, path: Path) -> None:
 
 
 def settle_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can do that."""
-    with suppress(OSError):  # Windows opens no folders, and some file systems cannot
+    """Sync the entries of a folder to disk, where the system can."""
+    with suppress(OSError):  # Windows cannot open folders, and some file systems cannot sync them
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -39,9 +39,9 @@ def settle_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A place of one's own to write to, which becomes ``path`` once it is written.
+    """A private temporary path to write to, renamed to ``path`` at the end.
 
-    Several threads and processes may replace the same file: the last one stays, whole.
+    Several threads and processes may replace the same file: the last complete one stays.
     """
     part = path.with_name(f".{path.name}.{uuid4().hex}{PART}")
     try:

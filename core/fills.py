@@ -1,7 +1,7 @@
-"""What takes the place of parts of a picture, and exactly where.
+"""Fills of removed parts of a picture, and their exact borders.
 
-A fill is a picture of 8 bits like the view itself, so that every model gets the same one and what
-is shown is what the models got, to the bit. It is standardized like any view:
+A fill is an 8-bit picture like the view itself, so that every model gets the same fill and the
+displayed picture is exactly the models' input. It is standardized like any view:
 ``torch.where(on_pixels(removed, size), model.normalize(filled(view, "blur")), pixels)``.
 """
 
@@ -21,19 +21,19 @@ FILLS: dict[Fill, str] = {
     "blur": "the picture itself, blurred",
     "mean": "the picture's mean color",
     "black": "black",
-    "noise": "noise with the mean and the spread of the picture's colors",
+    "noise": "noise with the mean and standard deviation of the picture's colors",
 }
 
 BLUR = 1 / 16
 """Standard deviation of the blur as a share of the short side.
 
-At 224 pixels that is 14, the side of a patch of the embedded transformer: what is as small as the
-parts that are taken away cannot be made out any more, and large areas keep their color.
+At 224 pixels that is 14, the patch side of the embedded transformer: details as small as the
+removed parts disappear, and large areas keep their color.
 """
 
 
 def filled(view: Image.Image, fill: str = "blur", seed: int = 0) -> Image.Image:
-    """A picture of the same size to take parts from where parts of ``view`` are removed.
+    """A picture of the same size that replaces removed parts of ``view``.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def filled(view: Image.Image, fill: str = "blur", seed: int = 0) -> Image.Image:
     Raises
     ------
     ParameterError
-        There is no such fill.
+        The fill is unknown.
     """
     if fill not in FILLS:
         raise ParameterError(f"The fill {fill!r} is unknown; choose one of {', '.join(FILLS)}.")
@@ -75,18 +75,18 @@ def borders(length: int, parts: int) -> list[int]:
     """
     if not 1 <= parts <= length:
         raise ParameterError(
-            f"A grid of {parts} cells was asked for along {length} pixels; choose 1 to {length}."
+            f"A grid of {parts} cells was requested along {length} pixels; choose 1 to {length}."
         )
     return [(2 * i * length + parts) // (2 * parts) for i in range(parts + 1)]
 
 
 def on_pixels(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Values of a grid's cells as values of pixels, every cell up to its very borders.
+    """Values of grid cells repeated over the pixels of each cell.
 
     Parameters
     ----------
     cells : (..., rows, cols)
-        Of any type, also boolean.
+        Any dtype, including bool.
     size
         Height and width in pixels; where they are no multiples of the grid, see `borders`.
 

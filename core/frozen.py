@@ -1,4 +1,4 @@
-"""What is handed out is shared by all who asked for it, so nobody may write into it."""
+"""Read-only results: they are shared by all callers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class ReadOnly(dict[Key, Value]):
     """
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("This mapping belongs to a finished result; change a copy: dict(mapping).")
+        raise TypeError(
+            "This mapping is part of a result and cannot be changed; change a copy: dict(mapping)."
+        )
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
     __ior__ = _refuse
@@ -29,9 +31,9 @@ class ReadOnly(dict[Key, Value]):
 
 
 def read_only(value: Any) -> Any:
-    """The same array or mapping at any depth, not to be written to; anything else as it is.
+    """A read-only version of an array or mapping, at any depth; anything else unchanged.
 
-    An array is a view, so that one that a caller still owns stays theirs to change.
+    An array becomes a view, so that the caller's own array stays writable.
     """
     if isinstance(value, np.ndarray):
         view = value.view()
@@ -43,7 +45,7 @@ def read_only(value: Any) -> Any:
 
 
 class Frozen:
-    """Base of frozen dataclasses whose arrays and mappings cannot be written to either."""
+    """Base of frozen dataclasses whose arrays and mappings are read-only as well."""
 
     def __post_init__(self) -> None:
         self._seal()

@@ -1,4 +1,4 @@
-"""From relevance to something to look at, and numbers that compare two maps. Pure functions."""
+"""Display of relevance, and measures that compare two maps. Pure functions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def limits(relevance: npt.ArrayLike, percentile: float = 100.0) -> tuple[float, 
     """Range of values that a color scale shows: from the minimum to the given percentile.
 
     With ``percentile`` 100 the range ends at the maximum; below that the brightest patches share
-    the end color, so that a single artifact patch cannot blacken a map.
+    the end color, so that a single artifact patch does not darken the rest of the map.
     """
     values = np.asarray(relevance, dtype=np.float32)
     return float(values.min()), float(np.percentile(values, percentile))
@@ -91,7 +91,7 @@ def _ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def agreement(
     first: npt.ArrayLike, second: npt.ArrayLike, share: float = 0.2
 ) -> tuple[float, float]:
-    """`rank_correlation` and `overlap` of two maps of one view, each on a grid of its own.
+    """`rank_correlation` and `overlap` of two maps of one view, each on its own grid.
 
     Both are resized to the finer of the two grids before they are compared.
     """
@@ -155,7 +155,7 @@ def mass_mask(weights: npt.ArrayLike, mass: float = 0.6) -> npt.NDArray[np.bool_
 
 
 def density(relevance: npt.ArrayLike) -> Map:
-    """Positive relevance as multiples of its mean: 1 is what an even spread would give everywhere.
+    """Positive relevance in multiples of its mean: a uniform map is 1 everywhere.
 
     Makes maps in different units comparable; negative values become 0, and so does a map without
     any positive value.
@@ -167,18 +167,18 @@ def density(relevance: npt.ArrayLike) -> Map:
 
 
 LARGEST_SPIKE = 3
-"""Patches that touch each other, by side or corner, up to which they may be a spike."""
+"""Largest number of adjacent patches (by side or corner) in a spike."""
 
 
 def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bool_]:
-    """Few positions far above the rest, such as the artifact patches of some transformers.
+    """Isolated positions far above the rest, such as the artifact patches of some transformers.
 
     Up to `LARGEST_SPIKE` positions that touch each other (eight neighbors) count if all of them lie
     more than ``deviations`` robust standard deviations (1.4826 times the median absolute deviation)
     above the median *and* above a multiple of each position around them: twice for one position,
-    three times for two, four times for three. An object that stands out is larger, or does not end
-    as sharply: patches of lamps, rims and a tripod in the samples come to 2.1 to 2.9 times what is
-    around a pair of them.
+    three times for two, four times for three. A salient object is larger, or does not end
+    as sharply: pairs of patches on lamps, rims and a tripod in the samples reach 2.1 to 2.9 times
+    their neighbors.
 
     Parameters
     ----------
@@ -190,8 +190,8 @@ def spikes(values: npt.ArrayLike, deviations: float = 10.0) -> npt.NDArray[np.bo
     spread = 1.4826 * np.median(np.abs(grid - median))
     far = grid > median + deviations * spread
     found = np.zeros(grid.shape, dtype=np.bool_)
-    # Whatever lies above all around it has its highest position at a peak, and is reached from
-    # there by adding the highest neighbor again and again.
+    # A group above all its neighbors contains a local maximum, and is reached from
+    # there by repeatedly adding the highest neighbor.
     for row, col in np.argwhere(far & (grid >= _neighbors(grid, -np.inf).max(axis=0))):
         group = {(int(row), int(col))}
         for _ in range(LARGEST_SPIKE):

@@ -1,4 +1,4 @@
-"""Pictures: read safely from anyone, fitted once, seen identically by every model."""
+"""Pictures: read safely from untrusted sources, fitted once, identical for every model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from core.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""Decoders that are tried; everything else is refused before any decoding."""
+"""Decoders that are tried; everything else is rejected before any decoding."""
 
 MAX_PIXELS = 50_000_000
 """Largest picture that is decoded, in pixels (width × height)."""
@@ -30,39 +30,39 @@ MAX_FILE = 64 * 2**20
 """Largest file, in bytes."""
 
 MEMORY = 300 * 2**20
-"""Bytes that decoding one file may take, told from its head before anything is decoded."""
+"""Bytes that decoding one file may take, estimated from its header before decoding."""
 
 MAX_SCANS, MAX_WORK = 100, 1_000_000_000
-"""Scans of a progressive JPEG, and their number × pixels: each walks over the whole picture."""
+"""Scans of a progressive JPEG, and their number × pixels: each scan covers the whole picture."""
 
 MAX_SIDE = 2048
 """Longest side after reading, in pixels; larger pictures are scaled down."""
 
 BACKGROUND = (255, 255, 255)
-"""What transparent pixels are laid on."""
+"""Background of transparent pixels."""
 
 Fit = Literal["native", "crop", "pad", "stretch", "whole", "given"]
 FITS: dict[str, str] = {
-    "native": "as the model was evaluated: resized, then its own center crop",
+    "native": "as the model was evaluated: resized, then center-cropped",
     "crop": "largest centered crop of the model's shape",
     "pad": "whole picture, gray bars added",
-    "stretch": "whole picture, proportions not kept",
-    "whole": "whole picture at its own shape, rounded to whole patches",
-    "given": "as it is: the picture has been fitted before",
+    "stretch": "whole picture, aspect ratio not kept",
+    "whole": "whole picture at its own aspect ratio, rounded to whole patches",
+    "given": "as it is: the picture has already been fitted",
 }
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture is fitted into what a model sees.
+    """How a picture is fitted to the input of a model.
 
     Attributes
     ----------
     fit
         One of `FITS`.
     size
-        Side in pixels of the square that is seen; for ``"whole"`` the *short* side. ``None``
-        takes the model's own input size.
+        Side of the square view in pixels; for ``"whole"`` the *short* side. ``None``
+        means the model's own input size.
     """
 
     fit: Fit = "native"
@@ -78,15 +78,15 @@ class Framing:
 def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Image.Image:
     """Read a picture from a file or from bytes.
 
-    The first frame is taken, EXIF rotation applied, transparency laid on white, 16-bit and CMYK
-    data converted to 8-bit RGB, and the longest side limited to `MAX_SIDE`.
+    The first frame is taken, EXIF rotation applied, transparency composited on white, 16-bit and
+    CMYK data converted to 8-bit RGB, and the longest side limited to `MAX_SIDE`.
 
     Parameters
     ----------
     source
         Path of a file, or the file's bytes.
     name
-        What error messages call the picture; the file's name by default.
+        Name of the picture in error messages; by default the file's name.
 
     Returns
     -------
@@ -96,8 +96,8 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
     Raises
     ------
     ImageError
-        The picture is missing, empty, not an image, truncated, or would take more memory or time
-        than it may; that is told from its head, before anything is decoded.
+        The picture is missing, empty, not an image, truncated, or would need more memory or time
+        than allowed; the latter is estimated from the header, before anything is decoded.
     """
     if isinstance(source, bytes):
         data, name = source, name or "The picture"
@@ -131,6 +131,10 @@ def read_image(source: str | os.PathLike[str] | bytes, name: str | None = None) 
         raise ImageError(_too_large(name)) from error
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
+        if known := _other_kind(data):
+            raise ImageError(
+                f"{name} is {known}, which this page cannot read; export it as JPEG or PNG."
+            ) from error
         raise ImageError(f"{name} is not a picture this page can read ({kinds}).") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
         raise ImageError(
@@ -148,27 +152,50 @@ def digest(image: Image.Image) -> str:
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ROWS = 256
-"""Rows that are converted at a time, where a conversion needs more memory than its result."""
+"""Rows converted at a time, as a conversion needs more memory than its result."""
+
+
+_BRANDS = {
+    b"heic": "a HEIC photograph",
+    b"heix": "a HEIC photograph",
+    b"heim": "a HEIC photograph",
+    b"heis": "a HEIC photograph",
+    b"hevc": "a HEIC photograph",
+    b"mif1": "a HEIF photograph",
+    b"msf1": "a HEIF photograph",
+    b"avif": "an AVIF picture",
+    b"avis": "an AVIF picture",
+}
+"""Kinds of ISO base media files by their major brand, in bytes 8 to 12 after ``ftyp``."""
+
+
+def _other_kind(data: bytes) -> str:
+    """What a file is that is no picture of `FORMATS`, by its first bytes; empty if unknown."""
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12], "")
+    if data.startswith(b"%PDF"):
+        return "a PDF document"
+    return "an SVG drawing" if b"<svg" in data[:1024].lower() else ""
 
 
 def _check_size(opened: Image.Image, data: bytes, name: str) -> None:
-    """Refuse, before anything is decoded, what would take too much memory or time."""
+    """Reject, before decoding, a file that would take too much memory or time."""
     width, height = opened.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_LENGTH:
         raise ImageError(_too_large(name, f"{width} × {height}"))
     stored = 1 if opened.mode in ("1", "L", "P") else 2 if opened.mode.startswith("I;16") else 4
     needed = stored
     if opened.mode not in ("L", "RGB") or "transparency" in opened.info:
-        needed += 4  # laid on white, as RGB
+        needed += 4  # composited on white, as RGB
     if opened.format == "WEBP":
-        needed = 20  # its two canvases, what it hands over, a copy, and the picture
+        needed = 20  # two canvases, the returned frame, a copy, and the picture
     elif opened.format == "TIFF":
         needed += 2 * stored  # a strip may be the whole picture, packed and unpacked
     elif opened.format == "JPEG":
         scans, coefficients = _jpeg_structure(data)
         if scans > MAX_SCANS or scans * width * height > MAX_WORK:
             raise ImageError(
-                f"{name} is built of {scans} scans, which would take too long to decode; "
+                f"{name} consists of {scans} scans, which would take too long to decode; "
                 "export it again."
             )
         needed = 8 + (math.ceil(2 * coefficients) if scans > 1 else 0)
@@ -178,8 +205,8 @@ def _check_size(opened: Image.Image, data: bytes, name: str) -> None:
     if needed * width * height + scaled > MEMORY:
         limit = max(0, MEMORY - scaled) // (needed * 1_000_000)
         raise ImageError(
-            f"{name} has {width} × {height} pixels; of its kind ({opened.format}, {opened.mode}) "
-            f"at most {limit} million are read, so make it smaller first or save it as JPEG."
+            f"{name} has {width} × {height} pixels; the limit for its kind ({opened.format}, "
+            f"{opened.mode}) is {limit} million, so make it smaller first or save it as JPEG."
         )
 
 
@@ -202,7 +229,7 @@ def _jpeg_structure(data: bytes) -> tuple[int, float]:
 
 def _too_large(name: str, size: str = "far too many") -> str:
     return (
-        f"{name} has {size} pixels; at most {MAX_PIXELS // 1_000_000} million are read, and "
+        f"{name} has {size} pixels; the limit is {MAX_PIXELS // 1_000_000} million, and "
         f"{MAX_LENGTH:,} a side, so make it smaller first."
     )
 
@@ -237,10 +264,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """Turn a picture as the file that it comes from says."""
+    """Apply the orientation stored in the file."""
     turn = _TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
     upright = image if turn is None else image.transpose(turn)
-    upright.info = {}  # also what it said of place and camera
+    upright.info = {}  # this also drops location and camera data
     return upright
 
 
@@ -253,7 +280,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each orientation of the Exif standard."""
+"""Transposition that undoes each Exif orientation."""
 
 
 def _finite(band: Image.Image) -> np.ndarray:
@@ -276,7 +303,7 @@ def fit_image(
     squash: bool = False,
     crop_rounds_down: bool = False,
 ) -> Image.Image:
-    """Fit a picture into what a model sees.
+    """Fit a picture to the input of a model.
 
     Parameters
     ----------
@@ -285,18 +312,18 @@ def fit_image(
     fit
         One of `FITS`.
     size
-        (height, width) in pixels of the result; for ``"whole"`` its smaller number is the
+        (height, width) in pixels of the result; for ``"whole"`` the smaller of the two is the
         short side.
     multiple
-        ``"whole"`` rounds both sides to this (a patch size).
+        ``"whole"`` rounds both sides to multiples of this (a patch size).
     crop_fraction
         ``"native"``: the crop is this share of the resized short side.
     resample
         Filter of the resize.
     squash
-        ``"native"``: the whole picture is squeezed into a square, of which the crop is taken.
+        ``"native"``: the whole picture is resized to a square, from which the crop is taken.
     crop_rounds_down
-        ``"native"``: a crop that cannot lie in the exact middle lies above and left of it.
+        ``"native"``: a crop that cannot be centered exactly is placed up and left of the center.
 
     Returns
     -------
@@ -322,7 +349,7 @@ def fit_image(
         shape = whole(image.width), whole(image.height)
         return image.resize(_bounded(image, shape, MAX_SIDE**2), resample)
     # "native": resize so that the crop covers crop_fraction of the short side, then cut the center.
-    # In whole numbers, as torchvision and timm have it: a rounded factor loses a pixel at times.
+    # In integers, as in torchvision and timm: a rounded factor sometimes loses a pixel.
     short = max(int(min(size) / crop_fraction + 1e-6), *size)
     long = short * max(image.size) // min(image.size)
     shape = (short, long) if image.width <= image.height else (long, short)
@@ -338,7 +365,7 @@ def fit_image(
 def _at_least_a_line(
     image: Image.Image, width: int, height: int, resample: Image.Resampling
 ) -> Image.Image:
-    """A sliver that would shrink to no pixels between bars becomes one line of them."""
+    """Keep at least one line of pixels of an extremely narrow picture between the bars."""
     wide = image.width * height > width * image.height
     # Rounded as Pillow does.
     if round(image.height / image.width * width if wide else image.width / image.height * height):
@@ -347,7 +374,7 @@ def _at_least_a_line(
 
 
 def _bounded(image: Image.Image, shape: tuple[int, int], most: int) -> tuple[int, int]:
-    """Refuse to blow a sliver of a picture up to a (width, height) of more than ``most`` pixels."""
+    """Reject an extremely narrow picture whose (width, height) would exceed ``most`` pixels."""
     if shape[0] * shape[1] > most:
         raise ImageError(
             f"A picture of {image.width} × {image.height} pixels is too large or too narrow for "

@@ -1,4 +1,4 @@
-"""Class names and how to find one."""
+"""Class names and their search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.paths import LABELS
 
 @lru_cache(maxsize=16)
 def read_labels(source: str) -> tuple[str, ...]:
-    """Read class names, one a line, in index order.
+    """Read class names, one per line, in index order.
 
     Parameters
     ----------
@@ -30,16 +30,16 @@ def read_labels(source: str) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(
-            f"Labels file {source!r} cannot be read; it must be UTF-8 text, one class a line."
+            f"Labels file {source!r} cannot be read; it must be UTF-8 text with one class per line."
         ) from error
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:
-        raise CatalogError(f"Labels file {source!r} is empty; write one class name a line.")
+        raise CatalogError(f"Labels file {source!r} is empty; write one class name per line.")
     return labels
 
 
 def search_labels(labels: Sequence[str], text: str, limit: int = 20) -> list[int]:
-    """Indices of the classes whose name holds ``text``, best match first.
+    """Indices of the classes whose name contains ``text``, best match first.
 
     Whole-name matches come before word beginnings, those before any other place; case is
     ignored and a number finds the class of that index.
@@ -63,10 +63,10 @@ def search_labels(labels: Sequence[str], text: str, limit: int = 20) -> list[int
 
 
 def named(labels: Sequence[str], name: str) -> list[int]:
-    """Indices of the classes that go by a name.
+    """Indices of the classes with a name.
 
-    Those whose name is exactly this one; without any, those that differ in case only; without any,
-    those that have it among several names with commas between them (``tabby, tabby cat``).
+    Exact matches; without any, those that differ only in case; without any, those with the name
+    among several names separated by commas (``tabby, tabby cat``).
     """
     wanted = name.strip().casefold()
     exact = [index for index, label in enumerate(labels) if label == name]

@@ -1,8 +1,8 @@
-"""The state of PyTorch that everything here is computed in, whatever the caller's own is.
+"""PyTorch's state during computations, independent of the caller's.
 
 Inference mode, autocast and gradient mode belong to a thread, the default dtype to the whole
-process. The first three are set for the length of a computation; the default dtype is never
-touched: every tensor made here names its own, and what a library leaves open is named for it.
+process. The first three are set during a computation; the default dtype is never changed: every
+tensor is created with a dtype, and a mode adds one where a library omits it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 AUTOCAST = ("cpu", "cuda", "mps", "xpu")
-"""Types of device whose autocast a caller may have switched on."""
+"""Device types whose autocast a caller may have enabled."""
 
 _ALWAYS_FLOAT = frozenset(
     {
@@ -35,7 +35,7 @@ _FLOAT_OF_FLOATS = frozenset({torch.arange, torch.full, torch.tensor, torch.as_t
 
 
 class _SinglePrecision(TorchFunctionMode):
-    """New tensors whose dtype a library leaves open are float32 where they hold no integers."""
+    """A mode in which new tensors without a stated dtype are float32 unless they are integers."""
 
     def __torch_function__(
         self,
@@ -61,18 +61,18 @@ def _holds_float(value: Any) -> bool:
 
 @contextmanager
 def own_state(gradients: bool | None = False) -> Iterator[None]:
-    """Compute as if the caller had set nothing; for a ``with`` block or as a decorator.
+    """Compute with PyTorch's default modes; for a ``with`` block or as a decorator.
 
-    Autocast and inference mode are off, new tensors are float32 and lie on the CPU unless they say
-    otherwise. Afterwards all is as it was. In a generator, hold it around the work only, never
-    around a ``yield``: what the consumer does meanwhile runs in the same thread.
+    Autocast and inference mode are off, new tensors are float32 and on the CPU unless stated
+    otherwise. Afterwards the state is restored. In a generator, use it around the work only, never
+    around a ``yield``: the consumer's code runs in the same thread meanwhile.
 
     Parameters
     ----------
     gradients
         Whether operations are recorded for a backward pass; ``None`` leaves that to the caller.
     """
-    # Asked before inference mode is left, which switches the recording on.
+    # Read before inference mode is left, which enables gradients.
     wanted = torch.is_grad_enabled() if gradients is None else gradients
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -83,6 +83,6 @@ def own_state(gradients: bool | None = False) -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if torch.get_default_dtype() is not torch.float32:
-            # Only then: some modules choose another kernel where a mode is on.
+            # Only then, as some modules choose another kernel while a mode is active.
             stack.enter_context(_SinglePrecision())
         yield

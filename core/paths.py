@@ -1,4 +1,4 @@
-"""Where the files that come with the application lie."""
+"""Paths of the files shipped with the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where pictures come from: the samples, a folder, a data set on disk."""
+"""Sources of pictures: the samples, a folder, a data set on disk."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from core.paths import SAMPLES
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 CALTECH101 = ("caltech101/101_ObjectCategories", "101_ObjectCategories")
-"""Where the categories of Caltech101 may lie below a root, torchvision's place first."""
+"""Possible folders of Caltech101's categories below a root, torchvision's first."""
 
 BACKGROUND = "BACKGROUND_Google"
-"""Caltech101's folder of pictures that show none of its categories."""
+"""Caltech101's folder of background pictures."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A photograph that comes with the application, with its origin.
+    """A photograph shipped with the application, with its origin.
 
     Attributes
     ----------
     id
-        File name without its ending.
+        File name without its extension.
     title
-        What it shows.
+        Description of its content.
     path
-        Where it lies.
+        Path of the file.
     source, author, license
-        Where it was taken from, who made it, and under which license.
+        Source, author and license.
     classes
-        Names of the classes it shows, the most telling first; may be empty.
+        Names of the classes shown, the most important first; may be empty.
     halves
         Whether it is two photographs side by side.
     note
-        What it is there to show, in one or two sentences; begins with "Outside the classes" where
+        Its purpose, in one or two sentences; begins with "Outside the classes" where
         none of the 1,000 ImageNet classes fits.
     """
 
@@ -62,7 +62,7 @@ class Sample:
 
 @lru_cache(maxsize=1)
 def samples() -> tuple[Sample, ...]:
-    """All samples, in the order in which they are offered."""
+    """All samples, in the order of the gallery."""
     tables = tomllib.loads((SAMPLES / "samples.toml").read_text(encoding="utf-8"))["sample"]
     return tuple(
         Sample(
@@ -97,7 +97,7 @@ class PictureFile:
 
     @property
     def title(self) -> str:
-        """Category and file name without its ending, such as ``accordion · image_0001``."""
+        """Category and file name without its extension, such as ``accordion · image_0001``."""
         return f"{self.label} · {self.path.stem}" if self.label else self.path.stem
 
 
@@ -105,14 +105,14 @@ def picture_files(root: Path) -> tuple[PictureFile, ...]:
     """All picture files below a folder, sorted by path, with their categories.
 
     As in torchvision's ``ImageFolder``, each folder directly below ``root`` is a category and
-    holds its pictures at any depth; pictures that lie in ``root`` itself have none. ``root`` may
-    also be where torchvision put Caltech101, whose background pictures are left out. Hidden files
+    holds its pictures at any depth; pictures in ``root`` itself have none. ``root`` may
+    also be torchvision's folder of Caltech101, whose background pictures are left out. Hidden files
     and folders are left out.
 
     Raises
     ------
     ImageError
-        No such folder, or no picture in it.
+        The folder does not exist or contains no picture.
     """
     name = os.path.basename(os.path.abspath(root))
     if not os.path.isdir(root):
@@ -126,14 +126,14 @@ def picture_files(root: Path) -> tuple[PictureFile, ...]:
             found.append(PictureFile(path, readable_label(inside[0]) if len(inside) > 1 else ""))
     if not found:
         raise ImageError(
-            f"The folder {name!r} holds no picture; choose one with files that end in "
+            f"The folder {name!r} contains no picture; choose one with files that end in "
             f"{', '.join(sorted(ENDINGS))}."
         )
     return tuple(found)
 
 
 def readable_label(folder: str) -> str:
-    """The label that a folder's name says: ``001.grand_piano`` to ``grand piano``."""
+    """The label in a folder's name: ``001.grand_piano`` to ``grand piano``."""
     return re.sub(r"^\d+[._ -]+(?=.)", "", folder).replace("_", " ").strip()
 
 

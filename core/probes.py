@@ -1,4 +1,4 @@
-"""Look inside a shared model without ever changing it.
+"""Record tensors inside a shared model without changing it.
 
 The only module that touches PyTorch's hooks. Probes are attached once, when a model is opened,
 and stay; they write into the recorder of the *calling context* (`contextvars`), so any number of
@@ -19,23 +19,23 @@ from torch import Tensor, nn
 from core.numerics import own_state
 
 COPIED_FROM = 4 * 2**20
-"""Bytes of a tensor from which on a copy of its wanted channels is worth its time."""
+"""Bytes of a tensor above which a copy of the needed channels pays off."""
 
 _attached: WeakSet[Callable[..., Any]] = WeakSet()
-"""The hooks that are probes."""
+"""Hooks of probes."""
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
 class Recorder:
-    """What the probes of one forward pass saw.
+    """Tensors recorded by the probes in one forward pass.
 
     Parameters
     ----------
     keep
         Names of the probes to keep.
     leaf
-        Name of a probe where the gradient graph is to begin: what flows through it is cut from
+        Name of the probe where the gradient graph begins: its tensor is detached from
         everything before and requires a gradient, so that neither the earlier layers nor the
         parameters take part in the backward pass.
 
@@ -51,10 +51,10 @@ class Recorder:
         self.tensors: dict[str, Tensor] = {}
 
     def record(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
-        """Take note of a tensor; returns the tensor that the network goes on with.
+        """Record a tensor; returns the tensor with which the network continues.
 
-        With ``first`` only so many leading channels (last axis) are kept; of a large tensor as a
-        copy, which lets the rest go.
+        With ``first`` only so many leading channels (last axis) are kept; for a large tensor as a
+        copy, which frees the rest.
         """
         if name == self.leaf:
             tensor = tensor.detach().requires_grad_()
@@ -64,14 +64,14 @@ class Recorder:
 
 
 def _leading(tensor: Tensor, count: int) -> Tensor:
-    """The first channels of a tensor; of a large one as a copy."""
+    """The first channels of a tensor; for a large one as a copy."""
     leading = tensor[..., :count]
     return leading.clone() if tensor.nbytes >= COPIED_FROM else leading
 
 
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[Recorder]:
-    """Let the probes write into ``recorder`` for the length of a ``with`` block."""
+    """Let the probes write into ``recorder`` within a ``with`` block."""
     token = _recorder.set(recorder)
     try:
         yield recorder
@@ -80,9 +80,9 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
 
 
 def probe_output(module: nn.Module, name: str, first: int | None = None) -> None:
-    """Attach a probe for good to what ``module`` returns, or to its first channels.
+    """Attach a permanent probe to the output of ``module``, or to its first channels.
 
-    What is no tensor (a list of maps) is not recorded.
+    An output that is not a tensor (a list of maps) is not recorded.
     """
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor | None:
@@ -96,7 +96,7 @@ def probe_output(module: nn.Module, name: str, first: int | None = None) -> None
 
 
 def probe_input(module: nn.Module, name: str) -> None:
-    """Attach a probe for good to the first argument of ``module``."""
+    """Attach a permanent probe to the first argument of ``module``."""
 
     def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         recorder = _recorder.get()
@@ -110,14 +110,14 @@ def probe_input(module: nn.Module, name: str) -> None:
 
 @own_state(gradients=None)
 def copied(module: nn.Module) -> nn.Module:
-    """A deep copy of a network with no probe attached; hooks of its own stay."""
+    """A deep copy of a network without probes; its own hooks stay."""
     result = copy.deepcopy(module)
     remove(result)
     return result
 
 
 def remove(module: nn.Module) -> None:
-    """Take all probes from a network that nobody else has yet; hooks of its own stay."""
+    """Remove all probes from a network that is not shared yet; its own hooks stay."""
     for part in module.modules():
         for hooks in (part._forward_hooks, part._forward_pre_hooks):
             for key in [key for key, hook in hooks.items() if hook in _attached]:

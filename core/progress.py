@@ -1,4 +1,4 @@
-"""How far a computation is and what it waits for, told to whoever watches, who may stop it."""
+"""Progress and waiting of a computation, reported to a watcher that can stop it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OnStep = Callable[[int, int], bool | None]
 OnWait = Callable[[int | None], bool | None]
 
 POLL = 1.0
-"""Seconds between two words to whoever watches a request that waits."""
+"""Seconds between two reports of a waiting request."""
 
 _watcher: ContextVar[OnStep | None] = ContextVar("watcher", default=None)
 _waiter: ContextVar[OnWait | None] = ContextVar("waiter", default=None)
@@ -23,19 +23,18 @@ _waiter: ContextVar[OnWait | None] = ContextVar("waiter", default=None)
 
 @contextmanager
 def watching(on_step: OnStep | None, on_wait: OnWait | None = None) -> Iterator[None]:
-    """Be told of every step of what runs inside a ``with`` block, in this thread.
+    """Watch every step of the computation inside a ``with`` block, in this thread.
 
     Parameters
     ----------
     on_step
-        Called with the steps done and the steps in all, first with none done, last with all;
-        returning ``False`` stops. ``None`` watches nothing, whoever watches outside.
+        Called with the number of steps done and the total, first with none done, last with all;
+        returning ``False`` stops. ``None`` also disables an outer watcher.
     on_wait
-        Called every second while something inside waits: with the number of requests
-        that come before, those that compute included, and with 0 when the turn has come; or with
-        ``None`` while somebody else makes the very same thing. Returning ``False`` ends the
-        waiting before anything is computed, and so does an exception. ``None`` leaves it to whoever
-        watches outside.
+        Called every second while something inside waits: with the number of requests ahead,
+        including those being computed, with 0 when the wait ends, or with ``None`` while another
+        request computes the same result. Returning ``False``, or an exception, ends the wait before
+        anything is computed. ``None`` leaves waiting to an outer watcher.
 
     Raises
     ------
@@ -52,7 +51,7 @@ def watching(on_step: OnStep | None, on_wait: OnWait | None = None) -> Iterator[
 
 
 def steps(items: Sequence[Item]) -> Iterator[Item]:
-    """Each of the items, telling before each, and after the last, how many are done."""
+    """Iterate over the items and report, before each and after the last, how many are done."""
     for done, item in enumerate(items):
         step(done, len(items))
         yield item
@@ -60,21 +59,21 @@ def steps(items: Sequence[Item]) -> Iterator[Item]:
 
 
 def step(done: int, total: int) -> None:
-    """Tell one step, for what is no sequence; raises `Stopped` if whoever watches wants that."""
+    """Report one step, for code without a sequence; raises `Stopped` if the watcher stops."""
     on_step = _watcher.get()
     if on_step is not None and on_step(done, total) is False and done < total:
         raise Stopped(f"Stopped after {done} of {total} steps, as asked.")
 
 
 def waiting(before: int | None) -> None:
-    """Tell that something waits; see `watching`."""
+    """Report that a request waits; see `watching`."""
     on_wait = _waiter.get()
     if on_wait is not None and on_wait(before) is False:
         raise Stopped("Stopped while waiting, as asked.")
 
 
 class WatchedLock:
-    """A reentrant lock; waiting for it is told and can be stopped, as by `watching`."""
+    """A reentrant lock; waits for it are reported and can be stopped, see `watching`."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -92,11 +91,11 @@ class WatchedLock:
                 raise
 
     def take_if_free(self) -> bool:
-        """Take the lock if that needs no waiting; whether it was taken."""
+        """Acquire the lock if it is free; whether it was acquired."""
         return self._lock.acquire(blocking=False)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._lock.release()
 
     def __exit__(self, *raised: object) -> None:

@@ -1,6 +1,6 @@
 """Still pictures: a map in colors over a picture, and a sheet of several with titles and scales.
 
-Made with Pillow alone, so that a picture for slides needs no browser. Knows no color scale by name.
+Made with Pillow alone, so that a picture for slides needs no browser.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core import heatmaps
 
 Color = tuple[int, int, int]
 Scale = Sequence[tuple[float, tuple[float, ...]]]
-"""Colors at places from 0 to 1, in rising order: red, green and blue up to 255, and where a color
+"""Colors at positions from 0 to 1, ascending: red, green and blue up to 255, and where a color
 does not cover all of what is below it, its opacity in [0, 1]."""
 
 PAPER: Color = (255, 255, 255)
@@ -28,15 +28,15 @@ PALE: Color = (96, 102, 116)
 
 FONTS = ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "NotoSans-Regular.ttf", "Arial.ttf")
 BOLD = ("DejaVuSans-Bold.ttf", "LiberationSans-Bold.ttf", "NotoSans-Bold.ttf", "Arialbd.ttf")
-"""Fonts of the system that are tried, before the one that Pillow carries."""
+"""System fonts that are tried before Pillow's own."""
 
 _PLAIN = str.maketrans({"–": "-", "−": "-", "×": "x", "·": "-", "…": "...", "“": '"', "”": '"'})
-"""What Pillow's own font cannot write."""
+"""Characters missing in Pillow's own font."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bar:
-    """A color bar: the scale, the values at its ends and what they are."""
+    """A color bar: the scale, the values at its ends and their unit."""
 
     scale: Scale
     low: float
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One picture of a sheet with what stands above and below it."""
+    """One picture of a sheet with its text and color bar."""
 
     title: str
     subtitle: str
@@ -71,7 +71,7 @@ def colorize(values: npt.ArrayLike, scale: Scale) -> npt.NDArray[np.uint8]:
 
 
 def coverage(values: npt.ArrayLike, scale: Scale) -> npt.NDArray[np.float64]:
-    """How much of what is below is covered by the colors of values in [0, 1]: opacity in [0, 1].
+    """Opacity of the colors of values in [0, 1]: in [0, 1].
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ def overlay(
     Parameters
     ----------
     relevance : (rows, cols)
-        Raw values; where one is ``nan`` the picture stays as it is.
+        Raw values; the picture is unchanged where a value is ``nan``.
     opacity
-        Of the colors, in [0, 1], beside that of the scale itself.
+        Opacity of the colors, in [0, 1], multiplied by that of the scale.
     smooth
         Interpolate between places instead of showing each as a block.
 
@@ -117,19 +117,46 @@ def overlay(
     PIL.Image.Image
         RGB, as large as the picture.
     """
+    colored = layer(relevance, bar, picture.size, opacity=opacity, smooth=smooth)
+    return Image.composite(colored.convert("RGB"), picture.convert("RGB"), colored.getchannel("A"))
+
+
+def layer(
+    relevance: npt.ArrayLike,
+    bar: Bar,
+    size: tuple[int, int],
+    *,
+    opacity: float = 0.6,
+    smooth: bool = True,
+) -> Image.Image:
+    """The colors of `overlay` alone.
+
+    Parameters
+    ----------
+    relevance, bar, opacity, smooth
+        As in `overlay`.
+    size
+        Width and height in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGBA; transparent where a value is ``nan``.
+    """
     values = np.asarray(relevance, dtype=np.float32)
-    size = (picture.height, picture.width)
+    shape = (size[1], size[0])
     holes = np.isnan(values)
     known = np.where(holes, bar.low, values)
     normal = heatmaps.normalize(known, bar.low, bar.high)
     if smooth and not holes.any():
-        normal, holes = heatmaps.resize(normal, size), np.zeros(size, dtype=np.bool_)
+        normal, holes = heatmaps.resize(normal, shape), np.zeros(shape, dtype=np.bool_)
     strength = np.where(holes, 0, 255 * opacity * coverage(normal, bar.scale)).round()
     colored, mask = (
-        Image.fromarray(blocks).resize(picture.size, Image.Resampling.NEAREST)
+        Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
         for blocks in (colorize(normal, bar.scale), strength.astype(np.uint8))
     )
-    return Image.composite(colored, picture.convert("RGB"), mask)
+    colored.putalpha(mask)
+    return colored
 
 
 @cache
@@ -163,7 +190,7 @@ def lines_of(text: str, size: int, width: float, most: int = 0, bold: bool = Fal
     Parameters
     ----------
     most
-        Lines that are kept, the last with an ellipsis if more were needed; 0 for all.
+        Most lines, the last with an ellipsis if more are needed; 0 for all.
     """
     used = font(size, bold)
     lines, line = [], ""
@@ -192,7 +219,7 @@ def lines_of(text: str, size: int, width: float, most: int = 0, bold: bool = Fal
 
 
 def _writable(text: str, used: Any) -> str:
-    """Text in signs that a font has."""
+    """Text with only the characters of a font."""
     if isinstance(used, ImageFont.FreeTypeFont) and used.getname()[0] != "Aileron":
         return text
     return text.translate(_PLAIN).encode("latin-1", "replace").decode("latin-1")
@@ -203,10 +230,10 @@ def _writable(text: str, used: Any) -> str:
 MARGIN, GAP, PARAGRAPH = 56, 20, 6
 TITLE, SUBTITLE, HEADING, SMALL = 38, 22, 22, 18
 LARGEST, ALONE = 600, 1000
-"""Pixels that a tile is wide at most, among others and alone."""
+"""Largest width of a tile in pixels, among others and alone."""
 
 MOST_PIXELS = 40_000_000
-"""Of a sheet; what would be larger is drawn smaller."""
+"""Largest size of a sheet; larger ones are scaled down."""
 
 
 def sheet(
@@ -217,14 +244,14 @@ def sheet(
     footer: Sequence[str] = (),
     width: int = 1920,
 ) -> Image.Image:
-    """Rows of tiles under a title, with notes below: a picture to put into slides.
+    """Rows of tiles under a title, with notes below: a picture for slides.
 
     Parameters
     ----------
     line
         Below the title.
     rows
-        Tiles that stand side by side, equally wide.
+        Tiles side by side, of equal width.
     notes, footer
         Paragraphs below the tiles; the footer is paler.
     width
@@ -233,7 +260,7 @@ def sheet(
     Returns
     -------
     PIL.Image.Image
-        RGB on white, as high as it has to be.
+        RGB on white, as high as necessary.
     """
     room = width - 2 * MARGIN
     alone = sum(len(row) for row in rows) == 1
@@ -275,7 +302,7 @@ def sheet(
 
 
 class _Row:
-    """Tiles side by side, and how high they are together."""
+    """Tiles side by side, and their common height."""
 
     def __init__(self, tiles: Sequence[Tile], room: int, largest: int) -> None:
         self.tiles = tiles

@@ -1,4 +1,4 @@
-"""Which places of a picture a network represents alike: cosine, and principal components."""
+"""Similarity of a network's features within a picture: cosine, and principal components."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def cosine_map(features: npt.ArrayLike, place: tuple[int, int]) -> Float:
     Parameters
     ----------
     features : (channels, rows, cols)
-        As `core.features` gives them.
+        As from `core.features`.
     place
         Row and column.
 
@@ -32,9 +32,14 @@ def cosine_map(features: npt.ArrayLike, place: tuple[int, int]) -> Float:
     return found
 
 
-def by_activity(features: Float) -> npt.NDArray[np.intp]:
-    """Channels of (channels, rows, cols), the largest mean of absolute values first."""
-    return np.argsort(-np.abs(features).mean(axis=(1, 2)), kind="stable")
+def by_contrast(features: Float) -> npt.NDArray[np.intp]:
+    """Channels of (channels, rows, cols), that with the most contrast over the places first.
+
+    Contrast is the range between the 10th and the 90th percentile over the places: a channel that
+    is large everywhere, or at a few outlier patches only, has little.
+    """
+    low, high = np.percentile(features, (10, 90), axis=(1, 2))
+    return np.argsort(low - high, kind="stable")
 
 
 def principal_components(features: npt.ArrayLike, count: int = 3) -> tuple[Float, Float]:
@@ -47,9 +52,9 @@ def principal_components(features: npt.ArrayLike, count: int = 3) -> tuple[Float
     Returns
     -------
     components : (count, rows, cols) float32
-        How far each place lies along each direction, from the mean of all places. Each sign is
-        chosen so that the place that lies farthest out is positive, the first of several. A
-        component that the features do not have is zero.
+        Coordinate of each place along each direction, from the mean of all places. Each sign is
+        chosen so that the place with the largest absolute value (the first of several) is positive.
+        A component that the features do not have is zero.
     shares : (count,) float32
         Share of the whole variance that each accounts for, falling.
     """
@@ -57,7 +62,7 @@ def principal_components(features: npt.ArrayLike, count: int = 3) -> tuple[Float
     channels, rows, cols = values.shape
     places = values.reshape(channels, rows * cols).T
     centered = places - places.mean(axis=0)
-    # The smaller of the two products has the same eigenvalues, and the rest is one product more.
+    # The smaller of the two products has the same eigenvalues, and the rest is one more product.
     many = centered.shape[0] > centered.shape[1]
     product = centered.T @ centered if many else centered @ centered.T
     variances, vectors = np.linalg.eigh(product)
@@ -89,7 +94,7 @@ def component_colors(components: npt.ArrayLike, percentile: float = 99.0) -> Flo
         From `principal_components`.
     percentile
         Each component runs from dark at the percentile of the same distance from the other end
-        to bright at this one, so that a single place cannot take all the range.
+        to bright at this one, so that a single place does not use the whole range.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Untrusted pictures, decoded in a process of their own with limits of memory and time.
+"""Untrusted pictures, decoded in a separate process with limits on memory and time.
 
-What a decoder does cannot be foreseen altogether. Here the worst that it can do is to end.
+The behavior of a decoder cannot be predicted; a separate process can only fail by itself.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from core.images import FORMATS, MAX_SIDE
 
 DECODER = Path(__file__).with_name("decoder.py")
 TIMEOUT = 20.0
-"""Seconds by the clock; the decoder itself has two of a processor's."""
+"""Seconds of wall time; the decoder itself has two seconds of processor time."""
 
 PATIENCE = 60.0
-"""Seconds to wait for the pictures of others."""
+"""Seconds to wait for other requests."""
 
 POLL = 0.2
-"""Seconds between two calls of whoever looks on."""
+"""Seconds between two calls of the watcher."""
 
 _one_at_a_time = threading.Lock()
 
 
 def read_untrusted_image(data: bytes, name: str) -> Image.Image:
-    """Like `core.read_image`, for a picture that anybody may have sent; one at a time.
+    """Like `core.read_image`, for an untrusted picture; one at a time.
 
     Takes a fifth of a second more, for the process.
 
     Raises
     ------
     ImageError
-        It is none, or takes more memory or time of a processor than a picture may.
+        It is not a picture, or takes more memory or processor time than allowed.
     ImageTimeout
-        It was not read within `TIMEOUT` seconds of the clock, perhaps as the machine is busy.
+        It was not read within `TIMEOUT` seconds of wall time, perhaps on a busy machine.
     BusyError
-        Too many wait, or the system starts no other process at the moment.
+        Too many requests wait, or the system cannot start another process now.
     """
     if not _one_at_a_time.acquire(timeout=PATIENCE):
         raise BusyError("Too many pictures are being read; try again in a minute.")
@@ -53,7 +53,7 @@ def read_untrusted_image(data: bytes, name: str) -> Image.Image:
         done = subprocess.run(
             [*_COMMAND, str(DECODER)],
             input=data,
-            capture_output=True,  # libraries write to the error stream of their own accord
+            capture_output=True,  # libraries write to the error stream
             timeout=TIMEOUT,
             env=_environment(),
             check=False,
@@ -72,24 +72,25 @@ def read_untrusted_image(data: bytes, name: str) -> Image.Image:
 def read_untrusted_images(
     files: Sequence[tuple[bytes, str]], side: int = MAX_SIDE
 ) -> list[Image.Image | ImageError]:
-    """Like `read_untrusted_image`, for some pictures that share a process.
+    """Like `read_untrusted_image`, for several pictures in one process.
 
     Parameters
     ----------
     files
         Bytes and name of each.
     side
-        Longest side in pixels of what comes back, where less than `core.images.MAX_SIDE` will do.
+        Longest side in pixels of the results, where less than `core.images.MAX_SIDE` will do.
 
     Returns
     -------
     list of Image or ImageError
-        In the order of the files; the error of one that cannot be read, which costs no other.
+        In the order of the files; an error in place of a picture that cannot be read, which does
+        not affect others.
 
     Raises
     ------
     BusyError
-        Too many wait, or the system starts no other process at the moment.
+        Too many requests wait, or the system cannot start another process now.
     """
     found: list[Image.Image | ImageError] = []
     with UntrustedPictures(side=side) as pictures:
@@ -102,18 +103,18 @@ def read_untrusted_images(
 
 
 class UntrustedPictures:
-    """`read_untrusted_image` for many pictures in a row, with one process for all of them.
+    """`read_untrusted_image` for many pictures in sequence, with one process for all of them.
 
-    To be used in a ``with`` block, which ends the process, and by one thread. A picture that ends
-    the process costs itself only: the next one gets another.
+    Use it in a ``with`` block, which ends the process, and from one thread. A picture that ends
+    the process affects only itself: the next one gets a new process.
 
     Parameters
     ----------
     look
-        Called several times a second while a picture is waited for; whatever it raises ends the
-        process and comes out of `read`.
+        Called several times a second during a wait; an exception ends the
+        process and is raised by `read`.
     side
-        Longest side in pixels of what comes back.
+        Longest side in pixels of the results.
     """
 
     def __init__(self, look: Callable[[], object] = lambda: None, side: int = MAX_SIDE) -> None:
@@ -170,7 +171,7 @@ class UntrustedPictures:
         )
 
     def _ask(self, data: bytes, answer: list[bytes]) -> None:
-        """In a thread of its own, as pipes cannot be waited for with a limit everywhere."""
+        """In a separate thread, as not all systems can wait for pipes with a timeout."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -192,7 +193,7 @@ class UntrustedPictures:
         process.kill()
         process.wait()
         if asked is not None and asked.ident is not None:
-            asked.join()  # it reads the end of the pipes, which are closed only then
+            asked.join()  # it reads to the end of the pipes, which are closed afterwards
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with suppress(OSError):
@@ -207,7 +208,7 @@ def _environment() -> dict[str, str]:
 
 
 def _answered(answer: bytes, name: str) -> Image.Image:
-    """The picture that the other process tells; raises what it refused."""
+    """The picture from the other process; raises its error."""
     head, _, content = answer.partition(b"\n")
     if not head:
         raise ImageError(_stopped(name))
@@ -228,6 +229,6 @@ def _not_started(name: str, error: OSError) -> BusyError:
 
 def _stopped(name: str) -> str:
     return (
-        f"{name} takes too much time or memory to decode and was given up; export it again as "
+        f"{name} takes too much time or memory to decode and was rejected; export it again as "
         f"one of {', '.join(FORMATS[:3])}."
     )

@@ -1,7 +1,7 @@
-"""What is asked of an output: a class, a class rather than another, or not a label.
+"""Targets of explanations: a class, a class rather than another, or the negation of a label.
 
-A target is called on logits, (..., classes), and gives the number that is explained, (...).
-Gradients are taken of that number. Methods without gradients compare `Target.score`, curves of
+A target is called on logits, (..., classes), and returns the explained scalar, (...).
+Gradients are those of this scalar. Methods without gradients compare `Target.score`, curves of
 removed parts show `Target.probability`.
 """
 
@@ -26,49 +26,49 @@ Class = int | str
 
 
 class Target(ABC):
-    """What is asked of an output.
+    """The target of an explanation.
 
-    Targets are frozen and hashable, and equal if they ask the same. One that names its classes has
-    to be `resolved` before it is called; `Model.check_target` does so.
+    Targets are frozen and hashable, and equal if they explain the same. One with class names must
+    be `resolved` before it is called; `Model.check_target` does so.
     """
 
     @property
     @abstractmethod
     def indices(self) -> tuple[int, ...]:
-        """Indices of the classes that are asked about, the one that is spoken for first.
+        """Indices of the classes, the supported one first.
 
         Raises
         ------
         ParameterError
-            A class is given by its name; it has to be `resolved`.
+            A class is given by its name; it must be `resolved` first.
         """
 
     @abstractmethod
     def resolved(self, labels: Sequence[str], title: str) -> Target:
-        """The same of a model with these classes, by indices.
+        """The same target for a model with these classes, by indices.
 
         Parameters
         ----------
         title
-            What the model is called in a refusal.
+            Name of the model in error messages.
 
         Raises
         ------
         ParameterError
-            The model has no such class, or several of this name.
+            The model does not have the class, or has several of this name.
         """
 
     @abstractmethod
     def __call__(self, logits: Values) -> Values:
-        """The number that is explained, (...), of logits (..., classes)."""
+        """The explained scalar, (...), of logits (..., classes)."""
 
     @abstractmethod
     def probability(self, logits: Values, answer: Reading) -> Values:
-        """Its probability, (...) in [0, 1], of logits (..., classes)."""
+        """The probability of the target, (...) in [0, 1], for logits (..., classes)."""
 
     @abstractmethod
     def score(self, logits: Values, answer: Reading, *, log: bool = False) -> Values:
-        """What methods without gradients compare, (...), of logits (..., classes).
+        """The score that methods without gradients compare, (...), for logits (..., classes).
 
         Parameters
         ----------
@@ -78,11 +78,11 @@ class Target(ABC):
 
     @abstractmethod
     def text(self, labels: Sequence[str]) -> str:
-        """Name it for people."""
+        """Description for users."""
 
     @property
     def is_class(self) -> bool:
-        """Whether a single class is asked for, and not against."""
+        """Whether the target is a single class, not negated."""
         return len(self.indices) == 1
 
     @property
@@ -92,7 +92,7 @@ class Target(ABC):
 
     @property
     def of_labels(self) -> bool:
-        """Whether only a model that is asked about each label for itself can be asked this."""
+        """Whether the target requires a model of labels (sigmoid)."""
         return False
 
     @property
@@ -102,16 +102,16 @@ class Target(ABC):
 
     @property
     def key(self) -> str:
-        """What caches and manifests call it: ``"281"``, ``"281-967"``."""
+        """Name in caches and manifests: ``"281"``, ``"281-967"``."""
         return "-".join(map(str, self.indices))
 
     def content(self, names: Sequence[str]) -> dict[str, Any]:
-        """Plain data, from which `read_target` makes it again.
+        """Plain data, from which `read_target` restores the target.
 
         Parameters
         ----------
         names
-            Of the classes in `indices`.
+            Names of the classes in `indices`.
         """
         first, *others = (
             {"index": index, "name": name} for index, name in zip(self.indices, names, strict=True)
@@ -179,9 +179,9 @@ class RatherThan(Target):
         return difference
 
     def probability(self, logits: Values, answer: Reading) -> Values:
-        """``σ(y_a − y_b)``: of the first class where it is one of the two.
+        """``σ(y_a − y_b)``: of the first class, given one of the two.
 
-        Of classes that share one whole (softmax) that is ``p_a / (p_a + p_b)``.
+        With softmax this is ``p_a / (p_a + p_b)``.
         """
         return sigmoid(self(logits))
 
@@ -195,7 +195,7 @@ class RatherThan(Target):
 
 @dataclass(frozen=True)
 class NotLabel(Target):
-    """The opposite of a label: its negated logit; see `not_label`."""
+    """The negation of a label: its negated logit; see `not_label`."""
 
     index: Class
 
@@ -240,14 +240,14 @@ class NotLabel(Target):
 
 
 TargetLike = Class | Target
-"""What may be given for a target: index of a class, name of a class, or a target."""
+"""Accepted targets: index of a class, name of a class, or a target."""
 
 
 def rather_than(target: Class, other: Class) -> Target:
-    """Ask for a class rather than another: the difference of their logits.
+    """A class rather than another as target: the difference of their logits.
 
-    Maps of it show where a picture speaks for the first class more than for the second. It is zero
-    everywhere where both are the same class.
+    Maps show evidence for the first class rather than the second. The target is zero
+    if both are the same class.
 
     Parameters
     ----------
@@ -263,11 +263,11 @@ def rather_than(target: Class, other: Class) -> Target:
 
 
 def not_label(target: Class) -> Target:
-    """Ask for the opposite of a label, of a model that is asked about each label for itself.
+    """The negation of a label as target, for models of labels (sigmoid).
 
-    Its number is the negated logit ``−y``, its probability ``σ(−y) = 1 − σ(y)``: maps show where a
-    picture speaks against the label. Classes that share one whole (softmax) have no such opposite;
-    ask `rather_than` of them.
+    Its scalar is the negated logit ``−y``, its probability ``σ(−y) = 1 − σ(y)``: maps show evidence
+    against the label. Classes of a softmax model have no negation;
+    use `rather_than` for them.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ def not_label(target: Class) -> Target:
 
 
 def as_target(value: Any) -> Target:
-    """A target of what may be given for one.
+    """A target from any accepted value.
 
     Raises
     ------
@@ -294,23 +294,23 @@ def as_target(value: Any) -> Target:
 
 
 def as_given(target: Target) -> int | Target:
-    """A target as results have it: index of a class, or the target itself."""
+    """A target in the form of results: index of a class, or the target itself."""
     return target.indices[0] if target.is_class else target
 
 
 def read_target(content: Mapping[str, Any] | None) -> int | Target | None:
-    """The target of a manifest, to be given to `core.explain` again.
+    """The target in a manifest, for `core.explain`.
 
     Parameters
     ----------
     content
-        What `Explanation.manifest` has under ``"class"``, of this version or one before; ``None``
-        of a map that does not depend on the class.
+        The value of ``"class"`` in `Explanation.manifest`, of this or an earlier version; ``None``
+        for a map that does not depend on the class.
 
     Raises
     ------
     ParameterError
-        It is nothing of the kind.
+        The content is invalid.
     """
     if content is None:
         return None
@@ -323,13 +323,13 @@ def read_target(content: Mapping[str, Any] | None) -> int | Target | None:
         return as_given(as_target(first))
     except (KeyError, TypeError, AttributeError) as error:
         raise ParameterError(
-            f"The class of a manifest is {content!r}, expected its index, and that of another in "
-            "rather_than if it was compared; write the manifest anew."
+            f"The class of a manifest is {content!r}, expected its index, and that of another "
+            "class in rather_than if the two were compared; write the manifest again."
         ) from error
 
 
 def asked(targets: Sequence[Target]) -> str:
-    """What is asked, for a refusal: a class or the difference of two."""
+    """Description of targets for an error message: a class or the difference of two."""
     differ = any(target.is_difference for target in targets)
     return "this difference of two classes" if differ else "this class"
 
@@ -337,7 +337,7 @@ def asked(targets: Sequence[Target]) -> str:
 def of_each(
     targets: Sequence[Target], logits: Tensor, value: Callable[[Target, Tensor], Tensor]
 ) -> Tensor:
-    """What is read of each row by the target of that row.
+    """Values of each row's target on that row.
 
     Parameters
     ----------
@@ -372,13 +372,13 @@ def _resolved(index: Class) -> int:
     if isinstance(index, str):
         raise ParameterError(
             f"The class {index!r} is given by its name, whose index depends on the model; give "
-            "model.check_target(…) of it."
+            "model.check_target(…) instead."
         )
     return index
 
 
 def _found(wanted: Class, labels: Sequence[str], title: str) -> int:
-    """Index of a class that a model has."""
+    """Index of a class of a model."""
     if not isinstance(wanted, str):
         if not 0 <= wanted < len(labels):
             raise ParameterError(

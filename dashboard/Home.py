@@ -18,7 +18,7 @@ import pages as _pages  # noqa: E402, F401  # registers all pages
 
 def draw() -> None:
     """Draw the page that the address names, in the frame that all pages share."""
-    from dashboard import opening, registry, startup
+    from dashboard import registry, splash, startup
 
     titles = {name: page.title for name, page in registry.pages().items()}
 
@@ -26,12 +26,12 @@ def draw() -> None:
         name: st.Page(
             registry.pages()[name].file,
             title=title,
-            url_path="home" if name == "compare" else name,  # of the default page it is never seen
+            url_path="home" if name == "compare" else name,  # never visible for the default page
             default=name == "compare",
         )
         for name, title in titles.items()
     }
-    # The default page answers at "/" only, so Compare stands here once more under its own name.
+    # The default page is served at "/" only, so Compare is listed again under its own name.
     named = st.Page(registry.pages()["compare"].file, title=titles["compare"], url_path="compare")
     page = st.navigation([*pages.values(), named], position="hidden")
     if page == named:
@@ -43,7 +43,7 @@ def draw() -> None:
         layout="wide",
         initial_sidebar_state="auto",
     )
-    with opening.shown(name, pages), startup.importing:
+    with splash.shown(name, pages), startup.importing:
         from dashboard import frame
     try:
         frame.run(name, page, pages)

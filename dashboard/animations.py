@@ -1,4 +1,4 @@
-"""Maps that follow each other: an interactive figure and an animated GIF. Knows no Streamlit."""
+"""Animated maps: an interactive figure and an animated GIF. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core import heatmaps
 from dashboard.figures import overlay, scale
 
 MILLISECONDS = 350
-"""How long each frame is shown."""
+"""Duration of each frame."""
 
 ABOVE = 4
 """Pixels above the picture."""
@@ -25,7 +25,7 @@ BELOW = 118
 """Pixels below the picture, for the color bar, the play button and the slider."""
 
 _BAR = 44
-"""Pixels of them that the color bar takes."""
+"""Of these, pixels for the color bar."""
 
 
 def animation(
@@ -40,16 +40,16 @@ def animation(
     smooth: bool = True,
     percentile: float = 100.0,
 ) -> go.Figure:
-    """Maps that follow each other, with a play button beside a slider; the browser plays them.
+    """An animation of maps, with a play button and a slider; the browser plays it.
 
     Parameters
     ----------
     maps
-        One (rows, cols) for each frame; every frame has a scale of its own.
+        One (rows, cols) for each frame; every frame has its own scale.
     labels
         One for each frame, for the slider.
     prefix
-        Stands before the label of the frame that is shown.
+        Text before the label of the current frame.
     """
 
     def scaled(relevance: npt.NDArray[np.float32]) -> list[list[float]]:
@@ -130,7 +130,7 @@ def gif(
     percentile: float = 100.0,
     milliseconds: int = MILLISECONDS,
 ) -> bytes:
-    """The same sequence of overlays as an animated GIF that loops, a line of text under each."""
+    """The same overlays as an animated GIF that loops, with a line of text under each."""
     frames = [
         captioned(
             blend(view, relevance, opacity=opacity, colors=colors, percentile=percentile), label
@@ -145,7 +145,7 @@ def gif(
 
 
 def captioned(image: Image.Image, text: str) -> Image.Image:
-    """A picture with a strip below it that says something."""
+    """A picture with a caption below it."""
     font = ImageFont.load_default(max(11, round(image.width / 22)))
     left, top, right, bottom = font.getbbox(text)
     tall = round(bottom + top)
@@ -180,6 +180,6 @@ def blend(
 
 
 def mass_range(shares: Sequence[float]) -> str:
-    """Smallest and largest share in whole percent, or one figure where they read the same."""
+    """Smallest and largest share in whole percent, or one number if they round to the same."""
     low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
     return low if low == high else f"{low} to {high}"

@@ -1,7 +1,7 @@
-"""What all sessions of this process share, held by one object. Knows no Streamlit.
+"""The state shared by all sessions of this process, in one object. Independent of Streamlit.
 
-Streamlit's caches are emptied by a message that any browser may send. What cannot be made again
-(uploads, downloads on their way) or only in a long time (models, results, sweeps) is held here.
+Any browser can send a message that clears Streamlit's caches. So data that cannot be recreated
+(uploads, running downloads) or only slowly (models, results, sweeps) is held here.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from cachetools import LRUCache
 
 import core
 from core import Model, ModelSpec, sweep
-from dashboard import background, settings
+from dashboard import jobs, settings
 from dashboard.availability import Ready, Refusals, Wishes
-from dashboard.memo import Memo
+from dashboard.own_models import OwnModel, OwnModels, is_own, not_held
+from dashboard.settings import FILES
+from dashboard.shared_cache import SharedCache
 from dashboard.uploads import OwnPictures
 
 if TYPE_CHECKING:
@@ -25,66 +27,85 @@ if TYPE_CHECKING:
     from dashboard.sweeping import Made
     from dashboard.sweeps import SweepTable
 
-FILES = 0.25
-"""Share of the budget for uploaded files, which cannot be made again."""
-
 OPEN_SWEEPS = 4
 """Sweeps whose rows are open at a time."""
 
 ANSWERS = 256
-"""Answers of sweeps that are kept: small ones, to whatever questions visitors think of."""
+"""Cached results of queries on sweeps, which are small."""
 
 UNLIMITED = 2**62
 
 
 class Application:
-    """What all sessions share; every part is made when it is first asked for.
+    """The state shared by all sessions; every part is created on first use.
 
-    Where the settings are wrong, the part that needs them raises `core.ParameterError`.
+    If a setting is wrong, the part that needs it raises `core.ParameterError`.
     """
 
     def __init__(self) -> None:
-        self._parts = Memo(UNLIMITED)
+        self._parts = SharedCache(UNLIMITED)
         self._sweep_tables: LRUCache[tuple[Path, int], SweepTable] = LRUCache(OPEN_SWEEPS)
         self._sweep_tables_lock = threading.Lock()
         self._answers: LRUCache[Hashable, Any] = LRUCache(ANSWERS)
         self._answers_lock = threading.Lock()
         self._stores: list[Store] = []
 
-    # -- what can be made again -------------------------------------------------------------------
+    # -- recreatable ------------------------------------------------------------------------------
 
     @property
-    def results(self) -> Memo:
+    def results(self) -> SharedCache:
         """Recordings, maps, pictures and models beside the embedded pair, within the budget."""
-        return self._parts.get("results", lambda: Memo(int((1 - FILES) * _budget())))
+        return self._parts.get("results", lambda: SharedCache(int((1 - FILES) * _budget())))
 
     @property
-    def embedded(self) -> Memo:
+    def embedded(self) -> SharedCache:
         """The embedded pair, which is no part of the budget and always held."""
-        return self._parts.get("embedded", lambda: Memo(UNLIMITED))
+        return self._parts.get("embedded", lambda: SharedCache(UNLIMITED))
 
     def model(self, model_id: str) -> Model:
-        """The one shared, frozen copy of a model; opened if it is not held.
+        """The one shared, frozen copy of a model; opened if necessary.
 
         Raises
         ------
         UnknownModel
-            No such id.
+            The id is unknown.
         WeightsError
-            It cannot be had.
+            Its weights are not available.
         """
-        holder = self.holder(core.find_spec(model_id))
-        return holder.get(("model", model_id), lambda: core.open_model(model_id))
+        own = self.own_model(model_id)
+        make = own.open if own else lambda: core.open_model(model_id)
+        return self.holder(self.spec(model_id)).get(("model", model_id), make)
 
-    def holder(self, spec: ModelSpec) -> Memo:
+    def spec(self, model_id: str) -> ModelSpec:
+        """The entry of a model of the catalog, or of one that was opened from a page.
+
+        Raises
+        ------
+        UnknownModel
+            No such id, or one that is not held here.
+        """
+        if own := self.own_model(model_id):
+            return own.spec
+        if is_own(model_id) and all(spec.id != model_id for spec in core.catalog()):
+            raise core.UnknownModel(
+                f"{not_held(model_id)}; open it again there, or write it into models.toml by "
+                "python -m core.models add and choose it by that id."
+            )
+        return core.find_spec(model_id)
+
+    def own_model(self, model_id: str) -> OwnModel | None:
+        """A model that was opened from a page, if it is held."""
+        return self.own_models.get(model_id) if is_own(model_id) else None
+
+    def holder(self, spec: ModelSpec) -> SharedCache:
         """What holds a model, once it is open."""
         return self.embedded if spec.source == "embedded" else self.results
 
-    # -- what can be had --------------------------------------------------------------------------
+    # -- availability -----------------------------------------------------------------------------
 
     @property
     def refusals(self) -> Refusals:
-        """Models that could not be had lately."""
+        """Models that were unavailable recently."""
         return self._parts.get("refusals", Refusals)
 
     @property
@@ -94,15 +115,20 @@ class Application:
 
     @property
     def wishes(self) -> Wishes:
-        """Who waits for which download."""
+        """Sessions waiting for downloads."""
         return self._parts.get("wishes", Wishes)
 
-    # -- what visitors brought and made -----------------------------------------------------------
+    # -- data of users ----------------------------------------------------------------------------
 
     @property
     def uploads(self) -> OwnPictures:
-        """The files of all sessions."""
+        """The uploaded files of all sessions."""
         return self._parts.get("uploads", lambda: OwnPictures(int(FILES * _budget())))
+
+    @property
+    def own_models(self) -> OwnModels:
+        """The models that were opened from a page, and the files that were brought for it."""
+        return self._parts.get("own models", lambda: OwnModels(settings.most_of_model()))
 
     @property
     def store(self) -> Store:
@@ -119,19 +145,19 @@ class Application:
 
     @property
     def sweeps(self) -> Made:
-        """The sweeps that the application makes itself."""
+        """The sweeps made by the application."""
         from dashboard import presence
         from dashboard.sweeping import Made
 
         return self._parts.get("sweeps", lambda: Made(presence.present))
 
     def sweep_table(self, of: sweep.Sweep, changed: int) -> SweepTable:
-        """Questions to the rows of a sweep, opened once as long as their file stays as it is.
+        """Queries on the rows of a sweep, opened once while their file does not change.
 
         Parameters
         ----------
         changed
-            When the file of rows was written last, in nanoseconds.
+            Time of the last write to the rows, in nanoseconds.
         """
         from dashboard.sweeps import SweepTable
 
@@ -142,7 +168,7 @@ class Application:
             return self._sweep_tables[key]
 
     def answer(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What a sweep answers to a question, kept while it is among the last `ANSWERS`."""
+        """The result of a query on a sweep, cached while among the last `ANSWERS`."""
         with self._answers_lock:
             if key in self._answers:
                 return self._answers[key]
@@ -154,14 +180,16 @@ class Application:
     # -- the end ----------------------------------------------------------------------------------
 
     def close(self, patience: float = 0.0) -> None:
-        """Stop all jobs, remove what visitors left on the disk, give back connections.
+        """Stop all jobs, remove users' files from the disk, close connections.
 
         Parameters
         ----------
         patience
-            Seconds to wait for sweeps that are under way.
+            Seconds to wait for running sweeps.
         """
-        background.stop_all()
+        jobs.stop_all()
+        if "own models" in self._parts:
+            self.own_models.close()
         if "sweeps" in self._parts:
             self.sweeps.close(patience)
         for store in self._stores:
@@ -169,7 +197,7 @@ class Application:
 
 
 def _budget() -> int:
-    """Bytes for all that is held beside the embedded pair."""
+    """Bytes for everything held beside the embedded pair."""
     return settings.current().budget * 2**20
 
 
@@ -178,7 +206,7 @@ _current: Application | None = None
 
 
 def current() -> Application:
-    """The application of this process, made when it is first asked for."""
+    """The application of this process, created on first use."""
     global _current
     with _lock:
         if _current is None:
@@ -187,7 +215,7 @@ def current() -> Application:
 
 
 def end(patience: float = 0.0) -> None:
-    """Close the application, if there is one; who asks afterwards gets a new one."""
+    """Close the application, if there is one; the next `current` creates a new one."""
     global _current
     with _lock:
         ended, _current = _current, None

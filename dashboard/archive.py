@@ -1,4 +1,4 @@
-"""Saved screens as one ZIP file, and back. What is read may come from anyone.
+"""Export and import of saved screens as one ZIP file. Imported files are untrusted.
 
 ::
 
@@ -7,9 +7,9 @@
     screens/ID/arrays.npz      raw arrays
     screens/ID/still.jpg       the page as a picture
     screens/ID/thumbnail.jpg
-    pictures/SHA256            the file of a picture, as it was brought
+    pictures/SHA256            the original file of a picture
 
-Nothing is ever unpacked to a disk; names serve as keys only.
+Nothing is ever unpacked to disk; names are only keys.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ if TYPE_CHECKING:
 
 MOST_ENTRIES = 2000
 MOST_BYTES = 200 * 2**20
-"""Of an archive, unpacked, its arrays unpacked as well, and of what is kept of it: all together."""
+"""Bytes of an archive: unpacked, including its arrays, and of the stored data, together."""
 
 MOST_SCREENS = 300
 ARRAYS = 64 * 2**20
 """Bytes of all arrays of a screen, unpacked."""
 
 LONGEST = 90.0
-"""Seconds that an archive may take until all of it is kept."""
+"""Seconds for reading and storing an archive."""
 
 PIECE = 512 * 2**10
-"""Bytes that are read at once: of a file between two looks at the clock, and of the list of files
-at the end of a ZIP file, which is read as a whole."""
+"""Bytes read at once: of a file between two checks of the time, and of the list of files
+at the end of a ZIP file, which is read in one piece."""
 
 STILL, THUMBNAIL = (2048, 2048), (480, 200)
-"""Width and height in pixels that the pictures of a saved screen have at most."""
+"""Largest width and height in pixels of the pictures of a saved screen."""
 
 UPLOAD = 20 * 2**20
-"""Bytes of an archive that a page takes."""
+"""Largest archive that the page accepts, in bytes."""
 
 MOST_EXPORTED = 100
 FULL = 18 * 2**20
-"""Screens, and bytes of them, that are put into one archive, so that a page takes it again."""
+"""Most screens, and bytes, of one exported archive, so that the page can import it."""
 
 _NAME = re.compile(
     r"screens/([0-9a-f]{32})/(saved\.json|manifest\.json|arrays\.npz|still\.jpg|thumbnail\.jpg)"
@@ -73,17 +73,16 @@ _NAME = re.compile(
     r"|README\.txt|report\.html|arrays\.py"
 )
 _ABOUT = (
-    "Screens of Parallax. Import this file on the Review page of any Parallax; nothing has to be "
-    "unpacked.\n"
+    "Screens of Parallax. Import this file on the Review page of any Parallax; do not unpack it.\n"
 )
 
 
 class ArchiveError(ParallaxError):
-    """The file is no archive of saved screens, or too large."""
+    """The file is not an archive of saved screens, or too large."""
 
 
 Tell = Callable[[float], object]
-"""Is told now and then which share is done, 0 to 1; what it raises ends the reading."""
+"""Called now and then with the share done, 0 to 1; an exception ends the reading."""
 
 _one_at_a_time = threading.Lock()
 
@@ -156,13 +155,13 @@ def _note(note: Note) -> _Note:
 
 
 def _within(moment: datetime) -> datetime:
-    """A moment that can be read again; earlier versions took any year."""
+    """A time that can be read again; earlier versions accepted any year."""
     usual = manifest.FIRST_YEAR <= moment.year <= manifest.LAST_YEAR
     return moment if usual else datetime.now(UTC)
 
 
 def readable(draft: Draft) -> bool:
-    """Whether `read` takes what is said of a screen; if not, it would spoil a whole archive."""
+    """Whether `read` accepts a screen; if not, it would make a whole archive invalid."""
     try:
         manifest.read(draft.manifest)
     except ManifestError:
@@ -171,19 +170,19 @@ def readable(draft: Draft) -> bool:
 
 
 def fitting(sizes: Sequence[Size]) -> tuple[list[str], list[str], int]:
-    """Which screens one archive takes, so that a page can import it.
+    """The screens that fit into one archive that the page can import.
 
     Parameters
     ----------
     sizes
-        Of screens, in the order in which they are wanted.
+        Sizes of screens, in the requested order.
 
     Returns
     -------
     taken, too_large : list of str
-        Ids of those that fit, and of those between them that are too large even alone.
+        Ids of those that fit, and of those among them that are too large even alone.
     seen : int
-        How many of ``sizes`` these are together. The next archive goes on there.
+        Number of ``sizes`` covered. The next archive continues there.
     """
     taken: list[str] = []
     too_large: list[str] = []
@@ -193,7 +192,7 @@ def fitting(sizes: Sequence[Size]) -> tuple[list[str], list[str], int]:
         alone = size.packed + sum(size.pictures.values())
         new = {digest: count for digest, count in size.pictures.items() if digest not in held}
         more = size.packed + sum(new.values())
-        # What reading spends: the entries, the arrays, and what is kept of the screen.
+        # Bytes counted by `read`: the entries, the arrays, and the stored data of the screen.
         spent = 2 * size.packed + sum(new.values()) + size.unpacked
         if alone > FULL or size.unpacked > ARRAYS:
             too_large.append(size.id)
@@ -217,7 +216,7 @@ def fitting(sizes: Sequence[Size]) -> tuple[list[str], list[str], int]:
 
 @dataclass
 class _Bounds:
-    """What reading an archive may still spend, and whoever looks on."""
+    """The remaining limits of reading an archive, and its watcher."""
 
     tell: Tell = lambda share: None
     seconds: float = field(default_factory=lambda: LONGEST)
@@ -229,7 +228,7 @@ class _Bounds:
         self._until = monotonic() + self.seconds
 
     def look(self, share: float | None = None) -> None:
-        """Tell how far it is, and end if it takes too long."""
+        """Report progress, and stop if the time limit is exceeded."""
         self.share = self.share if share is None else share
         self.tell(self.share)
         if monotonic() > self._until:
@@ -239,7 +238,7 @@ class _Bounds:
             )
 
     def spend(self, count: int) -> None:
-        """Take so many bytes of the budget."""
+        """Count bytes against the budget."""
         self.bytes_left -= count
         if self.bytes_left < 0:
             raise ArchiveError(
@@ -249,37 +248,39 @@ class _Bounds:
 
 
 class _Careful(io.BytesIO):
-    """The bytes of a ZIP file, whose list of entries is not read if it is too long."""
+    """The bytes of a ZIP file, with a limit on the list of entries."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = self.getbuffer().nbytes - self.tell()
         if (left if size is None or size < 0 else min(size, left)) > PIECE:
-            raise ArchiveError("The list of files in this archive is too long; export it again.")
+            raise ArchiveError(
+                "The file list of this archive is too long; export the archive again."
+            )
         return super().read(size)
 
 
 def take_in(store: Store, data: bytes, tell: Tell = lambda share: None) -> int:
-    """Read an archive and keep its screens; returns how many there are in it.
+    """Import the screens of an archive; returns their number.
 
-    One archive at a time in a process; who comes later waits.
+    One archive at a time per process; later imports wait.
 
     Parameters
     ----------
     tell
-        Called several times a second with the share that is done, 0 to 1; while others are waited
-        for as well. What it raises ends the import: screens that are kept by then stay.
+        Called several times a second with the share done, 0 to 1, also while waiting for
+        other imports. An exception ends the import: screens stored by then stay.
 
     Raises
     ------
     ArchiveError
-        As `read`, and if others take too long.
+        As `read`, or other imports take too long.
     StoreError
     """
     until = monotonic() + LONGEST
     while not _one_at_a_time.acquire(timeout=0.2):
         tell(0.0)
         if monotonic() > until:
-            raise ArchiveError("Other archives are being imported; try again in a minute.")
+            raise ArchiveError("Other imports are running; try again in a minute.")
     try:
         bounds = _Bounds(tell)
         drafts = _read(data, bounds)
@@ -292,16 +293,16 @@ def take_in(store: Store, data: bytes, tell: Tell = lambda share: None) -> int:
 
 
 def read(data: bytes, tell: Tell = lambda share: None) -> list[Draft]:
-    """Screens of an archive, each checked in all its parts before any is given back.
+    """The screens of an archive, all fully checked before any is returned.
 
-    All of it may take `LONGEST` seconds and `MOST_BYTES`; every picture is decoded once, in a
-    process of its own.
+    Limited to `LONGEST` seconds and `MOST_BYTES`; every picture is decoded once, in a
+    separate process.
 
     Raises
     ------
     ArchiveError
-        No ZIP file, a name that does not belong there, too much of anything, or a part that is
-        not what it must be.
+        Not a ZIP file, an unexpected name, an exceeded limit, or an invalid
+        part.
     """
     return _read(data, _Bounds(tell))
 
@@ -314,11 +315,11 @@ def _read(data: bytes, bounds: _Bounds) -> list[Draft]:
         raise
     except Exception as error:  # zipfile and zlib raise BadZipFile, RuntimeError, OSError, …
         raise ArchiveError(
-            "This file is no ZIP archive that can be read; choose one that was exported here."
+            "This file is not a readable ZIP archive; choose one exported by Parallax."
         ) from error
     ids = sorted({match[1] for name in files if (match := _NAME.fullmatch(name)) and match[1]})
     if not ids:
-        raise ArchiveError("This archive holds no saved screen; choose one exported here.")
+        raise ArchiveError("This archive holds no saved screen; choose one exported by Parallax.")
     if len(ids) > MOST_SCREENS:
         raise ArchiveError(
             f"This archive holds {len(ids)} screens; at most {MOST_SCREENS} are read."
@@ -346,8 +347,8 @@ def _unpacked(archive: zipfile.ZipFile, bounds: _Bounds) -> dict[str, bytes]:
     for number, entry in enumerate(entries):
         if not _NAME.fullmatch(entry.filename) or entry.filename in files:
             raise ArchiveError(
-                "This archive holds a file that does not belong there "
-                f"({entry.filename[:60]!r}); choose one that was exported here."
+                "This archive contains an unexpected file "
+                f"({entry.filename[:60]!r}); choose one exported by Parallax."
             )
         bounds.look(0.1 * number / len(entries))
         files[entry.filename] = _content(archive, entry, bounds)
@@ -355,10 +356,10 @@ def _unpacked(archive: zipfile.ZipFile, bounds: _Bounds) -> dict[str, bytes]:
 
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bounds: _Bounds) -> bytes:
-    """A file of an archive, never more than may be spent, whatever the entry says of its size."""
+    """A file of an archive, within the limits, whatever size the entry states."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # Of the others, Python unpacks all that a piece holds at once, however much that is.
-        raise ArchiveError("This archive is packed in a way that is not read; export it again.")
+        # With other methods Python unpacks a whole piece at once, whatever its size.
+        raise ArchiveError("The compression of this archive is not supported; export it again.")
     pieces = []
     with archive.open(entry) as opened:
         while piece := opened.read(PIECE):
@@ -369,7 +370,7 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bounds: _Bounds) 
 
 
 class _Reader:
-    """Screens out of the files of an archive; equal files are looked at once."""
+    """Screens from the files of an archive; equal files are read once."""
 
     def __init__(
         self, files: Mapping[str, bytes], bounds: _Bounds, strange: core.UntrustedPictures
@@ -393,7 +394,7 @@ class _Reader:
             described = manifest.read(part("manifest.json"))
             text = described.json_text()
             if len(text) > manifest.LARGEST:
-                raise ManifestError("What is said of it is too long; export it again.")
+                raise ManifestError("Its manifest is too long; export it again.")
             self._bounds.spend(len(text))
             arrays = checked_arrays(part("arrays.npz"), described, self._bounds)
             self._bounds.spend(len(arrays))
@@ -407,12 +408,12 @@ class _Reader:
                 ".".join(str(part)[:40] for part in error.errors()[0]["loc"][:3]) or "saved.json"
             )
             raise ArchiveError(
-                f"What this archive says of a screen cannot be read ({where}: "
+                f"The description of a screen in this archive cannot be read ({where}: "
                 f"{error.errors()[0]['msg'][:100]}); export it again."
             ) from error
         except (ManifestError, ImageError) as error:
-            raise ArchiveError(f"A screen of this archive is refused. {error}") from error
-        # A moment that is still to come would stay the newest of all.
+            raise ArchiveError(f"A screen of this archive was rejected. {error}") from error
+        # A time in the future would always be the newest.
         now = datetime.now(UTC)
         return Draft(
             title=about.title,
@@ -445,7 +446,7 @@ class _Reader:
         return self._digests[name]
 
     def _remade(self, file: str, data: bytes, name: str, most: tuple[int, int]) -> bytes:
-        """A still picture or a thumbnail, decoded and written anew."""
+        """A still picture or a thumbnail, decoded and encoded again."""
         key = self._digest(file, data), most
         if key not in self._made:
             image = self._decode(key[0], data, name)
@@ -460,7 +461,7 @@ class _Reader:
         file = File(about.names.get(digest) or "picture", data)
         if self._digest(name, data) != digest:
             raise ArchiveError(
-                "A picture of this archive is not the one that it says; export it again."
+                "A picture of this archive does not match its checksum; export it again."
             )
         if digest not in self._decoded:
             self._decode(digest, data, file.name)
@@ -473,7 +474,7 @@ class _Reader:
 
 
 def facts(described: Manifest) -> frozenset[tuple[str, str]]:
-    """What a screen is found by."""
+    """The facts by which a screen is found."""
     return frozenset(
         {("picture", picture.name) for picture in described.pictures}
         | {("model", model.title) for model in described.models.values()}
@@ -482,11 +483,11 @@ def facts(described: Manifest) -> frozenset[tuple[str, str]]:
 
 
 def checked_arrays(data: bytes, described: Manifest, bounds: _Bounds | None = None) -> bytes:
-    """An NPZ file that holds exactly the arrays of a manifest, written anew."""
+    """An NPZ file with exactly the arrays of a manifest, written again."""
     arrays = read_npz(data, bounds)
     found = {name: manifest.describe(values).sha256 for name, values in arrays.items()}
     if found != {name: array.sha256 for name, array in described.arrays.items()}:
-        raise ArchiveError("The arrays of a screen are not those of its manifest; export it again.")
+        raise ArchiveError("The arrays of a screen do not match its manifest; export it again.")
     return write_npz(arrays)
 
 
@@ -497,14 +498,14 @@ def write_npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
         for name, values in arrays.items():
             entry = io.BytesIO()
             np.lib.format.write_array(entry, np.ascontiguousarray(values), allow_pickle=False)
-            about = zipfile.ZipInfo(f"{name}.npy")  # of 1980, whenever it is written
+            about = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, independent of the time of writing
             about.compress_type = zipfile.ZIP_DEFLATED
             files.writestr(about, entry.getvalue())
     return buffer.getvalue()
 
 
 def read_npz(data: bytes, bounds: _Bounds | None = None) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of an NPZ file from anyone: numbers only, none larger than its bytes.
+    """Arrays of an untrusted NPZ file: numbers only, none larger than its bytes.
 
     Raises
     ------
@@ -541,7 +542,7 @@ def _array(raw: bytes) -> npt.NDArray[Any]:
     shape, fortran, kind = header(stream)
     rest = len(raw) - stream.tell()
     if kind.hasobject or kind.kind not in "fiub" or fortran:
-        raise ArchiveError("The arrays of a screen hold something else than numbers.")
+        raise ArchiveError("The arrays of a screen contain values that are not numbers.")
     if math.prod(shape) * kind.itemsize != rest:
-        raise ArchiveError("An array is not as large as it says; export the screen again.")
+        raise ArchiveError("An array does not have its stated size; export the screen again.")
     return np.frombuffer(raw, kind, offset=stream.tell()).reshape(shape)

@@ -1,4 +1,4 @@
-"""Which models can be had: refusals, downloads on their way, what is here. Knows no Streamlit."""
+"""Availability of models: failures, running downloads, stored weights. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from cachetools import TTLCache
 import core
 
 REFUSED = 180.0
-"""Seconds for which a model that could not be had is not tried again."""
+"""Seconds before an unavailable model is tried again."""
 
 MOST_REFUSED = 1024
-"""Refusals that are remembered at a time."""
+"""Most failures remembered."""
 
 LOOKED = 60.0
-"""Seconds after which is looked again which weights are on this machine."""
+"""Seconds between two checks of the weights on this machine."""
 
 GONE = 20.0
-"""Seconds after which a session that does not ask any more has lost its interest."""
+"""Seconds after which a session without requests no longer counts as waiting."""
 
 
 class Refusals:
-    """Models that could not be had lately, so that not every rerun waits for the network.
+    """Models that were unavailable recently, so that not every rerun waits for the network.
 
-    Each is tried again `REFUSED` seconds after it was refused, whatever happens to the others, and
-    at once where a file of a model of one's own has changed.
+    Each is tried again `REFUSED` seconds after its failure, independently of others, and
+    at once if a file of a user's own model has changed.
 
     Parameters
     ----------
     clock
-        Gives the time in seconds.
+        Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,26 +42,26 @@ class Refusals:
         self._counted: WeakSet[core.Download] = WeakSet()
 
     def get(self, model_id: str, state: object = None) -> str:
-        """Why a model could not be had lately; empty if nothing is known against it.
+        """Why a model was unavailable recently; empty if it was not.
 
         Parameters
         ----------
         state
-            Of the model's files; what was refused in another state is not known of this one.
+            State of the model's files; failures in another state are ignored.
         """
         with self._lock:
             reason, before = self._reasons.get(model_id, ("", state))
             return reason if before == state else ""
 
     def put(self, model_id: str, reason: str, state: object = None) -> None:
-        """Remember that a model cannot be had, while its files are as they are."""
+        """Remember that a model is unavailable while its files do not change."""
         with self._lock:
             self._reasons[model_id] = reason, state
 
     def failed(self, download: core.Download) -> None:
-        """Remember why a download failed: once, however many sessions see it and whenever.
+        """Remember why a download failed, once for all sessions.
 
-        A session that looks again after a long rest must not take the model from the others anew.
+        A session that returns after a long pause must not make the model unavailable again.
         """
         with self._lock:
             if download not in self._counted:
@@ -70,7 +70,7 @@ class Refusals:
 
 
 class Ready:
-    """By model id, whether the weights are on this machine; looked up once in `LOOKED` seconds."""
+    """By model id, whether the weights are on this machine; checked once every `LOOKED` seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class Ready:
         self._until = 0.0
 
     def get(self) -> dict[str, bool]:
-        """What was found lately."""
+        """The last result."""
         with self._lock:
             if time.monotonic() >= self._until:
                 self._found = {spec.id: spec.available for spec in core.catalog()}
@@ -86,13 +86,13 @@ class Ready:
             return dict(self._found)
 
     def look_again(self) -> None:
-        """Something has arrived."""
+        """Check again on next use, as a download has finished."""
         with self._lock:
             self._until = 0.0
 
 
 class Wishes:
-    """Who waits for which download, so that one who leaves does not take it from the others."""
+    """Sessions waiting for downloads, so that one that leaves does not cancel it for others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -100,18 +100,18 @@ class Wishes:
         self._asked: dict[str, dict[str, float]] = {}
 
     def begin(self, model_id: str) -> None:
-        """Begin or join a download."""
+        """Start or join a download."""
         with self._lock:
             self._downloads[model_id] = core.download(model_id)
 
     def ask(self, model_id: str, session: str) -> core.Download:
-        """The download that was begun last; keeps the session's wish alive."""
+        """The last started download; renews the session's request."""
         with self._lock:
             self._asked.setdefault(model_id, {})[session] = time.monotonic()
             return self._downloads[model_id]
 
     def leave(self, model_id: str, session: str) -> None:
-        """Wait no longer; ends the download if nobody else waits."""
+        """Stop waiting; cancels the download if no other session waits."""
         with self._lock:
             asked = self._asked.pop(model_id, {})
             since = time.monotonic() - GONE

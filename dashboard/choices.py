@@ -1,6 +1,6 @@
-"""What a screen chooses, resolved against what its models offer. Knows no Streamlit.
+"""The choices of a screen, resolved against what its models offer. Independent of Streamlit.
 
-Whatever the screen wants and cannot have is told as a sentence; the default stands in its place.
+Each unavailable choice is reported in a sentence and replaced by the default.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dashboard.looks import Look
 from dashboard.screen import Screen
 
 Tell = Callable[[str], None]
-"""Takes a sentence on what cannot be shown as the screen wants it."""
+"""Called with a sentence about each choice that is not available."""
 
 FIRST = "gradient_rollout"
-"""The method that a model begins with where it serves it; else the first that it has."""
+"""The default method if the model supports it; otherwise the first that it supports."""
 
 AUTOMATIC_INDEX = -1
 """The same in a list of indices; ``None`` would read as "nothing chosen"."""
@@ -33,14 +33,14 @@ def one_of(now: Screen, field: str, options: Sequence[Any], default: Any, tell: 
     wanted = now.value(field)
     if wanted is None or wanted in options:
         return default if wanted is None else wanted
-    tell(f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}.")
+    tell(f"{field} is {wanted!r}, which is not available here; shown instead: {default}.")
     return default
 
 
 def within(
     now: Screen, field: str, low: float, high: float, tell: Tell, default: Any = None
 ) -> Any:
-    """The number of a field, or the default where it has none; what is beyond its ends is cut."""
+    """The number of a field, or the default without one; clipped to its range."""
     value = now.value(field)
     value = default if value is None else value
     if not low <= value <= high:
@@ -59,12 +59,12 @@ def _digits(value: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A place of the screen that holds a look.
+    """A position of the screen that holds a look.
 
     Attributes
     ----------
     name
-        What it is called in sentences and in keys of widgets, such as ``look-1``.
+        Name in sentences and in keys of widgets, such as ``look-1``.
     put
         The screen with another look there.
     """
@@ -75,11 +75,11 @@ class Slot:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What was chosen of the method's parameters."""
+        """The chosen parameters of the method."""
         return dict(self.look.parameters)
 
     def with_parameter(self, now: Screen, parameter: str, text: str) -> Screen:
-        """The screen with one parameter chosen."""
+        """The screen with one parameter set."""
         texts = {**self.parameters, parameter: text}
         return self.put(now, replace(self.look, parameters=tuple(sorted(texts.items()))))
 
@@ -96,16 +96,16 @@ def column_slots(now: Screen) -> list[Slot]:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """A look that a page shows: a method with its parameters for one model, or why there is none.
+    """A resolved look: a method with its parameters for one model, or why there is none.
 
     Attributes
     ----------
     offered
         The methods that can be chosen in its place, by name.
     name
-        What tells it from the other looks of the page.
+        Name that distinguishes it from the other looks of the page.
     own
-        Parameters that tell it from the other looks with its model and method; may be empty.
+        Parameters that distinguish it from looks with the same model and method; may be empty.
     """
 
     slot: Slot
@@ -119,7 +119,7 @@ class Choice:
 
     @property
     def needs(self) -> core.Needs:
-        """What a pass has to keep for it."""
+        """What a pass must record for it."""
         if self.method is None:
             return core.Needs()
         return core.needs(self.model, self.method.name, **self.values)
@@ -131,7 +131,7 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
     Parameters
     ----------
     class_specific
-        Whether only methods that know the class are offered.
+        Whether only class-specific methods are offered.
     """
     served = {
         method.name: method
@@ -141,7 +141,7 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
     if not served:
         refusal = (
             f"None of the maps of this page can be made for {model.spec.title}, which was trained "
-            "without classes; choose another model, or look at the Attention page."
+            "without classes; choose another model or open the Attention page."
         )
         return Choice(slot, model, refusal=refusal)
     first = FIRST if FIRST in served else next(iter(served))
@@ -149,12 +149,12 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
     name, chosen = wanted or first, slot.parameters
     if name not in served:
         tell(
-            f"{slot.name} is {name!r}, which is not to be had for {model.spec.title}; shown "
+            f"{slot.name} is {name!r}, which is not available for {model.spec.title}; shown "
             f"instead: {first}."
         )
         name = first
         if wanted in core.changed_methods():
-            chosen = {}  # they belong to the method that is not to be had here
+            chosen = {}  # they belong to the unavailable method
     values = look_values(slot.name, served[name], model, chosen, tell)
     return Choice(slot, model, served[name], values, offered=served)
 
@@ -162,12 +162,12 @@ def choice(slot: Slot, model: Model, tell: Tell, *, class_specific: bool = False
 def look_values(
     name: str, method: Method, model: Model, chosen: dict[str, str], tell: Tell
 ) -> dict[str, Any]:
-    """Values of a method's parameters; what is not to be had is told and has its default.
+    """Values of a method's parameters; invalid ones are reported and replaced by the default.
 
     Parameters
     ----------
     name
-        What the look is called in sentences.
+        Name of the look in sentences.
     chosen
         Texts by parameter.
     """
@@ -180,7 +180,7 @@ def look_values(
             value = _parsed(parameter, text)
             if not parameter.accepts(value):
                 tell(
-                    f"{name}.{parameter.name} is {text!r}, which {method.title} does not take; "
+                    f"{name}.{parameter.name} is {text!r}, which {method.title} does not accept; "
                     f"shown instead: {value_text(parameter.default)}."
                 )
                 value = parameter.default
@@ -197,12 +197,12 @@ def look_values(
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value, for people."""
+    """A parameter's value as text."""
     return "automatic" if value in (None, AUTOMATIC_INDEX) else str(value)
 
 
 def written(parameter: Parameter, held: Any) -> str:
-    """The text of the address for what a widget holds."""
+    """The text in the address for a widget's value."""
     if held is None or (parameter.kind == "index" and held == AUTOMATIC_INDEX):
         return "automatic"
     if parameter.kind == "span":
@@ -211,7 +211,7 @@ def written(parameter: Parameter, held: Any) -> str:
 
 
 def _parsed(parameter: Parameter, text: str) -> Any:
-    """What a text of the address means; the text itself if it means nothing."""
+    """The value of a text in the address; the text itself if it is invalid."""
     if parameter.kind == "choice":
         return text
     if text == "automatic":
@@ -224,7 +224,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
             return int(text)
         start, _, end = text.partition("-")
         first, final = int(start), int(end or start)
-        if not 0 <= first <= final <= parameter.high:  # before a row as long as it says is made
+        if not 0 <= first <= final <= parameter.high:  # before a range of that length is created
             return text
         layers = tuple(range(first, final + 1))
         return None if layers == tuple(range(int(parameter.high) + 1)) else layers
@@ -233,7 +233,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
 
 
 def told_apart(choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """The same looks, each with a name that no other has.
+    """The same looks, each with a unique name.
 
     That is the model's title, followed by the method's where a model has several looks, and by the
     parameters that differ where it has several with one method.
@@ -255,7 +255,7 @@ def told_apart(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 
 def needs_of(choices: Sequence[Choice], model: Model) -> core.Needs:
-    """What one pass of a model has to keep for all of its looks."""
+    """What one pass of a model must record for all of its looks."""
     found = core.Needs()
     for one in choices:
         if one.model is model:
@@ -265,26 +265,33 @@ def needs_of(choices: Sequence[Choice], model: Model) -> core.Needs:
 
 # -- classes --------------------------------------------------------------------------------------
 
+OPPOSITE = "\0not"
+"""In the place of a second class: the opposite of the first, which is a label. No class is called
+so."""
+
 MOST_CLASSES = 4
-"""Classes that are shown beside each other at most."""
+"""Most classes shown side by side."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Which classes can be asked about, and which are.
+    """The available classes, and the chosen ones.
 
     Attributes
     ----------
     shown
-        Names of those that are looked at; empty where no model has classes.
+        Names of the classes shown; empty if no model has classes.
     likely
-        Classes in the order in which the program would choose them.
+        Classes in the order of automatic choice.
     names
-        All that can be chosen, the likely ones first.
+        All available classes, the likely ones first.
     picked
-        Whether they were chosen, so that ``shown`` is not what the program would choose.
+        Whether the user chose them, so that ``shown`` is not the automatic choice.
     rather_than
-        Name of the class that the first is compared with; empty without.
+        Name of the class that the first is compared with; `OPPOSITE` where the opposite of the
+        first is asked for; empty without.
+    of_labels
+        Whether all models are asked about each label for itself, so that it has an opposite.
     """
 
     shown: tuple[str, ...] = ()
@@ -292,17 +299,21 @@ class Classes:
     names: tuple[str, ...] = ()
     picked: bool = False
     rather_than: str = ""
+    of_labels: bool = False
 
     @property
     def target(self) -> tuple[str, ...]:
-        """The class that is looked at, and the one that it is compared with, if there is one."""
+        """The class that is looked at, and the one that it is compared with, if there is one.
+
+        See `target_of`.
+        """
         return tuple(filter(None, [*self.shown[:1], self.rather_than]))
 
 
 def automatic_classes(known: Sequence[str], labels: Sequence[str], *found: Prediction) -> list[str]:
-    """Classes in the order in which the program would choose them.
+    """Classes in the order of automatic choice.
 
-    What the picture is known to show comes first, then the first answers of the models in turn.
+    Known classes of the picture come first, then the first answers of the models in turn.
     """
     answers = [prediction.labels for prediction in found]
     turns = [name for together in zip(*answers, strict=False) for name in together]
@@ -319,16 +330,16 @@ def classes(
     *,
     automatic: int = 1,
 ) -> Classes:
-    """The classes that a screen looks at.
+    """The classes of a screen.
 
     Parameters
     ----------
     known
-        What the picture is known to show.
+        Known classes of the picture.
     models, answers
-        The models that have classes, and what they answer.
+        The models with classes, and their answers.
     automatic
-        How many the program chooses; more than one where a page looks at several.
+        Number of automatically chosen classes; more than one on pages with several.
     """
     if not models:
         return Classes()
@@ -341,14 +352,37 @@ def classes(
     for name in wanted:
         if name not in offered:
             instead = "the others" if picked else ", ".join(likely[:automatic])
-            tell(f"No model here knows the class {name!r}; shown instead: {instead}.")
+            tell(f"None of the models shown has the class {name!r}; shown instead: {instead}.")
     shown = picked or tuple(likely[:automatic])
     other = now.shared.rather_than or ""
     if other and (other not in offered or other in shown[:1]):
-        what = "is the class itself" if other in shown[:1] else "no model here knows"
+        what = "is the class itself" if other in shown[:1] else "none of the models shown has"
         tell(f"rather_than is {other!r}, which {what}; the class alone is shown.")
         other = ""
-    return Classes(shown, tuple(likely), names, bool(picked), other)
+    of_labels = all(model.answer == "sigmoid" for model in models)
+    if now.shared.opposite and (other or not of_labels):
+        why = f"rather_than is {other!r}" if other else "not all models here answer with labels"
+        tell(f"opposite is yes, but {why}; it is ignored.")
+    elif now.shared.opposite:
+        other = OPPOSITE
+    return Classes(shown, tuple(likely), names, bool(picked), other, of_labels)
+
+
+def named(classes: Sequence[str]) -> str:
+    """Name what is asked for, as `core.Target.text` does; see `target_of`."""
+    if is_opposite(classes):
+        return f"not {classes[0]}"
+    return " rather than ".join(classes)
+
+
+def is_opposite(classes: Sequence[str]) -> bool:
+    """Whether the opposite of a label is asked for; see `target_of`."""
+    return OPPOSITE in classes
+
+
+def unknown_of(model: Model, classes: Sequence[str]) -> list[str]:
+    """Names of those classes that a model does not have."""
+    return [name for name in classes if name != OPPOSITE and name not in model.labels]
 
 
 def index_of(model: Model, name: str) -> int:
@@ -357,28 +391,30 @@ def index_of(model: Model, name: str) -> int:
     Raises
     ------
     ParameterError
-        The model does not know a class of that name.
+        The model has no class of that name.
     """
     if name in model.labels:
         return model.labels.index(name)
     raise ParameterError(
-        f"{model.spec.title} knows no class {name!r}, so it cannot be asked for one; choose "
+        f"{model.spec.title} has no class {name!r}, so no map of it can be made; choose "
         "rollout or attention, or two models with the same classes."
     )
 
 
 def target_of(model: Model, names: Sequence[str]) -> int | Target:
-    """What a model is asked: a class, or one rather than another.
+    """What a model is asked: a class, one rather than another, or the opposite of a label.
 
     Parameters
     ----------
     names
-        Of one class or two.
+        Of one class or two; the second may be `OPPOSITE`.
 
     Raises
     ------
     ParameterError
-        The model does not know a class of that name.
+        The model has no class of that name.
     """
+    if is_opposite(names):
+        return core.not_label(index_of(model, names[0]))
     first, *others = [index_of(model, name) for name in names]
     return core.rather_than(first, others[0]) if others else first

@@ -1,6 +1,6 @@
-"""Which models and looks a screen shows, and the screens that it becomes when one is changed.
+"""The models and looks of a screen, and changes to them.
 
-Every model that is shown has at least one column on Compare. Nothing here knows Streamlit.
+Every model shown has at least one column on Compare. Independent of Streamlit.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dashboard.screen import Options, Screen
 
 
 def columns(now: Screen) -> tuple[Look, ...]:
-    """The looks of Compare and Evidence from left to right: those that were chosen, then the first
-    map of each model that has none."""
+    """The looks of Compare and Evidence from left to right: the chosen ones, then the default
+    map of each model without one."""
     kept = [look for look in map(Look.read, now.shared.look) if look.model in now.shared.m]
     rest = [Look(model) for model in now.shared.m if all(look.model != model for look in kept)]
     return tuple((kept + rest)[:MOST])
 
 
 def put(now: Screen, looks: Sequence[Look]) -> Screen:
-    """The screen with these columns; nothing is named where all are each model's first map."""
+    """The screen with these columns; empty if all are the models' default maps."""
     usual = [*map(Look, now.shared.m)]
     return now.to(look=() if list(looks) == usual else texts(looks))
 
@@ -58,20 +58,20 @@ def moved(now: Screen, number: int, by: int) -> Screen:
 
 
 def without(now: Screen, model: str) -> Screen:
-    """The screen without a model and all that was chosen of it."""
+    """The screen without a model and all choices for it."""
     left = [look for look in columns(now) if look.model != model]
     now = _mapped(now, lambda look: None if look.model == model else look)
     now = now.to(m=tuple(one for one in now.shared.m if one != model))
-    return put(now.mapped(Options.without_model), left)
+    return put(now.mapped(lambda one: one.without_model()), left)
 
 
 def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
-    """The screen with another model in the place of one.
+    """The screen with a model replaced by another.
 
     Parameters
     ----------
     alike
-        Whether what was chosen of the one can be chosen of the other: they are of one family.
+        Whether the choices for the one apply to the other, as they are of one family.
     """
     if other in now.shared.m:
         return now if other == model else without(now, model)
@@ -84,7 +84,7 @@ def instead(now: Screen, model: str, other: str, alike: bool) -> Screen:
     looks = [changed(look) or look for look in columns(now)]
     now = _mapped(now, changed)
     now = now.to(m=tuple(other if one == model else one for one in now.shared.m))
-    return put(now.mapped(Options.with_other_model), looks)
+    return put(now.mapped(lambda one: one.with_other_model()), looks)
 
 
 def _mapped(now: Screen, change: Callable[[Look], Look | None]) -> Screen:

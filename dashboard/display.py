@@ -1,4 +1,4 @@
-"""How maps are drawn, as the screen has it. Knows no Streamlit."""
+"""Display options of maps, from the screen. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dashboard.screen import Screen
 
 @dataclass(frozen=True)
 class Display:
-    """How maps are shown; never part of what is computed."""
+    """Display options of maps, which do not affect computations."""
 
     opacity: float
     colors: str
@@ -28,12 +28,12 @@ class Display:
 
     @classmethod
     def of(cls, now: Screen, *, overlay: bool = True) -> Self:
-        """What a screen says.
+        """The options of a screen.
 
         Parameters
         ----------
         overlay
-            Whether maps lie over pictures.
+            Whether maps are overlaid on pictures.
         """
         return cls(
             now.shared.opacity if overlay else 1.0,
@@ -53,14 +53,14 @@ class Display:
         signed: bool = False,
         from_zero: bool = False,
     ) -> tuple[float, float]:
-        """Ends of the color scale of a map, shared with the others if the reader wants that.
+        """Ends of the color scale of a map, shared with the others if chosen.
 
         Parameters
         ----------
         signed
-            Zero belongs into the middle.
+            Zero is the middle of the scale.
         from_zero
-            The scale begins at zero; what is below has no color.
+            The scale begins at zero; values below it have no color.
         """
         rivals = others if self.shared and others else [relevance]
         if signed:
@@ -68,14 +68,14 @@ class Display:
             return -high, high
         if from_zero:
             positive = [np.maximum(values, 0) for values in rivals]
-            # Where less is positive than is clipped, the largest value is the end.
+            # If fewer values are positive than are clipped, the largest value is the end.
             highs = [np.percentile(v, self.percentile) or v.max() for v in positive]
             return 0.0, float(max(highs)) or 1.0
         ends = [heatmaps.limits(values, self.percentile) for values in rivals]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def replaces_spikes(self, explanation: Explanation) -> bool:
-        """Whether isolated bright patches of a map are shown as their neighbors are."""
+        """Whether isolated bright patches of a map are replaced by their neighbors' median."""
         outshine = explanation.params.get("fusion") in ("mean", "max")
         return self.spikes == "replace" or (self.spikes == "auto" and outshine)
 

@@ -1,8 +1,8 @@
-"""Addresses of before, in today's keys: the one place where they are converted.
+"""Conversion of addresses of earlier versions to the current keys.
 
 Up to version 0.4 a screen had one CNN and one ViT (``cnn=``, ``vit=``), and a method for each kind
-(``cnn_map=``, ``vit_map.fusion=`` …). Links, manifests, saved screens and archives of then hold
-such addresses and keep their meaning.
+(``cnn_map=``, ``vit_map.fusion=`` …). Links, manifests, saved screens and archives of these
+versions contain such addresses and keep their meaning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dashboard.looks import Look, Parameters
 
 KINDS = ("cnn", "vit")
 MODELS = {"cnn": "efficientnet-lite0", "vit": "dinov2-small"}
-"""What an address that named no model meant."""
+"""Meaning of an address without a model."""
 
 _KEYS = {
     *KINDS,
@@ -27,10 +27,10 @@ Address = Mapping[str, Sequence[str]]
 
 
 def address(given: Address) -> dict[str, Sequence[str]]:
-    """An address of any version in today's keys.
+    """An address of any version in the current keys.
 
-    Keys of before that stand beside ``m`` or another key of today that says the same are left as
-    they are: nothing ever wrote that.
+    Earlier keys beside ``m`` or another current key with the same meaning are left as they are: no
+    version ever wrote such addresses.
     """
     old = {key: texts for key, texts in given.items() if _is_old(key) and texts}
     found = {key: texts for key, texts in given.items() if key not in old}
@@ -53,7 +53,7 @@ def address(given: Address) -> dict[str, Sequence[str]]:
 
 
 def fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a screen of any version, as keyword arguments have them, as fields of today."""
+    """Fields of a screen of any version, as keyword arguments, in the current form."""
     old: dict[str, list[str]] = {}
     kept: dict[str, Any] = {}
     for name, value in given.items():
@@ -78,7 +78,7 @@ def _parameters(old: Address, field: str) -> Parameters:
 
 
 def _look(old: Address, field: str, model: str) -> Look | None:
-    """What a field of one method says of a model; ``None`` if it is not there."""
+    """The look of a model in a field of one method; ``None`` if the field is missing."""
     parameters = _parameters(old, field)
     if field not in old and not parameters:
         return None
@@ -107,7 +107,7 @@ def _feature(old: Address, kind: str, model: str) -> Look | None:
 
 
 def _evidence(given: Address, models: Mapping[str, str]) -> dict[str, list[str]]:
-    """Whose map is taken away, and of which map a step is shown."""
+    """The model whose map is removed, and the map whose step is shown."""
     made: dict[str, list[str]] = {}
     change = _last(given, "change")
     if change in KINDS:

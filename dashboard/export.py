@@ -1,12 +1,11 @@
-"""What a page shows, as files: a picture for slides, arrays, a manifest, a report, lines of Python.
+"""Exports of a page: a picture for slides, arrays, a manifest, a report, lines of Python.
 
-Every file is made from a `View` when it is asked for. Knows no Streamlit.
+Every file is made from a `View` on request. Independent of Streamlit.
 """
 
 from __future__ import annotations
 
 import html
-import io
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,8 +18,8 @@ from PIL import Image
 
 import core
 from core import ParallaxError, rendering, samples
-from dashboard import archive, manifest, python_lines, rows, stills
-from dashboard.figures import data_uri, jpeg
+from dashboard import archive, cache, manifest, python_lines, rows, stills
+from dashboard.figures import data_uri, jpeg, png
 from dashboard.manifest import Manifest, ModelOf, PictureOf
 from dashboard.scene import Picture
 from dashboard.screen import Screen
@@ -29,13 +28,13 @@ from dashboard.uploads import OwnPictures
 from dashboard.view import INK, View, slug
 
 ABREAST = 3
-"""Panels that stand side by side in a still picture, of figures with one panel."""
+"""Panels side by side in a still picture, of figures with one panel."""
 
 LARGEST = 2000
-"""Longest side in pixels of the still picture that is saved with a screen."""
+"""Longest side in pixels of a screen's saved still picture."""
 
 THUMBNAIL = (480, 200)
-"""Width and height in pixels that the thumbnail of a saved screen has at most."""
+"""Largest width and height in pixels of a saved screen's thumbnail."""
 
 
 # -- a still picture ------------------------------------------------------------------------------
@@ -54,7 +53,7 @@ def still(view: View, title: str = "") -> Image.Image:
 
 
 def _rows(view: View) -> list[list[rendering.Tile]]:
-    """Tiles as they stand side by side: those of a figure, with single ones beside them."""
+    """Rows of tiles: those of a figure, with single ones beside them."""
     lines = [[rendering.Tile(name, "", image) for name, image in view.made.items()]]
     for kept in view.figures.values():
         found = stills.tiles(kept.figure)
@@ -87,13 +86,6 @@ def thumbnail(view: View) -> Image.Image:
     return joined
 
 
-def png(image: Image.Image) -> bytes:
-    """A picture as a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _setting(view: View) -> list[str]:
     """Picture, models and fit in a few words each."""
     scene = view.scene
@@ -107,10 +99,10 @@ def _setting(view: View) -> list[str]:
 
 
 def _notes(view: View) -> list[str]:
-    """What must be known to read each map: method with parameters, and its caveats."""
+    """What a reader must know about each map: method with parameters, and its caveats."""
     said = []
     for found in view.explanations:
-        title = core.find_spec(found.model_id).title
+        title = cache.spec(found.model_id).title
         caveat = core.find_method(found.method).caveat
         label = found.label or "no class"
         parts = [f"{title}, {found.title}, {label}.", rows.definition(found), *found.notes, caveat]
@@ -165,9 +157,9 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
     Parameters
     ----------
     code
-        Lines of Python, view at the end.
+        Lines of Python, shown at the end.
     notes
-        What somebody wrote about it.
+        Notes of users.
     """
     from plotly.offline import get_plotlyjs
 
@@ -205,7 +197,7 @@ def report(view: View, code: str, title: str = "", notes: str = "") -> str:
 
 
 def _alone(figure: go.Figure) -> go.Figure:
-    """A copy with the letters that it has on a page."""
+    """A copy with the fonts of a page."""
     alone = go.Figure(figure)
     return alone.update_layout(font={"family": "system-ui, sans-serif", "color": INK})
 
@@ -218,7 +210,7 @@ def _answers(view: View) -> list[str]:
     if not view.answers:
         return []
     rows = [
-        f"<tr><th>{html.escape(core.find_spec(model_id).title)}</th><td>"
+        f"<tr><th>{html.escape(cache.spec(model_id).title)}</th><td>"
         + html.escape(", ".join(f"{name} {share:.1%}" for name, share in answers))
         + "</td></tr>"
         for model_id, answers in view.answers.items()
@@ -230,7 +222,7 @@ def _answers(view: View) -> list[str]:
 
 
 def described(view: View, title: str = "", author: str = "") -> Manifest:
-    """The manifest of what a run of a page has shown."""
+    """The manifest of a view."""
     return Manifest(
         parallax=manifest.VERSION,
         title=title[: manifest.TITLE],
@@ -243,7 +235,7 @@ def described(view: View, title: str = "", author: str = "") -> Manifest:
             for picture in list(view.pictures.values())[:16]
         ),
         models={
-            model_id: ModelOf(title=core.find_spec(model_id).title[:200], weights_sha256=digest)
+            model_id: ModelOf(title=cache.spec(model_id).title[:200], weights_sha256=digest)
             for model_id, digest in view.weights.items()
         },
         answers=view.answers,
@@ -259,22 +251,23 @@ def described(view: View, title: str = "", author: str = "") -> Manifest:
     )
 
 
-# -- to be kept and sent ---------------------------------------------------------------------------
+# -- to be stored and sent
+# ---------------------------------------------------------------------------
 
 
 def usual_title(view: View) -> str:
-    """Title of a view that was given none: the page's and the picture's."""
+    """Default title of a view: those of the page and the picture."""
     pictures = [picture.name for picture in view.pictures.values()]
     return " · ".join([view.title, *pictures[:1]])[: manifest.TITLE]
 
 
 def draft(view: View, own: OwnPictures, title: str, name: str = "", note: str = "") -> Draft:
-    """What a page shows, ready to be saved or put into an archive.
+    """A view, ready to be saved or exported.
 
     Parameters
     ----------
     own
-        Holds the files of pictures that were brought.
+        The uploaded files.
     """
     about = described(view, title, name)
     picture = still(view, title)
@@ -297,14 +290,14 @@ def draft(view: View, own: OwnPictures, title: str, name: str = "", note: str = 
 
 
 def _file(picture: Picture, own: OwnPictures) -> File:
-    """The file that a picture came as."""
+    """The original file of a picture."""
     for sample in samples():
         if sample.id == picture.id:
             return File(sample.path.name, sample.path.read_bytes())
     held = own.get(picture.id)
     if held is None:
         raise ParallaxError(
-            f"The picture {picture.name} is not held here any more; upload it again, then save."
+            f"The picture {picture.name} is no longer held here; upload it again, then save."
         )
     return File(*held)
 
@@ -323,7 +316,7 @@ class Kind:
     Attributes
     ----------
     make
-        Makes one of a view, the files of pictures that were brought, and the author's name.
+        Function that makes the file from a view, the uploaded files, and the author's name.
     """
 
     title: str
@@ -355,7 +348,9 @@ FILES: dict[str, Kind] = {
         "Script",
         "text/x-python",
         "Python: the lines of core that make the same arrays.",
-        lambda view, own, name: python_lines.script(view).encode(),
+        lambda view, own, name: python_lines.script(
+            view, file_name(view.title, view.screen) + ".py"
+        ).encode(),
     ),
     "json": Kind(
         "Reopen later",
@@ -370,9 +365,9 @@ FILES: dict[str, Kind] = {
         everything,
     ),
 }
-"""By the ending of the file's name."""
+"""By the extension of the file."""
 
 
 def file_name(title: str, screen: Screen) -> str:
-    """Name of a page's files, without the ending."""
+    """Name of a page's files, without the extension."""
     return f"parallax-{slug(f'{title} {screen.shared.image}')}"

@@ -1,4 +1,4 @@
-"""Which tap and channel of each model a screen chooses. Knows no Streamlit."""
+"""The chosen tap and channel of each model. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PARTS = {
     "key": "key",
     "value": "value",
 }
-"""What is offered of a transformer's block."""
+"""Offered parts of a transformer's block."""
 
 
 @dataclass(frozen=True, eq=False)
 class Feature:
-    """What the screen says of one model's features: a tap and a channel, as far as chosen.
+    """The screen's choice of a model's features: a tap and a channel, as far as chosen.
 
     Attributes
     ----------
     key
-        What tells its widgets from those of the other models.
+        Key that distinguishes its widgets from those of other models.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Feature:
     channel: int | None
 
     def put(self, now: Screen, tap: str, channel: int | None) -> Screen:
-        """The screen with both chosen. A channel belongs to the tap that it was chosen for."""
+        """The screen with both chosen. A channel is valid only for its tap."""
         model_id = self.model.spec.id
         chosen = () if channel is None else (("channel", str(channel)),)
         kept = {look.model: look for look in map(Look.read, now.shared.feature)}
@@ -45,7 +45,7 @@ class Feature:
 
 
 def feature_of(now: Screen, number: int, model: Model, tell: Tell) -> Feature:
-    """What the screen says of a model's features; ``number`` is its place in the list of models."""
+    """The screen's choice of a model's features; ``number`` is its index in the list of models."""
     looks = {look.model: look for look in map(Look.read, now.shared.feature)}
     look = looks.get(model.spec.id, Look(model.spec.id))
     wanted = dict(look.parameters).get("channel")
@@ -53,13 +53,13 @@ def feature_of(now: Screen, number: int, model: Model, tell: Tell) -> Feature:
     if wanted and channel is None:
         tell(
             f"feature has the channel {wanted[:60]!r}, expected a whole number; shown instead: "
-            "the most active on this picture."
+            "that with the most contrast on this picture."
         )
     return Feature(f"feature-{number}", model, look.method, channel)
 
 
 def offered_taps(model: Model) -> Sequence[str]:
-    """Names of the taps that can be chosen: of a transformer the `PARTS` of its blocks."""
+    """Names of the taps that can be chosen: for a transformer the `PARTS` of its blocks."""
     if isinstance(model, VisionTransformer):
         return [tap for tap in model.taps if tap.rpartition(".")[2] in PARTS]
     return list(model.taps)
@@ -83,18 +83,18 @@ def channel_of(feature: Feature, tap: Tap, strongest: int, tell: Tell) -> int:
         return strongest if wanted is None else wanted
     tell(
         f"feature has the channel {wanted}, but {tap.name} has channels 0 to "
-        f"{tap.features - 1}; shown instead: {strongest}, the most active on this picture."
+        f"{tap.features - 1}; shown instead: {strongest}, with the most contrast on this picture."
     )
     return strongest
 
 
 def stage_title(tap: str) -> str:
-    """A tap of a convolutional network, for people."""
+    """The title of a tap of a convolutional network."""
     return tap.replace(".", " ") if tap.startswith("stage") else "what the pooling reads"
 
 
 def tap_title(tap: str) -> str:
-    """A tap of any model, for people."""
+    """The title of a tap of any model."""
     block, _, part = tap.rpartition(".")
     if part in PARTS and block:
         return f"{block.replace('.', ' ').capitalize()}, {PARTS[part]}"

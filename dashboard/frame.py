@@ -1,4 +1,4 @@
-"""The frame that every page shares: links, title, picture, models, the fit."""
+"""The frame of every page: links, title, picture, models, the fit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from core import (
     samples,
 )
 from dashboard import (
-    arriving,
+    bringing,
     cache,
     controls,
     models,
+    pending_downloads,
     registry,
     session,
     settings,
@@ -32,12 +33,12 @@ from dashboard import (
     waiting,
 )
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import Options, link_of
+from dashboard.screen import OPENING, kind_of, link_of
 from dashboard.text import plain
 from dashboard.uploads import OWN
 
 FAILED = (
-    "This page could not be drawn, and what happened is in the log; choose something else, or load "
+    "This page could not be drawn; the log has the details. Choose something else, or load "
     "the page again."
 )
 
@@ -46,11 +47,15 @@ _log = logging.getLogger(__name__)
 FIT_OPTIONS = ("crop", "pad", "stretch", "whole")
 SIZES = ("own", "224", "336", "448", "480", "518", "672")
 
+_READ = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _OWN_SHOWN = 6
+
+SMALL = 64
+"""Pixels of a side below which a picture is mostly made by its enlargement."""
 
 
 def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
-    """Draw the frame, then the page; whatever a person can act on becomes one sentence.
+    """Draw the frame, then the page; errors that a user can act on become one sentence.
 
     Parameters
     ----------
@@ -73,14 +78,14 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
         try:
             settings.apply()
             usable = True
-            arriving.settle()
+            pending_downloads.settle()
         finally:
             _link(links, pages)
         with waiting.told_to_wait(), waiting.bar(), cache.reading_once():
             if name != "review":
                 with sharing_place:
                     sharing.menu(shown)
-                with st.skeleton(height=420), st.sidebar:  # seen while models are opened
+                with st.skeleton(height=420), st.sidebar:  # visible while models are opened
                     looked_at = _scene()
                     session.current().scene = looked_at
             page.run()
@@ -95,21 +100,21 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
     except Exception as error:
         failed(error)
     finally:
-        if usable:  # else there is no budget to keep to
+        if usable:  # otherwise there is no budget
             cache.settle(looked_at)
         for sentence in session.current().problems:
             notices.warning(plain(sentence), icon=":material/link_off:")
 
 
 def failed(error: Exception) -> bool:
-    """Say in a sentence what nobody can act on; what happened goes into the log."""
+    """Show one sentence for an unexpected error, and log the error."""
     _log.error("a page failed", exc_info=error)
     st.error(FAILED, icon=":material/error:")
     return True
 
 
 def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
-    """Links to all pages that take along what is chosen."""
+    """Links to all pages that keep the choices."""
     for name, place in places.items():
         place.page_link(
             pages[name], icon=registry.pages()[name].icon, query_params=session.screen().address()
@@ -117,17 +122,21 @@ def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
 
 
 def _address() -> str:
-    """The address of this screen, to be written below what is exported."""
+    """The address of this screen, for exports."""
     return link_of((st.context.url or "").partition("?")[0], session.screen())
 
 
 def _scene() -> Scene:
+    if aside := kind_of(session.screen().page).aside:
+        st.caption(aside)
     picture = _picture()
-    opened = models.opened(models.picker())
-    arriving.show()
+    chosen = models.picker()
+    bringing.expander()
+    opened = models.opened(chosen)
+    pending_downloads.show()
     framing = _framing()
     found = Scene(picture, tuple(model.spec for model in opened), framing)
-    models.about(found.models)
+    models.about(opened)
     if problem := catalog_problem():
         st.warning(f"Your own models are not offered: {plain(problem)}", icon=":material/warning:")
     if (shown := show.current()) is not None:
@@ -152,8 +161,8 @@ def _framing() -> Framing:
             "Size",
             SIZES,
             format_func=lambda s: "own" if s == "own" else f"{s} px",
-            help="Side of what all models see (the short side for “whole”), rounded to whole "
-            "patches. “Own” is that of the first model with patches.",
+            help="Side of the picture that all models get (short side for “whole”), rounded to "
+            "whole patches. “Own” is the size of the first model with patches.",
         )
     return framing_of(session.screen().shared)
 
@@ -173,25 +182,48 @@ def _picture() -> Picture:
         picture = cache.from_sample(next(iter(offered.values())))
         own_one = wanted.startswith(OWN)
         gone = (
-            "This picture of somebody's own is not held here any more"
+            "This uploaded picture is no longer held here"
             if own_one
             else f"There is no picture {wanted!r}"
         )
         again = " Upload it again to see it." if own_one else ""
         session.problem(f"{gone}; shown instead: {picture.name}.{again}")
     st.caption("  \n".join(filter(None, [f"Picture: {plain(picture.name)}", plain(picture.note)])))
-    own = [name for name in session.current().own if cache.own_pictures().get(name)]
+    if min(picture.image.size) < SMALL:
+        st.warning(
+            f"Only {picture.image.width} × {picture.image.height} pixels: it is enlarged for the "
+            "models, and its maps show that.",
+            icon=":material/photo_size_select_small:",
+        )
+    own = _own()
     with st.container(horizontal=True, gap="xsmall", key="thumbnails"):
         for sample in offered.values():
             thumbnail = cache.thumbnail(sample.path)
             _thumbnail(sample.id, sample.title, sample.credit, thumbnail, picture)
-        for picture_id in own[-_OWN_SHOWN:]:
+        for picture_id in list(own)[-_OWN_SHOWN:]:
             mine = cache.own_picture(picture_id)
             if mine is not None:
                 thumbnail = cache.thumbnail_of(mine)
-                _thumbnail(picture_id, plain(mine.name), plain(mine.name), thumbnail, picture)
-    _upload()
+                name = plain(own[picture_id])
+                _thumbnail(picture_id, name, name, thumbnail, picture)
+    if len(own) > _OWN_SHOWN:
+        st.caption(f"The newest {_OWN_SHOWN} of your {len(own)} pictures are shown.")
+    _upload(own)
     return picture
+
+
+def _own() -> dict[str, str]:
+    """Names of the pictures that this session has uploaded, as far as they are held."""
+    ids, held = session.current().own, cache.own_pictures()
+    found = {name: file[0] for name in ids if (file := held.get(name)) is not None}
+    gone = len(ids) - len(found)
+    if gone:
+        ids[:] = list(found)
+        session.problem(
+            f"{gone} of your pictures {'is' if gone == 1 else 'are'} no longer held here; upload "
+            "what you still need again."
+        )
+    return found
 
 
 def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, shown: Picture) -> None:
@@ -208,34 +240,62 @@ def _thumbnail(picture_id: str, title: str, help: str, jpeg: bytes, shown: Pictu
 
 
 def _look_at(picture_id: str) -> None:
-    """Choose another picture; classes belong to the one before."""
-    now = session.screen().mapped(Options.with_other_picture)
-    session.become(now.to(image=picture_id, classes=(), rather_than=None))
+    """Choose another picture; some options belong to the one before."""
+    now = session.screen().mapped(lambda one: one.with_other_picture())
+    session.become(now.to(image=picture_id))
 
 
-def _upload() -> None:
-    """Upload or camera; what cannot be read is refused with a sentence and changes nothing."""
+def _upload(own: Mapping[str, str]) -> None:
+    """Upload or camera; an unreadable file is rejected with a sentence and changes nothing."""
     with st.expander("Your own picture", icon=":material/add_a_photo:"):
         st.file_uploader(
             "Upload a picture",
-            type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"],
+            # HEIC and AVIF are let through to be refused by their names.
+            type=[*_READ, "heic", "heif", "avif"],
+            accept_multiple_files=True,
             max_upload_size=20,
             label_visibility="collapsed",
             **session.tied("upload", None, _take, seed=False),
         )
         if st.toggle("Use the camera", key="use_camera"):
             st.camera_input("Take a picture", **session.tied("camera", None, _take, seed=False))
+        if own:
+            st.selectbox(
+                "Remove one of yours",
+                list(own),
+                index=None,
+                format_func=own.__getitem__,
+                filter_mode="contains",
+                placeholder="Choose a picture",
+                **session.tied("remove-own", None, _remove),
+            )
 
 
-def _take(file: Any) -> None:
-    if file is None:  # removed again: the picture stays until another is chosen
+def _take(given: Any) -> None:
+    """Keep each file that can be read, and look at the last of them."""
+    # Files removed from the widget stay among the pictures until they are removed there.
+    last = None
+    for file in session.uploaded(given):
+        data = file.getvalue()
+        if isinstance(given, list):
+            session.let_go(file)
+        try:
+            picture = cache.from_bytes(data, file.name)
+        except ImageError as error:
+            session.say(str(error))
+            continue
+        cache.own_pictures().put(file.name, data)
+        session.remember_own(picture.id)
+        last = picture.id
+    if last is not None:
+        _look_at(last)
+
+
+def _remove(picture_id: str | None) -> None:
+    """Drop an uploaded picture from this server; saved screens keep theirs."""
+    if picture_id not in session.current().own:  # also a forged value, of a picture of others
         return
-    data = file.getvalue()
-    try:
-        picture = cache.from_bytes(data, file.name)
-    except ImageError as error:
-        session.say(str(error))
-        return
-    cache.own_pictures().put(file.name, data)
-    session.remember_own(picture.id)
-    _look_at(picture.id)
+    cache.own_pictures().drop(picture_id)
+    session.current().own.remove(picture_id)
+    if session.screen().shared.image == picture_id:
+        _look_at(OPENING)

@@ -1,7 +1,7 @@
-"""The log tells what failed, where, and how often; nothing that anybody brought or typed.
+"""Log records contain what failed, where, and how often, but no user data.
 
-The message of an exception may quote anything: a file's name, a title, a note, an address. So a
-traceback is logged as its places and the kind of the exception, whichever library logs it.
+The message of an exception may quote a file's name, a title, a note or an address. So a
+traceback is logged as its places and the type of the exception, whichever library logs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _usual = logging.getLogRecordFactory()
 
 
 def set_up() -> None:
-    """Log like this from now on, in the whole process; may be called again."""
+    """Set up logging for the whole process; may be called again."""
     logging.setLogRecordFactory(_record)
     threading.excepthook = _thread_failed
 
@@ -24,12 +24,12 @@ def set_up() -> None:
 def _record(*given: Any, **options: Any) -> logging.LogRecord:
     record = _usual(*given, **options)
     if record.exc_info and record.exc_info[1] is not None:
-        record.exc_text = places(record.exc_info[1])  # which formatters take as it is
+        record.exc_text = places(record.exc_info[1])  # which formatters use unchanged
     return record
 
 
 def places(error: BaseException) -> str:
-    """Where an exception came from, and its kind; the same of what it came from."""
+    """Places and type of an exception, and of its causes."""
     parts, seen = [], set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

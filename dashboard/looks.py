@@ -10,13 +10,13 @@ import core
 from core import Method
 
 MOST = 4
-"""Models that are shown at most, and columns of Compare."""
+"""Most models shown, and most columns of Compare."""
 
 LONGEST = 400
 """Characters of a look as text."""
 
 Parameters = tuple[tuple[str, str], ...]
-"""What was chosen of a method's parameters, as text, sorted by name."""
+"""Chosen parameters of a method, as text, sorted by name."""
 
 _ESCAPES = (("%", "%25"), (":", "%3A"), (",", "%2C"), ("=", "%3D"))
 
@@ -33,7 +33,7 @@ class Look:
     model
         Id of the model.
     method
-        Empty where the program chooses.
+        Empty for automatic choice.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Look:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The look of a text; every text is one."""
+        """The look of a text; every text is valid."""
         model, _, rest = text.partition(":")
         method, _, pairs = rest.partition(":")
         found = dict(_pair(pair) for pair in pairs.split(",") if pair)
@@ -55,7 +55,7 @@ class Look:
         return ":".join([_escaped(self.model), _escaped(self.method), pairs]).rstrip(":")
 
     def named(self, defaults: Callable[[Method], Mapping[str, str]]) -> Self:
-        """This look with the parameters that must not be left out; see `Method.earlier`."""
+        """This look with the parameters that must be stated; see `Method.earlier`."""
         changed = core.changed_methods()
         if self.method not in changed:
             return self
@@ -81,5 +81,5 @@ def _plain(text: str) -> str:
 
 
 def texts(looks: Iterable[Look]) -> tuple[str, ...]:
-    """Looks as the screen has them."""
+    """Looks as texts, as in the screen."""
     return tuple(look.text for look in looks)

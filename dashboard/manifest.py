@@ -1,7 +1,7 @@
-"""A screen as data: what was looked at, with what, and which arrays came out.
+"""A screen as data: pictures, models, options, and the resulting arrays.
 
-A manifest is plain JSON that anybody may hand in, so everything in it is checked and bounded, and
-nothing of it is ever a path.
+A manifest is untrusted JSON, so everything in it is checked and bounded, and no value is ever used
+as a path.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from dashboard.store import records
 from dashboard.store.summary import MOST_MANIFEST
 
 VERSION: Literal[1] = 1
-"""Raised when a key changes its meaning."""
+"""Version, incremented when a key changes its meaning."""
 
 LARGEST = MOST_MANIFEST
-"""Bytes of a manifest that are read, and of one that is kept."""
+"""Most bytes of a manifest that is read, and of one that is stored."""
 
 TITLE, AUTHOR, NOTE = records.TITLE, records.AUTHOR, records.NOTE
-"""Characters of what people type."""
+"""Most characters of typed texts."""
 
 FIRST_YEAR, LAST_YEAR = 1970, 2199
-"""Of moments. Far beyond, they cannot be told on another clock: the last one of the year 9999 is
-none east of Greenwich."""
+"""Range of years. Extreme times cannot be converted to other time zones: the end of year 9999
+does not exist east of Greenwich."""
 
 
 class ManifestError(ParallaxError):
-    """The file is no manifest of a screen."""
+    """The file is not the manifest of a screen."""
 
 
 def _digest(text: str) -> str:
@@ -58,7 +58,7 @@ def _digest(text: str) -> str:
 
 def _aware(moment: datetime) -> datetime:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise ValueError(f"expected a moment of the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise ValueError(f"expected a time in the years {FIRST_YEAR} to {LAST_YEAR}")
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -92,7 +92,7 @@ class _Data(BaseModel):
 
 
 class PictureOf(_Data):
-    """A picture that was looked at: what the address calls it, its name, its file's digest."""
+    """A picture of the screen: its id in the address, its name, its file's digest."""
 
     id: Text
     name: Text
@@ -100,7 +100,7 @@ class PictureOf(_Data):
 
 
 class ModelOf(_Data):
-    """A model that was asked."""
+    """A model of the screen."""
 
     title: Text
     weights_sha256: Digest
@@ -111,7 +111,7 @@ class _Picture(_Data):
 
 
 def _stated(written: dict[str, Any], *optional: str) -> dict[str, Any]:
-    """What was written, without the keys that may be left out and say nothing."""
+    """The written keys, without optional empty ones."""
     return {key: one for key, one in written.items() if key not in optional or one is not None}
 
 
@@ -150,7 +150,7 @@ class _Relevance(_Data):
 
 
 class MapOf(_Data):
-    """How a map was made: what `core.Explanation.manifest` says, and nothing else."""
+    """How a map was made: the keys of `core.Explanation.manifest` only."""
 
     manifest: Count
     picture: _Picture
@@ -164,7 +164,7 @@ class MapOf(_Data):
 
 
 def _if_it_is_one(value: Any, read: ValidatorFunctionWrapHandler) -> MapOf | None:
-    """Nothing is computed from how a map was made, so what cannot be read of it is left out."""
+    """No computation depends on this description, so it is omitted if invalid."""
     try:
         found: MapOf | None = read(value)
     except ValidationError:
@@ -173,7 +173,7 @@ def _if_it_is_one(value: Any, read: ValidatorFunctionWrapHandler) -> MapOf | Non
 
 
 class ArrayOf(_Data):
-    """An array that came out: shape, kind of numbers, digest of its bytes, and how it was made."""
+    """A resulting array: shape, dtype, digest of its bytes, and how it was made."""
 
     shape: Shape
     dtype: Text
@@ -182,22 +182,22 @@ class ArrayOf(_Data):
 
 
 class Manifest(_Data):
-    """All that is needed to see a screen again, and to tell whether it is the same.
+    """All that is needed to show a screen again, and to check whether it is the same.
 
     Attributes
     ----------
     page, address
-        The screen, as an address has it.
+        The screen, as an address.
     pictures
-        The first is the one that all of the page looks at.
+        The first is the main picture of the page.
     models, answers
         By id of the model.
     labels
-        Names of the classes that are looked at.
+        Names of the classes shown.
     arrays
         By name.
     versions
-        Of Python and libraries that numbers may depend on.
+        Of Python and the libraries on which numbers may depend.
     """
 
     parallax: Literal[1]
@@ -216,11 +216,11 @@ class Manifest(_Data):
 
     @property
     def screen(self) -> Screen:
-        """The screen; what this version does not know of it is left out."""
+        """The screen; choices unknown to this version are left out."""
         return self.read_screen()[0]
 
     def read_screen(self) -> tuple[Screen, list[str]]:
-        """The screen, and a sentence for each choice that is not known here."""
+        """The screen, and a sentence for each unknown choice."""
         return Screen.from_address(self.page, self.address)
 
     def json_text(self) -> str:
@@ -229,16 +229,16 @@ class Manifest(_Data):
 
 
 def read(data: bytes | str) -> Manifest:
-    """Read a manifest from anyone.
+    """Read an untrusted manifest.
 
     Raises
     ------
     ManifestError
-        Too large, no JSON, or not what a manifest holds.
+        Too large, not JSON, or not a valid manifest.
     """
     if len(data) > LARGEST:
         raise ManifestError(
-            f"The manifest has {len(data) / 2**20:.0f} MB; at most {LARGEST // 2**20} are read."
+            f"The manifest has {len(data) / 2**20:.0f} MB; the limit is {LARGEST // 2**20} MB."
         )
     try:
         found = Manifest.model_validate_json(data)
@@ -247,14 +247,14 @@ def read(data: bytes | str) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part)[:40] for part in first["loc"][:3]) or "the file"
         raise ManifestError(
-            f"This is no manifest of a screen ({where}: {first['msg'][:120]}); choose a JSON file "
-            "that was exported here."
+            f"This is not the manifest of a screen ({where}: {first['msg'][:120]}); choose a "
+            "JSON file exported by Parallax."
         ) from error
     return found
 
 
 def describe(values: npt.NDArray[Any], made_by: dict[str, Any] | None = None) -> ArrayOf:
-    """Shape, kind and digest of an array."""
+    """Shape, dtype and digest of an array."""
     plain = np.ascontiguousarray(values)
     digest = hashlib.sha256(plain.tobytes()).hexdigest()
     made = None if made_by is None else MapOf.model_validate(made_by)
@@ -262,23 +262,23 @@ def describe(values: npt.NDArray[Any], made_by: dict[str, Any] | None = None) ->
 
 
 def differences(then: Manifest, now: Manifest) -> list[str]:
-    """What is not as it was when a manifest was made, one sentence each; empty if all is.
+    """Differences between two manifests, one sentence each; empty if there are none.
 
-    Different versions are only told where arrays differ: alone they change nothing.
+    Different versions are only reported if arrays differ.
     """
     said = []
     for before, after in zip(then.pictures, now.pictures, strict=False):
         if before.sha256 != after.sha256:
-            said.append(f"The picture {before.name} was another file.")
+            said.append(f"The file of the picture {before.name} was different.")
     for model_id, model in then.models.items():
         here = now.models.get(model_id)
         if here is None:
-            said.append(f"{model.title} was asked then, and is not asked here.")
+            said.append(f"{model.title} was shown then and is not shown here.")
         elif here.weights_sha256 != model.weights_sha256:
-            said.append(f"{model.title} had other weights.")
+            said.append(f"{model.title} had different weights.")
     missing = [name for name in then.arrays if name not in now.arrays]
     if missing:
-        said.append(f"{len(missing)} of {len(then.arrays)} arrays are not made here yet.")
+        said.append(f"{len(missing)} of {len(then.arrays)} arrays have not been computed here yet.")
     changed = [
         name
         for name, array in then.arrays.items()
@@ -286,7 +286,7 @@ def differences(then: Manifest, now: Manifest) -> list[str]:
     ]
     if changed:
         of_all = f"{len(changed)} of {len(then.arrays)} arrays"
-        said.append(f"{of_all} are not the same to the last bit, first {changed[0]}.")
+        said.append(f"{of_all} differ in at least one bit, the first being {changed[0]}.")
         others = _other_versions(then.versions, now.versions)
         if others:
             said.append(f"Then it was {', '.join(others)}.")

@@ -1,6 +1,6 @@
-"""What is measured of models and maps, each answer computed once and held with the maps.
+"""Measurements of models and maps, each computed once and cached with the maps.
 
-Whatever is asked is kept by the `Maker` of the view, with the lines that make it again.
+The `Maker` of the view stores every result with the Python lines that reproduce it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core import (
 )
 from dashboard import cache, python_lines, waiting
 from dashboard.cache import key_of, results
-from dashboard.choices import Choice, target_of
+from dashboard.choices import Choice, target_of, unknown_of
 from dashboard.scene import Picture, Scene
 from dashboard.view import Maker, options, slug
 from dashboard.view import relevance as relevance_code
@@ -35,13 +35,13 @@ from dashboard.view import relevance as relevance_code
 Mask = npt.NDArray[np.bool_]
 GIVEN = Framing("given")
 SQUARE = 16
-"""Pixels of a side of what is removed at once where no model has patches."""
+"""Side in pixels of removed cells if no model has patches."""
 
 STEPS = 16
 """Steps of a deletion or insertion curve."""
 
 SEEDS = range(10)
-"""Of the random maps that stand for chance."""
+"""Seeds of the random maps that represent chance."""
 
 
 def grid_of(scene: Scene) -> tuple[int, int]:
@@ -57,11 +57,11 @@ def grid_of(scene: Scene) -> tuple[int, int]:
 
 
 REMOVED, CHANGED = "taken away", "changed picture"
-"""What the mask and the picture are called among the exported arrays."""
+"""Names of the mask and the picture among the exported arrays."""
 
 
 def removed(make: Maker, mask: Mask, made: str = "") -> None:
-    """Gather which patches are taken away; ``made`` is the expression, if they are of a map."""
+    """Store the mask of removed patches; ``made`` is its expression, if it follows from a map."""
     digits = np.packbits(mask).tobytes().hex()
     bits = f"np.unpackbits(np.frombuffer(bytes.fromhex({digits!r}), np.uint8))"
     typed = f"{bits}[:{mask.size}].reshape{mask.shape!r}.astype(bool)"
@@ -69,7 +69,7 @@ def removed(make: Maker, mask: Mask, made: str = "") -> None:
 
 
 def changed_picture(make: Maker, kind: str, strength: float, seed: int) -> Image.Image:
-    """The picture changed as a whole, as all models get it."""
+    """The changed picture, the same for all models."""
     scene = make.looked_at
     grid = grid_of(scene)
     found = core.changed(cache.view(scene), kind, strength, seed, grid)
@@ -79,7 +79,7 @@ def changed_picture(make: Maker, kind: str, strength: float, seed: int) -> Image
 
 
 def taken_away(make: Maker, model_id: str, removed: Mask, fill: str, seed: int) -> Prediction:
-    """A model's answer where some patches are replaced; tell `removed` of them before."""
+    """A model's answer with some patches replaced; call `removed` first."""
     scene = make.looked_at
     key = key_of(model_id, scene, "what if", removed.shape, removed.tobytes(), fill, seed)
     found = results().get(
@@ -100,7 +100,7 @@ def taken_away(make: Maker, model_id: str, removed: Mask, fill: str, seed: int) 
 def changed(
     make: Maker, model_id: str, picture: Image.Image, kind: str, strength: float, seed: int
 ) -> Prediction:
-    """A model's answer to ``picture``, which `changed_picture` made of the rest."""
+    """A model's answer for ``picture``, made by `changed_picture` from the other arguments."""
     scene = make.looked_at
 
     def measure() -> Prediction:
@@ -120,7 +120,7 @@ def changed(
 
 
 def robustness(make: Maker, model_id: str, kind: str, target: TargetLike, seed: int) -> Robustness:
-    """A model's answers as the picture is changed more and more."""
+    """A model's answers for growing changes of the picture."""
     scene = make.looked_at
 
     def measure() -> Robustness:
@@ -179,13 +179,13 @@ def _curves(
 def curves(
     make: Maker, model_id: str, method: str, target: TargetLike, params: dict[str, Any], fill: str
 ) -> Faithfulness | str:
-    """Deletion and insertion of a model's map, or the sentence that says why there are none."""
+    """Deletion and insertion of a model's map, or a sentence why there are none."""
     scene = make.looked_at
     model = cache.model(model_id)
     title = f"{model.spec.title}, {core.find_method(method).title}"
     asked = target if core.find_method(method).class_specific else None
     try:
-        [found] = make.explain(model_id, method, (asked,), params)
+        [found] = make.explain(model_id, method, (asked,), params, at_once=True)
     except MethodError as error:
         return str(error)
     key = (method, tuple(sorted(params.items())))
@@ -200,7 +200,7 @@ def curves(
 
 
 def _pair(scene: Scene, one: Faithfulness, relevance: str) -> str:
-    """The expression that makes both curves of a map."""
+    """The expression for both curves of a map."""
     return (
         f"[(found := core.faithfulness(models[{one.model_id!r}], view, {relevance}, "
         f"{one.target!r}, framing=given, fill={one.fill!r}, steps={one.steps}, "
@@ -226,14 +226,14 @@ def _baselines(scene: Scene) -> dict[tuple[str, int], npt.NDArray[np.float32]]:
 def chance(
     make: Maker, model_id: str, target: TargetLike, fill: str
 ) -> dict[str, list[Faithfulness]]:
-    """The same of maps that know nothing of the model: several random ones, center, edges."""
+    """The same for maps that do not depend on the model: several random ones, center, edges."""
     scene = make.looked_at
     title, found = cache.model(model_id).spec.title, dict[str, list[Faithfulness]]()
     for (name, seed), relevance in _baselines(scene).items():
         what = f"{title}, {name}" + (f" {seed + 1}" if name == "random" else "")
         one = _curves(scene, model_id, relevance, target, fill, what, (name, seed))
         found.setdefault(name, [])
-        if not isinstance(one, str):  # edges of a picture without any have no order
+        if not isinstance(one, str):  # a picture without edges gives no order
             found[name].append(one)
     for name, ones in found.items():
         if ones:
@@ -286,7 +286,7 @@ def learned(
 
 
 def _randomized(params: dict[str, Any]) -> dict[str, Any]:
-    """A method's parameters as `core.randomization` takes them, whose own seed is another one."""
+    """A method's parameters for `core.randomization`, which has another argument ``seed``."""
     return {"method_seed" if name == "seed" else name: value for name, value in params.items()}
 
 
@@ -311,7 +311,7 @@ def _keep_randomization(make: Maker, found: Randomization, params: dict[str, Any
 def in_a_grid(
     make: Maker, choice: Choice, pictures: Sequence[Picture]
 ) -> tuple[Image.Image, list[tuple[Explanation, float]]] | str:
-    """Four pictures in one: the map of each one's class, and its share in that one's quarter."""
+    """Four pictures in one: the map of each class, and its share in the class's quarter."""
     scene = make.looked_at
     if choice.method is None:
         return choice.refusal
@@ -375,7 +375,7 @@ def _keep_grid(
 
 
 def verdict(make: Maker, choice: Choice, classes: Sequence[str]) -> str:
-    """In one line, whether a map does better than chance at deletion and insertion.
+    """One line on whether a map is better than chance in deletion and insertion.
 
     Parameters
     ----------
@@ -385,8 +385,8 @@ def verdict(make: Maker, choice: Choice, classes: Sequence[str]) -> str:
     model = choice.model
     if choice.method is None:
         return choice.refusal
-    if unknown := [name for name in classes if name not in model.labels]:
-        return f"cannot be checked, as the model knows no class {unknown[0]!r}"
+    if unknown := unknown_of(model, classes):
+        return f"cannot be checked, as the model has no class {unknown[0]!r}"
     target = target_of(model, classes)
     found = curves(make, model.spec.id, choice.method.name, target, choice.values, "blur")
     if isinstance(found, str):

@@ -1,4 +1,4 @@
-"""The models that are shown: the list at the side, and how they are opened."""
+"""The models shown: the list in the sidebar, and their opening."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import streamlit as st
 
 import core
 from core import Model, ModelError, ModelSpec, best_device
-from dashboard import arriving, cache, columns, panels, session, settings
+from dashboard import bringing, cache, columns, panels, pending_downloads, session, settings
 from dashboard.looks import MOST, Look
+from dashboard.own_models import is_own, not_held
 from dashboard.text import plain
 
 
 def offers() -> dict[str, ModelSpec]:
     """The models that can be chosen by id, one's own first."""
-    locked = settings.locked()
-    specs = sorted(core.catalog(), key=lambda spec: spec.source != "local")
-    return {spec.id: spec for spec in specs if spec.source == "embedded" or not locked}
+    locked, own = settings.locked(), core.own_models()
+    others = [spec for spec in core.catalog() if spec not in own]
+    specs = {spec.id: spec for spec in (*own, *others) if spec.source == "embedded" or not locked}
+    return bringing.offers() | specs
 
 
 def title(spec: ModelSpec) -> str:
-    """What a list of models calls one, with what must be done before it can be shown."""
+    """Title of a model in lists, with what is needed before it can be shown."""
     missing = " · missing" if spec.source == "local" else " · download"
-    return spec.title + ("" if cache.ready().get(spec.id) else missing)
+    return spec.title + ("" if is_own(spec.id) or cache.ready().get(spec.id) else missing)
 
 
 def picker() -> list[ModelSpec]:
-    """The list of models: each can be changed or removed, and up to four can be there."""
+    """The list of up to four models, each of which can be changed or removed."""
     offered = offers()
     _only(offered)
     chosen = session.screen().shared.m
@@ -69,13 +71,13 @@ def picker() -> list[ModelSpec]:
 
 
 MODELS_HELP = (
-    "One to four models, which all get the same pixels. Models marked “download” are fetched once, "
-    "when you pick them; the page goes on with what it shows until they are there."
+    "One to four models, all given the same pixels. Models marked “download” are fetched once, "
+    "when you choose them; the page keeps what it shows until they have arrived."
 )
 
 
 def _only(offered: Mapping[str, ModelSpec]) -> None:
-    """Show other models in the place of those that are not to be had, and none twice."""
+    """Replace unavailable models by others, and remove duplicates."""
     now = session.screen()
     if len(set(now.shared.m)) < len(now.shared.m):
         now = now.to(m=tuple(dict.fromkeys(now.shared.m)))
@@ -89,7 +91,11 @@ def _only(offered: Mapping[str, ModelSpec]) -> None:
             columns.instead(now, model_id, other, True) if other else columns.without(now, model_id)
         )
         shown = other or ", ".join(now.shared.m)
-        session.problem(f"m is {model_id!r}, which is not to be had here; shown instead: {shown}.")
+        session.problem(
+            f"{not_held(model_id)}; shown instead: {shown}. Open it again under “Your own model”."
+            if is_own(model_id)
+            else f"m is {model_id!r}, which is not available here; shown instead: {shown}."
+        )
     for text in now.shared.look:
         if Look.read(text).model not in now.shared.m:
             session.problem(f"look is {text!r}, whose model is not among those shown (m).")
@@ -112,24 +118,41 @@ def _add(offered: Mapping[str, ModelSpec], model_id: str | None) -> None:
 
 
 def opened(specs: list[ModelSpec]) -> list[Model]:
-    """The models; or back to what was shown before, with a sentence that says why."""
+    """The opened models; on failure, return to the previous ones with a sentence."""
     found = []
     for place, spec in enumerate(specs):
         try:
             found.append(cache.model(spec.id))
         except ModelError as error:
             now = session.screen()
-            other = arriving.before(now, place, spec)
+            other = pending_downloads.before(now, place, spec)
             if other == spec.id:
                 raise
-            shown = f" Shown instead: {core.find_spec(other).title}." if other else ""
+            shown = f" Shown instead: {cache.spec(other).title}." if other else ""
             session.say(f"{error}{shown} It is tried again after three minutes.")
-            session.become(arriving.put_back(now, spec, other))
+            session.become(pending_downloads.put_back(now, spec, other))
             session.again()
-    arriving.showing(tuple(spec.id for spec in specs))
+    pending_downloads.showing(tuple(spec.id for spec in specs))
     return found
 
 
-def about(specs: Sequence[ModelSpec]) -> None:
+def about(models: Sequence[Model]) -> None:
+    """What the models were trained on, and how pictures are prepared for them."""
     device = best_device().type.upper()
-    st.caption(f"{plain(panels.matched(specs), 1000)} Models run on {device}.")
+    trained = plain(panels.matched([model.spec for model in models]), 1000)
+    prepared = "\n\n".join(
+        f"**{plain(model.spec.title)}.** {plain(model.preprocessing.text, 1000)}"
+        for model in models
+    )
+    fitted = (
+        "The page's Fit replaces each model's own resizing and crop, so that all see the same "
+        "pixels; probabilities may differ a little from those of the model's own crop."
+    )
+    st.caption(f"{trained} Models run on {device}.", help=f"{prepared}\n\n{fitted}")
+    assumed = [model.spec.title for model in models if model.preprocessing.is_assumed]
+    if assumed:
+        st.caption(
+            f"How pictures are prepared for {plain(' and '.join(assumed))} is only the library's "
+            "default for the architecture; state mean and std (in models.toml or under “Your own "
+            "model”) if training used others."
+        )

@@ -1,4 +1,4 @@
-"""What is made for a page, drawn: its head, rows of panels, charts, tables."""
+"""Drawing of shared elements: heads of pages, rows of panels, charts, tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core import MATCHED_PAIR, Model, ModelSpec, Prediction, find_spec
-from dashboard import columns, controls, session
+from dashboard import cache, columns, controls, session
 from dashboard.rows import Agreement, Row, number
 from dashboard.screen import without_looks
 from dashboard.settings import locked
@@ -19,9 +19,9 @@ CHART: dict[str, Any] = {"displayModeBar": False, "scrollZoom": False}
 
 
 def head(title: str, line: str, how: str, sources: str) -> Any:
-    """One row: title, what is seen in a line, and how to read it, folded away.
+    """One row: title, a one-line description, and a folded explanation.
 
-    Returns the buttons of the row, for those that a page adds.
+    Returns the container of the row's buttons, for buttons of the page.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", key="head"):
         with st.container():
@@ -42,9 +42,9 @@ def chart(figure: Figure, act: Callable[[list[Any]], None] | None = None, **opti
     Parameters
     ----------
     act
-        Gets the custom data of a point that is clicked.
+        Called with the custom data of a clicked point.
     options
-        Of `streamlit.plotly_chart`, where a page does more with a figure than that.
+        Further arguments of `streamlit.plotly_chart`.
     """
     if act is not None:
         options |= {"on_select": _clicked(f"{figure.key}-figure", act), "selection_mode": "points"}
@@ -76,23 +76,30 @@ def _clicked(key: str, act: Callable[[list[Any]], None]) -> Callable[..., None]:
 
 
 def row(made: Row) -> None:
-    """Draw a row of panels; a click on a corner shows one alone, another one shows all again."""
+    """Draw a row of panels; a click on a corner, or a button, opens all in full screen."""
 
-    def enlarge(data: Sequence[int]) -> None:
-        session.change(large=None if made.alone else f"{made.key}.{data[0]}")
+    def enlarge(number: int) -> None:
+        session.change(large=f"{made.key}.{number}")
 
-    chart(made, enlarge)
-    if made.alone:
+    chart(made, lambda data: enlarge(data[0]))
+    # Where the first panel is the picture, which has no color bar, the button takes its place.
+    place = "below-picture" if made.panels[0].relevance is None else "below-row"
+    with st.container(key=f"{place}-{made.key}"):
         st.button(
-            "Show all panels",
-            icon=":material/close_fullscreen:",
-            key=f"{made.key}-all",
-            on_click=lambda: session.change(large=None),
+            "Full screen",
+            icon=":material/fullscreen:",
+            type="tertiary",
+            key=f"{made.key}-open",
+            on_click=session.guarded(lambda: enlarge(0)),
         )
+    if made.opened is not None:
+        from dashboard import lightbox  # only where it is needed
+
+        lightbox.show(made)
 
 
 def doubt(sentences: str) -> None:
-    """Say what makes the maps tell little; see `dashboard.rows.doubt`."""
+    """Show why the maps explain little; see `dashboard.rows.doubt`."""
     if sentences:
         st.info(plain(sentences, 2000), icon=":material/help:")
 
@@ -103,24 +110,25 @@ def title(first: str, second: str) -> None:
 
 
 def top_five(model: Model, prediction: Prediction | None, target: str, digest: str) -> None:
-    """Heading and top-5 table of one model; the class of this name is marked."""
-    st.markdown(f"**{plain(model.spec.title)}** · top 5")
+    """Heading and table of the first answers of one model; the class of this name is marked."""
+    of_labels = prediction is not None and prediction.answer == "sigmoid"
+    st.markdown(f"**{plain(model.spec.title)}** · {'labels' if of_labels else 'top 5'}")
     if prediction is None:
-        st.caption("Trained without classes: it predicts none, but its attention can be seen.")
+        st.caption("Trained without classes: no predictions, but its attention can be shown.")
         return
-    # A table per picture and target: a tick never outlives what it chose.
+    # A table per picture and target, so that a selection never outlives its choice.
     key = f"top-{model.spec.id}-{digest[:12]}-{target}"
     controls.top_classes(prediction, key, target)
 
 
 CORRELATION = "over the finer patch grid: 1 same order, 0 unrelated, −1 reversed."
-OVERLAP = "Intersection over union of the brightest fifth of the area; 0.11 is what chance gives."
+OVERLAP = "Intersection over union of the brightest fifth of the area; 0.11 is the chance level."
 
 
 def agreement(found: Agreement) -> None:
-    """How much maps agree: two figures for two maps, a table of all pairs for more.
+    """Show the agreement of maps: two numbers for two maps, a table of all pairs for more.
 
-    Dashes stand where a map is missing; of one map nothing is said.
+    Dashes mark missing maps; nothing is shown for a single map.
     """
     count = len(found.names)
     if count == 2:
@@ -163,7 +171,7 @@ def _matrix_of_agreement(found: Agreement, count: int) -> None:
 
 
 def matched(specs: Sequence[ModelSpec]) -> str:
-    """Whether models were trained on the same data, and on what, for people."""
+    """Text on whether models were trained on the same data, and on which."""
     first = specs[0]
     if len(specs) == 1:
         return f"Trained on {first.training}."
@@ -194,8 +202,17 @@ def _which_match(specs: Sequence[ModelSpec]) -> str:
     return f"the same data only for {'; '.join(alike)}."
 
 
-def training_note(specs: Sequence[ModelSpec]) -> None:
-    """What the models were trained on, and whether that allows a comparison of designs."""
+def known_of(model: Model) -> str:
+    """All that must be known of a model, once: facts, its card, how it was read, and its limits."""
+    spec = model.spec
+    said = [_facts(spec), spec.note, spec.card.summary, *model.remarks, model.limits]
+    return " ".join(filter(None, said))
+
+
+def training_note(models: Sequence[Model]) -> None:
+    """What the models were trained on, whether that allows a comparison of designs, and what else
+    must be known of each."""
+    specs = [model.spec for model in models]
     alike, two = _all_match(specs), len(specs) == 2
     if len(specs) == 1:
         verdict = "What this model was trained on"
@@ -204,26 +221,28 @@ def training_note(specs: Sequence[ModelSpec]) -> None:
         verdict = f"{pair} were trained on the same data."
     elif two:
         verdict = (
-            "Unmatched pair: not trained on the same data, so a difference between the maps is "
-            "not a difference between architectures."
+            "Unmatched pair: the models were not trained on the same data, so a difference "
+            "between the maps cannot be attributed to the architectures."
         )
     else:
         verdict = (
-            f"Not matched: {plain(_which_match(specs))} Elsewhere a difference between the maps is "
-            "not a difference between architectures."
+            f"Not matched: {plain(_which_match(specs))} Of the other models a difference between "
+            "the maps cannot be attributed to the architectures."
         )
     left, right = st.columns([4, 2], vertical_alignment="center")
     with left, st.expander(verdict, icon=":material/school:"):
-        for spec in specs:
-            known = " ".join(filter(None, (_facts(spec), spec.note, spec.card.summary)))
-            st.markdown(f"**{plain(spec.title)}**: {plain(known, 2000)}")
+        for model in models:
+            st.markdown(f"**{plain(model.spec.title)}**: {plain(known_of(model), 3000)}")
     if len(specs) > 1 and not alike and not locked():
-        titles = " and ".join(find_spec(model_id).title for model_id in MATCHED_PAIR)
+        offered = [find_spec(model_id) for model_id in MATCHED_PAIR]
+        titles = " and ".join(spec.title for spec in offered)
+        megabytes = 4 * sum(spec.parameters or 0 for spec in offered)
         right.button(
             "Use a matched pair",
             icon=":material/balance:",
             on_click=_choose_matched_pair,
-            help=f"{titles}: both trained on ImageNet-1k with labels. Downloaded once.",
+            help=f"{titles}: both trained on ImageNet-1k with labels. Downloaded once, about "
+            f"{megabytes:.0f} MB.",
         )
 
 
@@ -238,11 +257,11 @@ def _choose_matched_pair() -> None:
 
 
 def _alike(model_id: str, other: str) -> bool:
-    return find_spec(model_id).family == find_spec(other).family
+    return cache.spec(model_id).family == cache.spec(other).family
 
 
 def _facts(spec: ModelSpec) -> str:
     size = f"{spec.parameters:g} M parameters, " if spec.parameters else ""
-    if spec.source != "local" or "input_size" in spec.stated:  # else its file says it
+    if spec.source != "local" or "input_size" in spec.stated:  # otherwise its file states it
         size += f"{spec.input_size} px, "
     return f"{size}{spec.training}; license {spec.license}."

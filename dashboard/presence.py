@@ -1,4 +1,4 @@
-"""Which reader a run of a page is for, and whether a reader still has the application open."""
+"""The session of a run, and whether its browser is still connected."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 
 def reader() -> str:
-    """What tells the reader of this run from others, for `present`."""
+    """Id of the session of this run, for `present`."""
     context = get_script_run_ctx(suppress_warning=True)
     return "" if context is None else context.session_id
 
 
 def present(reader: str) -> bool:
-    """Whether the browser of a reader is connected; may be asked by any thread."""
+    """Whether the browser of a session is connected; may be called from any thread."""
     return not runtime.exists() or runtime.get_instance().is_active_session(reader)

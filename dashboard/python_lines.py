@@ -1,8 +1,9 @@
-"""What is shown, as the lines of Python that make the same arrays with `core` alone."""
+"""Lines of Python that compute the arrays of a view with `core` alone."""
 
 from __future__ import annotations
 
 from core import samples
+from dashboard import cache
 from dashboard.scene import Picture, Scene
 from dashboard.view import View
 
@@ -16,28 +17,34 @@ def source(picture: Picture) -> str:
 
 
 def view(picture: Picture, scene: Scene) -> str:
-    """The expression for what all models see of a picture; uses ``models``."""
+    """The expression for the view of a picture, the same for all models; uses ``models``."""
     every = ", ".join(f"models[{model_id!r}]" for model_id in scene.ids)
     framing = f"core.Framing({scene.framing.fit!r}, {scene.framing.size!r})"
     return f"core.shared_view([{every}], {source(picture)}, {framing})"
 
 
-def script(of: View) -> str:
-    """The whole of it: pictures, models, one line for each array, and a file with them.
+def script(of: View, file: str = "arrays.py") -> str:
+    """The whole script: pictures, models, one line for each array, and a file of arrays.
+
+    The first line is the command that runs it, by the name of its file.
 
     Expressions of `View.arrays` may use ``core``, ``np``, ``Image``, ``heatmaps``, ``models`` (by
-    id), ``view``, ``given`` (the framing of what has been fitted), ``attention`` (of
-    `View.transformer`) and ``arrays``, as far as they were kept before.
+    id), ``view``, ``given`` (the framing of fitted pictures), ``attention`` (of
+    `View.transformer`) and ``arrays``, as far as they are already stored.
     """
     scene = of.scene
-    lines = [f'"""{_line(of.title)}: the arrays of a screen, made again with core alone.']
-    lines += ["", "Run it in the project's folder, or with that folder in PYTHONPATH."]
+    lines = [f"# python {file}"]
+    lines += [f'"""{_line(of.title)}: the arrays of a screen, made again with core alone.']
+    lines += [
+        "",
+        "For `core`, run `pip install -e FOLDER` once, with the folder of Parallax.",
+    ]
     own = [p for p in of.pictures.values() if not any(s.id == p.id for s in samples())]
     if own:
         lines += [
             "",
-            "Pictures that did not come with the application are read from pictures/, where an",
-            "exported ZIP has them, each called by the SHA-256 of its file and without an ending:",
+            "Pictures that do not come with the application are read from pictures/, as an",
+            "exported ZIP has them, each named by the SHA-256 of its file, without an extension:",
         ]
         lines += [f"    {p.digest}" for p in own]
     lines += ['"""', "", "from pathlib import Path  # noqa: F401", "", "import numpy as np"]
@@ -45,7 +52,7 @@ def script(of: View) -> str:
     lines += ["from core import heatmaps, representations  # noqa: F401", ""]
     if scene is not None:
         lines += [
-            f"models = {{name: core.open_model(name) for name in {scene.ids!r}}}",
+            *_models(scene),
             f"view = {view(scene.picture, scene)}",
             'given = core.Framing("given")',
         ]
@@ -55,6 +62,17 @@ def script(of: View) -> str:
     lines += [f"arrays[{name!r}] = {array.code}" for name, array in of.arrays.items()]
     lines += ["", 'np.savez_compressed("arrays.npz", **arrays)']
     return "\n".join(lines) + "\n"
+
+
+def _models(scene: Scene) -> list[str]:
+    """Lines that open the models, those that were opened from a page by their files."""
+    own = {model_id: cache.own_model(model_id) for model_id in scene.ids}
+    listed = tuple(model_id for model_id, held in own.items() if held is None)
+    lines = [f"models = {{name: core.open_model(name) for name in {listed!r}}}"]
+    for model_id, held in own.items():
+        if held is not None:
+            lines.append(f"models[{model_id!r}] = {held.code}")
+    return lines
 
 
 def _line(text: str) -> str:

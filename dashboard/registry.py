@@ -1,4 +1,4 @@
-"""The pages that there are, as `pages` registers them. Asks for nothing heavy."""
+"""The list of pages, registered by `pages`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class Page:
     name
         In the address.
     title, icon
-        Of its link. The icon is not the page's own: the client asks another host for that of a tab.
+        Of its link. The icon is not set for the tab, as the client would fetch it from another
+        host.
     package
-        Where its parts are: ``options``, ``view``, ``draw`` and ``page``.
+        Package of its modules ``options``, ``view``, ``draw`` and ``page``.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Page:
 
     @property
     def file(self) -> Path:
-        """What Streamlit runs for it."""
+        """The file that Streamlit runs."""
         return ROOT.joinpath(*self.package.split("."), "page.py")
 
     def part(self, name: str) -> Any:

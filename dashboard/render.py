@@ -1,4 +1,4 @@
-"""What a link or a manifest shows, as files: ``python -m dashboard.render LINK --out FOLDER``.
+"""Export of a link or a manifest: ``python -m dashboard.render LINK --out FOLDER``.
 
 The same files as those of the buttons of **Save & export**, without a server or a browser.
 """
@@ -22,26 +22,26 @@ from dashboard.uploads import OWN
 from dashboard.view import Maker, View
 
 WITHOUT = ("review",)
-"""Pages that show what a server keeps, so that nothing of them can be made elsewhere."""
+"""Pages with data stored on a server, which cannot be rendered elsewhere."""
 
 LONGEST = 2**20
-"""Bytes of a file of links that are read."""
+"""Most bytes of a file of links."""
 
 
 class RenderError(ParallaxError):
-    """Nothing can be made of this link."""
+    """The link cannot be rendered."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A screen that is to be made.
+    """A screen to render.
 
     Attributes
     ----------
     link
-        Under which it is seen in a browser; empty where that is not known.
+        Its link in a browser; empty if unknown.
     problems
-        What of its address cannot be used, one sentence each.
+        Invalid parts of its address, one sentence each.
     """
 
     screen: Screen
@@ -50,14 +50,14 @@ class Wanted:
 
 
 def read(given: str) -> list[Wanted]:
-    """The screens of a link, of a manifest, or of a file with a link on every line.
+    """The screens of a link, of a manifest, or of a file with one link per line.
 
     Raises
     ------
     RenderError
         It is none of these.
     ManifestError
-        The file is JSON, but no manifest.
+        The file is JSON, but not a manifest.
     """
     path = Path(given)
     if "?" in given or "//" in given or not path.is_file():
@@ -69,7 +69,7 @@ def read(given: str) -> list[Wanted]:
     lines = path.read_bytes()[:LONGEST].decode("utf-8", "replace").splitlines()
     links = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not links:
-        raise RenderError(f"{path.name} has no links; write one on every line.")
+        raise RenderError(f"{path.name} has no links; write one link per line.")
     return [_of_link(link) for link in links]
 
 
@@ -79,8 +79,9 @@ def _of_link(text: str) -> Wanted:
     if name not in pages():
         known = ", ".join(f"/{page}" for page in pages() if page not in WITHOUT)
         raise RenderError(
-            f"{text[:200]!r} is no link to a page, expected one that ends with {known} and what is "
-            "chosen behind a question mark; or the path of a manifest or of a file of links."
+            f"{text[:200]!r} is not a link to a page; expected one whose path ends with {known}, "
+            "with the choices after a question mark, or the path of a manifest or of a file of "
+            "links."
         )
     given = parse_qs(parts.query, keep_blank_values=True) or {"image": [OPENING]}
     screen, problems = Screen.from_address(name, given)
@@ -89,22 +90,22 @@ def _of_link(text: str) -> Wanted:
 
 
 def view(wanted: Wanted, picture: bytes | None = None, name: str = "") -> View:
-    """What a screen shows.
+    """The view of a screen.
 
     Parameters
     ----------
     picture, name
-        A file in the place of the screen's picture, which a server holds, and its name.
+        A file to use as the screen's picture, which is held by a server, and its name.
 
     Raises
     ------
     ParallaxError
-        The page, its picture or a model cannot be had.
+        The page, its picture or a model is not available.
     """
     screen = wanted.screen
     if screen.page in WITHOUT:
         raise RenderError(
-            f"The page {pages()[screen.page].title} shows what a server keeps; give a link to "
+            f"The page {pages()[screen.page].title} shows data stored on a server; give a link to "
             "another page, or a manifest."
         )
     make = Maker(screen, pages()[screen.page].title, wanted.link)
@@ -131,10 +132,10 @@ def _picture(screen: Screen, file: bytes | None, name: str) -> Picture:
         if sample.id == screen.shared.image:
             return cache.from_sample(sample)
     own = cache.own_picture(screen.shared.image) if screen.shared.image.startswith(OWN) else None
-    if own is not None:  # it was saved, in the store that the settings name
+    if own is not None:  # it was saved, in the store of the settings
         return own
     raise RenderError(
-        f"The picture {screen.shared.image[:60]!r} is held by the server of the link only; give "
+        f"The picture {screen.shared.image[:60]!r} is held only by the server of the link; give "
         "its file with --picture."
     )
 
@@ -144,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dashboard.render", description=__doc__)
     parser.add_argument("given", metavar="LINK", help="a link, a manifest, or a file of links")
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--picture", type=Path, help="file of a picture that a server holds")
+    parser.add_argument(
+        "--picture", type=Path, help="file of a picture that was uploaded to a server"
+    )
     for ending, kind in export.FILES.items():
         flag = "python" if ending == "py" else ending
         parser.add_argument(f"--{flag}", dest=ending, action="store_true", help=kind.help)

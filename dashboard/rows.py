@@ -1,6 +1,6 @@
-"""Rows of panels: maps of one picture side by side, with what must be known to read them.
+"""Rows of panels: maps of one picture side by side, with notes for the reader.
 
-Knows no Streamlit; `dashboard.panels` draws what is made here.
+Independent of Streamlit; `dashboard.panels` draws these rows.
 """
 
 from __future__ import annotations
@@ -25,21 +25,40 @@ from dashboard.text import plain
 from dashboard.view import Figure, Maker
 
 Mask = npt.NDArray[np.bool_]
-LARGE = 560
-"""Width in pixels of a panel that is shown alone."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Row(Figure):
-    """A row of panels as a figure; a click on a panel's corner shows it alone.
+    """A row of panels as a figure; a click on a panel's corner opens all in full screen.
 
     Attributes
     ----------
-    alone
-        Whether one of several is shown alone.
+    view
+        The picture below the maps.
+    panels, display
+        What the figure draws, and how.
+    opened
+        Number of the panel that full screen was opened from; ``None`` if it is closed.
     """
 
-    alone: bool = False
+    view: Image.Image
+    panels: tuple[figures.Panel, ...]
+    display: Display
+    opened: int | None = None
+
+    def layers(self) -> list[figures.Layers]:
+        """The panels as pictures, each with its map apart."""
+        return [figures.layers(self.view, panel, **_drawn(self.display)) for panel in self.panels]
+
+
+def _drawn(display: Display) -> dict[str, Any]:
+    """Arguments of `figures.linked` and `figures.layers`."""
+    return {
+        "opacity": display.opacity,
+        "colors": display.colors,
+        "smooth": display.smooth,
+        "brightness": display.blend == "brightness",
+    }
 
 
 def row(
@@ -51,33 +70,33 @@ def row(
     *,
     least: int = 0,
 ) -> Row:
-    """Panels of one view in one figure, as high as they are at the width that there is.
+    """Panels of one view in one figure, with a height that fits the available width.
 
     Parameters
     ----------
     key
-        Of the row; `Screen.large` may name one of its panels, which is then shown alone.
+        Of the row; `Screen.large` may name one of its panels, which opens it in full screen.
     least
-        Pixels that all of them take at least, in a container that scrolls.
+        Least width of all panels in pixels, in a container that scrolls.
     """
     name, _, number = (make.screen.shared.large or "").rpartition(".")
-    alone = name == key and int(number) < len(panels)
-    if alone:
-        panels = [panels[int(number)]]
-    figure = figures.linked(
-        view,
-        panels,
-        corners=["Show all panels"] if alone else [f"Enlarge {p.title}" for p in panels],
-        opacity=display.opacity,
-        colors=display.colors,
-        smooth=display.smooth,
-        brightness=display.blend == "brightness",
-    )
+    figure = figures.linked(view, panels, corners=["Full screen"] * len(panels), **_drawn(display))
     alt = "; ".join(f"{p.title}: {', '.join(p.subtitle.splitlines())}" for p in panels)
-    everything = f"max(100cqi, {least}px)" if least else "100cqi"
-    width = f"min(100cqi, {LARGE}px)" if alone else everything
-    height = height_of(figure, view, len(panels), width)
-    made = Row(key, figure, f"The picture and maps of it. {alt}", height, width, alone)
+    width = f"max(100cqi, {least}px)" if least else "100cqi"
+    opened = int(number) if name == key and int(number) < len(panels) else None
+    if opened is not None:  # another figure than when it is closed, so that no click is held
+        figure.update_layout(selectionrevision=opened + 1)
+    made = Row(
+        key,
+        figure,
+        f"The picture and its maps. {alt}",
+        height_of(figure, view, len(panels), width),
+        width,
+        view=view,
+        panels=tuple(panels),
+        display=display,
+        opened=opened,
+    )
     return make.show(made)
 
 
@@ -112,11 +131,11 @@ def looks(
     Parameters
     ----------
     maps
-        Title and explanation of each panel, or the sentence that says why there is none.
+        Title and explanation of each panel, or a sentence why there is none.
     artifacts
         By id of a transformer, patches that receive far more attention than their neighbors.
     details
-        What is said behind the name of each map's method; nothing where it is empty.
+        Text after the name of each map's method; may be empty.
     least
         As in `row`.
 
@@ -124,7 +143,7 @@ def looks(
     -------
     row
     notes : list of str
-        What must be known to read each map, as Markdown.
+        What a reader must know about each map, as Markdown.
     """
     made = [found for _, found in maps if isinstance(found, Explanation)]
     shown = {
@@ -132,7 +151,8 @@ def looks(
     }
     relevances = {key: relevance for key, (relevance, _) in shown.items()}
     mixed = display.shared and len({(found.method, found.has_zero) for found in made}) > 1
-    # Multiples of the mean say something only of a map whose zero does; others stay as they are.
+    # Multiples of the mean are meaningful only for maps with a meaningful zero; others are
+    # unchanged.
     dense = {id(found) for found in made if mixed and found.has_zero}
     relevances |= {key: heatmaps.density(relevances[key]) for key in dense}
     panels, notes = [figures.Panel("Picture", "as the models see it")], []
@@ -147,7 +167,7 @@ def looks(
         unit = look.unit("times the mean" if id(found) in dense else "relevance")
         rivals = [values for key, values in relevances.items() if not mixed or key in dense]
         panels.append(panel_of(found, relevances[id(found)], rivals, look, name, what, unit))
-        own = "Its zero means nothing, so it keeps a scale of its own." if alone else ""
+        own = "Its zero has no meaning, so it has its own scale." if alone else ""
         notes.append(
             " ".join(filter(None, [*found.notes, definition(found), shown[id(found)][1], own]))
         )
@@ -158,20 +178,24 @@ RANKS = ("first", "second", "third", "fourth", "fifth")
 
 
 def opinion(found: Explanation) -> str:
-    """The class of a map with what the model thinks of it."""
+    """The class of a map with its probability and rank."""
     if found.target is None:
-        return "no class: the same map for each"
+        return "no class: one map for all"
     return " · ".join(filter(None, (found.label, standing(found))))
 
 
 def standing(found: Explanation) -> str:
     """Probability and rank of the class of a map in its model's answer; empty without either.
 
-    Of a class rather than another both probabilities.
+    Of a class rather than another both probabilities, of the opposite of a label its own.
     """
     if found.target is None or found.prediction is None:
         return ""
     answer = found.prediction
+    if isinstance(found.target, Target) and found.target.of_labels:
+        return percent(answer.probability(found.target))
+    if answer.answer == "sigmoid" and len(answer.logits) == 1:
+        return percent(answer.probability(found.target))  # one label has no rank
     if isinstance(found.target, Target) and not found.target.is_class:
         return " against ".join(percent(answer.probability(one)) for one in found.target.indices)
     rank = answer.rank(found.target)
@@ -180,21 +204,24 @@ def standing(found: Explanation) -> str:
 
 
 def percent(share: float) -> str:
-    """A probability in percent, with a decimal where it is small."""
-    return "< 0.1 %" if share < 0.001 else f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+    """A probability in percent, with a decimal where it is small or close to one half."""
+    if share < 0.001:
+        return "< 0.1 %"
+    close = share < 0.1 or (abs(share - 0.5) < 0.005 and share != 0.5)
+    return f"{100 * share:.{1 if close else 0}f} %"
 
 
 UNSURE, HARDLY = 0.3, 0.01
-"""Probabilities below which an answer is a guess, and a class explains almost nothing."""
+"""Probabilities below which an answer is a guess, and a map of a class explains almost nothing."""
 
 
 def doubt(picture: Picture, answers: Mapping[Model, Prediction], *classes: str) -> str:
-    """What makes maps of this picture tell little, as sentences; empty where nothing does.
+    """Why maps of this picture explain little, as sentences; empty if they do not.
 
     Parameters
     ----------
     answers
-        What each model with classes answers.
+        The answers of each model with classes.
     classes
         Names of the classes whose maps are shown.
     """
@@ -212,10 +239,13 @@ def doubt(picture: Picture, answers: Mapping[Model, Prediction], *classes: str) 
     none = [model.spec.title for model, found in answers.items() if not len(found.affirmed)]
     if none:
         said.append(
-            f"No label is above one half ({', '.join(none)}): maps are of what is not seen."
+            f"No label is above one half ({', '.join(none)}): the maps are of labels that the "
+            "model does not affirm."
         )
     if guesses:
-        said.append(f"Best guesses only ({'; '.join(guesses)}): a map of a guess explains little.")
+        said.append(
+            f"Best guesses only ({'; '.join(guesses)}): the map of a guess explains little."
+        )
     for name in classes:
         shares = {
             model.spec.title: found.probability(model.labels.index(name))
@@ -237,7 +267,7 @@ def panel_of(
     subtitle: str,
     unit: str,
 ) -> figures.Panel:
-    """A map as one panel of a figure; ``rivals`` share its scale if the reader wants that."""
+    """A map as one panel of a figure; ``rivals`` share its scale if chosen."""
     signed = found.signed and display.against
     low, high = display.limits(relevance, rivals, signed, from_zero=found.has_zero)
     fades = found.has_zero
@@ -247,7 +277,7 @@ def panel_of(
 def without_spikes(
     explanation: Explanation, display: Display, artifacts: Mask | None
 ) -> tuple[npt.NDArray[np.float32], str]:
-    """A map with its isolated bright patches replaced if that is wanted, and a sentence on them."""
+    """A map with its isolated bright patches replaced if chosen, and a sentence on them."""
     if artifacts is None or artifacts.shape != explanation.relevance.shape:
         return explanation.relevance, ""
     spikes = artifacts | explanation.spikes
@@ -259,7 +289,7 @@ def without_spikes(
 
 
 def definition(explanation: Explanation) -> str:
-    """The parameters a map was made with, so that no picture hides its definition."""
+    """The parameters of a map, so that every picture states its definition."""
     chosen = [
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in explanation.params.items()
@@ -279,7 +309,7 @@ def _spike_note(spikes: Mask, replaced: bool, display: Display) -> str:
 
 
 def share_right(found: Explanation) -> float:
-    """`heatmaps.share_right` of a map; ``nan`` where its zero means nothing."""
+    """`heatmaps.share_right` of a map; ``nan`` if its zero has no meaning."""
     return heatmaps.share_right(found.positive()) if found.has_zero else math.nan
 
 
@@ -317,7 +347,7 @@ def times(
     maps: Sequence[tuple[str, Explanation | str]],
     recordings: Mapping[Model, Recording],
 ) -> str:
-    """How long passes and maps took, as small print."""
+    """Times of passes and maps, as small text."""
     parts = []
     for model, recording in recordings.items():
         parts.append(f"{model.spec.title}: forward pass {1000 * recording.seconds:.0f} ms")
@@ -339,19 +369,24 @@ def conclusion(found: Agreement) -> str:
         return ""
     most, least = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     share = known[most]
-    if len(found.names) == 2:
+    if len(known) == 1:
         places = "different" if share < 0.25 else "partly the same" if share < 0.5 else "the same"
+        two = "The two maps" if len(found.names) == 2 else _named(found, most)
         return (
-            f"The two maps share {share:.0%} of their brightest fifth, where chance gives "
-            f"{CHANCE:.0%}: they point to {places} places."
+            f"{two} share {share:.0%} of their brightest fifth, where chance gives {CHANCE:.0%}: "
+            f"they point to {places} places."
         )
-    first, last = (" and ".join(found.names[place] for place in pair) for pair in (most, least))
+    first, last = (_named(found, pair) for pair in (most, least))
     return (
         f"{first} agree most: they share {share:.0%} of their brightest fifth. {last} agree least, "
         f"with {known[least]:.0%}; chance gives {CHANCE:.0%}."
     )
 
 
+def _named(found: Agreement, pair: tuple[int, int]) -> str:
+    return " and ".join(found.names[place] for place in pair)
+
+
 def number(value: float, form: str = "{:.2f}") -> str:
-    """A figure for people, or a dash where it is not defined."""
+    """A number as text, or a dash where it is not defined."""
     return "–" if math.isnan(value) else form.format(value)

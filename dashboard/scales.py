@@ -1,4 +1,4 @@
-"""Ends of the colors of many small maps, as numbers and in words. Knows no Streamlit."""
+"""Color ranges of many small maps, as numbers and text. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dashboard.text import ordinal
 
 
 def shared_limits(maps: npt.NDArray[np.float32], display: Display) -> tuple[float, float] | None:
-    """Ends of one scale for all maps (count, rows, cols), if that is wanted."""
+    """Ends of one scale for all maps (count, rows, cols), if chosen."""
     if not display.shared:
         return None
     ends = [heatmaps.limits(tile, display.percentile) for tile in maps]
@@ -19,7 +19,7 @@ def shared_limits(maps: npt.NDArray[np.float32], display: Display) -> tuple[floa
 
 
 def ends_text(limits: tuple[float, float] | None, display: Display) -> str:
-    """In words, what the ends of the colors are, shared or not."""
+    """Text on the ends of the colors, shared or not."""
     if limits is None:
         return _scaling(display)
     clip = f"; each clipped at its {ordinal(display.percentile)} percentile"
@@ -28,7 +28,7 @@ def ends_text(limits: tuple[float, float] | None, display: Display) -> str:
 
 
 def _scaling(display: Display) -> str:
-    """In words, what the ends of the colors are where each map has its own."""
+    """Text on the ends of the colors if each map has its own."""
     if display.percentile < 100:
         top = f"its {ordinal(display.percentile)} percentile (all above it has the last color)"
     else:

@@ -1,4 +1,4 @@
-"""What every page looks at: one picture, one to four models, one way to fit."""
+"""The scene of a page: one picture, one to four models, one fit."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Picture:
     Attributes
     ----------
     id
-        What the address calls it: a sample's id, or `dashboard.uploads.own_id` of its digest.
+        Id in the address: a sample's id, or `dashboard.uploads.own_id` of its digest.
     load
-        Gives the decoded picture, which is large: no session holds it between two runs.
+        Returns the decoded picture, which is large: no session holds it between runs.
     classes
-        Names of what it is known to show, the most telling first.
+        Names of its known classes, the most important first.
     outside
-        Whether it is known to show nothing that is a class of ImageNet.
+        Whether it is known to show no class of ImageNet.
     note
-        What there is to look for in it; empty for a picture of one's own.
+        The purpose of the sample; empty for an uploaded picture.
     """
 
     id: str
@@ -40,19 +40,19 @@ class Picture:
 
     @property
     def image(self) -> Image.Image:
-        """The picture itself; shared by all, so not to be changed."""
+        """The picture itself; shared, so do not modify it."""
         return self.load()
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One picture, one to four models, one way to fit.
+    """One picture, one to four models, one fit.
 
     Attributes
     ----------
     models
-        In the order in which they are listed; the first one with patches decides the size of what
-        all of them see, where none is chosen: see `core.shared_view`.
+        In the order of the list; the first one with patches decides the size of the view
+        of all models, if none is chosen: see `core.shared_view`.
     """
 
     picture: Picture

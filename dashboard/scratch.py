@@ -1,6 +1,6 @@
-"""The folder for temporary files of this process, which goes with it. Knows no Streamlit.
+"""The folder for temporary files of this process. Independent of Streamlit.
 
-What visitors bring is written to the disk now and then. A server that is stopped by a signal runs
+Uploaded files are sometimes written to disk. A server that is stopped by a signal runs
 no exit handlers, so the folder is removed by the end of the server's lifespan, and the folders of
 processes that were killed are removed when the next one starts.
 """
@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 PREFIX = "parallax-"
 LOCK = "in-use"
-"""A file that the process has locked as long as it lives: the system lets go of it when the process
-ends, in whatever way, so that a number that was given to another process deceives nobody."""
+"""A file that the process keeps locked while it lives: the system releases the lock when the
+process ends in any way, so that a reused process number causes no error."""
 
 _FOLDER = re.compile(rf"{PREFIX}(\d+)-\w+")
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def own() -> Iterator[Path]:
-    """Have all temporary files of this process in a folder that is removed after the block."""
+    """Put all temporary files of this process into a folder that is removed after the block."""
     before = tempfile.tempdir
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     lock = FileLock(folder / LOCK)
@@ -44,17 +44,17 @@ def own() -> Iterator[Path]:
 
 
 def remove_left(parent: Path) -> list[Path]:
-    """Remove the folders of processes that are gone; those of other users stay.
+    """Remove the folders of ended processes; those of other users stay.
 
     Parameters
     ----------
     parent
-        Where the folders lie.
+        Folder that contains them.
 
     Returns
     -------
     list of Path
-        What was removed.
+        The removed folders.
     """
     found = []
     for folder in sorted(parent.glob(f"{PREFIX}*")):
@@ -63,7 +63,7 @@ def remove_left(parent: Path) -> list[Path]:
             if named and _is_left(folder, int(named.group(1))):
                 shutil.rmtree(folder)
                 found.append(folder)
-        except OSError:  # another process removes it at the same moment, or it is not ours
+        except OSError:  # another process is removing it, or it belongs to another user
             _log.debug("a folder that was left behind cannot be removed", exc_info=True)
     return found
 
@@ -73,7 +73,7 @@ def _is_left(folder: Path, process: int) -> bool:
     ours = not hasattr(os, "getuid") or status.st_uid == os.getuid()
     if folder.is_symlink() or not folder.is_dir() or not ours:
         return False
-    if not (folder / LOCK).exists():  # it is being made right now, or was half removed
+    if not (folder / LOCK).exists():  # it is being created, or was partly removed
         return os.name == "posix" and not _lives(process)
     try:
         with FileLock(folder / LOCK, timeout=0):
@@ -83,7 +83,7 @@ def _is_left(folder: Path, process: int) -> bool:
 
 
 def _lives(process: int) -> bool:
-    """Whether there is a process of this number; on POSIX, as elsewhere to ask would end it."""
+    """Whether a process of this number exists; POSIX only, as this call would end it elsewhere."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,14 +1,15 @@
-"""All that a person chose, as one frozen, checked value, and its address. Knows no Streamlit.
+"""All choices of a user as one frozen, checked value, and its address. Independent of Streamlit.
 
-A screen has what all pages share and the options of each page, whose fields are the keys of the
-address. Fields that have their default are left out of it, but for the picture.
+A screen has shared options and the options of each page, whose fields are the keys of the
+address. Fields with their default value are left out, except for the picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,7 +33,7 @@ Text = Annotated[str, Field(max_length=LONGEST)]
 Looks = Annotated[tuple[Text, ...], Field(max_length=MOST)]
 
 OPENING = "panda-and-polar-bear"
-"""Picture that the bare address opens with. Addresses of before that name none mean the default of
+"""Picture of the bare address. Older addresses without a picture mean the default of
 `Screen.image`, so every other address names its picture."""
 
 PATCHES = r"^[1-9]\d{0,2}x[1-9]\d{0,2}-(?:[0-9a-f]{2}){1,3000}$"
@@ -44,63 +45,67 @@ FORMS = {
     SAVED: "the id of a saved screen",
     PATCHES: "a grid and its patches, such as 2x2-a0",
 }
-"""What a text of each pattern is, for people."""
+"""Descriptions of the patterns, for messages."""
 
 READ = 64
-"""Values of one key that are read from an address."""
+"""Most values of one key read from an address."""
 
 QUOTED = 60
-"""Letters of a value that are quoted where it cannot be used."""
+"""Most characters quoted of an invalid value."""
 
 
 class Options(BaseModel):
-    """What is chosen of one page: fields with defaults, which are keys of the address.
+    """The options of one page: fields with defaults, which are keys of the address.
 
-    A field of one name belongs to one page only. ``None`` means that the program chooses.
+    A field name belongs to one page only. ``None`` means automatic choice.
 
     Attributes
     ----------
     looks
-        Fields that list looks, or what is of a look's form. A parameter whose default is no longer
-        the one that it was always has a value there and in the address: see `Method.earlier` of
+        Fields that list looks, or values in the form of a look. A parameter whose default has
+        changed always has a value there and in the address: see `Method.earlier` of
         the registry.
     is_saved
-        Whether it belongs to what is saved and exported.
+        Whether it is saved and exported.
+    aside
+        What the picture and the models of the side bar are for, where they are not what the page
+        shows; empty where they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     looks: ClassVar[tuple[str, ...]] = ()
     is_saved: ClassVar[bool] = True
+    aside: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod
     def _name_defaults(cls, given: Any) -> Any:
-        """Write out what is no longer the default that it was."""
+        """Write out parameters whose default has changed."""
         if isinstance(given, dict):
             return given | _named(cls.looks, given, lambda method: method.current)
         return given
 
     def to(self, **changes: Any) -> Self:
-        """These options with some fields changed, checked anew.
+        """These options with some fields changed, checked again.
 
         Raises
         ------
         pydantic.ValidationError
-            A value that its field does not take.
+            A value is invalid for its field.
         """
         return type(self)(**(self.model_dump() | changes))
 
     @property
     def pictures(self) -> tuple[str, ...]:
-        """Ids of the pictures that are looked at beside the shared one."""
+        """Ids of the pictures shown beside the shared one."""
         return ()
 
     def without_model(self) -> Self:
-        """These options where one of the models is no longer shown."""
+        """These options after one of the models was removed."""
         return self
 
     def with_other_model(self) -> Self:
-        """These options where a model took the place of another."""
+        """These options after one of the models was replaced."""
         return self
 
     def with_other_picture(self) -> Self:
@@ -114,9 +119,9 @@ def without_looks(options: Options) -> Options:
 
 
 class Shared(Options):
-    """What all pages share.
+    """The options of all pages.
 
-    A model (``m``) and a class may stand several times. What is chosen of a model is written as a
+    Models (``m``) and classes may occur several times. Choices for a model are written as a
     `dashboard.looks.Look`: columns of Compare and Evidence (``look``), and a layer with its channel
     (``feature``); `dashboard.columns` reads and changes them.
     """
@@ -129,6 +134,7 @@ class Shared(Options):
     size: Literal["own", "224", "336", "448", "480", "518", "672"] = "own"
     classes: Annotated[tuple[str, ...], Field(max_length=4)] = ()
     rather_than: Name | None = None
+    opposite: bool = False
     look: Looks = ()
     feature: Looks = ()
     query: Annotated[str, Field(pattern=PATCH)] | None = None
@@ -153,20 +159,43 @@ class Shared(Options):
         row, _, column = self.query[1:].partition("c")
         return int(row), int(column)
 
+    def with_other_picture(self) -> Self:
+        return self.to(classes=(), rather_than=None)
+
+
+def kind_of(page: str) -> type[Options]:
+    """The class of a page's options."""
+    found: type[Options] = pages()[page].part("options").Options
+    return found
+
 
 def kinds() -> tuple[type[Options], ...]:
-    """What all pages share, and the options of each page."""
-    return (Shared, *(page.part("options").Options for page in pages().values()))
+    """The classes of the shared options and of each page's options."""
+    return (Shared, *map(kind_of, pages()))
 
 
-def fields() -> dict[str, type[Options]]:
-    """The keys of an address, and whose each is."""
+def fields() -> Mapping[str, type[Options]]:
+    """The keys of an address, and the options that each belongs to."""
+    return _fields(kinds())
+
+
+@cache
+def _fields(of: tuple[type[Options], ...]) -> Mapping[str, type[Options]]:
     found: dict[str, type[Options]] = {}
-    for kind in kinds():
+    for kind in of:
         if double := found.keys() & kind.model_fields.keys():
-            raise TypeError(f"{min(double)!r} is a field of {kind} and of {found[min(double)]}")
+            raise TypeError(
+                f"{min(double)!r} is a field of {kind.__module__} and of "
+                f"{found[min(double)].__module__}; rename the newer one."
+            )
         found |= dict.fromkeys(kind.model_fields, kind)
     return found
+
+
+@cache
+def _usual(kind: type[Options]) -> Options:
+    """Options of which nothing was chosen; frozen, so made once."""
+    return kind()
 
 
 Part = TypeVar("Part", bound=Options)
@@ -174,12 +203,12 @@ Part = TypeVar("Part", bound=Options)
 
 @dataclass(frozen=True)
 class Screen:
-    """What is on the screen, page and all.
+    """The page and all options.
 
     Attributes
     ----------
     options
-        Of the pages of which something was chosen; see `of`.
+        Options of the pages with choices; see `of`.
     """
 
     page: str = "compare"
@@ -188,7 +217,7 @@ class Screen:
 
     @classmethod
     def make(cls, page: str = "compare", **chosen: Any) -> Self:
-        """A screen of fields by name, whosever they are; see `to`."""
+        """A screen from fields by name, of any page; see `to`."""
         return cls(page).to(**chosen)
 
     def of(self, kind: type[Part]) -> Part:
@@ -196,21 +225,21 @@ class Screen:
         for one in (self.shared, *self.options):
             if isinstance(one, kind):
                 return one
-        return kind()
+        return cast(Part, _usual(kind))
 
     def value(self, name: str) -> Any:
-        """What a field has, whosever it is."""
+        """The value of a field of any page."""
         return getattr(self.of(fields()[name]), name)
 
     def to(self, page: str | None = None, **changes: Any) -> Self:
-        """This screen with some fields changed, whosever they are, checked anew.
+        """This screen with some fields of any page changed, checked again.
 
         Raises
         ------
         pydantic.ValidationError
-            A value that its field does not take.
+            A value is invalid for its field.
         TypeError
-            No page has such a field.
+            No page has the field.
         """
         owners = fields()
         if unknown := changes.keys() - owners.keys():
@@ -227,16 +256,16 @@ class Screen:
     def mapped(self, change: Callable[[Options], Options], page: str | None = None) -> Self:
         """This screen with all options changed by a function.
 
-        Options that are all default are not held, so that equal screens are the same value.
+        Options with only defaults are not stored, so that equal screens are equal values.
         """
         found = [change(self.of(kind)) for kind in kinds()]
         shared = next(one for one in found if isinstance(one, Shared))
-        rest = tuple(one for one in found[1:] if one != type(one)())
+        rest = tuple(one for one in found[1:] if one != _usual(type(one)))
         return replace(self, page=page or self.page, shared=shared, options=rest)
 
     @property
     def pictures(self) -> tuple[str, ...]:
-        """Ids of all pictures that are looked at."""
+        """Ids of all pictures shown."""
         others = (name for one in self.options for name in one.pictures)
         return (self.shared.image, *others)
 
@@ -254,9 +283,9 @@ class Screen:
         Returns
         -------
         screen
-            With the default wherever a value cannot be used.
+            With the default for each invalid value.
         problems : list of str
-            One sentence for each key that was not used, with what is shown instead.
+            One sentence for each unused key, with what is shown instead.
         """
         values: dict[str, Any] = {}
         problems: list[str] = []
@@ -278,13 +307,13 @@ class Screen:
                     f"{key} in the address is {_quoted(texts[-1])} ({_reason(error)}); shown "
                     f"instead: {_default(default)}."
                 )
-        # An address of before does not name them and means the default of then.
+        # An older address does not name them and means the default of its version.
         listed = [name for kind in kinds() for name in kind.looks]
         values |= _named(listed, values, lambda method: method.earlier)
         return cls.make(page, **values), problems
 
     def address(self) -> dict[str, list[str]]:
-        """The picture and all that differs from its default, as keys and values of an address."""
+        """The picture and all values that differ from defaults, as keys and values."""
         found: dict[str, list[str]] = {}
         for one in (self.shared, *self.options):
             for name, known in type(one).model_fields.items():
@@ -295,23 +324,23 @@ class Screen:
         return found
 
     def saved(self) -> Self:
-        """This screen without what does not belong to what is saved."""
-        return self.mapped(lambda one: one if one.is_saved else type(one)())
+        """This screen without options that are not saved."""
+        return self.mapped(lambda one: one if one.is_saved else _usual(type(one)))
 
 
 def _named(
     names: Sequence[str], values: Mapping[str, Any], defaults: Callable[[Method], Mapping[str, str]]
 ) -> dict[str, tuple[str, ...]]:
-    """Looks in their one spelling, completed by parameters that must not be left out.
+    """Looks in canonical form, completed by parameters that must be stated.
 
     Parameters
     ----------
     names
         Fields that list looks.
     values
-        Fields by name; what is no tuple of texts is left to its check.
+        Fields by name; anything but tuples of texts is left to validation.
     defaults
-        What a method's parameters are where none are given; of the methods of `Method.earlier`.
+        Parameters of a method if none are given; for methods with `Method.earlier`.
     """
     return {
         name: tuple(Look.read(text).named(defaults).text for text in values[name])
@@ -322,7 +351,7 @@ def _named(
 
 
 def link_of(base: str, screen: Screen) -> str:
-    """The link to a screen, without what does not belong to what is saved.
+    """The link to a screen, without options that are not saved.
 
     Parameters
     ----------
@@ -334,14 +363,14 @@ def link_of(base: str, screen: Screen) -> str:
 
 
 def _default(value: Any) -> str:
-    """What is shown in place of what an address says, for people."""
+    """Text on the value shown instead of that in an address."""
     if value is None or value == ():
         return "what the program chooses"
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _reason(error: ValidationError) -> str:
-    """What was expected, in a few words."""
+    """The expected value, in a few words."""
     first = error.errors()[0]
     if first["type"] == "string_pattern_mismatch":
         return f"expected {FORMS[str(first['ctx']['pattern'])]}"
@@ -359,5 +388,5 @@ def _text(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """What an address says, short enough for a sentence that says more than that."""
+    """A value of an address, shortened for a sentence."""
     return repr(text if len(text) <= QUOTED else text[: QUOTED - 1] + "…")

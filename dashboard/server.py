@@ -1,4 +1,4 @@
-"""What the server does beside running pages: a warm start, a word on how it is, a quiet end.
+"""Tasks of the server beside pages: warm start, health route, shutdown.
 
 Everything heavy is imported in a thread, so that the server answers at once.
 """
@@ -24,13 +24,13 @@ from starlette.routing import Route
 from streamlit import config
 
 from dashboard import logs, scratch, startup
-from dashboard.messages import Messages
+from dashboard.messages import Messages, Uploads, allow_models
 
 PATIENCE = 10.0
-"""Seconds that the end of the process waits for what is being computed."""
+"""Seconds that the shutdown waits for running computations."""
 
 GRACE = 2.0
-"""Seconds that threads have to get out of what they did after their pass."""
+"""Seconds for threads to finish after their pass."""
 
 _log = logging.getLogger(__name__)
 _warm = threading.Event()
@@ -41,24 +41,26 @@ def _prepare() -> None:
     try:
         startup.import_charts()
         with startup.importing:
-            from dashboard import cache, frame  # noqa: F401  the frame of the first visitor
+            from dashboard import cache, frame, settings  # noqa: F401  the first visitor's frame
+        if settings.brings_models():
+            allow_models(settings.most_of_model())
         cache.warm()
-    except Exception:  # the first visitor is told, in a sentence
+    except Exception:  # the first session shows the error in a sentence
         _log.warning("the embedded pair could not be prepared", exc_info=True)
     finally:
         startup.set_aside()
         _warm.set()
 
 
-def rest() -> None:
+def shutdown() -> None:
     """Let no network compute when the interpreter ends: it would end the process with a crash.
 
-    Threads of pages and runs are daemons, which go on until they are cut off. So runs are stopped,
-    all places for passes are taken for good, and the threads have a moment to get out.
+    Threads of pages and runs are daemons, which run until they are killed. So runs are stopped,
+    all slots for passes are acquired for good, and the threads get a moment to finish.
     """
-    from dashboard import background
+    from dashboard import jobs
 
-    background.stop_all()
+    jobs.stop_all()
     if "core" not in sys.modules or not _warm.wait(PATIENCE):
         return
     import core
@@ -78,7 +80,7 @@ def rest() -> None:
 
 
 def _occupy(taken: threading.Semaphore) -> None:
-    """Take a place and keep it."""
+    """Acquire a slot and keep it."""
     import core
 
     with suppress(core.BusyError), core.admitted(PATIENCE):
@@ -87,7 +89,7 @@ def _occupy(taken: threading.Semaphore) -> None:
 
 
 def failed(error: Exception) -> bool:
-    """What Streamlit could not even begin to run becomes a sentence as well."""
+    """Turn errors before a page starts into a sentence as well."""
     from dashboard import frame
 
     return frame.failed(error)
@@ -106,7 +108,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     with scratch.own():
         threading.Thread(target=_prepare, name="warm start", daemon=True).start()
         yield
-        await asyncio.to_thread(rest)
+        await asyncio.to_thread(shutdown)
         if "dashboard.application" in sys.modules:  # else nothing was ever shared
             from dashboard import application
 
@@ -124,9 +126,9 @@ async def health(request: Request) -> Response:
 
 
 async def health_below(request: Request) -> Response:
-    """The same below the path that the operator serves everything at (``server.baseUrlPath``).
+    """The health route below the configured path (``server.baseUrlPath``).
 
-    Which that is is known when the server has started, and not yet when routes are made.
+    The path is only known after the server has started, not when routes are created.
     """
     base = (config.get_option("server.baseUrlPath") or "").strip("/")
     if request.path_params["base"].strip("/") != base:
@@ -135,4 +137,4 @@ async def health_below(request: Request) -> Response:
 
 
 ROUTES = [Route("/healthz", health), Route("/{base:path}/healthz", health_below)]
-MIDDLEWARE = [Middleware(Messages)]
+MIDDLEWARE = [Middleware(Messages), Middleware(Uploads)]

@@ -1,8 +1,7 @@
-"""The screen's place in a session, and what else belongs to one visitor.
+"""The state of one user session, and its screen.
 
-The address is where a screen lives: every run reads it from there, every choice writes it there.
-So reload, Back, Forward, a copied link and a link to another page are the same act: a screen is
-put in.
+The address is the only place of a screen: every run reads it from there, every choice writes it
+there. So reload, Back, Forward, a copied link and a link to another page all work the same way.
 """
 
 from __future__ import annotations
@@ -14,6 +13,9 @@ from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core import ParallaxError
 from dashboard.scene import Scene
@@ -28,22 +30,22 @@ Kind = TypeVar("Kind")
 
 @dataclass
 class Session:
-    """What belongs to one visitor.
+    """The state of one session.
 
     Attributes
     ----------
     screen
-        Of this run.
+        The screen of this run.
     problems
-        What could not be shown as the address wanted, one sentence each.
+        Invalid or unavailable values of the address, one sentence each.
     said
-        Sentences for the run that follows, and only for that.
+        Sentences for the next run only.
     own
-        Ids of the pictures that the visitor brought, the newest last.
+        Ids of the uploaded pictures, the newest last.
     scene
-        What this run looks at, once its models are open.
+        The scene of this run, once its models are open.
     kept : dict
-        What parts of the application keep for a session, by its type; see `kept`.
+        State of parts of the application for this session, by type; see `kept`.
     """
 
     id: str
@@ -64,7 +66,7 @@ def current() -> Session:
 
 
 def kept(kind: type[Kind]) -> Kind:
-    """What this session keeps of a kind; made without arguments when it is first asked for."""
+    """The session's instance of a type; created without arguments on first use."""
     held = current().kept
     if kind not in held:
         held[kind] = kind()
@@ -76,7 +78,7 @@ def kept(kind: type[Kind]) -> Kind:
 
 
 def enter(page: str) -> Screen:
-    """Read the screen of this run from the address; called once a run, before anything is drawn."""
+    """Read the screen of this run from the address; called once per run, before drawing."""
     given = {key: st.query_params.get_all(key) for key in st.query_params}
     here = current()
     here.screen, problems = Screen.from_address(page, given or {"image": [OPENING]})
@@ -91,33 +93,33 @@ def screen() -> Screen:
 
 
 def scene() -> Scene:
-    """What this run looks at."""
+    """The scene of this run."""
     found = current().scene
     assert found is not None, "the frame sets the scene before a page is drawn"
     return found
 
 
 def change(**fields: Any) -> None:
-    """Choose: the screen with these fields changed becomes the address.
+    """Change fields of the screen, which becomes the address.
 
-    To be called from a widget's callback; the run that follows reads it.
+    Call it from a widget's callback; the next run reads it.
     """
     become(screen().to(**fields))
 
 
 def become(chosen: Screen) -> None:
-    """Choose as `change` does, a whole screen."""
+    """Replace the whole screen; see `change`."""
     current().screen = chosen
     st.query_params.from_dict(chosen.address())
 
 
 def show_instead(chosen: Screen) -> None:
-    """In this run, show another screen than the address says, which stays as it is."""
+    """Show another screen in this run only, without changing the address."""
     current().screen = chosen
 
 
 def problem(sentence: str) -> None:
-    """Add to what could not be shown as the address wanted."""
+    """Add a sentence about an unavailable value of the address."""
     if sentence not in current().problems:
         current().problems.append(sentence)
 
@@ -128,15 +130,15 @@ def bound(field: str, value: Any, read: Callable[[Any], Any] | None = None) -> d
     Parameters
     ----------
     value
-        What the widget is to show in this run.
+        Value of the widget in this run.
     read
-        Turns what the widget holds into the field's value; as it is by default.
+        Converts the widget's value to the field's value; unchanged by default.
     """
     return tied(field, value, lambda held: change(**{field: read(held) if read else held}))
 
 
 def held(key: str) -> Any:
-    """What a widget of this key holds; for callbacks."""
+    """The value of the widget with this key; for callbacks."""
     return st.session_state[key]
 
 
@@ -148,7 +150,7 @@ def tied(
     Parameters
     ----------
     seed
-        Whether the widget is told ``value``; files cannot be put into a widget.
+        Whether the widget is set to ``value``; not possible for files.
     """
     key = f"screen-{name}"
     if seed:
@@ -157,9 +159,9 @@ def tied(
 
 
 def guarded(act: Callable[..., None]) -> Callable[..., None]:
-    """A callback that ends in a sentence whatever a browser says that a widget holds.
+    """A callback that turns invalid widget values from a browser into a sentence.
 
-    What a widget holds comes from outside, like an address, and need not have been offered.
+    A widget's value is untrusted, like an address, and need not be one of its options.
     """
 
     def tried(*given: Any) -> None:
@@ -169,34 +171,54 @@ def guarded(act: Callable[..., None]) -> Callable[..., None]:
             say(str(error))
         except Exception:
             _log.warning("a choice could not be used", exc_info=True)
-            say("What was chosen is not offered here, so nothing was changed; choose again.")
+            say("This choice is not available here, so nothing was changed; choose again.")
 
     return tried
 
 
-# -- what is said once ----------------------------------------------------------------------------
+# -- sentences shown once -------------------------------------------------------------------------
 
 
 def say(sentence: str) -> None:
-    """Show a sentence in the run that follows, and only there; for callbacks."""
+    """Show a sentence in the next run only; for callbacks."""
     current().said.append(sentence)
 
 
 def again() -> NoReturn:
-    """Start the run anew; what was to be said in this one is said in the next."""
+    """Rerun; sentences of this run are shown in the next one."""
     for sentence in current().problems:
         say(sentence)
     st.rerun()
 
 
 def remember_own(picture_id: str) -> None:
-    """Add a picture to those that the visitor brought, as the newest."""
+    """Add an uploaded picture, as the newest."""
     own = current().own
     if picture_id in own:
         own.remove(picture_id)
     own.append(picture_id)
 
 
+def uploaded(given: Any) -> list[UploadedFile]:
+    """The files of an uploader or camera that are held, without those that were let go before.
+
+    Streamlit lists a file that the browser still names, and the server holds no longer, as deleted.
+    """
+    files = given if isinstance(given, list) else [given]
+    return [file for file in files if isinstance(file, UploadedFile)]
+
+
+def let_go(file: UploadedFile) -> None:
+    """Let the server hold the bytes of an uploaded file no longer, for files that were taken.
+
+    Streamlit does so itself with recordings of `st.chat_input`, and with files when a session ends.
+    """
+    context = get_script_run_ctx(suppress_warning=True)
+    held = context.uploaded_file_mgr if context is not None else None
+    if context is not None and isinstance(held, MemoryUploadedFileManager):
+        held.remove_file(context.session_id, file.file_id)
+
+
 def text_color() -> str:
-    """The color of text in the reader's theme, for what the theme does not reach."""
+    """The text color of the browser's theme, for elements outside the theme."""
     return "#e8e6e1" if st.context.theme.type == "dark" else "#1f2430"

@@ -1,4 +1,4 @@
-"""Pictures that can be chosen where a page shows several. Knows no Streamlit."""
+"""The pictures offered where a page shows several. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dashboard.uploads import OWN
 
 
 def offered_pictures(wanted: Sequence[str] = (), own: Sequence[str] = ()) -> dict[str, Picture]:
-    """Samples and own pictures by id, those of ``wanted`` that somebody else brought included.
+    """Samples and uploaded pictures by id, including those of ``wanted`` from other sessions.
 
     Parameters
     ----------
     own
-        Ids of the pictures that the visitor brought.
+        Ids of the session's uploaded pictures.
     """
     offered: dict[str, Picture] = {s.id: cache.from_sample(s) for s in samples()}
     for picture_id in dict.fromkeys([*own, *wanted]):

@@ -1,4 +1,4 @@
-"""Save and export what a page shows: the menu in the frame's head, and what opening again tells."""
+"""Save and export of a page: the menu in the frame's head, and comparison on reopening."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from dashboard.uploads import OWN
 from dashboard.view import Maker, View, answers_of
 
 EXPECTED = 8
-"""Manifests that a session remembers to compare with."""
+"""Most manifests that a session stores for comparison."""
 
 
 @dataclass
 class Sharing:
-    """What a session keeps of what it saved and opened.
+    """State of a session for saving and reopening.
 
     Attributes
     ----------
     author
-        The name that was typed last.
+        The last typed name.
     saved
-        Title of what was just saved, until it is said.
+        Title of the screen just saved, until it is shown.
     expected
-        Manifests that screens are compared with.
+        Manifests with which screens are compared.
     """
 
     author: str = ""
@@ -40,7 +40,7 @@ class Sharing:
 
 
 def menu(shown: Shown) -> None:
-    """Save and export, folded away; what is in ``shown`` when a button is pressed is taken."""
+    """The folded menu; a button uses the content of ``shown`` at the time of the click."""
     here = session.kept(Sharing)
     if title := here.saved:
         here.saved = ""
@@ -72,7 +72,7 @@ def _save(shown: Shown) -> None:
 
 
 def _name_before(maker: Maker) -> str:
-    """About the usual title, before the page has told which picture it shows."""
+    """Approximate default title, before the page has set its picture."""
     wanted = maker.screen.shared.image
     names = {sample.id: sample.title for sample in samples()}
     return f"{maker.title} · {names.get(wanted, 'your own picture')}"
@@ -82,35 +82,33 @@ def _who_sees_it() -> str:
     wanted = session.screen()
     if any(name.startswith(OWN) for name in wanted.pictures):
         return (
-            "This screen shows a picture of your own. Once you save it, everybody who opens this "
-            "application sees and can download the picture, your name and your note, and only the "
-            "operator can delete them; without saving, the picture is dropped."
+            "This screen shows a picture that you uploaded. Once you save it, all users of this "
+            "application can see and download the picture, your name and your note, and only the "
+            "operator can delete them. Unless you save it, the picture is dropped."
         )
     return (
-        "Everybody who opens this application sees what is saved, with the name you type, and may "
-        "rename and archive it. Nobody checks names."
+        "All users of this application can see, rename and archive saved screens, with the name "
+        "that you type. Names are not checked."
     )
 
 
 def author() -> str:
-    """The name that this session typed last."""
+    """The last name typed in this session."""
     return session.kept(Sharing).author
 
 
 def remember_author(name: str) -> None:
-    """Offer a name again, for as long as the session lasts."""
+    """Remember a name for this session."""
     session.kept(Sharing).author = name
 
 
 def _keep() -> None:
-    """Save what the run before has shown; said in the run that follows."""
+    """Save the view of the previous run; the next run reports it."""
     shown = show.current()
     name = " ".join(session.held("save-author").split())
     remember_author(name)
     if shown is None or not shown.complete:
-        session.say(
-            "The page was not finished yet, so nothing was saved; wait for it and try again."
-        )
+        session.say("The page was not finished, so nothing was saved; wait for it and try again.")
         return
     view = _with_all_answers(shown.view)
     title = " ".join(session.held("save-title").split()) or export.usual_title(view)
@@ -120,7 +118,7 @@ def _keep() -> None:
 
 
 def _with_all_answers(view: View) -> View:
-    """Ask the models that the page did not ask, so that a saved screen has all answers."""
+    """Run the models without answers so far, so that a saved screen has all answers."""
     if view.scene is None:
         return view
     found = dict(view.answers)
@@ -135,9 +133,9 @@ def _with_all_answers(view: View) -> View:
 
 
 def _exports(shown: Shown) -> None:
-    """One button a file; each is made when its button is pressed."""
+    """One button per file; each file is made when its button is pressed."""
     name = export.file_name(shown.maker.title, shown.maker.screen)
-    # Files are made in a thread that knows no session, so what is asked of it is asked now.
+    # Files are made in a thread without a session, so session values are read here.
     who, held = author(), cache.own_pictures()
 
     def made(ending: str) -> Callable[[], bytes]:
@@ -161,22 +159,22 @@ def _exports(shown: Shown) -> None:
 
 
 def expect(described: Manifest) -> None:
-    """Compare a screen with its manifest when it is looked at next in this session."""
+    """Compare a screen with its manifest when it is shown next in this session."""
     here = session.kept(Sharing)
     latest = {**here.expected, described.screen: described}
     here.expected = dict(list(latest.items())[-EXPECTED:])
 
 
 def told(shown: Shown) -> None:
-    """Say whether the screen is as its manifest has it, if one is expected."""
+    """Report whether the screen equals its manifest, if one is expected."""
     then = session.kept(Sharing).expected.get(shown.view.screen)
     if then is None or not shown.complete:
         return
     said = manifest.differences(then, export.described(shown.view))
     day = f"{then.created:%Y-%m-%d}"
     if said:
-        text = f"Not all is as it was on {day}. {' '.join(said)}"
+        text = f"Some things differ from {day}. {' '.join(said)}"
         st.warning(plain(text, 800), icon=":material/difference:")
     else:
-        same = "the same picture, weights and arrays, to the last bit"
+        same = "the same picture, weights and arrays, bit for bit"
         st.caption(f":material/verified: As on {day}: {same}.")

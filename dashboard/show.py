@@ -1,23 +1,24 @@
-"""A page in two steps: what it shows is made, then drawn."""
+"""A page in two steps: make the view, then draw it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import streamlit as st
 
 from dashboard import session
-from dashboard.view import Maker, View
+from dashboard.text import duration, plain
+from dashboard.view import Costly, Maker, View
 
 Made = TypeVar("Made", bound=View)
 
 
 @dataclass
 class Shown:
-    """What the last run of a page has shown.
+    """The view of the last run of a page.
 
     Attributes
     ----------
@@ -34,13 +35,20 @@ class Shown:
 
     @property
     def view(self) -> View:
-        """All that is known so far."""
+        """The view as known so far."""
         return self.made or self.maker.view(View)
 
 
 @dataclass
+class Begun:
+    """Keys of the costly maps that a session has asked for."""
+
+    keys: set[Hashable] = field(default_factory=set)
+
+
+@dataclass
 class Last:
-    """The page that a session has drawn last, or is drawing."""
+    """The page that a session drew last, or is drawing."""
 
     shown: Shown | None = None
 
@@ -49,25 +57,25 @@ def begin(title: str, link: str) -> Shown:
     """Called once a run by the frame, before the page is made."""
     screen, before = session.screen(), current()
     again = before is not None and before.complete and before.maker.screen.page == screen.page
-    found = Shown(Maker(screen, title, link), again)
+    found = Shown(Maker(screen, title, link, session.kept(Begun).keys), again)
     session.kept(Last).shown = found
     return found
 
 
 def current() -> Shown | None:
-    """What this run has shown so far; in a callback, what the run before has shown."""
+    """The view of this run so far; in a callback, that of the previous run."""
     return session.kept(Last).shown
 
 
 def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
-    """Make what a page shows, then draw it.
+    """Make the view of a page, then draw it.
 
     Parameters
     ----------
     make
-        Knows no Streamlit.
+        Makes the view; independent of Streamlit.
     draw
-        Widgets and layout; asks no model.
+        Widgets and layout; runs no model.
     """
     shown = current()
     assert shown is not None, "the frame begins a page before it is made"
@@ -81,4 +89,22 @@ def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     shown.made = made
     for sentence in made.problems:
         session.problem(sentence)
+    if made.costly:
+        _offer(made.costly)
     draw(made)
+
+
+def _offer(costly: Sequence[Costly]) -> None:
+    """A button for each map that waits for a click."""
+    with st.container(horizontal=True, gap="small", key="costly"):
+        for number, one in enumerate(costly):
+            st.button(
+                f"Compute {plain(one.name)} · {duration(one.cost.seconds)}",
+                icon=":material/play_arrow:",
+                type="primary",
+                key=f"compute-{number}",
+                help=f"{one.cost.passes:,} passes of the network. Another choice ends it; what is "
+                "finished stays.",
+                on_click=session.kept(Begun).keys.add,
+                args=(one.cost.key,),
+            )

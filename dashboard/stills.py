@@ -1,7 +1,7 @@
-"""Plotly figures of this application as still pictures, without a browser. Knows no Streamlit.
+"""Plotly figures as still pictures, without a browser. Independent of Streamlit.
 
-Reads what `figures` writes: pictures, heat maps, lines, outlines and titles. Each panel of a figure
-becomes a tile of a `core.rendering.sheet`.
+Supports the content of `figures`: pictures, heat maps, lines, outlines and titles. Each panel of a
+figure becomes a tile of a `core.rendering.sheet`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from PIL import Image, ImageDraw
 from plotly.colors import hex_to_rgb
 
 from core import rendering
+from dashboard.figures import numbers
 
 WIDE = 720
-"""Pixels that a panel is drawn wide at least."""
+"""Least width of a panel in pixels."""
 
-_NUMBERS = re.compile(r"[\d.]+")
 _LINES = ((180, 83, 9), (15, 118, 110), (109, 91, 208), (190, 24, 93), (77, 124, 15))
 
 
 def tiles(figure: go.Figure) -> list[rendering.Tile]:
-    """The panels of a figure, from left to right; none where nothing of it can be drawn here."""
+    """The panels of a figure, from left to right; none if its content is not supported."""
     found = []
     for panel in _panels(figure):
         if drawn := panel.draw():
@@ -77,7 +77,7 @@ class _Panel:
         for trace in self._traces("heatmap"):
             if trace.showscale is not False:
                 unit = text_of(str(trace.colorbar.title.text or ""))
-                return rendering.Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, unit)
+                return rendering.Bar(numbers(trace.colorscale), trace.zmin, trace.zmax, unit)
         return None
 
     def _ends(self, axis: str, count: int) -> tuple[float, float]:
@@ -88,7 +88,7 @@ class _Panel:
         return ends[::-1] if axis == "y" else ends
 
     def draw(self) -> Image.Image | None:
-        """The panel in its own coordinates; ``None`` where there is nothing to see."""
+        """The panel in its own coordinates; ``None`` if it is empty."""
         maps = list(self._traces("heatmap"))
         images = [i for i in self.figure.layout.images or () if i.xref == f"x{self.suffix}"]
         if not maps and not images:
@@ -98,7 +98,7 @@ class _Panel:
         across, down = self._ends("x", cols), self._ends("y", rows)
         width, height = abs(across[1] - across[0]), abs(down[1] - down[0])
         zoom = max(1.0, WIDE / width)
-        if not images:  # blocks of equal size, so that none is wider than its neighbor
+        if not images:  # blocks of equal size
             zoom = float(round(zoom))
         canvas = _Canvas(across, down, zoom, (round(width * zoom), round(height * zoom)))
         for image in images:
@@ -113,7 +113,7 @@ class _Panel:
         made = canvas.labeled(*ticks, notes)
         if images or self.figure.layout[f"yaxis{self.suffix}"].scaleanchor:
             return made
-        # Cells of a table, which a page stretches to the room that there is.
+        # Cells of a table, which a page stretches to the available width.
         return made.resize((made.width, made.width), Image.Resampling.NEAREST)
 
 
@@ -135,20 +135,20 @@ class _Canvas:
         return round((x - self.left) * self.zoom), round((y - self.top) * self.zoom)
 
     def place(self, image: Image.Image, corner: Sequence[float], size: Sequence[float]) -> None:
-        """Lay a picture into a rectangle."""
+        """Put a picture into a rectangle."""
         first = self.at(*corner)
         last = self.at(corner[0] + size[0], corner[1] + size[1])
         shape = max(1, last[0] - first[0]), max(1, last[1] - first[1])
         self.image.paste(image.resize(shape, Image.Resampling.BICUBIC), first)
 
     def cover(self, trace: Any, grid: npt.NDArray[np.float32]) -> None:
-        """Lay a heat map over what is there."""
+        """Draw a heat map over the current content."""
         rows, cols = grid.shape
         xs, ys = _centers(trace.x, cols), _centers(trace.y, rows)
         first = self.at(xs[0] - (xs[1] - xs[0]) / 2, ys[0] - (ys[1] - ys[0]) / 2)
         last = self.at(xs[-1] + (xs[1] - xs[0]) / 2, ys[-1] + (ys[1] - ys[0]) / 2)
         box = (*first, max(last[0], first[0] + 1), max(last[1], first[1] + 1))
-        bar = rendering.Bar(_scale(trace.colorscale), trace.zmin, trace.zmax, "")
+        bar = rendering.Bar(numbers(trace.colorscale), trace.zmin, trace.zmax, "")
         covered = rendering.overlay(
             self.image.crop(box),
             grid,
@@ -165,7 +165,7 @@ class _Canvas:
         ImageDraw.Draw(self.image).rectangle(box, outline=color, width=4)
 
     def labeled(self, across: Any, down: Any, notes: Sequence[Any]) -> Image.Image:
-        """With the names of rows and columns and the titles of maps around and in it."""
+        """The picture with names of rows and columns and titles of maps."""
         size = 15
         used = rendering.font(size)
         rows = _ticks(down)
@@ -205,27 +205,15 @@ def _values(trace: Any) -> npt.NDArray[np.float32]:
 
 
 def _centers(given: Any, count: int) -> list[float]:
-    """Places of the middles of blocks, at least two; those of categories are counted."""
+    """Positions of the centers of blocks, at least two; categories are numbered."""
     numbers = [] if given is None else list(given)
     if len(numbers) != count or not all(isinstance(n, int | float) for n in numbers):
         numbers = list(range(count))
     return numbers if len(numbers) > 1 else [numbers[0], numbers[0] + 1]
 
 
-def _scale(steps: Any) -> rendering.Scale:
-    return [(float(place), _color(str(color))) for place, color in steps]
-
-
-def _color(text: str) -> tuple[float, ...]:
-    """Red, green, blue up to 255, and the opacity of a color that has one."""
-    if text.startswith("#"):
-        red, green, blue = hex_to_rgb(text)
-        return red, green, blue
-    return tuple(float(number) for number in _NUMBERS.findall(text))
-
-
 def _opened(source: str) -> Image.Image:
-    """A picture of this application's own making, out of its data URI."""
+    """A picture made by this application, from its data URI."""
     return Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
 
 
@@ -239,7 +227,7 @@ def _ticks(axis: Any) -> list[tuple[float, str]]:
 
 
 def _lines(traces: Sequence[Any], figure: go.Figure) -> Image.Image | None:
-    """Lines in a frame, with the ends of their range and their names."""
+    """Lines in a frame, with their range and names."""
     drawn = [t for t in traces if "lines" in (t.mode or "") and t.y is not None and len(t.y) > 1]
     if not drawn:
         return None
@@ -255,7 +243,7 @@ def _lines(traces: Sequence[Any], figure: go.Figure) -> Image.Image | None:
     for value, y in ((max(ys), box[1]), (min(ys), box[3])):
         rendering.write(draw, (left - 8, y), f"{value:.3g}", 15, rendering.PALE, anchor="rm")
     first, last = f"{min(xs):.3g}", f"{max(xs):.3g}"
-    if isinstance(drawn[0].x[0], str):  # categories, which are counted
+    if isinstance(drawn[0].x[0], str):  # categories, which are numbered
         first, last = drawn[0].x[0], drawn[0].x[-1]
     for text, x in ((first, box[0]), (last, box[2])):
         rendering.write(draw, (x, box[3] + 6), text, 15, rendering.PALE, anchor="ma")
@@ -277,5 +265,5 @@ def _lines(traces: Sequence[Any], figure: go.Figure) -> Image.Image | None:
 
 
 def _places(given: Sequence[Any]) -> list[float]:
-    """Where the points of a line lie; those of categories are counted."""
+    """Positions of the points of a line; categories are numbered."""
     return [number if isinstance(x, str) else float(x) for number, x in enumerate(given)]

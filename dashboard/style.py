@@ -1,4 +1,4 @@
-"""What the frame adds to the client's looks."""
+"""Style sheet of the frame."""
 
 STYLE = """
 <style>
@@ -20,12 +20,21 @@ STYLE = """
 [data-testid="stHeader"] { background: transparent; height: 2.5rem; pointer-events: none; }
 [data-testid="stHeader"] div { pointer-events: none; }
 [data-testid="stHeader"] button { pointer-events: auto; }
+[data-testid="stStatusWidget"] {  /* where it lies over nothing */
+  position: fixed; right: 1rem; bottom: 1rem; padding: .25rem .75rem; border-radius: .5rem;
+  background: var(--st-secondary-background-color, #8882);
+}
 [data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
 [data-testid="stSidebarContent"] { padding: 0; }
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
-.st-key-making { margin-bottom: -1rem; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-picture-"]) {
+  margin-top: -2.5rem; height: 1.5rem;  /* with the gap between elements, no room of its own */
+}
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-row-"]) { margin-top: -1rem; }
+[class*="st-key-below-picture-"] button { min-height: 0; }
 [class*="st-key-model-"] { flex-wrap: nowrap !important; }
 [class*="st-key-model-"] > :first-child { flex: 1 1 0 !important; min-width: 0 !important; }
 @media (max-width: 900px) {
@@ -64,4 +73,4 @@ STYLE = """
 """
 
 IN_TEXT_COLOR = '[data-testid="stSliderThumbValue"] p, button[aria-checked="true"] p'
-"""What the client writes in the accent color, which is too dark for text on a dark ground."""
+"""Elements in the accent color, which is too dark for text on a dark background."""

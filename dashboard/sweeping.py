@@ -1,7 +1,7 @@
-"""Sweeps that the application makes itself, each in a thread of its own. Knows no Streamlit.
+"""Sweeps made by the application, each in its own thread. Independent of Streamlit.
 
-They live in a folder that goes with the process: the samples with pairs of them, and what visitors
-brought, of which the newest are kept. A sweep goes on as long as somebody looks at it.
+They are stored in a temporary folder of the process: the samples with pairs of them, and users'
+pictures, of which the newest sweeps are kept. A sweep runs while at least one session shows it.
 """
 
 from __future__ import annotations
@@ -24,60 +24,60 @@ from PIL import Image
 
 import core
 from core import Model, ParallaxError, Stopped, fit_image, samples, sweep
-from dashboard.background import Job
+from dashboard.jobs import Job
 
 SAMPLES = "samples"
-"""What the address calls the sweep of the samples."""
+"""Name of the samples' sweep in the address."""
 
 MOST_PICTURES = 200
-"""Pictures of a sweep that is made from the page."""
+"""Most pictures of a sweep made on the page."""
 
 MOST_BYTES = 256 * 2**20
-"""Of the pictures of one sweep that is made from the page."""
+"""Most bytes of the pictures of one sweep made on the page."""
 
 ALL_BYTES = 2**30
-"""Of the pictures of all sweeps of visitors, on the disk."""
+"""Most bytes of the pictures of all users' sweeps, on disk."""
 
 MOST_RUNS = 4
-"""Sweeps of visitors that run or wait at a time; one of them computes."""
+"""Most users' sweeps that run or wait at a time; one of them computes."""
 
 KEPT = 6
-"""Sweeps of visitors that are kept at a time; the oldest goes first."""
+"""Most users' sweeps stored at a time; the oldest is removed first."""
 
 CHUNK = 8
-"""Pictures between two looks at the progress."""
+"""Pictures between two reports of progress."""
 
 GRACE = 1.0
-"""Seconds that a sweep goes on without a reader: who reloads a page is away for a moment."""
+"""Seconds that a sweep runs without a session, as reloading a page disconnects briefly."""
 
 LOOK = 0.25
-"""Seconds between two looks whether a sweep that waits is still wanted."""
+"""Seconds between two checks whether a waiting sweep is still wanted."""
 
 PATIENCE = 60.0
-"""Seconds that the end of the process waits for the pictures that are under way."""
+"""Seconds that the shutdown waits for the pictures being processed."""
 
 _HALF = (448, 224)
 """Height and width in pixels of one of two pictures side by side."""
 
 _PAIRED = 7
-"""How many of the single samples are also shown two by two; all would make a long sweep."""
+"""Number of single samples that are also paired; all pairs would make a long sweep."""
 
 _log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
 
 Present = Callable[[str], bool]
-"""Whether a reader still has the application open."""
+"""Whether a session is still connected."""
 
 
 class Readers:
-    """Who wants a sweep; may be asked by several threads.
+    """The sessions interested in a sweep; thread-safe.
 
     Parameters
     ----------
     present
-        Whether a reader is there.
+        Whether a session is connected.
     first
-        The reader who began it; ``None`` if it is to go on whoever leaves.
+        The session that started it; ``None`` if it runs regardless of sessions.
     """
 
     def __init__(self, present: Present, first: str | None) -> None:
@@ -89,53 +89,53 @@ class Readers:
         self._seen = time.monotonic()
 
     def join(self, reader: str) -> None:
-        """Look at it, as long as this reader has not said that it shall stop."""
+        """Add a session, unless it has stopped the sweep."""
         with self._lock:
             if reader not in self._stopped:
                 self._looking.add(reader)
 
     def begin(self, reader: str) -> None:
-        """Look at it, again if need be."""
+        """Add a session, even if it had stopped the sweep."""
         with self._lock:
             self._stopped.discard(reader)
             self._looking.add(reader)
             self._seen = time.monotonic()
 
     def stop(self, reader: str) -> None:
-        """This reader does not want it any more; others are not asked."""
+        """Stop the sweep for this session only."""
         with self._lock:
             self._stopped.add(reader)
             self._looking.discard(reader)
             self._kept.discard(reader)
-            self._seen = -math.inf  # if nobody else is there it ends at once
+            self._seen = -math.inf  # without other sessions it ends at once
 
     def keep(self, reader: str, wanted: bool) -> None:
-        """Whether it is to go on when this reader leaves."""
+        """Set whether it continues when this session leaves."""
         with self._lock:
             (self._kept.add if wanted else self._kept.discard)(reader)
 
     def keeps(self, reader: str) -> bool:
-        """Whether this reader wants it to go on after leaving."""
+        """Whether it continues when this session leaves."""
         with self._lock:
             return reader in self._kept
 
     def looks(self, reader: str) -> bool:
-        """Whether this reader looks at it."""
+        """Whether this session shows it."""
         with self._lock:
             return reader in self._looking
 
     def stopped_by(self, reader: str) -> bool:
-        """Whether this reader said that it shall stop."""
+        """Whether this session stopped it."""
         with self._lock:
             return reader in self._stopped
 
     def wanted(self) -> bool:
-        """Whether anybody wants it, or did a moment ago."""
+        """Whether any session wants it, or did a moment ago."""
         with self._lock:
             looking = set(self._looking)
             if self._for_good or self._kept & looking:
                 return True
-        there = {reader for reader in looking if self._present(reader)}  # asked without the lock
+        there = {reader for reader in looking if self._present(reader)}  # called without the lock
         with self._lock:
             self._looking -= looking - there - self._kept
             if there:
@@ -144,23 +144,23 @@ class Readers:
 
 
 class Run(Job):
-    """A sweep that is being made, from where an earlier run of it stopped.
+    """A running sweep, which continues an earlier run if there is one.
 
     Attributes
     ----------
     name : str
-        What the address calls it.
+        Name in the address.
     title : str
-        For people.
+        Title shown to users.
     plan : core.sweep.Plan
     readers : Readers
-        Who wants it.
+        Interested sessions.
     size : int
-        Bytes of its pictures on the disk.
+        Bytes of its pictures on disk.
     done, total : int
         Pictures.
     problem : str
-        Why it ended before its time; empty otherwise.
+        Why it ended early; empty otherwise.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Run(Job):
         super().__init__(self._work, models, name="sweep")
 
     def following(self, models: tuple[Model, ...]) -> Run:
-        """The next run of the same sweep, which goes on from where this one ends."""
+        """The next run of the same sweep, which continues where this one ends."""
         found = Run(
             self.name,
             self.title,
@@ -197,19 +197,19 @@ class Run(Job):
 
     @property
     def stopped(self) -> bool:
-        """Whether it was told to stop, or nobody is there who wants it; that is for good."""
+        """Whether it was stopped, or no session wants it; irreversible."""
         if not self._stopped and not self.ended and not self.readers.wanted():
             self._stopped = True
         return self._stopped
 
     @property
     def finished(self) -> bool:
-        """Whether it has looked at all pictures."""
+        """Whether it has processed all pictures."""
         return self.ended and not self.problem and 0 < self.total <= self.done
 
     def _work(self, models: tuple[Model, ...]) -> None:
         try:
-            # An earlier run of the same sweep has ended as well, once this one has its turn.
+            # An earlier run of the same sweep has ended by the time this one starts.
             while not _one_at_a_time.acquire(timeout=LOOK):
                 if self.stopped:
                     return
@@ -236,7 +236,7 @@ class Run(Job):
             self.problem = f"The sweep cannot be written on the server ({error.strerror or error})."
         except Exception:
             _log.exception("a sweep failed")
-            self.problem = "The sweep ended by a fault of the program, which is in its log."
+            self.problem = "The sweep was ended by an internal error; the log has the details."
 
     def _tell(self, done: int, total: int) -> bool:
         self.done, self.total = done, total
@@ -251,29 +251,29 @@ def _always(reader: str) -> bool:
 
 
 class Made:
-    """The sweeps that this process makes and holds; shared by all sessions.
+    """The sweeps made by this process; shared by all sessions.
 
     Parameters
     ----------
     present
-        Whether a reader still has the application open; asked by several threads.
+        Whether a session is still connected; called from several threads.
     """
 
     def __init__(self, present: Present = _always) -> None:
         self._present = present
         self._folder = Path(tempfile.mkdtemp(prefix="parallax-"))
         self._runs: OrderedDict[str, Run] = OrderedDict()
-        # Also at the end of the process: a network that computes on would end it with a crash.
+        # Also at exit: a running computation would crash the process.
         self._end = weakref.finalize(self, _end, self._runs, self._folder, PATIENCE)
         self._lock = threading.Lock()
 
     def close(self, patience: float = PATIENCE) -> None:
-        """Stop all sweeps, wait so many seconds until they have let go, and remove their folder."""
+        """Stop all sweeps, wait up to ``patience`` seconds, and remove their folder."""
         if self._end.detach():
             _end(self._runs, self._folder, patience)
 
     def get(self, name: str, reader: str | None = None) -> Run | None:
-        """The sweep of this name, finished or not; ``reader`` looks at it from now on."""
+        """The sweep of this name, finished or not; ``reader`` shows it from now on."""
         with self._lock:
             run = self._runs.get(name)
         if run is not None and reader is not None:
@@ -281,13 +281,13 @@ class Made:
         return run
 
     def holds(self, folder: Path) -> bool:
-        """Whether the sweep in a folder was made here, of which nobody else can write."""
+        """Whether the sweep in a folder was made by this process, and so is trusted."""
         return folder.is_relative_to(self._folder)
 
     def samples(self, models: tuple[Model, ...], reader: str | None = None) -> Run:
-        """The sweep of the samples, begun or gone on with if need be.
+        """The sweep of the samples, started or continued if necessary.
 
-        What a reader has stopped, and what failed, is begun again by `go_on` only.
+        A sweep that the session stopped, or that failed, is restarted by `go_on` only.
         """
         with self._lock:
             run = self._runs.get(SAMPLES)
@@ -311,17 +311,17 @@ class Made:
             return self._again(run, models, reader)
 
     def go_on(self, name: str, models: tuple[Model, ...], reader: str) -> Run:
-        """Go on with a sweep that was stopped, by this reader or because all had left.
+        """Continue a sweep stopped by this session or because all sessions left.
 
         Raises
         ------
         SweepError
-            It is not held here any more, or too many run.
+            It is no longer held, or too many sweeps run.
         """
         with self._lock:
             run = self._runs.get(name)
             if run is None:
-                raise core.SweepError("This sweep is not held here any more; begin it anew.")
+                raise core.SweepError("This sweep is no longer held here; start it again.")
             run.readers.begin(reader)
             return self._again(run, models, reader)
 
@@ -333,32 +333,32 @@ class Made:
         models: tuple[Model, ...],
         reader: str | None = None,
     ) -> Run:
-        """Sweep files that somebody brought; the same files with the same plan are not swept anew.
+        """Sweep uploaded files; the same files with the same plan reuse the earlier sweep.
 
         Parameters
         ----------
         files
             Name and bytes of each, `MOST_PICTURES` and `MOST_BYTES` at most.
         plan
-            Makes the plan for the folder that they are put in.
+            Creates the plan for the folder of the files.
         reader
-            Who wants it; ``None`` if it is to go on whoever leaves.
+            The session; ``None`` if the sweep runs regardless of sessions.
 
         Raises
         ------
         SweepError
-            No file, too many or too large ones, or too many sweeps run.
+            There are no files, too many or too large ones, or too many sweeps run.
         """
         if not 1 <= len(files) <= MOST_PICTURES:
             raise core.SweepError(
                 f"{len(files)} pictures were given, expected 1 to {MOST_PICTURES}; a larger sweep "
-                "is made with python -m core.sweep."
+                "can be made with python -m core.sweep."
             )
         size = sum(len(data) for _, data in files)
         if size > MOST_BYTES:
             raise core.SweepError(
                 f"The pictures have {core.size_text(size)}, at most {core.size_text(MOST_BYTES)} "
-                "are swept at a time; choose fewer, or make them smaller first."
+                "are allowed in one sweep; choose fewer, or make them smaller first."
             )
         digest = hashlib.sha256(repr(plan("").as_dict()).encode())
         for name, data in files:
@@ -390,16 +390,16 @@ class Made:
                 del self._runs[key]
             shutil.rmtree(place, ignore_errors=True)
             raise core.SweepError(
-                f"The pictures cannot be kept on the server ({error.strerror or error}); choose "
+                f"The pictures cannot be stored on the server ({error.strerror or error}); choose "
                 "fewer, or try again later."
             ) from error
         return run.start()
 
     def _again(self, run: Run, models: tuple[Model, ...], reader: str | None) -> Run:
-        """This run, or the next one of the same sweep if it has ended or is going to early.
+        """This run, or the next one of the same sweep if it has ended or will end early.
 
-        Nothing is removed meanwhile: the next one has its turn when this one has let go, and goes
-        on from its parts.
+        Nothing is removed in between: the next run starts when this one has ended, and continues
+        from its parts.
         """
         if reader is not None:
             run.readers.join(reader)
@@ -419,12 +419,12 @@ class Made:
     def _refuse_too_many(self) -> None:
         if sum(not one.stopped for one in self._own(ended=False)) >= MOST_RUNS:
             raise core.SweepError(
-                f"{MOST_RUNS} sweeps of visitors run or wait already, which is the most; try again "
+                f"{MOST_RUNS} sweeps are already running or waiting, which is the limit; try again "
                 "when one of them has ended."
             )
 
     def _make_room(self, size: int) -> None:
-        """Let go of ended sweeps, the oldest first, until there is room for another one."""
+        """Remove ended sweeps, the oldest first, until there is room for another one."""
         ended = self._own(ended=True)
         while ended and (
             len(ended) > KEPT - 1 or sum(one.size for one in self._runs.values()) + size > ALL_BYTES
@@ -434,13 +434,13 @@ class Made:
             shutil.rmtree(oldest.folder.parent, ignore_errors=True)
         if sum(one.size for one in self._runs.values()) + size > ALL_BYTES:
             raise core.SweepError(
-                "The sweeps that run hold as many pictures as this server keeps; try again when "
-                "one of them has ended."
+                "The running sweeps already hold as many pictures as this server stores; try "
+                "again when one of them has ended."
             )
 
 
 def _end(runs: Mapping[str, Run], folder: Path, patience: float) -> None:
-    """Stop all sweeps, wait until they have let go, and take their folder away."""
+    """Stop all sweeps, wait for their end, and remove their folder."""
     for run in runs.values():
         run.stop()
     until = time.monotonic() + patience
@@ -450,31 +450,31 @@ def _end(runs: Mapping[str, Run], folder: Path, patience: float) -> None:
 
 
 def _write(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
-    """Write what somebody brought into a folder, in its order."""
+    """Write uploaded files into a folder, in order."""
     folder.mkdir(parents=True)
     for number, (name, data) in enumerate(files):
         (folder / f"{number:03d} {_safe(name)}").write_bytes(data)
 
 
 def _safe(name: str) -> str:
-    """A file name that means nothing to any file system."""
+    """A file name without special meaning in any file system."""
     stem, dot, ending = Path(name).name.rpartition(".")
     clean = re.sub(r"[^\w -]+", "_", stem if dot else ending)[-80:].strip() or "picture"
     return f"{clean}.{re.sub(r'[^A-Za-z]', '', ending).lower()[:4] if dot else 'jpg'}"
 
 
 def count_samples() -> int:
-    """How many pictures `write_samples` writes."""
+    """Number of pictures written by `write_samples`."""
     return len(samples()) + math.comb(min(_PAIRED, sum(not one.halves for one in samples())), 2)
 
 
 def write_samples(path: Path, goes_on: Callable[[], bool] = lambda: True) -> int:
-    """The samples and every two of the first single ones side by side, as a Parquet file; how many.
+    """Write the samples and pairs of the first single ones to a Parquet file; returns their number.
 
     Raises
     ------
     Stopped
-        Asked before each picture, ``goes_on`` says no.
+        ``goes_on``, called before each picture, returned ``False``.
     """
     import pyarrow as pa
     from pyarrow import parquet

@@ -1,8 +1,8 @@
-"""Questions to the rows of a sweep, asked with DuckDB. Knows no Streamlit.
+"""Queries on the rows of a sweep, with DuckDB. Independent of Streamlit.
 
-Every answer is bounded: what is heavy stays in the file, and only the rows that are shown leave it.
-Rows are long; two of the models, or one, are looked at together. A question joins the rows that its
-columns come from, and no others.
+Every result is bounded: heavy columns stay in the file, and only displayed rows are read. Rows are
+in long form; one or two of the models are shown together. A query joins only the tables of its
+columns.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMORY = "256MB"
-"""What DuckDB may take; what does not fit goes to a temporary file."""
+"""Memory limit of DuckDB; the rest goes to a temporary file."""
 
 MOST_POINTS = 4000
-"""Points of a scatter; of more rows a sample is shown, the same one every time."""
+"""Most points of a scatter; of more rows a fixed sample is shown."""
 
 MOST_CLASSES = 300
-"""Lines of the table of classes."""
+"""Most lines of the table of classes."""
 
 MOST_CSV = 100_000
-"""Rows of a download as CSV; Parquet has all."""
+"""Most rows of a download as CSV; Parquet has all."""
 
 ROWS_AT_A_TIME = 65_536
-"""Rows of a download that are held beside the file."""
+"""Rows of a download held in memory beside the file."""
 
 MOST_ROWS = 10_000
-"""Rows of one table that are read of one picture; a sweep of four models has fewer by far."""
+"""Most rows of one table read per picture; a sweep of four models has far fewer."""
 
 _log = logging.getLogger(__name__)
 Kind = Literal["number", "flag", "text"]
@@ -56,7 +56,7 @@ _TYPES: dict[str, tuple[str, Kind | None]] = {
     "int32": ("INTEGER", "number"),
     "int64": ("BIGINT", "number"),
 }
-"""What DuckDB calls a type of a column, and what such a column holds."""
+"""DuckDB's name of a column type, and the kind of its values."""
 
 _FILTER = re.compile(r"^([^<>=!]+?)\s*(<=|>=|!=|=|<|>)\s*(.*)$", re.DOTALL)
 _FLAGS = {"yes": "IS TRUE", "no": "IS FALSE", "unknown": "IS NULL"}
@@ -66,11 +66,11 @@ AGREEMENTS = {
     "none": "no answer",
 }
 COLORS = ("agreement", "outcome", "label")
-"""What the points of a scatter may be colored by."""
+"""Options for the color of points."""
 
 OTHER = "other labels"
 MOST_LABELS = 8
-"""Labels that have a color of their own."""
+"""Most labels with their own color."""
 
 _TITLES = {
     "answer": "{}, first answer",
@@ -97,33 +97,33 @@ _TITLES = {
     "height": "Height in pixels",
 }
 _NO_AXIS = ("index", "label_class")
-"""Numbers that no axis shows: they only name something."""
+"""Numeric columns that no axis offers, as they are identifiers."""
 
 
 class Unfit(Exception):
-    """A filter that cannot be applied; the sentence says why."""
+    """A filter that cannot be applied; the message states why."""
 
 
 Source = tuple[str, *tuple[int, ...]]
-"""A long table, and which of its rows: those of a model, of a map, or of two."""
+"""A long table and a selection of its rows: those of a model, of a map, or of two."""
 
 PICTURES: Source = ("pictures",)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of one row a picture.
+    """A column with one value per picture.
 
     Attributes
     ----------
     kind
-        What it holds; ``None`` for a list.
+        Kind of its values; ``None`` for a list.
     sql
-        How a question calls it; made of our own words and numbers only.
+        SQL expression; contains only names and numbers of this module.
     sources
-        Which rows it is found in.
+        Rows that contain it.
     title
-        For people.
+        Title shown to users.
     """
 
     kind: Kind | None
@@ -138,12 +138,12 @@ def _alias(source: Source) -> str:
 
 @dataclass
 class _Question:
-    """A question that is being put together: the sources that its columns need."""
+    """A query under construction: the sources that its columns need."""
 
     sources: dict[Source, None] = field(default_factory=lambda: {PICTURES: None})
 
     def __call__(self, column: Column | None) -> str:
-        """How to call a column; null where there is none."""
+        """The SQL of a column; null without a column."""
         if column is None:
             return "NULL"
         self.sources |= dict.fromkeys(column.sources)
@@ -151,7 +151,7 @@ class _Question:
 
     @property
     def rows(self) -> str:
-        """What to put after FROM, once all columns have been named."""
+        """The FROM clause, after all columns have been added."""
         joined = [_rows_of(PICTURES)]
         for source in self.sources:
             if source != PICTURES:
@@ -169,16 +169,16 @@ def _rows_of(source: Source) -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is said of the pictures that a filter leaves.
+    """Summary of the filtered pictures.
 
     Attributes
     ----------
     pictures, all, failed, labeled
-        Counts: left by the filter, in the sweep, that could not be looked at, with a known class.
+        Counts: filtered, in the sweep, failed, with a known class.
     same, first_right, second_right
-        Shares in [0, 1]; ``None`` where there is nothing to take a share of.
+        Shares in [0, 1]; ``None`` without a denominator.
     correlation, overlap
-        Medians over the maps that are compared; ``None`` without any.
+        Medians over the compared maps; ``None`` without maps.
     """
 
     pictures: int
@@ -194,12 +194,12 @@ class Figures:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """A scatter: which pictures, where, of which group; and out of how many.
+    """Points of a scatter with their groups, and the number of rows.
 
     Attributes
     ----------
     groups : mapping of str to str
-        What the frame calls each group, and what people call it.
+        Title of each group by its name in the frame.
     """
 
     frame: pd.DataFrame
@@ -231,15 +231,15 @@ class Seen:
 class Tables:
     """The long tables of a sweep in DuckDB; may be shared between threads.
 
-    Where a sweep comes from is not known. So its names never stand in a question: columns are
-    called by our own names, models and maps by their number. The connection can open the files of
-    the rows, for reading, and nothing else. A picture that has several rows where one is expected
-    would make a join of any size; that is looked for before rows are used.
+    The source of a sweep is untrusted. So its names never enter SQL: columns have names of this
+    module, models and maps numbers. The connection can only read the files of the rows. Several
+    rows of a picture where one is expected would make a join explode, so this is checked before
+    rows are used.
 
     Raises
     ------
     SweepError
-        From every method: the rows are damaged, or are not those of such a sweep.
+        From every method: the rows are damaged or do not belong to such a sweep.
     """
 
     def __init__(self, of: sweep.Sweep) -> None:
@@ -249,7 +249,7 @@ class Tables:
         self._checked: set[Source] = set()
         spill = tempfile.mkdtemp(
             prefix="parallax-rows-"
-        )  # DuckDB may write there, and nowhere else
+        )  # the only folder that DuckDB may write to
         weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
         self.connection = duckdb.connect(
             config={
@@ -269,7 +269,7 @@ class Tables:
                 self._view(name, one)
 
     def _view(self, name: str, stored: sweep.Stored) -> None:
-        """Make a table of what its files have, by the places of their columns."""
+        """Create a table from its files, by the positions of their columns."""
         schema = sweep.light_schemas()[name]
         file = self.connection.read_parquet(str(stored.path), hive_partitioning=False)
         there = self._schema(stored)
@@ -291,7 +291,7 @@ class Tables:
     def empty(self) -> set[tuple[Source, str]]:
         """Columns that are null in all rows of a source; they are not offered.
 
-        Read off the statistics of the files; a column that has none counts as not empty.
+        Determined from the statistics of the files; a column without them counts as not empty.
         """
         from pyarrow import parquet
 
@@ -317,7 +317,7 @@ class Tables:
         return found - filled
 
     def _schema(self, stored: sweep.Stored) -> pa.Schema:
-        """The schema of a file that has every column that is wanted of it, once."""
+        """The schema of a file, after checking that every needed column occurs once."""
         from pyarrow import parquet
 
         try:
@@ -335,20 +335,20 @@ class Tables:
                 if not count:
                     raise self.damaged(f"have no column {held}")
                 if count > 1 or there.field(held).type != types[column]:
-                    raise self.damaged(f"have another column {held} than a sweep has")
+                    raise self.damaged(f"have a column {held} of the wrong type")
         return there
 
     def damaged(self, what: str = "cannot be read") -> SweepError:
-        """The rows are not what they must be."""
+        """The error for invalid rows."""
         names = " and ".join(sorted({path.name for path in self.places}))
         return SweepError(
-            f"The rows of the sweep {self.sweep.folder.name} {what}; remove {names} in its folder, "
-            "they are made anew."
+            f"The rows of the sweep {self.sweep.folder.name} {what}; remove {names} in its folder; "
+            "they are made again."
         )
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Make a sentence of what DuckDB cannot do."""
+        """Turn errors of DuckDB into a sentence."""
         try:
             yield
         except duckdb.Error as error:
@@ -356,24 +356,24 @@ class Tables:
             raise self.damaged() from error
 
     def ask(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
-        """Ask; the answer is to be fetched."""
+        """Run a query; the caller fetches the result."""
         with self.told():
             return self.connection.cursor().execute(query, list(values))
 
     def check(self, sources: Sequence[Source]) -> None:
-        """See that no picture has two rows in one of these sources."""
+        """Check that no picture has two rows in one of these sources."""
         for source in sources:
             if source in self._checked:
                 continue
             asked = f'SELECT count(*) = count(DISTINCT "index") FROM {_rows_of(source)}'
             found = self.ask(asked).fetchone()
             if not found or not found[0]:
-                raise self.damaged("have a picture twice, or one without a number")
+                raise self.damaged("list a picture twice, or one without a number")
             self._checked.add(source)
 
 
 def _source(name: str, projection: Mapping[str, str | int], columns: Mapping[str, Any]) -> Source:
-    """Which rows a row group holds of a table, as far as its statistics tell."""
+    """The rows of a table in a row group, as far as its statistics show."""
     numbers = []
     for column in sweep.NUMBERED[name]:
         held = projection[column]
@@ -386,13 +386,13 @@ def _source(name: str, projection: Mapping[str, str | int], columns: Mapping[str
 
 
 def _type(of: pa.DataType) -> tuple[str, Kind | None]:
-    """What DuckDB calls a type, and what a column of it holds; lists are not filtered by."""
+    """DuckDB's name of a type, and the kind of its values; lists cannot be filtered."""
     inner = getattr(of, "value_type", None)
     return _TYPES[str(of)] if inner is None else (f"{_TYPES[str(inner)][0]}[]", None)
 
 
 def _found(held: str | int | None, column: pa.Field, places: Mapping[str, int], there: Any) -> str:
-    """Where a column is found in a file, as SQL."""
+    """The SQL of a column in a file."""
     kind = _type(column.type)[0]
     if isinstance(held, str) and held in there.names:
         return f"#{int(places[held])}"
@@ -400,20 +400,20 @@ def _found(held: str | int | None, column: pa.Field, places: Mapping[str, int], 
 
 
 class SweepTable:
-    """Two models of a sweep side by side, or one: questions to its rows.
+    """Queries on the rows of a sweep, for one model or two compared ones.
 
     Parameters
     ----------
     of
         A sweep whose rows are collected.
     first, second
-        Numbers of the models that are compared; by default the first two. The same number twice
-        looks at one model.
+        Numbers of the compared models; by default the first two. The same number twice
+        selects one model.
 
     Raises
     ------
     SweepError
-        From every method: the rows are damaged, or are not those of such a sweep.
+        From every method: the rows are damaged or do not belong to such a sweep.
     """
 
     def __init__(
@@ -430,17 +430,17 @@ class SweepTable:
         self.second = min(1, len(of.models) - 1) if second is None else second
 
     def comparing(self, first: int, second: int) -> SweepTable:
-        """The same rows with two other models side by side."""
+        """The same rows with two other models compared."""
         return SweepTable(self.sweep, first, second, self.tables)
 
     @property
     def compared(self) -> tuple[int, ...]:
-        """Numbers of the models that are compared: two, or one."""
+        """Numbers of the compared models: two, or one."""
         return tuple(dict.fromkeys((self.first, self.second)))
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
-        """What people call the models; by their ids where two titles are the same."""
+        """Titles of the models; their ids if two titles are equal."""
         ids = self.sweep.models
         titles = [model_title(model_id) for model_id in ids]
         return tuple(
@@ -449,15 +449,15 @@ class SweepTable:
         )
 
     def map_title(self, number: int) -> str:
-        """A map, for people: the model and the method."""
+        """Title of a map: the model and the method."""
         of = self.sweep.maps[number]
         return f"{self.titles[of.model]} {method_title(of.method)}"
 
     @cached_property
     def shown_maps(self) -> tuple[int, ...]:
-        """Numbers of the maps that are compared.
+        """Numbers of the compared maps.
 
-        The first of each model; of one model alone its first two.
+        The first of each model; for a single model its first two.
         """
         maps = self.sweep.maps
         of = {k: [n for n, one in enumerate(maps) if one.model == k] for k in self.compared}
@@ -489,7 +489,7 @@ class SweepTable:
 
     @cached_property
     def _agreement(self) -> dict[str, Column]:
-        """Columns of the two models and maps that are compared, by their short names."""
+        """Columns of the compared models and maps, by their short names."""
         found = {}
         if len(self.compared) == 2:
             found = self._of_two_models(self.first, self.second)
@@ -543,7 +543,7 @@ class SweepTable:
 
     @cached_property
     def _earlier(self) -> dict[str, str]:
-        """What addresses of before, which know a CNN and a ViT, called columns."""
+        """Column names in older addresses, with one CNN and one ViT."""
         found: dict[str, str] = {}
         families = [one["family"] for one in self.sweep.manifest["models"]]
         models = {key: families.index(key) for key in ("cnn", "vit") if key in families}
@@ -573,7 +573,7 @@ class SweepTable:
         return found
 
     def named(self, column: str) -> str:
-        """What a column is called now, given what it was ever called; as it is if unknown."""
+        """The current name of a column, from any earlier name; unchanged if unknown."""
         return self._earlier.get(column, column)
 
     def _find(self, column: str) -> Column | None:
@@ -583,13 +583,13 @@ class SweepTable:
 
     @cached_property
     def columns(self) -> dict[str, Kind]:
-        """Columns that can be filtered by, with what they hold."""
+        """Columns for filters, with the kinds of their values."""
         every = {**self._every, **self._others}
         return {name: one.kind for name, one in every.items() if one.kind is not None}
 
     @cached_property
     def numbers(self) -> list[str]:
-        """Columns that an axis can show, those that say most first."""
+        """Columns for axes, the most informative first."""
         same = {one.sql for one in self._agreement.values()}
         every = [
             name
@@ -610,7 +610,7 @@ class SweepTable:
 
     @cached_property
     def offered(self) -> list[str]:
-        """Columns that a filter is likely to name: not those of other pairs, and no empty ones."""
+        """Columns suggested for filters: without those of other pairs and empty ones."""
         return [
             name
             for name, one in self._every.items()
@@ -618,7 +618,7 @@ class SweepTable:
         ]
 
     def title(self, column: str) -> str:
-        """A column, for people; as it is if there is none of this name."""
+        """Title of a column; its name if unknown."""
         found = self._find(column)
         short = self.named(column) in self._agreement
         if found is None:
@@ -627,7 +627,7 @@ class SweepTable:
 
     @cached_property
     def labeled(self) -> bool:
-        """Whether any picture has a label that means a class."""
+        """Whether any picture has a label that matches a class."""
         asked = self.tables.ask('SELECT count("right") FROM answers').fetchone()
         return bool(asked and asked[0])
 
@@ -635,7 +635,7 @@ class SweepTable:
         return self._column("answers", name, number)
 
     def _right(self) -> list[Column | None]:
-        """Whether each of the two is right; none instead of a second model."""
+        """Columns for right answers of each of the two models; ``None`` for a missing second."""
         right: list[Column | None] = [self._answer("right", number) for number in self.compared]
         return [*right, None][:2]
 
@@ -647,7 +647,7 @@ class SweepTable:
         Raises
         ------
         Unfit
-            One is none: unknown column, or a value that the column does not hold.
+            A filter is invalid: unknown column, or a value of the wrong kind.
         """
         return self._condition(_Question(), filters)
 
@@ -660,7 +660,7 @@ class SweepTable:
         return " AND ".join(parts), values
 
     def canonical(self, text: str) -> str:
-        """A filter with its column called as it is now."""
+        """A filter with the current name of its column."""
         found = _FILTER.match(text.strip())
         return f"{self.named(found[1])}{found[2]}{found[3].strip()}" if found else text
 
@@ -681,7 +681,7 @@ class SweepTable:
             return f"{ask(column)} {_FLAGS[value]}", []
         if column.kind == "text":
             if sign not in ("=", "!="):
-                raise Unfit(f"{name} is a text; compare it with = or !=.")
+                raise Unfit(f"{name} is text; compare it with = or !=.")
             return f"{ask(column)} {sign} ?", [value]
         try:
             return f"{ask(column)} {sign} ?", [float(value)]
@@ -697,7 +697,7 @@ class SweepTable:
     # -- answers ------------------------------------------------------------------------------
 
     def figures(self, filters: Sequence[str] = ()) -> Figures:
-        """What stands on top of the page."""
+        """The numbers at the top of the page."""
         ask = _Question()
         where, values = self._condition(ask, filters)
         right = [ask(column) for column in self._right()]
@@ -718,14 +718,14 @@ class SweepTable:
         return Figures(found[0], every[0], *found[1:])
 
     def colors(self) -> list[str]:
-        """What points can be colored by, of `COLORS`."""
+        """Available options of `COLORS`."""
         left_out = set() if len(self.compared) == 2 else {"agreement"}
         return [
             name for name in COLORS if name not in left_out and (self.labeled or name != "outcome")
         ]
 
     def _groups(self, ask: _Question, color: str) -> tuple[str, dict[str, str]]:
-        """The expression that gives a point's group, and the groups; of a label none are known."""
+        """The expression of a point's group, and the groups; for labels they are not known."""
         if color == "label":
             return "pictures.label", {}
         if color == "agreement":
@@ -761,8 +761,8 @@ class SweepTable:
     ) -> Points:
         """Two columns against each other.
 
-        Of more than ``most`` rows those with the smallest hash of their index are taken: as good
-        as chance, and the same every time.
+        Of more than ``most`` rows those with the smallest hash of their index are taken: a
+        reproducible random sample.
 
         Returns
         -------
@@ -800,7 +800,7 @@ class SweepTable:
         return tuple(label for (label,) in found)
 
     def classes(self, filters: Sequence[str] = ()) -> pd.DataFrame:
-        """By label, or by the first answer where nothing is labeled: the largest difference first.
+        """Rows by label, or by first answer without labels: the largest difference first.
 
         Returns
         -------
@@ -830,7 +830,7 @@ class SweepTable:
         ).df()
 
     def orders(self) -> dict[str, str]:
-        """Ways through the pictures that these rows allow, with what people call each."""
+        """Available orders of the pictures, with their titles."""
         one, two = (self.titles[number] for number in (self.first, self.second))
         apart, maps = len(self.compared) == 2, len(self.shown_maps) == 2
         attends = any(
@@ -850,7 +850,7 @@ class SweepTable:
         return {name: title for name, (title, offers) in offered.items() if offers}
 
     def order_named(self, order: str) -> str:
-        """What an order is called now; addresses of before know a CNN and a ViT."""
+        """The current name of an order; older addresses have one CNN and one ViT."""
         if order not in ("cnn_right", "vit_right"):
             return order
         families = [self.sweep.manifest["models"][n]["family"] for n in self.compared]
@@ -859,7 +859,7 @@ class SweepTable:
         return ("first_right", "second_right")[place]
 
     def _way(self, ask: _Question, order: str) -> tuple[str, str]:
-        """What a picture must be to take part, and what comes first, as SQL."""
+        """Condition and sort key of an order, as SQL."""
 
         def of(name: str) -> list[str]:
             return [ask(self._answer(name, number)) for number in self.compared]
@@ -886,9 +886,9 @@ class SweepTable:
     def gallery(
         self, order: str, filters: Sequence[str], start: int, count: int
     ) -> tuple[list[Seen], int]:
-        """Some pictures of a way through them, each with all its light rows; and of how many.
+        """Some pictures in an order, each with all its light rows; and the total number.
 
-        Only the columns that are filtered or sorted by are read for all rows.
+        Only the columns for filters and sorting are read for all rows.
         """
         ask = _Question()
         where, values = self._condition(ask, filters)
@@ -925,7 +925,7 @@ class SweepTable:
         ]
 
     def failures(self, filters: Sequence[str] = (), most: int = 20) -> list[tuple[str, str]]:
-        """Paths and errors of pictures that could not be looked at."""
+        """Paths and errors of pictures that could not be processed."""
         ask = _Question()
         where, values = self._condition(ask, filters)
         return self._ask(
@@ -936,9 +936,9 @@ class SweepTable:
         ).fetchall()
 
     def download(self, kind: Literal["csv", "parquet"], filters: Sequence[str] = ()) -> bytes:
-        """The pictures that a filter leaves, a row each; CSV has `MOST_CSV` of them at most.
+        """The filtered pictures, one row each; CSV has at most `MOST_CSV` rows.
 
-        With what every model and map says of it, and the agreement of those that are compared.
+        With the values of every model and map, and the agreement of the compared ones.
         """
         import pyarrow as pa
         from pyarrow import csv, parquet
@@ -976,15 +976,15 @@ class SweepTable:
 
 
 def model_title(model_id: str) -> str:
-    """A model, for people; its id if it is not in the catalog."""
+    """Title of a model; its id if it is not in the catalog."""
     try:
         return find_spec(model_id).title
-    except ParallaxError:  # it is in the catalog of another machine
+    except ParallaxError:  # it is only in the catalog of another machine
         return model_id
 
 
 def method_title(method: str) -> str:
-    """A method, for people; its name if this version does not have it."""
+    """Title of a method; its name if this version does not have it."""
     try:
         return find_method(method).title
     except MethodError:
@@ -992,7 +992,7 @@ def method_title(method: str) -> str:
 
 
 def accounts_for(total: int, shown: int) -> str:
-    """How many points of how many are shown, in a sentence."""
+    """Number of shown points and of all, in a sentence."""
     if shown == total:
         return f"All {total:,} pictures."
-    return f"{shown:,} of {total:,} pictures, a sample that stays the same."
+    return f"{shown:,} of {total:,} pictures, always the same sample."

@@ -1,4 +1,4 @@
-"""Files that visitors uploaded, held within a budget of bytes. Knows no Streamlit."""
+"""Uploaded files, held within a budget of bytes. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 
 OWN = "own-"
-"""How the address calls a picture of one's own, before its digest."""
+"""Prefix of an uploaded picture's id in the address, followed by its digest."""
 
 
 def digest_of(data: bytes) -> str:
@@ -16,14 +16,14 @@ def digest_of(data: bytes) -> str:
 
 
 def own_id(digest: str) -> str:
-    """What the address calls a picture of one's own."""
+    """The id of an uploaded picture in the address."""
     return OWN + digest[:20]
 
 
 class OwnPictures:
-    """Files that were uploaded, by what the address calls them; shared by all sessions.
+    """Uploaded files by id; shared by all sessions.
 
-    ``budget`` bytes are held for all together; the longest unused goes first.
+    At most ``budget`` bytes are held; the least recently used file is removed first.
     """
 
     def __init__(self, budget: int) -> None:
@@ -32,7 +32,7 @@ class OwnPictures:
         self._files: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
 
     def put(self, name: str, data: bytes) -> str:
-        """Keep a file; returns what the address calls it."""
+        """Store a file; returns its id."""
         picture_id = own_id(digest_of(data))
         with self._lock:
             self._files[picture_id] = (name, data)
@@ -40,6 +40,11 @@ class OwnPictures:
             while sum(len(kept) for _, kept in self._files.values()) > self.budget:
                 self._files.popitem(last=False)
         return picture_id
+
+    def drop(self, picture_id: str) -> None:
+        """Hold a file no longer."""
+        with self._lock:
+            self._files.pop(picture_id, None)
 
     def get(self, picture_id: str) -> tuple[str, bytes] | None:
         """Name and bytes of a file, if it is still held."""

@@ -1,14 +1,14 @@
-"""What a page shows, as a value: figures, arrays with the Python that makes them, answers.
+"""The content of a page as a value: figures, arrays with their Python code, answers.
 
 A page makes its `View` from the screen and the scene, without Streamlit, and then draws it.
-Exports, saved screens and ``python -m dashboard.render`` are made of the same value.
+Exports, saved screens and ``python -m dashboard.render`` use the same value.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,29 +18,39 @@ from PIL import Image
 
 import core
 from core import Explanation, MethodError, Model, Prediction, Recording
-from dashboard import cache
-from dashboard.choices import Choice, target_of
+from dashboard import cache, settings
+from dashboard.choices import (
+    Choice,
+    Classes,
+    choice,
+    classes,
+    column_slots,
+    needs_of,
+    target_of,
+    told_apart,
+)
 from dashboard.scene import Picture, Scene
 from dashboard.screen import Screen
+from dashboard.text import duration
 
 LONGEST = 80
-"""Characters of the name of an array."""
+"""Most characters of the name of an array."""
 
 INK = "#1f2430"
-"""Color of letters on white."""
+"""Color of text on white."""
 
 ANSWERS = 5
-"""Answers of a model that are kept."""
+"""Stored answers of a model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A Plotly figure with what it says to those who do not see it.
+    """A Plotly figure with its alternative text.
 
     Attributes
     ----------
     key
-        Tells it from the other figures of the page.
+        Unique key among the figures of the page.
     height, width
         Lengths of CSS, the width the largest one; empty for the figure's own.
     """
@@ -54,15 +64,15 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """Raw values that are shown.
+    """Displayed raw values.
 
     Attributes
     ----------
     code
-        An expression of Python that makes them; `dashboard.python_lines` says which names it may
+        A Python expression for them; `dashboard.python_lines` lists the names it may
         use.
     explanation
-        Where they are one's relevance.
+        The explanation whose relevance they are, if any.
     """
 
     values: npt.NDArray[Any]
@@ -70,30 +80,46 @@ class Array:
     explanation: Explanation | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Costly:
+    """Maps that are not computed before they are asked for.
+
+    Attributes
+    ----------
+    name
+        Method and model.
+    """
+
+    name: str
+    cost: cache.Cost
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class View:
-    """What a page shows.
+    """The content of a page.
 
     Attributes
     ----------
     title
         Of the page.
     link
-        The address of the screen; empty where there is none.
+        The address of the screen; empty if unknown.
     figures, arrays : mapping
-        By name, in the order in which they are shown.
+        By name, in display order.
     answers : mapping
         By model, its most probable classes with their probabilities.
     weights : mapping
-        By model that is asked, the digest of its weights.
+        By model, the digest of its weights.
     pictures : mapping
-        What is looked at, by id; the first is the one of the scene.
+        Pictures by id; the first is that of the scene.
     made : mapping
-        Pictures that the page made, by title.
+        Pictures made by the page, by title.
     transformer
         Id of the model whose attention expressions call ``attention``.
     problems
-        What could not be shown as the screen wants it, one sentence each.
+        Unavailable choices of the screen, one sentence each.
+    costly
+        Maps that wait for a click, as they would take long.
     """
 
     screen: Screen
@@ -108,6 +134,7 @@ class View:
     made: Mapping[str, Image.Image] = field(default_factory=dict)
     transformer: str = ""
     problems: tuple[str, ...] = ()
+    costly: tuple[Costly, ...] = ()
 
     @property
     def explanations(self) -> list[Explanation]:
@@ -116,9 +143,34 @@ class View:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes that are looked at."""
+        """Names of the classes shown."""
         explained = [found.label for found in self.explanations if found.label]
         return tuple(dict.fromkeys([*self.screen.shared.classes, *explained]))
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The columns of Compare, ready to be explained.
+
+    Attributes
+    ----------
+    models
+        All that are shown, by id.
+    choices
+        One for each column.
+    recordings
+        One pass of each model.
+    answers
+        Of the models that have classes.
+    classes
+        Which class is explained.
+    """
+
+    models: Mapping[str, Model]
+    choices: tuple[Choice, ...]
+    recordings: Mapping[Model, Recording]
+    answers: Mapping[Model, Prediction]
+    classes: Classes
 
 
 Kind = TypeVar("Kind", bound=View)
@@ -126,24 +178,34 @@ AnyFigure = TypeVar("AnyFigure", bound=Figure)
 
 
 class Maker:
-    """Makes one `View`: asks the models through the cache, and keeps all that is to be shown.
+    """Makes one `View`: runs the models through the cache, and collects the content.
 
     Parameters
     ----------
     screen
-        As the address has it; a view is without what does not belong to what is saved.
+        The screen of the address; options that are not saved are dropped.
     title, link
         As in `View`.
+    begun
+        Keys of costly maps that a reader has asked for; ``None`` computes all at once.
 
     Attributes
     ----------
     screen
-        What is shown: other models than the address says, where those are not to be had.
+        The displayed screen, in which unavailable models are replaced.
     """
 
-    def __init__(self, screen: Screen, title: str = "", link: str = "") -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        title: str = "",
+        link: str = "",
+        begun: Container[Hashable] | None = None,
+    ) -> None:
         self.asked = self.screen = screen
         self.title, self.link = title, link
+        self.begun = begun
+        self.costly: list[Costly] = []
         self.scene: Scene | None = None
         self.figures: dict[str, Figure] = {}
         self.arrays: dict[str, Array] = {}
@@ -155,14 +217,14 @@ class Maker:
         self.problems: list[str] = []
 
     def view(self, kind: type[Kind], **own: Any) -> Kind:
-        """The view of all that was kept.
+        """The view of all collected content.
 
         Parameters
         ----------
         kind
-            `View` or the page's own kind of it.
+            `View` or the page's own subclass.
         own
-            What the page's own kind has beside.
+            Fields of the page's own subclass.
         """
         return kind(
             screen=self.asked.saved(),
@@ -177,40 +239,41 @@ class Maker:
             made=dict(self.made),
             transformer=self.transformer,
             problems=tuple(self.problems),
+            costly=tuple(self.costly),
             **own,
         )
 
-    # -- what is looked at ------------------------------------------------------------------------
+    # -- pictures and models ----------------------------------------------------------------------
 
     def look_at(self, screen: Screen, scene: Scene, *models: Model) -> None:
-        """Say what is shown, what all of the page looks at, and with which models."""
+        """Set the displayed screen, the scene and its models."""
         self.screen, self.scene = screen, scene
         self.pictures[scene.picture.id] = scene.picture
         self.weights |= {model.spec.id: model.weights_digest for model in models}
 
     def also(self, picture: Picture) -> None:
-        """Say that another picture is looked at as well."""
+        """Add another picture."""
         self.pictures[picture.id] = picture
 
     def attended(self, model_id: str) -> None:
-        """Say whose attention is shown, which expressions call ``attention``."""
+        """Set the model whose attention expressions call ``attention``."""
         self.transformer = model_id
 
     def problem(self, sentence: str) -> None:
-        """Say what cannot be shown as the screen wants it."""
+        """Report an unavailable choice of the screen."""
         if sentence not in self.problems:
             self.problems.append(sentence)
 
-    # -- what the models say ----------------------------------------------------------------------
+    # -- results of models ------------------------------------------------------------------------
 
     @property
     def looked_at(self) -> Scene:
-        """The scene; `look_at` must have been told before."""
+        """The scene; `look_at` must be called before."""
         assert self.scene is not None, "a view is made of a scene"
         return self.scene
 
     def recording(self, model_id: str, needs: core.Needs | None = None) -> Recording:
-        """One forward pass of a model over the scene's picture, whose answer is kept."""
+        """The recording of one forward pass over the scene's picture; its answer is stored."""
         found = cache.recording(model_id, self.looked_at, needs=needs)
         if found.logits is not None:
             self.answer(model_id, found.predictions()[0])
@@ -222,20 +285,59 @@ class Maker:
         method: str,
         targets: Sequence[core.TargetLike | None] = (None,),
         params: Mapping[str, Any] | None = None,
+        *,
+        at_once: bool = False,
     ) -> list[Explanation]:
-        """Maps of the scene's picture, one for each target; all are kept."""
+        """Maps of the scene's picture, one for each target; all are stored.
+
+        Parameters
+        ----------
+        at_once
+            Whether the reader has asked for them already, so that they do not wait for a click.
+
+        Raises
+        ------
+        MethodError
+            There is no such map, or it waits for a click; then it is in `costly`.
+        """
+        if self.begun is not None and not at_once:
+            self._ask(model_id, method, targets, params or {})
         found = cache.explain(model_id, self.looked_at, method, tuple(targets), dict(params or {}))
         for explanation in found:
             self.explanation(explanation, params or {})
         return found
 
-    def look(self, choice: Choice, classes: Sequence[str]) -> Explanation | str:
+    def _ask(
+        self,
+        model_id: str,
+        method: str,
+        targets: Sequence[core.TargetLike | None],
+        params: Mapping[str, Any],
+    ) -> None:
+        """Refuse maps that would take long, unless they have been asked for."""
+        cost = cache.cost(model_id, self.looked_at, method, targets, params)
+        if cost is None or cost.seconds < settings.current().ask_from:
+            return
+        if cost.key in (self.begun or ()):
+            return
+        model = cache.model(model_id)
+        asked = [one for one in model.check_targets(targets, len(targets)) if one is not None]
+        classes = ", ".join(one.text(model.labels) for one in asked)
+        title = f"{core.find_method(method).title} of {model.spec.title}"
+        name = f"{title}, {classes}" if classes else title
+        self.costly.append(Costly(name, cost))
+        raise MethodError(
+            f"{name} takes {cost.passes:,} passes of the network, {duration(cost.seconds)} "
+            "here; it is computed once you ask for it above."
+        )
+
+    def map_of(self, choice: Choice, classes: Sequence[str]) -> Explanation | str:
         """The map of a choice for a class, or for one rather than another; or why there is none.
 
         Parameters
         ----------
         classes
-            Names of one class or two; none where no model has classes.
+            Names of one class or two; none if no model has classes.
         """
         if choice.method is None:
             return choice.refusal
@@ -247,14 +349,38 @@ class Maker:
             return str(error)
         return found
 
+    def choices(self) -> tuple[Choice, ...]:
+        """The looks of Compare and Evidence, from left to right."""
+        slots = column_slots(self.screen)
+        return told_apart(
+            [choice(slot, cache.model(slot.look.model), self.problem) for slot in slots]
+        )
+
+    def columns(self) -> Columns:
+        """The columns of Compare, after one pass of each model that serves them all."""
+        scene = self.looked_at
+        models = {model_id: cache.model(model_id) for model_id in scene.ids}
+        chosen = self.choices()
+        recordings = {
+            model: self.recording(model_id, needs_of(chosen, model))
+            for model_id, model in models.items()
+        }
+        answers = {
+            model: answer(recording) for model, recording in recordings.items() if model.classes
+        }
+        asked = classes(
+            self.screen, scene.picture.classes, [*answers], [*answers.values()], self.problem
+        )
+        return Columns(models, chosen, recordings, answers, asked)
+
     # -- what is kept -----------------------------------------------------------------------------
 
     def answer(self, model_id: str, prediction: Prediction) -> None:
-        """Keep what a model answers to the picture of the scene."""
+        """Store a model's answers for the scene's picture."""
         self.answers[model_id] = answers_of(prediction)
 
     def show(self, figure: AnyFigure) -> AnyFigure:
-        """Keep a figure; those are shown in the order in which they are kept."""
+        """Store a figure; figures are shown in this order."""
         figure.figure.update_layout(font_color=INK)
         self.figures[figure.key] = figure
         return figure
@@ -262,9 +388,9 @@ class Maker:
     def array(
         self, name: str, values: npt.ArrayLike, code: str, explanation: Explanation | None = None
     ) -> str:
-        """Keep raw values under a name that is made fit for a file; returns that name.
+        """Store raw values under a name valid for a file; returns that name.
 
-        Values of another expression that have the name already stay, and these get a number.
+        If another expression already uses the name, a number is appended.
 
         Parameters
         ----------
@@ -272,21 +398,21 @@ class Maker:
             As in `Array`.
         """
         kept = np.asarray(values)
-        # A session keeps what it shows until its next run: not all that it was cut from as well.
+        # A session holds its view until the next run, so copy instead of holding the base array.
         kept = kept if kept.base is None else kept.copy()
         free = _numbered(slug(name), _number(self.arrays, slug(name), code))
         self.arrays[free] = Array(kept, code, explanation)
         return free
 
     def explanation(self, made: Explanation, params: Mapping[str, Any]) -> None:
-        """Keep a map; ``params`` are those that its method was given."""
+        """Store a map; ``params`` are the given parameters of its method."""
         name = f"{made.method} {made.label or 'no class'} {made.model_id}"
         self.array(name, made.relevance, relevance(made, params), made)
 
     def picture(self, title: str, made: Image.Image, code: str) -> None:
-        """Keep a picture that the page made; its pixels are among the arrays.
+        """Store a picture made by the page; its pixels are among the arrays.
 
-        Pictures of one title are told apart by the number that their arrays have.
+        Pictures of the same title are distinguished by the number of their arrays.
         """
         number = _number(self.arrays, slug(title), code)
         self.array(title, np.asarray(made), code)
@@ -294,7 +420,7 @@ class Maker:
 
 
 def _number(arrays: Mapping[str, Array], name: str, code: str) -> int:
-    """The first number with which a name is not taken by another expression; 1 is none."""
+    """The first number with which a name is free or used by the same expression; 1 adds none."""
     numbers = itertools.count(1)
     return next(n for n in numbers if _is_free(arrays.get(_numbered(name, n)), code))
 
@@ -304,9 +430,21 @@ def _is_free(held: Array | None, code: str) -> bool:
 
 
 def _numbered(name: str, number: int) -> str:
-    """A name with a number, which is never what is cut: else no name would ever be free."""
+    """A name with a number, which is never cut off: otherwise no name would be free."""
     end = f"-{number}" if number > 1 else ""
     return name[: LONGEST - len(end)].rstrip("-") + end if end else name
+
+
+MOST_LABELS = 10
+"""Labels above one half that are listed."""
+
+
+def answer(recording: Recording) -> Prediction:
+    """The first five answers to the picture of a recording; of labels all that are above one half,
+    at most `MOST_LABELS`, where those are more."""
+    [found] = recording.predictions()
+    affirmed = min(len(found.affirmed), MOST_LABELS)
+    return recording.predictions(affirmed)[0] if affirmed > len(found.indices) else found
 
 
 def answers_of(prediction: Prediction) -> tuple[tuple[str, float], ...]:
@@ -321,7 +459,7 @@ def options(params: Mapping[str, Any]) -> str:
 
 
 def relevance(made: Explanation, params: Mapping[str, Any], view: str = "view") -> str:
-    """The expression that makes a map of a view; ``params`` are those its method was given."""
+    """The expression of a map of a view; ``params`` are the given parameters of its method."""
     return (
         f"core.explain(models[{made.model_id!r}], {view}, {made.method!r}, {made.target!r}, "
         f"framing=given{options(params)}).relevance"
@@ -329,5 +467,5 @@ def relevance(made: Explanation, params: Mapping[str, Any], view: str = "view") 
 
 
 def slug(text: str) -> str:
-    """Words of a text as the name of a file: letters and digits of ASCII, joined by hyphens."""
+    """A text as the name of a file: ASCII letters and digits, joined by hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST] or "unnamed"

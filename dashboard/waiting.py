@@ -1,7 +1,8 @@
-"""What a reader sees while something is computed; this is also where a run can end."""
+"""Progress display during computations; a run can end here."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,30 +11,31 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import core
+from dashboard.text import duration
 
 Report = Callable[[str, int, int], None]
-"""Takes what is computed, the steps done and all steps."""
+"""Called with the name of the computation, the steps done and all steps."""
 
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 @contextmanager
 def told_to_wait() -> Iterator[None]:
-    """Say in a ``with`` block what is waited for; this is also where a run that waits can end."""
+    """Show what a run waits for within a ``with`` block; a waiting run can end here."""
     place = st.empty()
     shown = False
 
     def on_wait(before: int | None) -> None:
         nonlocal shown
         if before == 0:
-            place.empty()  # any word to the browser is where the run of a reader who left ends
+            place.empty()  # a message to the browser ends the run if the session has left
             shown = False
             return
         shown = True
         if before is None:
-            text = "Somebody else's request makes just this; it will be here in a moment."
+            text = "Another request is already computing this result; please wait."
         else:
-            text = f"{before} {'request is' if before == 1 else 'requests are'} before yours."
+            text = f"{before} {'request is' if before == 1 else 'requests are'} ahead of yours."
         place.info(text, icon=":material/hourglass_top:")
 
     try:
@@ -46,14 +48,20 @@ def told_to_wait() -> Iterator[None]:
 
 @contextmanager
 def bar() -> Iterator[None]:
-    """Show here, inside a ``with`` block, how far `watched` computations are.
+    """Show the progress of `watched` computations inside a ``with`` block.
 
-    A reader who chooses something else, or leaves, ends the run at its next step.
+    A new choice, or leaving the page, ends the run at its next step.
     """
     place = st.empty()
+    begun: dict[str, float] = {}
 
     def report(what: str, done: int, total: int) -> None:
-        place.progress(done / total, f"{what}: {done} of {total} steps")
+        now = time.monotonic()
+        if not done:
+            begun[what] = now
+        seconds = (now - begun.setdefault(what, now)) / max(1, done) * (total - done)
+        left = f", {duration(seconds)} left" if seconds > 1 else ""
+        place.progress(done / total, f"{what}: {done} of {total} steps{left}")
 
     token = _report.set(report)
     try:
@@ -78,12 +86,12 @@ def watched(what: str) -> Iterator[None]:
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Report pieces that are done inside a ``with`` block, as `watched` reports steps.
+    """Report finished pieces inside a ``with`` block, as `watched` reports steps.
 
     Yields
     ------
     callable
-        Takes the number of pieces that are done.
+        Called with the number of finished pieces.
     """
     report = _report.get()
 
@@ -96,7 +104,7 @@ def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def spinner(text: str) -> Iterator[None]:
-    """A spinner beside a text inside a ``with`` block, where there is a page."""
+    """A spinner beside a text inside a ``with`` block, if there is a page."""
     if get_script_run_ctx(suppress_warning=True) is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The pages of the application, in the order of their links: a folder and a line here for each."""
+"""Registration of the pages, in the order of their links: one folder and one line per page."""
 
 from dashboard.registry import Page, register
 

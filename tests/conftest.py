@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -17,10 +18,18 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # Tiny tensors gain nothing from threads, and on a busy machine they wait for each other.
 torch.set_num_threads(1)
 os.environ.setdefault("PARALLAX_THREADS", "1")  # the application sets it anew
+# No map waits for a click because a machine is busy.
+os.environ.setdefault("PARALLAX_ASK_FROM", "86400")
 
 # The same examples in every run, and no clock: a busy machine must not turn a test red.
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("steady")
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: the garbage collector need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ OF_PAGE: dict[str, tuple[str, ...]] = {
         "spikes",
         "blend",
         "against",
+        "opposite",
         "colors",
         "checked",
     ),
@@ -41,7 +42,7 @@ OF_PAGE: dict[str, tuple[str, ...]] = {
     "activation_maximization": ("objective", "moves", "effect"),
     "evidence": ("question", "change", "fill", "curve", "measured"),
     "data_set": ("color", "order"),
-    "review": ("archived",),
+    "review": ("archived", "presented"),
 }
 """By page, the fields with few values that change what it says."""
 
@@ -164,7 +165,6 @@ def written(folder: str) -> Iterator[tuple[str, str]]:
         }
         joined: set[int] = set()
         for node in ast.walk(tree):
-            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.JoinedStr):
                 joined |= {id(part) for part in node.values}
                 parts = [
@@ -180,7 +180,7 @@ def written(folder: str) -> Iterator[tuple[str, str]]:
             if "  # noqa" in text:  # a line of a program
                 continue
             if len(text.split()) > 2 and not re.search(r"[{;]\s*\n|\bSELECT\b|=>|</?\w+[ >]", text):
-                yield place, text
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", text
 
 
 # -- what must not be said ------------------------------------------------------------------------

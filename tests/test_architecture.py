@@ -296,7 +296,7 @@ def test_what_sessions_share_knows_no_streamlit() -> None:
 
 
 def test_the_tests_above_can_fail() -> None:
-    assert imported_by("import core, timm, streamlit") >= {"timm", "streamlit"}
+    assert "streamlit" in imported_by("import streamlit")
 
 
 # A script's folder comes first on the path (`streamlit run dashboard/Home.py` puts dashboard/
@@ -316,11 +316,12 @@ def test_no_module_hides_one_of_python(folder: str) -> None:
     assert names & set(sys.stdlib_module_names) == set()
 
 
-@pytest.mark.parametrize("folder", ON_THE_PATH)
-def test_no_module_hides_a_package(folder: str) -> None:
+def test_no_module_hides_a_package() -> None:
     """Some packages bring a folder ``tests`` by mistake; nothing imports theirs."""
-    names = importable(ROOT / folder) - {"tests"}
-    assert names & set(packages_distributions()) == set()
+    installed = set(packages_distributions())
+    for folder in ON_THE_PATH:
+        names = importable(ROOT / folder) - {"tests"}
+        assert names & installed == set(), folder
 
 
 def test_a_hidden_module_would_be_seen(tmp_path: Path) -> None:
@@ -488,9 +489,10 @@ IN_PROCESS = {
     "core/sweep/work.py": {"read_image"},  # sweeps of the operator's own pictures
     "dashboard/cache/pictures.py": {"read_image"},  # samples, and what the operator offers
     "dashboard/cache/sweeps.py": {"read_image"},  # thumbnails that this process made
-    "dashboard/opening.py": {"Image.open"},  # samples
+    "dashboard/splash.py": {"Image.open"},  # samples
     "dashboard/stills.py": {"Image.open"},  # figures that this process made
     "dashboard/sweeping.py": {"read_image"},  # samples
+    "pages/activation_maximization/examples.py": {"read_image"},  # shipped
 }
 """Files where a picture may be decoded in this process, and by what."""
 

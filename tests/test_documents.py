@@ -88,7 +88,8 @@ def test_the_readme_states_the_measured_figures_of_the_pair() -> None:
 
 
 def test_the_entry_of_a_model_of_ones_own_has_known_keys() -> None:
-    [block] = re.findall(r"^```toml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    text = (ROOT / "docs" / "own_models.md").read_text(encoding="utf-8")
+    [block, *_] = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     [entry] = tomllib.loads(block)["model"]
     assert entry.keys() <= {field.name for field in fields(core.ModelSpec)}
     assert {"id", "family", "architecture", "weights"} <= entry.keys()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -70,3 +75,34 @@ def test_the_container_installs_the_constraints_and_ranges_that_lie_here() -> No
     assert all("-c constraints.txt" in install for install in installs)
     stated = [Requirement(one) for one in re.findall(r'"([^"]*>=[^"]*)"', installs[0])]
     assert [str(one) for one in stated] == [str(APPLICATION[one.name]) for one in stated]
+
+
+@pytest.mark.slow
+def test_an_exported_script_runs_in_any_folder_once_core_is_installed(tmp_path: Path) -> None:
+    """By the command in its first line, in an environment with the packages of this one."""
+    from dashboard import export, render
+
+    project = tmp_path / "project"  # so that nothing is written into this one
+    project.mkdir()
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "core", "data"):
+        (project / name).symlink_to(ROOT / name)
+    environment = tmp_path / "environment"
+    venv.create(environment)
+    python = environment / "bin" / "python"
+    site = next((environment / "lib").glob("python*/site-packages"))
+    (site / "packages.pth").write_text("\n".join(path for path in sys.path if path != str(ROOT)))
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps"]
+    subprocess.run([*install, "--no-build-isolation", "--editable", str(project)], check=True)
+    [wanted] = render.read("/compare?image=coffee&m=efficientnet-lite0")
+    shown = render.view(wanted)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    name = export.file_name(shown.title, shown.screen) + ".py"
+    (elsewhere / name).write_bytes(export.FILES["py"].make(shown, None, ""))
+    first = (elsewhere / name).read_text("utf-8").splitlines()[0]
+    assert first == f"# python {name}"
+    clean = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    clean["PATH"] = os.pathsep.join([str(environment / "bin"), clean.get("PATH", "")])
+    subprocess.run(first[2:].split(), check=True, cwd=elsewhere, env=clean)
+    made = np.load(elsewhere / "arrays.npz")
+    assert set(made.files) == set(shown.arrays)

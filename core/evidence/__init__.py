@@ -1,1 +1,1 @@
-"""What pictures with parts removed or changed do to the answers, and whether a map is true."""
+"""Answers for pictures with removed or changed parts, and the faithfulness of maps."""

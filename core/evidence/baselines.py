@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model, for comparison."""
+"""Maps that do not depend on the model, for comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Map = npt.NDArray[np.float32]
 
 
 def baseline_maps(image: Image.Image, grid: tuple[int, int], seed: int = 0) -> dict[str, Map]:
-    """Maps that a map of a model has to be better than.
+    """Baselines for maps of a model.
 
     Parameters
     ----------
@@ -24,24 +24,24 @@ def baseline_maps(image: Image.Image, grid: tuple[int, int], seed: int = 0) -> d
     grid
         Rows and columns of the maps, at most one for each pixel.
     seed
-        Of the random map; take several for a mean and a spread.
+        Seed of the random map; use several for a mean and a standard deviation.
 
     Returns
     -------
     dict of str to (rows, cols) float32
-        ``"random"``: independent and even in [0, 1). ``"center"``: minus the distance of a cell's
-        middle to the picture's, as share of the short side. ``"edges"``: mean over the cell of the
-        magnitude of the Sobel gradient of the luminance, in [0, 255] a pixel.
+        ``"random"``: independent and uniform in [0, 1). ``"center"``: minus the distance of a
+        cell's middle to the picture's, as share of the short side. ``"edges"``: mean over the cell
+        of the magnitude of the Sobel gradient of the luminance, in [0, 255] a pixel.
 
     Raises
     ------
     ParameterError
-        No such grid.
+        The grid has no cells, or cells smaller than a pixel.
     """
     rows, cols = grid
     if not (1 <= rows <= image.height and 1 <= cols <= image.width):
         raise ParameterError(
-            f"A grid of {rows} × {cols} cells was asked for on {image.width} × {image.height} "
+            f"A grid of {rows} × {cols} cells was requested for {image.width} × {image.height} "
             "pixels; choose at least 1 × 1, and no cell smaller than a pixel."
         )
     down = ((np.arange(rows) + 0.5) / rows - 0.5) * image.height
@@ -59,4 +59,4 @@ def _sobel(luminance: Map) -> npt.NDArray[Any]:
     """Magnitude of the gradient a pixel, of the picture repeated beyond its borders."""
     down, across = (ndimage.sobel(luminance, axis, mode="nearest") for axis in (0, 1))
     magnitude: npt.NDArray[Any] = np.hypot(down, across)
-    return magnitude / 8  # a ramp that rises by 1 a pixel has 1
+    return magnitude / 8  # a ramp that rises by 1 per pixel has gradient 1

@@ -1,7 +1,7 @@
-"""Is a map better than orders that know nothing of the model, on one picture?
+"""Comparison of a map with orders that do not depend on the model, on one picture.
 
-One picture gives one number a map, insertion minus deletion; how far such a number moves for no
-reason is seen on random orders of the same picture, model and class.
+One picture gives one number per map, insertion minus deletion; its random variation is estimated
+from random orders on the same picture, model and class.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from core.errors import ParameterError
 from core.evidence.faithfulness import Faithfulness
 
 LEVEL = 0.95
-"""Share of pairs of orders without meaning whose gap lies within the stated margin."""
+"""Share of pairs of uninformative orders whose gap lies within the stated margin."""
 
 FEWEST_ORDERS = 5
-"""Random orders below which their spread says too little."""
+"""Fewest random orders from which their spread is estimated."""
 
 Verdict = Literal["better", "not distinguishable", "worse"]
 
@@ -30,12 +30,12 @@ TITLES = {
     "center": "from the center outward",
     "edges": "edges (Sobel)",
 }
-"""What the maps of `core.baseline_maps` are, for people."""
+"""Titles of the maps of `core.baseline_maps`, for users."""
 
 
 @dataclass(frozen=True)
 class Rival:
-    """One order that knows nothing of the model, and how a map compares with it.
+    """One order that does not depend on the model, and how a map compares with it.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Rival:
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """The title of this order, for users."""
         return TITLES[self.name]
 
 
@@ -73,7 +73,7 @@ class Judgment:
     rivals : tuple of Rival
         Random order, center and edges, as far as the picture has them.
     orders : int
-        Random orders that the interval rests on.
+        Number of random orders from which the interval is computed.
     """
 
     difference: float
@@ -87,20 +87,20 @@ class Judgment:
 
     @property
     def interval(self) -> str:
-        """What the interval is, in one sentence."""
+        """The definition of the interval, in one sentence."""
         return (
-            f"A gap counts where it is wider than {LEVEL:.0%} of gaps between orders without "
-            f"meaning on this picture (Student's interval from {self.orders} random orders)."
+            f"A gap counts if it is wider than {LEVEL:.0%} of the gaps between uninformative "
+            f"orders on this picture (Student's interval from {self.orders} random orders)."
         )
 
 
 def judged(found: Faithfulness, baselines: Mapping[str, Sequence[Faithfulness]]) -> Judgment:
-    """Compare a map with orders that know nothing of the model.
+    """Compare a map with orders that do not depend on the model.
 
     With the standard deviation ``s`` of the ``n`` random orders' differences and the quantile ``t``
     of Student's distribution with ``n - 1`` degrees of freedom, the margin is ``t·s·√(1 + 1/n)``
     against their mean, which is the prediction interval of one more such order, and ``t·s·√2``
-    against a single order, as the two differ by as much where both mean nothing.
+    against a single order, the interval of the difference of two uninformative orders.
 
     Parameters
     ----------
@@ -114,13 +114,13 @@ def judged(found: Faithfulness, baselines: Mapping[str, Sequence[Faithfulness]])
     Raises
     ------
     ParameterError
-        Too few random orders, an unknown baseline, or curves of something else.
+        Too few random orders, an unknown baseline, or curves of another picture, model or setting.
     """
     random = baselines.get("random", ())
     if len(random) < FEWEST_ORDERS:
         raise ParameterError(
-            f"{len(random)} random orders were given, expected at least {FEWEST_ORDERS}: fewer do "
-            "not tell how far chance goes."
+            f"{len(random)} random orders were given, expected at least {FEWEST_ORDERS}: fewer "
+            "do not determine the range of chance."
         )
     if unknown := baselines.keys() - TITLES:
         raise ParameterError(
@@ -149,7 +149,7 @@ def judged(found: Faithfulness, baselines: Mapping[str, Sequence[Faithfulness]])
 
 
 def _measured(one: Faithfulness) -> tuple[object, ...]:
-    """What two pairs of curves must have in common to be compared."""
+    """Properties that two pairs of curves must share to be compared."""
     return (
         one.picture_digest,
         one.view.size,

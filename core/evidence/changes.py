@@ -1,4 +1,4 @@
-"""Pictures changed as a whole, for every model alike, and how long the answer stays.
+"""Changes of the whole picture, equal for all models, and how long the answer stays.
 
 Shuffled and dropped patches are where convolutional networks and transformers differ most
 (Naseer et al. 2021, "Intriguing properties of vision transformers", arXiv 2105.10497).
@@ -33,15 +33,15 @@ class Change:
     ----------
     title : str
     meaning : str
-        What the strength is, for people.
+        Unit of the strength, for users.
     low, high : float
         Range of the strength; at ``low`` the picture stays as it is.
     strengths : tuple of float
-        What a curve takes by default.
+        Default strengths of a curve.
     apply : callable
         ``apply(view, strength, seed, grid)`` gives the changed picture.
     whole : bool
-        Whether strengths are whole numbers, of tiles a side.
+        Whether strengths are whole numbers of tiles per side.
     """
 
     title: str
@@ -58,7 +58,7 @@ class Change:
 
 
 def _shuffle(view: Image.Image, strength: float, seed: int, _: tuple[int, int]) -> Image.Image:
-    """Cut into k × k equal tiles, which change places; pixels left over at the end stay."""
+    """Cut into k × k equal tiles, which are permuted; pixels left over at the end stay."""
     k = int(strength)
     height, width = view.height // k, view.width // k
     pixels = np.asarray(view).copy()
@@ -71,7 +71,7 @@ def _shuffle(view: Image.Image, strength: float, seed: int, _: tuple[int, int]) 
 
 
 def _drop(view: Image.Image, strength: float, seed: int, grid: tuple[int, int]) -> Image.Image:
-    """Cells in a random order, the first of which turn black: a stronger drop takes more."""
+    """Blacken the first cells of a random order; a stronger drop blackens more of them."""
     rank = np.random.default_rng(seed).permutation(grid[0] * grid[1]).reshape(grid)
     return without(view, rank < round(strength * rank.size), "black")
 
@@ -98,7 +98,7 @@ CHANGES: Mapping[str, Change] = {
         _blur,
     ),
     "gray": Change(
-        "Without color", "share of the color taken", 0, 1, (0, 0.25, 0.5, 0.75, 1), _gray
+        "Without color", "share of the color removed", 0, 1, (0, 0.25, 0.5, 0.75, 1), _gray
     ),
 }
 """All ways to change a picture as a whole, by name."""
@@ -118,7 +118,7 @@ def changed(
     view
         What the model sees.
     kind
-        ``"shuffle"``: cut into strength × strength equal tiles, which change places at random.
+        ``"shuffle"``: cut into strength × strength equal tiles, which are permuted at random.
         ``"drop"``: a random share of the cells of ``grid`` is blackened. ``"blur"``: Gaussian, of
         this standard deviation as share of the short side. ``"gray"``: blended with its luminance.
     strength
@@ -141,7 +141,7 @@ def changed(
 
 
 def _checked(kind: str, strengths: Sequence[float], view: Image.Image) -> Change:
-    """The change of this name, if it knows such strengths."""
+    """The change of this name, if it accepts these strengths."""
     if kind not in CHANGES:
         raise ParameterError(f"The change {kind!r} is unknown; choose one of {', '.join(CHANGES)}.")
     change = CHANGES[kind]
@@ -159,7 +159,7 @@ def _checked(kind: str, strengths: Sequence[float], view: Image.Image) -> Change
 
 @dataclass(frozen=True, eq=False)
 class Robustness(Frozen):
-    """How long a model's answer stays while a picture is changed more and more.
+    """How long a model's answer stays while the change of a picture grows.
 
     The answer is the most probable class; of a model of labels, which labels are above one half.
 
@@ -169,7 +169,7 @@ class Robustness(Frozen):
         One of `CHANGES`.
     strengths : (n,) float64
     probabilities : (n,) float64
-        Of the target, in [0, 1]; of a class rather than another as `Faithfulness` has it.
+        Of the target, in [0, 1]; for a class rather than another as in `Faithfulness`.
     tops : (n,) int64
         Most probable class at each strength.
     intact : float
@@ -180,7 +180,7 @@ class Robustness(Frozen):
         Whether the answer is still that of the unchanged picture.
     target : int or Target
     label : str
-        Index and name of the class, or what else was asked.
+        Index and name of the class, or another target.
     seed : int
     view : PIL.Image.Image
         The unchanged picture as the model saw it.
@@ -201,7 +201,7 @@ class Robustness(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class _Changes:
-    """A view, and variants of it that are changed as a whole."""
+    """A view and its changed variants."""
 
     view: Image.Image
     kind: str
@@ -257,7 +257,7 @@ def robustness(
     grid: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Robustness | list[Robustness]:
-    """Change a picture as a whole, more and more, and see what the model answers.
+    """Answers of a model for a picture that is changed with growing strength.
 
     Parameters
     ----------
@@ -268,14 +268,14 @@ def robustness(
     strengths
         By default those of `CHANGES`.
     target
-        What is asked, as in `core.explain`, for all or one for each picture; by default the most
+        The target, as in `core.explain`, for all or one per picture; by default the most
         probable class of each.
     framing
         How pictures are fitted; by default as the model was evaluated.
     grid
         Rows and columns of patches that are dropped; by default as `core.faithfulness`.
     seed
-        The same for all strengths: a stronger drop takes what a weaker one took, and more.
+        The same for all strengths: a stronger drop includes the patches of a weaker one.
 
     Raises
     ------
@@ -283,7 +283,7 @@ def robustness(
     """
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     model.check_target(0)  # it has classes at all
     targets = model.check_targets(target, len(images))
     jobs = []
@@ -298,7 +298,7 @@ def robustness(
     found: list[Any] = [None] * len(jobs)
     for place, logits in answers(model, jobs):
         tops = logits.argmax(axis=-1)
-        # What is said of the picture; a label that stays the most probable may have fallen.
+        # The affirmed labels count; the most probable one may have fallen below one half.
         said = tops[:, None] if model.answer == "softmax" else logits > 0
         asked = targets[place]
         chosen = ClassTarget(int(tops[0])) if asked is None else asked

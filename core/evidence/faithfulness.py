@@ -1,4 +1,4 @@
-"""Deletion and insertion: does the answer go with what a map calls important?"""
+"""Deletion and insertion: does the answer depend on what a map marks as important?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.models import Model
 from core.targets import ClassTarget, Target, TargetLike, as_given
 
 WINDOW = 16
-"""Pairs of curves of a stream that share passes; so many times any steps fill whole batches."""
+"""Pairs of curves of a stream that share passes; enough to fill batches for any steps."""
 
 Curve = Literal["deletion", "insertion"]
 Case = tuple[Image.Image, npt.ArrayLike] | tuple[Image.Image, npt.ArrayLike, TargetLike | None]
@@ -37,8 +37,8 @@ class Faithfulness(Frozen):
     fractions : (steps + 1,) float64
         Share of the cells removed (deletion) or restored (insertion), from 0 to 1.
     deletion, insertion : (steps + 1,) float64
-        Probability of the target, in [0, 1]; of a class rather than another ``σ(y_a − y_b)``,
-        that of the first where it is one of the two. Deletion begins with the intact picture,
+        Probability of the target, in [0, 1]; for a class rather than another ``σ(y_a − y_b)``,
+        that of the first given one of the two. Deletion begins with the intact picture,
         insertion ends with it.
     order : (cells,) int64
         Cells row by row, in falling order of relevance; of equally relevant ones the first in
@@ -49,14 +49,14 @@ class Faithfulness(Frozen):
         The map on that grid.
     target : int or Target
     label : str
-        Index and name of the class, or what else was asked.
+        Index and name of the class, or another target.
     fill : str
     seed : int
-        What took the place of the cells; see `core.FILLS`.
+        Fill of the removed cells; see `core.FILLS`.
     view : PIL.Image.Image
         The intact picture as the model saw it.
     picture_digest, model_id, weights_digest : str
-        What was measured.
+        Identifiers of the measured picture and model.
     """
 
     fractions: Numbers
@@ -106,7 +106,7 @@ class Faithfulness(Frozen):
 
     @property
     def difference(self) -> float:
-        """`insertion_share` minus `deletion_share`; about 0 for a map without any meaning."""
+        """`insertion_share` minus `deletion_share`; about 0 for an uninformative map."""
         return self.insertion_share - self.deletion_share
 
     def removed(self, step: int, curve: Curve) -> Mask:
@@ -172,10 +172,10 @@ def faithfulness(
     grid: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Faithfulness | list[Faithfulness]:
-    """Remove what a map calls important, or keep only that, and see what the model answers.
+    """Answers of a model as a map's most important cells are removed, or alone restored.
 
     At step ``i`` of ``steps``, ``round(i · cells / steps)`` cells are removed (deletion) or
-    restored (insertion), the most relevant first. All that one call asks for shares batches; the
+    restored (insertion), the most relevant first. All pictures of one call share batches; the
     two ends of both curves are computed once, so a pair of curves takes ``2 · steps`` pictures.
 
     Parameters
@@ -183,26 +183,26 @@ def faithfulness(
     image
         A picture, or a list of pictures with a map for each.
     relevance : (rows, cols)
-        The map, over all that the model sees, on any grid: it is resized bilinearly to the one
-        that cells are removed on. A list of maps may also be of one picture; a list comes back.
+        The map of the whole view, on any grid: it is resized bilinearly to the grid
+        of the removed cells. A list of maps may also be of one picture and gives a list.
     target
-        What is asked, as in `core.explain`, for all or one for each map; by default the most
+        The target, as in `core.explain`, for all or one per map; by default the most
         probable class of each picture.
     framing
         How pictures are fitted; by default as the model was evaluated. The map must be of the
         same view.
     fill, seed
-        What takes the place of removed cells; see `core.FILLS`.
+        Fill of the removed cells; see `core.FILLS`.
     steps
         At least 1.
     grid
-        Rows and columns of cells, a transformer's to be had by its ``grid((height, width))``; by
+        Rows and columns of cells, for a transformer its ``grid((height, width))``; by
         default a transformer's own, and cells of about 14 pixels for other models.
 
     Raises
     ------
     ParameterError
-        A map that has no two dimensions, is constant or not finite, and what else is no value.
+        The map is not two-dimensional, constant or not finite, or another value is invalid.
     UnsupportedMethod
         The model has no classes.
     ImageError, BusyError, Stopped
@@ -215,7 +215,7 @@ def faithfulness(
     else:
         is_list, maps, images = True, list(relevance), list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     if len(maps) != len(images):
         raise ParameterError(f"{len(maps)} maps were given for {len(images)} pictures.")
     targets = model.check_targets(target, len(images))
@@ -313,14 +313,14 @@ def _on_grid(relevance: npt.ArrayLike, grid: tuple[int, int]) -> npt.NDArray[np.
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).sum())
         raise ParameterError(
-            f"{wrong} of the map's {values.size} values are not finite, so it has no order; give "
-            "a map of numbers."
+            f"{wrong} of the map's {values.size} values are not finite, so they cannot be "
+            "ordered; give a map of finite numbers."
         )
     resized = values if values.shape == grid else heatmaps.resize(values, grid)
     if resized.min() == resized.max():
         raise ParameterError(
             f"The map has the same value everywhere on {grid[0]} × {grid[1]} cells, so it has no "
-            "order in which they could be removed; choose another map or class."
+            "order of removal; choose another map or class."
         )
     return resized
 

@@ -1,4 +1,4 @@
-"""Does a map know its class? Four pictures in one (Böhle et al. 2021, arXiv 2104.00032)."""
+"""Grid pointing: four pictures in one (Böhle et al. 2021, arXiv 2104.00032)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GIVEN = Framing("given")
 def pointing_grid(
     model: Model, images: Sequence[Image.Image], framing: Framing | None = None
 ) -> Image.Image:
-    """Four pictures as a 2 × 2 grid, row by row: what the model sees, as large as one view.
+    """A 2 × 2 grid of four pictures, row by row, of the size of one view.
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ def grid_pointing(
     images
         Four pictures, which become the quarters of one; see `pointing_grid`.
     targets
-        What is asked of each, as in `core.explain`: its class, or its class rather than another,
-        whose map has its positive part where the first is; ``None`` for what is most probable to
-        the model in that picture alone.
+        The target of each, as in `core.explain`: its class, or its class rather than another,
+        whose positive relevance belongs to the first; ``None`` for the most probable class of
+        that picture alone.
     method
-        A name of `core.methods`. One that knows no classes gives shares of the same map four
+        A name of `core.methods`. One that is not class-specific gives shares of one map four
         times, which sum to 1.
     framing
         How pictures are fitted; by default as the model was evaluated.
@@ -90,7 +90,7 @@ def grid_pointing(
     Raises
     ------
     NoZero
-        Nothing can be said of the positive part of such maps.
+        The maps have no meaningful zero, so their positive part is undefined.
     UnknownMethod, UnsupportedMethod, ParameterError, ImageError, ZeroGradient, BusyError, Stopped
     """
     check_zero(model, method, **params)

@@ -1,4 +1,4 @@
-"""Does a map depend on what was learned? Layers are randomized one after another (Adebayo 2018)."""
+"""Dependence of a map on learned weights: cascading randomization (Adebayo 2018)."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ from core.numerics import own_state
 from core.targets import Target, TargetLike
 
 CLASSIFIER = "classifier"
-"""Name of all that comes after the last layer: norms, pooling, the layers that give the logits."""
+"""Name of all modules after the last layer: norms, pooling, and those that give the logits."""
 
 NETWORK = "network"
-"""Name of all of a network of which no layer is known."""
+"""Name of the whole network where no layer is known."""
 
 STATISTICS = ("running_mean", "running_var")
-"""Buffers that are learned as well."""
+"""Buffers that are learned from data."""
 
 
 @dataclass(frozen=True, eq=False)
 class Randomization(Frozen):
-    """Maps of a network that forgets layer by layer (Adebayo et al. 2018, arXiv 1810.03292).
+    """Maps of a network randomized layer by layer (Adebayo et al. 2018, arXiv 1810.03292).
 
     Attributes
     ----------
     depths : tuple of str
-        Down to where the network was randomized, from the classifier on.
+        Last randomized layer of each step, starting with the classifier.
     relevance : (depths, rows, cols) float32
-        The map at each depth; zero where the class no longer depends on what is read.
+        The map at each depth; zero where the class no longer depends on the layer that the method
+        reads.
     rank_correlation : (depths,) float64
         Spearman's, of each map with the original one, in [-1, 1]; ``nan`` where it is constant.
     absolute_rank_correlation : (depths,) float64
@@ -51,8 +52,8 @@ class Randomization(Frozen):
     seed : int
         Of the weights that are drawn.
     ceiling : float or None
-        Of a method that draws: rank correlation of two draws on the intact network, in [-1, 1],
-        above which no depth can be expected; ``None`` for other methods, whose ceiling is 1.
+        For a method with random draws: rank correlation of two draws on the intact network, in
+        [-1, 1], the upper limit for any depth; ``None`` for other methods, whose limit is 1.
     """
 
     depths: tuple[str, ...]
@@ -65,7 +66,7 @@ class Randomization(Frozen):
 
     @property
     def target(self) -> int | Target | None:
-        """What is explained, at every depth."""
+        """The target, the same at every depth."""
         return self.original.target
 
 
@@ -111,17 +112,17 @@ def randomization(
     depths: Sequence[str] | None = None,
     **params: Any,
 ) -> Randomization | list[Randomization]:
-    """Randomize a private copy of a network from the classifier down, and explain it each time.
+    """Explanations of a private copy of a network that is randomized from the classifier down.
 
-    Every weight and bias is drawn anew from a normal distribution with the mean and standard
-    deviation of the learned tensor, and statistics of normalization layers change places among
-    channels. So all layers keep their scale, where the initial values of an architecture let
-    activations vanish behind statistics that no longer fit, or its layer scales start near zero;
-    and the draw is the caller's own, where ``reset_parameters`` would use the process's.
+    Every weight and bias is redrawn from a normal distribution with the mean and standard
+    deviation of the learned tensor, and statistics of normalization layers are permuted among
+    channels. So all layers keep their scale. (With an architecture's initial values, activations
+    would vanish behind statistics that no longer fit, or layer scales would start near zero.) The
+    draw uses the caller's seed, where ``reset_parameters`` would use the global generator.
 
-    A method that draws (with a parameter ``seed``, such as RISE) draws anew for each network: maps
-    of one and the same draw are alike for its sake, whatever the networks learned. How much two
-    draws differ on the intact network is measured as well, as `Randomization.ceiling`.
+    A method with random draws (a parameter ``seed``, such as RISE) draws again for each network:
+    maps of the same draw would resemble each other whatever the networks learned. The agreement of
+    two draws on the intact network is measured as well, as `Randomization.ceiling`.
 
     Parameters
     ----------
@@ -130,17 +131,17 @@ def randomization(
     method
         A name of `core.methods`.
     target
-        What is asked, as in `core.explain`, for all or one for each picture; by default what is
+        The target, as in `core.explain`, for all or one per picture; by default what is
         most probable to the intact network. It stays the same at every depth.
     seed
-        Of the weights that are drawn.
+        Seed of the drawn weights.
     method_seed
-        The parameter ``seed`` of a method that draws, which is that of its map of the intact
+        The parameter ``seed`` of a method with random draws, used for its map of the intact
         network.
     framing
         How pictures are fitted; by default as the model was evaluated.
     depths
-        At which of `depths_of` maps are wanted; by default at all of them.
+        Subset of `depths_of` at which maps are computed; by default all of them.
     **params
         Parameters of the method.
 
@@ -150,14 +151,14 @@ def randomization(
     """
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     groups = _groups(model)
     wanted = tuple(groups) if depths is None else tuple(name for name in groups if name in depths)
     if not wanted or set(depths or ()) - groups.keys():
         raise ParameterError(f"The depths are {depths!r}, expected some of {', '.join(groups)}.")
     if method_seed is not None:
         params = params | {"seed": method_seed}
-    with progress.watching(None):  # told below, depth by depth
+    with progress.watching(None):  # reported below, per depth
         originals = explain(model, images, method, target, framing=framing, **params)
         targets = [original.target for original in originals]
         draws, others = _draws(model, originals[0]), None
@@ -189,7 +190,7 @@ def randomization(
 
 
 def _draws(model: Model, original: Explanation) -> Callable[[int], dict[str, int]] | None:
-    """Parameters of one more draw, another one for each number; ``None`` if nothing is drawn."""
+    """Parameters of another draw for each number; ``None`` for methods without random draws."""
     method = supported(original.method, model)
     if not method.draws:
         return None
@@ -198,9 +199,9 @@ def _draws(model: Model, original: Explanation) -> Callable[[int], dict[str, int
 
 
 def depths_of(model: Model) -> tuple[str, ...]:
-    """Down to where a network can be randomized: the classifier, then its layers, the last first.
+    """Depths of randomization of a network: the classifier, then its layers, the last first.
 
-    What lies before a layer and after the one before it belongs to it, the embedding of patches
+    Modules between two layers belong to the later one, the embedding of patches
     to the first block: the last depth is the whole network.
     """
     return tuple(_groups(model))
@@ -226,12 +227,12 @@ def _groups(model: Model) -> dict[str, list[str]]:
 
 
 def _redraw(module: nn.Module, names: Sequence[str], generator: torch.Generator) -> None:
-    """Replace tensors of a network of one's own by random ones of the same scale."""
+    """Replace tensors of a private network by random ones of the same scale."""
     with own_state():
         for name in names:
             path, _, last = name.rpartition(".")
             tensor: Tensor = getattr(module.get_submodule(path), last)
-            if last in STATISTICS:  # a variance that is drawn could be negative
+            if last in STATISTICS:  # a drawn variance could be negative
                 order = torch.randperm(tensor.numel(), generator=generator, dtype=torch.int64)
                 tensor.copy_(tensor.flatten()[order.to(tensor.device)].view_as(tensor))
             else:
@@ -250,7 +251,7 @@ def _maps(
     framing: Framing | None,
     params: dict[str, Any],
 ) -> list[npt.NDArray[np.float32]]:
-    """The map of each picture; zeros where the class no longer depends on what is read."""
+    """The map of each picture; zeros where the class no longer depends on the layer read."""
     try:
         found = explain(private, images, method, targets, framing=framing, **params)
         return [one.relevance for one in found]

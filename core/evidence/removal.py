@@ -1,4 +1,4 @@
-"""Parts of a picture taken away, and what the model then answers."""
+"""Removal of parts of a picture, and the resulting answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def cells(size: tuple[int, int], side: int = OTHER_PATCH) -> tuple[int, int]:
-    """Rows and columns of cells about ``side`` pixels large, for (height, width) pixels."""
+    """Rows and columns of cells of about ``side`` pixels, for (height, width) pixels."""
     return max(1, round(size[0] / side)), max(1, round(size[1] / side))
 
 
@@ -36,8 +36,8 @@ def removal_grid(
     size
         Height and width in pixels of the view.
     grid
-        Rows and columns that are asked for; by default a transformer's patches, and cells of
-        `OTHER_PATCH` pixels for other networks, which are the cells that occlusion takes.
+        Requested rows and columns; by default a transformer's patches, and cells of
+        `OTHER_PATCH` pixels for other networks, as in occlusion.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def without(
     view
         What the model sees.
     removed : (rows, cols) bool
-        The cells that are replaced, of any grid.
+        The cells to replace, on any grid.
     fill
         One of `core.FILLS`.
     seed
@@ -80,7 +80,7 @@ def without(
     Raises
     ------
     ParameterError
-        Not such a mask, or an unknown fill.
+        The mask is not a two-dimensional array of bool, or the fill is unknown.
     """
     mask = on_pixels(torch.from_numpy(_checked(removed)), (view.height, view.width)).numpy()
     view = view.convert("RGB")
@@ -97,19 +97,19 @@ def what_if(
     seed: int = 0,
     k: int = 5,
 ) -> Prediction:
-    """What a model answers when parts of a picture are taken away.
+    """Prediction of a model for a picture without some parts.
 
     Parameters
     ----------
     removed : (rows, cols) bool
-        The cells that are taken away, on a grid that covers what the model sees; see
+        The removed cells, on a grid that covers the view; see
         `removal_grid`.
     framing
         How the picture is fitted; by default as the model was evaluated.
     fill, seed
-        What takes their place; see `core.fills`.
+        Fill of the removed cells; see `core.fills`.
     k
-        How many classes are listed.
+        Number of classes listed.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _checked(removed: npt.ArrayLike) -> np.ndarray[tuple[int, int], np.dtype[np.
     if mask.ndim != 2 or mask.dtype != np.bool_ or not mask.size:
         raise ParameterError(
             f"removed is an array {mask.shape} of {mask.dtype}, expected (rows, columns) of bool: "
-            "which cells are taken away."
+            "which cells are removed."
         )
     return mask.copy()
 
@@ -139,9 +139,9 @@ class Removals:
     ----------
     view : PIL.Image.Image
     masks : (variants, rows, cols) bool
-        What is removed.
+        The removed cells.
     fill, seed
-        What takes its place.
+        Their fill.
     """
 
     view: Image.Image

@@ -1,4 +1,4 @@
-"""Many variants of pictures, answered in batches that they share."""
+"""Answers for many variants of pictures, in shared batches."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Numbers = npt.NDArray[np.float64]
 
 
 class Variants(Protocol):
-    """Variants of one view, made only when their batch runs."""
+    """Variants of one view, created only when their batch runs."""
 
     @property
     def view(self) -> Image.Image:
-        """What they are variants of, and as large as."""
+        """The unchanged view; all variants have its size."""
 
     def __len__(self) -> int: ...
 
@@ -36,13 +36,13 @@ class Variants(Protocol):
 def answers(model: Model, jobs: Sequence[Variants]) -> Iterator[tuple[int, Numbers]]:
     """Logits of all variants of all jobs; variants of equally large views share passes.
 
-    No more variants exist at the same time than share a pass, however many there are; see
+    Only the variants of one pass exist at a time; see
     `core.recording.batches.portion`.
 
     Yields
     ------
     place, logits : int, (variants, classes) float64
-        The job's place among ``jobs``, as soon as all of its variants are answered.
+        The job's index in ``jobs``, as soon as the logits of all of its variants are known.
 
     Raises
     ------

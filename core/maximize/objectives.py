@@ -1,4 +1,4 @@
-"""What can be made as large as possible: classes and channels, and sums of them."""
+"""Objectives of maximization: classes and channels, and sums of them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from core.targets import ClassTarget, Target
 
 
 class Objective(ABC):
-    """Something about one pass over a picture, to be made as large as possible.
+    """A scalar of one pass over a picture that is maximized.
 
-    Objectives add up and scale: ``class_logit(282) + 0.5 * block_channel(3, 7)``.
+    Objectives can be added and scaled: ``class_logit(282) + 0.5 * block_channel(3, 7)``.
     """
 
     @abstractmethod
     def needs(self, model: Model) -> Needs:
-        """What the pass has to keep.
+        """What the pass must record.
 
         Raises
         ------
         UnsupportedMethod
-            The model has no such thing (a stage in a transformer, …).
+            The model lacks what the objective reads (a stage in a transformer, …).
         ParameterError
             The class, layer, head or channel does not exist.
         """
 
     @abstractmethod
     def value(self, passed: Pass) -> Tensor:
-        """Reduce what one pass left behind to a scalar, with graph."""
+        """The scalar value for one pass, with its graph."""
 
     @abstractmethod
     def describe(self, model: Model) -> str:
-        """Name it for people."""
+        """Description for users."""
 
     def __add__(self, other: Objective | Target) -> Objective:
         return _Sum(self, checked_objective(other))
@@ -70,7 +70,7 @@ def checked_objective(value: Any) -> Objective:
     if isinstance(value, Target):
         return _OfTarget(value)
     raise ParameterError(
-        f"{value!r} is no objective; make one with class_logit, rather_than, conv_channel, "
+        f"{value!r} is not an objective; make one with class_logit, rather_than, conv_channel, "
         "block_channel, mlp_channel or head_channel."
     )
 
@@ -113,11 +113,11 @@ class _Scaled(Objective):
 
 
 class _OfLogits(Objective):
-    """What a target makes of the logits."""
+    """The value of a target, computed from the logits."""
 
     @abstractmethod
     def target(self) -> Target:
-        """What is asked of them."""
+        """The target."""
 
     def needs(self, model: Model) -> Needs:
         model.check_target(self.target())
@@ -147,7 +147,7 @@ class _OfTarget(_OfLogits):
 
 @dataclass(frozen=True)
 class ClassLogit(_OfLogits, ClassTarget):
-    """The logit of a class: an objective, and a target as well."""
+    """The logit of a class: an objective and a target."""
 
     def __repr__(self) -> str:
         return f"core.class_logit({self.index})"
@@ -192,15 +192,15 @@ class _StageChannel(_Channel):
         return f"core.conv_channel({self.tap!r}, {self.channel})"
 
     def needs(self, model: Model) -> Needs:
-        if model.tap(self.tap).axes == HEADS_MAP:
-            raise UnsupportedMethod(
-                f"{self.tap} holds attention, which is read beside the network and cannot be made "
-                "larger; choose a channel of a stage."
-            )
         if isinstance(model, VisionTransformer):
             raise UnsupportedMethod(
                 f"{model.spec.title} is a vision transformer and has no stages; choose a channel "
                 "of a block, of its MLP or of a head."
+            )
+        if model.tap(self.tap).axes == HEADS_MAP:
+            raise UnsupportedMethod(
+                f"{self.tap} holds attention, which is computed beside the network and cannot be "
+                "maximized; choose a channel of a stage."
             )
         return super().needs(model)
 

@@ -1,4 +1,4 @@
-"""The loop: look at the picture, ask the network, move the picture."""
+"""The loop of activation maximization."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Maximization(Frozen):
     ----------
     image : PIL.Image.Image
     history : (steps,) float32
-        Value of the objective at each step, before the move; higher is better.
+        Value of the objective at each step, before the update; higher is better.
     seam_energy : float
-        Of the picture as shown; 0 is no visible patch grid.
+        Of the picture as shown; 0 means no visible patch grid.
     steps : int
         Steps done.
     patch : int
@@ -80,51 +80,51 @@ def maximize(
     transforms: Transforms | None = None,
     patch: int | None = None,
 ) -> Maximization:
-    """Make a picture that excites an objective as much as possible.
+    """Optimize a picture to maximize an objective.
 
     Gradient ascent by Adam on the Fourier coefficients of the picture (Olah, Mordvintsev,
-    Schubert 2017, “Feature Visualization”, Distill), which is moved at random before each look.
-    The model is not touched: gradients reach the coefficients only.
+    Schubert 2017, “Feature Visualization”, Distill), which is transformed at random before each
+    pass. The model is not changed: only the coefficients receive gradients.
 
     Parameters
     ----------
     objective
         From `class_logit`, `conv_channel`, `block_channel`, `mlp_channel` or `head_channel`;
-        objectives add up and scale. Or a target: `rather_than`.
+        objectives can be added and scaled. Or a target: `rather_than`.
     size
         Side of a square, or (height, width), in pixels; multiples of a transformer's patch.
     seed
-        The same seed and size give the same start and the same moves for every model.
+        The same seed and size give the same start and the same transforms for every model.
     on_step
         Called after each step with its number (from 1), the loss and the picture so far;
         returning ``False`` stops. The loss is minus the objective's value; the penalties, whose
-        weight follows the objective's gradient at every step, are left out of it.
+        weight follows the objective's gradient at every step, are not included.
     regularization, transforms
         By default `Regularization()` and `Transforms()`.
     patch
-        Side in pixels at which seams are measured and charged; by default the transformer's own,
+        Patch side in pixels for measuring and penalizing seams; by default the transformer's own,
         and `OTHER_PATCH` for a convolutional network. At least 2.
 
     Raises
     ------
     ParameterError, UnsupportedMethod
-        The model has no such class, layer, head or channel, or takes no picture of this size.
+        The model has no such class, layer, head or channel, or does not accept this size.
     ImageError
         A pass would take more than the memory budget.
     ZeroGradient
         The picture cannot influence the objective.
     BusyError
-        All places for computing stayed taken.
+        All slots for network passes were in use for too long.
     """
     regularization = _of_kind(regularization, Regularization, "regularization")
     transforms = _of_kind(transforms, Transforms, "transforms")
     shape = _checked_size(model, size)
     if checked_whole(steps, "The number of steps") < 1:
-        raise ParameterError(f"{steps} steps were asked for, expected at least 1.")
+        raise ParameterError(f"{steps} steps were requested, expected at least 1.")
     if not 0 <= checked_whole(seed, "The seed") < 2**63:
         raise ParameterError(f"The seed is {seed}, expected 0 to 2^63 - 1.")
     if on_step is not None and not callable(on_step):
-        raise ParameterError(f"on_step is {on_step!r}, expected a function or nothing.")
+        raise ParameterError(f"on_step is {on_step!r}, expected a function, or none.")
     objective = checked_objective(objective)
     needs = objective.needs(model)
     grid = _checked_patch(model, patch)
@@ -141,12 +141,13 @@ def maximize(
             value = _look(model, objective, transforms(seen, generator), needs)
             (pull,) = torch.autograd.grad(value, seen)
             push = _push(regularization, seen, grid)
-            # A penalty of weight 1 pushes as hard as the objective pulls, whatever its unit.
+            # The gradient of a penalty of weight 1 is as large as that of the objective, in any
+            # unit.
             strength = pull.abs().sum()
             if step == 1 and not strength:
                 raise ZeroGradient(
                     f"The {objective.describe(model)} of {model.spec.title} does not change with "
-                    "the picture, so there is nothing to follow; choose another seed or objective."
+                    "the picture, so its gradient is zero; choose another seed or objective."
                 )
             (gradient,) = torch.autograd.grad(unit, picture.coefficients, strength * push - pull)
             picture.coefficients.grad = gradient
@@ -197,7 +198,7 @@ def _of_kind(value: Kind | None, kind: type[Kind], name: str) -> Kind:
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise ParameterError(f"{name} is {value!r}, expected a {kind.__name__} or nothing.")
+        raise ParameterError(f"{name} is {value!r}, expected a {kind.__name__}, or none.")
     return value
 
 

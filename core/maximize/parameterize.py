@@ -1,9 +1,9 @@
 """The picture as Fourier coefficients in decorrelated colors (Olah, Mordvintsev, Schubert 2017).
 
-Adam moves every coefficient by about the same amount, so what one coefficient *does* decides
-what kind of picture is found. Coefficients scaled by 1/frequency give all scales of a picture
-the same chance, as in natural pictures; in plain pixels the finest scale wins and noise comes out.
-The same goes for colors: moving along their principal axes in natural pictures changes
+Adam changes every coefficient by about the same amount, so the scale of the coefficients decides
+which picture is found. Coefficients scaled by 1/frequency give all spatial scales
+the same weight, as in natural pictures; with plain pixels the finest scale dominates as noise.
+The same holds for colors: steps along the principal axes of natural pictures change
 brightness more readily than hue.
 """
 
@@ -37,7 +37,7 @@ class FourierImage:
     generator
         Draws the start, on the CPU: the same seed and size give the same start on every device.
     device
-        Where the picture is to live.
+        Device of the picture.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a maximized picture is charged for.
+"""Penalties of a maximized picture.
 
 Every term is a mean over pixels, so a weight means the same at any size.
 """
@@ -38,7 +38,7 @@ def distance_from_gray(unit: Tensor) -> Tensor:
 
 
 def seam_energy(unit: Tensor, patch: int) -> Tensor:
-    """How much a patch grid shows: a scalar above -1, where 0 is "not at all".
+    """Visibility of a patch grid: a scalar above -1; 0 means not visible.
 
     Mean squared step between neighbors on two sides of a patch border, over mean squared step
     between neighbors inside a patch, minus one.
@@ -73,11 +73,11 @@ def seam_energy_of(image: Image.Image, patch: int) -> float:
 
 @dataclass(frozen=True)
 class Regularization:
-    """Weights of what a picture is charged for.
+    """Weights of the penalties.
 
     The optimizer scales the sum so that a term of weight 1 is as strong as the objective. The
-    defaults were chosen by looking at classes and channels of the embedded pair: more variation
-    or gray washes a picture out; a tenth of the seam penalty takes the grid away at little
+    defaults were chosen on classes and channels of the embedded pair: a higher weight of variation
+    or gray reduces contrast; a tenth of the seam penalty removes the grid at little
     cost for the objective, ten times that cost up to 40 % of it.
 
     Attributes
@@ -88,8 +88,8 @@ class Regularization:
         Of `distance_from_gray`.
     seam
         Of the squared `seam_energy`, so that borders smoother than the insides cost as well. It
-        is charged in proportion to the total variation, since a ratio alone would weigh most
-        where there is hardly any step to see.
+        is weighted by the total variation, since a ratio alone would weigh most where there are
+        hardly any steps.
     """
 
     variation: float = 0.03
@@ -101,7 +101,9 @@ class Regularization:
             weight = getattr(self, entry.name)
             is_number = isinstance(weight, Real) and not isinstance(weight, bool)
             if not is_number or not 0 <= weight < math.inf:
-                raise ParameterError(f"{entry.name} is {weight!r}, expected a number from 0 up.")
+                raise ParameterError(
+                    f"{entry.name} is {weight!r}, expected a number of at least 0."
+                )
 
     def penalty(self, unit: Tensor, patch: int) -> Tensor:
         """Weighted sum of the terms for (batch, 3, height, width) in [0, 1]: a scalar."""

@@ -1,4 +1,4 @@
-"""The mean magnitude spectrum of photographs, in colors that photographs do not correlate.
+"""The mean magnitude spectrum of photographs, in decorrelated colors.
 
 It fixes the magnitudes of a picture whose phase alone is optimized (Fel et al. 2023, MACO,
 arXiv 2306.06805). `data.recipes.mean_spectrum` measures it.
@@ -23,7 +23,7 @@ FILE = DATA / "spectrum.npz"
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What photographs have in common beside their content.
+    """Statistics of photographs.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ def _frequencies(size: tuple[int, int]) -> Tensor:
 
 @cache
 def mean_spectrum(path: Path = FILE) -> Spectrum:
-    """The spectrum that comes with the application."""
+    """The spectrum shipped with the application."""
     with np.load(path) as held:
         return Spectrum(
             *(

@@ -1,4 +1,4 @@
-"""Small random moves that a maximized picture must survive.
+"""Small random transforms of a maximized picture, for robustness.
 
 Padding, jitter, scale and rotation are one affine map, hence one resampling, whatever their number.
 """
@@ -18,9 +18,9 @@ from core.errors import ParameterError
 
 @dataclass(frozen=True)
 class Transforms:
-    """How far a picture is moved before each look of the network.
+    """Ranges of the random transforms before each pass.
 
-    All are drawn evenly between minus and plus the bound. What lies outside the picture is
+    All are drawn uniformly between minus and plus the bound. Places outside the picture are
     mid-gray.
 
     Attributes
@@ -46,11 +46,11 @@ class Transforms:
             is_number = isinstance(bound, Real) and not isinstance(bound, bool)
             most = 1.0 if entry.name == "scale" else math.inf  # at 1 the picture would vanish
             if not is_number or not 0 <= bound < most:
-                expected = "from 0 to below 1" if entry.name == "scale" else "from 0 up"
+                expected = "from 0 to below 1" if entry.name == "scale" else "of at least 0"
                 raise ParameterError(f"{entry.name} is {bound!r}, expected a number {expected}.")
 
     def matrix(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Draw one map from what the network sees to the picture: (2, 3).
+        """Draw one affine map from the network's input to the picture: (2, 3).
 
         Coordinates run from -1 to 1 along each side, x first. Angles are kept for any shape.
         """
@@ -70,7 +70,7 @@ class Transforms:
         )
 
     def __call__(self, unit: Tensor, generator: torch.Generator) -> Tensor:
-        """Move (1, 3, height, width) in [0, 1]; the shape stays."""
+        """Transform (1, 3, height, width) in [0, 1]; the shape stays."""
         matrix = self.matrix((unit.shape[-2], unit.shape[-1]), generator).to(unit)
         grid = functional.affine_grid(matrix.unsqueeze(0), list(unit.shape), align_corners=False)
         # Around mid-gray, so that the zeros outside the picture are gray.

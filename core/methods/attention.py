@@ -37,10 +37,10 @@ def _needs(model: VisionTransformer, parameters: AttentionParameters) -> Needs:
     order=40,
     serves=("vit",),
     class_specific=False,
-    meaning="Where the class token looks in one layer (whatever else the classifier reads, where "
+    meaning="Where the class token attends in one layer (or whatever else the classifier reads, if "
     "it reads more).",
-    caveat="It is one step of many: what a token holds in a late layer is no longer what lay at "
-    "its place in the picture. It does not depend on the class.",
+    caveat="This is one layer of many: the content of a token in a late layer no longer belongs to "
+    "its place in the picture alone. The map does not depend on the class.",
     source="Vaswani et al. 2017, arXiv 1706.03762; Caron et al. 2021, arXiv 2104.14294",
     parameters=AttentionParameters,
     needs=_needs,
@@ -53,5 +53,5 @@ def attention(
         heads = recording.readout_attention(_layer(recording.model, parameters))
     row = heads.mean(dim=1) if parameters.head is None else heads[:, parameters.head]
     return on_patches(
-        recording, row, if_zero="All of this attention falls on tokens that are no patches."
+        recording, row, if_zero="All of this attention falls on tokens that are not patches."
     )

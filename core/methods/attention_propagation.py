@@ -1,6 +1,6 @@
-"""How attention flows through layers: fuse heads, discard, multiply; and the gradient of attention.
+"""Attention through layers: fuse heads, discard, multiply; and the gradient of attention.
 
-What the methods of this folder share. `fuse`, `discard` and `propagate` are pure functions of
+Shared by the methods of this folder. `fuse`, `discard` and `propagate` are pure functions of
 tensors; the others read a recording.
 """
 
@@ -23,7 +23,7 @@ from core.recording.transformer import ALL, TransformerRecording
 Normalization = Literal["rows", "columns", "vit-explain", "none"]
 
 IF_ZERO = (
-    "Nothing flows from the patches to what the classifier reads: everything was discarded, or no "
+    "No attention leads from the patches to what the classifier reads: all was discarded, or no "
     "entry is positive for this class. Lower the discard ratio or choose more layers."
 )
 
@@ -75,7 +75,7 @@ def discard(fused: Tensor, ratio: float, protect_first: bool) -> Tensor:
     largest = _smallest(flat, count)
     stay = flat > largest
     missing = tokens * tokens - count - stay.sum(dim=-1, keepdim=True)
-    if missing.any():  # as many go as were asked for: of equal entries the first
+    if missing.any():  # exactly the requested number: of equal entries the first
         tied = flat == largest
         stay |= tied & (tied.cumsum(dim=-1) > tied.sum(dim=-1, keepdim=True) - missing)
     kept = torch.where(stay, flat, 0.0)
@@ -88,7 +88,7 @@ def _smallest(flat: Tensor, count: int) -> Tensor:
     """The ``count``-th smallest entry of each row: (batch, 1)."""
     if flat.device.type != "cpu":
         return flat.kthvalue(count, dim=-1, keepdim=True).values
-    # NumPy's selection takes a sixth of the time of torch.topk, but knows no bfloat16.
+    # NumPy's selection takes a sixth of the time of torch.topk, but does not support bfloat16.
     known = flat.float() if flat.dtype == torch.bfloat16 else flat
     parted = np.partition(known.numpy(), count - 1, axis=-1)
     return torch.from_numpy(parted[:, count - 1 : count].copy()).to(flat)
@@ -103,7 +103,7 @@ def propagate(rows: Tensor, matrix: Tensor, normalization: Normalization) -> Ten
         Rows of the product of all later layers; beyond the first ``queries`` they are zero.
     matrix : (batch, queries, tokens)
         Fused attention ``M`` of this layer: all its rows, or only the first. Normalizations that
-        look at columns want all.
+        use columns need all rows.
     normalization
         ``"rows"``: by ``M + I`` with rows scaled to sum 1 (Abnar & Zuidema 2020).
         ``"columns"``: by ``M + I`` with columns scaled to sum 1.
@@ -137,7 +137,7 @@ def roll(
     ratio: float = 0.0,
     protect_first: bool = True,
 ) -> Relevance:
-    """Row of the product over ``layers`` that the classifier reads.
+    """The row of the product over ``layers`` that the classifier reads.
 
     Parameters
     ----------
@@ -145,10 +145,10 @@ def roll(
         ``matrix(layer, queries)`` gives rows of a layer's fused matrix, (batch, queries, tokens).
         Only one layer's exists at a time.
     ratio, protect_first
-        What is discarded of each matrix; see `discard`.
+        The part of each matrix that is discarded; see `discard`.
     """
     readout, rows = recording.model.readout, recording.readout_row()
-    # Where a row needs nothing of the others, the first step takes those that are read alone.
+    # Where a row does not depend on the others, the first step uses only the rows that are read.
     alone = normalization in ("rows", "none") and not ratio
     if alone and not (readout.patches or readout.attended):
         queries = slice(0, len(readout.prefix))
@@ -163,7 +163,7 @@ def roll(
 
 
 def on_patches(recording: TransformerRecording, row: Tensor, if_zero: str = IF_ZERO) -> Relevance:
-    """A weight per token (batch, tokens) as a map, with the share that lies on prefix tokens."""
+    """Weights per token (batch, tokens) as a map, with the share on prefix tokens."""
     total = row.sum(dim=-1).clamp_min(torch.finfo(row.dtype).tiny)
     prefix_mass = row[:, : recording.model.prefix].sum(dim=-1) / total
     return Relevance(recording.to_grid(row), prefix_mass=prefix_mass, if_zero=if_zero)
@@ -184,7 +184,7 @@ def attention_gradient(
 ) -> Iterator[Tensor]:
     """``∂y/∂A = (∂y/∂O) · Vᵀ`` of a layer, some queries at a time as `attention_in_turn` has it.
 
-    ``O = A·V`` is what the heads gather; attention itself need not exist for it.
+    ``O = A·V`` is the output of the heads; attention itself need not be computed.
 
     Yields
     ------
@@ -211,7 +211,7 @@ def weighted_attention(
 
 
 def refuse_all_zero(gradients: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
-    """The gradients as they are, unless all of them are zero.
+    """The gradients unchanged, unless all of them are zero.
 
     Raises
     ------

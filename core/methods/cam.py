@@ -17,7 +17,7 @@ from core.targets import Target
 
 @dataclass(frozen=True)
 class CamParameters:
-    """CAM has none: the layer and the weights are given by the definition."""
+    """CAM has no parameters: its definition fixes the layer and the weights."""
 
 
 def _unsupported(model: ConvNet) -> str | None:
@@ -25,7 +25,7 @@ def _unsupported(model: ConvNet) -> str | None:
         return None
     return (
         f"CAM is defined only where one linear layer follows the pooling; {model.spec.title} has "
-        "more there, so choose Grad-CAM or HiResCAM."
+        "more layers there, so choose Grad-CAM or HiResCAM."
     )
 
 
@@ -49,21 +49,21 @@ def cam(
 ) -> Relevance:
     """``M_c(x, y) = Σ_k w_ck · A_k(x, y)``; no bias, no ReLU, so ``mean(M_c) + b_c = logit_c``.
 
-    Of a class ``a`` rather than another ``b`` the weights are ``w_a − w_b``, so the map is
+    For a class ``a`` rather than another ``b`` the weights are ``w_a − w_b``, so the map is
     ``M_a − M_b`` exactly.
     """
     weights = recording.model.linear_head
-    assert weights is not None  # else `_unsupported` has refused the model
+    assert weights is not None  # otherwise `_unsupported` has rejected the model
     features = recording.activations(HEAD_INPUT)
-    # What a target makes of logits it makes of their weights: of two classes the difference.
+    # A target is applied to the weights as to logits: for two classes it gives their difference.
     chosen = torch.stack([target(weights.T) for target in targets])
     return Relevance(
         torch.einsum("bk,bkhw->bhw", chosen, features),
-        if_zero="The class's weights, or all features that they weigh, are zero, so its logit is "
+        if_zero="The class's weights, or all features that they weight, are zero, so its logit is "
         "its bias.",
         remarks=tuple(
-            "All weights of this class are equal, so the map is the sum of all features and tells "
-            "nothing of the class."
+            "All weights of this class are equal, so the map is the sum of all features and says "
+            "nothing about the class."
             if len(own) > 1 and own.any() and (own == own[0]).all()
             else ""
             for own in chosen

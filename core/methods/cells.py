@@ -1,7 +1,7 @@
-"""Pictures in cells, with parts replaced: what methods for both kinds of network share.
+"""Pictures divided into cells, with parts replaced: shared by methods for all networks.
 
-Cells are as large as a transformer's patches, so that the maps of two models that see the same
-view lie on the same grid and both are asked about the same parts of it.
+Cells are as large as a transformer's patches, so that the maps of two models with the same
+view are on the same grid and show the effect of the same parts.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def patch_parameter() -> Any:
         64,
         1,
         "Patch",
-        "Side of a cell of the map in pixels; equal for two models that are to be compared.",
+        "Side of a cell of the map in pixels; use the same for two models that are compared.",
     )
 
 
 def fill_parameter(
     label: str, help: str, default: str = "blur", options: tuple[str, ...] = tuple(FILLS)
 ) -> Any:
-    """Declare what parts are replaced by."""
+    """Declare the fill of replaced parts."""
     texts = "; ".join(f"{name}: {text}" for name, text in FILLS.items() if name in options)
     return choice(default, options, label, f"{help} {texts[0].upper()}{texts[1:]}.")
 
@@ -54,13 +54,13 @@ def grid_of(recording: Recording, patch: int) -> tuple[int, int]:
 
 
 def filling(recording: Recording, fill: str) -> Tensor:
-    """Model input (batch, 3, height, width) to take the replaced parts from."""
+    """Model input (batch, 3, height, width) that replaces removed parts."""
     fills = [recording.model.normalize(filled(view.image, fill)) for view in recording.views]
     return torch.cat(fills)
 
 
 def laid_out(pixels: Tensor) -> Tensor:
-    """Model input (batch, 3, height, width), in memory as convolutions like it best."""
+    """Model input (batch, 3, height, width), in the fastest memory format for convolutions."""
     return pixels.contiguous(memory_format=torch.channels_last)
 
 

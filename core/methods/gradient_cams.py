@@ -29,13 +29,13 @@ _IF_ZERO = (
 )
 
 _IF_ZERO_SIGNED = (
-    "No activation of this layer meets a gradient of this class: the layer holds no evidence for "
-    "or against it."
+    "Activations and gradients of this class never coincide in this layer: it holds no evidence "
+    "for or against it."
 )
 
 
 def _layers(model: Model) -> tuple[str, ...]:
-    """Taps from which a map can be made, the last first."""
+    """Taps with maps, the last first."""
     names = [t.name for t in model.taps.values() if t.axes == MAP or t.name.endswith(".input")]
     blocks = [name for name in names if name.startswith("block.")]
     return tuple(reversed(blocks or names))
@@ -43,14 +43,14 @@ def _layers(model: Model) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class LayerParameters:
-    """Which layer is looked at."""
+    """The layer that is read."""
 
     layer: str = choice(
         lambda model: _layers(model)[0],
         _layers,
         "Layer",
-        "“stage” is the output of a stage, “head.input” what enters the pooling, “block.i.input” "
-        "the tokens that enter a block. Earlier layers are finer and say less about the class.",
+        "“stage” is the output of a stage, “head.input” the input of the pooling, “block.i.input” "
+        "the tokens that enter a block. Earlier layers are finer and less class-specific.",
     )
 
 
@@ -62,7 +62,7 @@ Formula = Callable[[Tensor, Tensor], Tensor]
 Remark = Callable[[Tensor, Tensor], tuple[str, ...]]
 
 UNSTABLE = 1e-3
-"""Denominator of a Grad-CAM++ weight (at best 2) below which rounding decides the weight."""
+"""Denominator of a Grad-CAM++ weight (ideally 2) below which rounding dominates the weight."""
 
 
 def _family(
@@ -135,11 +135,11 @@ def _denominators(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
-    """Say of each picture whether a weight that counts hangs on the last digits."""
+    """A remark for each picture in which a relevant weight depends on rounding."""
     counts = _denominators(activations, gradients).abs().where(gradients > 0, 2.0)
     return tuple(
-        f"A weight's denominator comes down to {smallest:.0e} of its usual 2 here, so rounding "
-        "decides this map: prefer LayerCAM or a later layer."
+        f"A weight's denominator is as small as {smallest:.0e} here (usually 2), so rounding "
+        "dominates this map: prefer LayerCAM or a later layer."
         if smallest < UNSTABLE
         else ""
         for smallest in counts.amin(dim=(1, 2, 3)).tolist()
@@ -150,8 +150,8 @@ def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
     "grad_cam_plus_plus",
     "Grad-CAM++",
     21,
-    "Grad-CAM with weights that let several instances of a class count alike.",
-    "The weights assume an exponential of the logit as score; they are a heuristic elsewhere. "
+    "Grad-CAM with weights that count several instances of a class equally.",
+    "The weights assume the exponential of the logit as score and are a heuristic otherwise. "
     "Where activations have both signs, as before an activation function, a weight's denominator "
     "can come close to zero and a few channels then outweigh all others.",
     "Chattopadhay et al. 2018, arXiv 1710.11063",
@@ -160,8 +160,8 @@ def _instability(activations: Tensor, gradients: Tensor) -> tuple[str, ...]:
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """``α = g² / (2g² + (Σ_xy A) g³)``, ``w_k = Σ_xy α · ReLU(g)``; α is 0 where g is.
 
-    Computed as ``α = 1 / (2 + (Σ_xy A) g)``: the powers of a small gradient would lose what is
-    left of single precision where the sum is close to −2.
+    Computed as ``α = 1 / (2 + (Σ_xy A) g)``: powers of a small gradient would lose the remaining
+    digits of single precision where the sum is close to −2.
     """
     denominator = _denominators(activations, gradients)
     usable = (denominator != 0) & (gradients != 0)
@@ -174,7 +174,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     "hirescam",
     "HiResCAM",
     22,
-    "Activation times gradient, position by position: only what the logit depends on lights up.",
+    "Activation times gradient, position by position: bright only where the logit depends on it.",
     "At the last layer of a network with one linear layer it is CAM itself, up to scale.",
     "Draelos & Carin 2020, arXiv 2011.08891",
     signed=True,
@@ -189,7 +189,7 @@ def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
     "LayerCAM",
     23,
     "Activation times positive gradient, position by position; sharp also in early layers.",
-    "Negative evidence is left out twice, so the map cannot show what speaks against a class.",
+    "Negative evidence is left out twice, so the map cannot show evidence against a class.",
     "Jiang et al. 2021, LayerCAM",
 )
 def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Class-specific gradient rollout, corrected and as the vit-explain package has it."""
+"""Class-specific gradient rollout, corrected and as published in the vit-explain package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.targets import Target
 
 @dataclass(frozen=True)
 class GradientRolloutParameters:
-    """What is discarded, which layers take part, whose definition."""
+    """Discard ratio, layers and definition."""
 
     discard: float = number(
         0.0,
@@ -30,7 +30,7 @@ class GradientRolloutParameters:
         "Share of each layer's smallest entries that is set to zero.",
     )
     layers: tuple[int, ...] | None = span(
-        layers_of, "Layers", "Layers that take part in the product; all if not chosen."
+        layers_of, "Layers", "Layers in the product; all if none is chosen."
     )
     definition: str = choice(
         "paper",
@@ -42,12 +42,12 @@ class GradientRolloutParameters:
 
     @property
     def published(self) -> bool:
-        """Whether the package's code is followed instead of its text."""
+        """Whether the package's published code is followed."""
         return self.definition == "vit-explain"
 
 
 def _gradient_layers(model: VisionTransformer, parameters: GradientRolloutParameters) -> list[int]:
-    """Layers whose gradients take part."""
+    """Layers whose gradients are used."""
     chosen = range(model.depth) if parameters.layers is None else parameters.layers
     return [model.depth - 1 - layer if parameters.published else layer for layer in chosen]
 
@@ -66,8 +66,8 @@ def _needs(model: VisionTransformer, parameters: GradientRolloutParameters) -> N
     class_specific=True,
     meaning="Rollout in which each attention entry counts by how much more of it would raise the "
     "class's logit.",
-    caveat="The gradient is local: it tells what a little more attention would change, not what "
-    "the class would lose without a patch. Negative entries are left out.",
+    caveat="The gradient is local: it states what a little more attention would change, not how "
+    "much the class depends on a patch. Negative entries are left out.",
     source="Gildenblat 2020, “Exploring Explainability for Vision Transformers”; corrected here",
     parameters=GradientRolloutParameters,
     needs=_needs,

@@ -20,10 +20,10 @@ from core.targets import Target
 
 @dataclass(frozen=True)
 class LeGradParameters:
-    """Which layers are averaged."""
+    """The layers that are averaged."""
 
     layers: tuple[int, ...] | None = span(
-        layers_of, "Layers", "Layers averaged; all if not chosen."
+        layers_of, "Layers", "Layers averaged; all if none is chosen."
     )
 
 
@@ -42,10 +42,10 @@ def _needs(model: VisionTransformer, parameters: LeGradParameters) -> Needs:
     order=70,
     serves=("vit",),
     class_specific=True,
-    meaning="How much more attention to a patch would raise the class's score read off each "
+    meaning="How much more attention to a patch would raise the class's score, computed from each "
     "layer's mean token, averaged over heads, queries and layers.",
-    caveat="The classifier is applied to layers it was never trained for, so early layers add a "
-    "guess. Attention itself does not enter, only its gradient.",
+    caveat="The classifier is applied to layers it was never trained for, so early layers add "
+    "uncertain evidence. Attention itself is not used, only its gradient.",
     source="Bousselham et al. 2024, arXiv 2404.03214",
     parameters=LeGradParameters,
     needs=_needs,

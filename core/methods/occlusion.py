@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from core.targets import Target, of_each
 
 @dataclass(frozen=True)
 class OcclusionParameters:
-    """Which windows are replaced by what."""
+    """Windows and fill."""
 
     patch: int = cells.patch_parameter()
     window: int = number(
@@ -30,18 +31,18 @@ class OcclusionParameters:
     stride: int = number(
         2, 1, 8, 1, "Stride", "Step from one window to the next in cells, at most the window."
     )
-    # A blurred window still shows large things; the mean color is also what the paper took.
-    fill: str = cells.fill_parameter("Fill", "What the window is replaced by.", "mean")
+    # A blurred window still shows large things; the mean color is also the paper's choice.
+    fill: str = cells.fill_parameter("Fill", "What the window is replaced with.", "mean")
 
 
 _DIFFERENCE = (
-    "Of two classes, a place shows how far the difference of the two logits falls without it, and "
-    "not the logarithm of a probability."
+    "For two classes, a place shows how far the difference of the two logits falls without it, "
+    "not the change of a log-probability."
 )
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along an axis; the last one ends at the edge, off the stride if need be.
+    """Starts of windows along an axis; the last one ends at the edge, if necessary off the stride.
 
     Both ``window`` and ``length`` are in cells.
     """
@@ -68,32 +69,37 @@ def _windows(grid: tuple[int, int], window: int, stride: int) -> Tensor:
     class_specific=True,
     signed=True,
     meaning="How far the logarithm of the class's probability falls when this place is replaced; "
-    "negative where the class gains. Of a class rather than another: how far the difference of "
+    "negative where the class gains. For a class rather than another: how far the difference of "
     "their logits falls.",
-    caveat="A replaced window is itself something to see, and a class that two places show as well "
-    "loses little by either. One pass for each window.",
+    caveat="A replaced window is itself visible to the model, and a class that two places show "
+    "equally loses little without either. Needs one pass per window.",
     source="Zeiler & Fergus 2014, arXiv 1311.2901",
     parameters=OcclusionParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: math.prod(
+        len(_starts(length, parameters.window, parameters.stride))
+        for length in cells.grid_of(recording, parameters.patch)
+    ),
 )
 def occlusion(
     recording: Recording, targets: Sequence[Target], parameters: OcclusionParameters
 ) -> Relevance:
     """``mean_{windows over the cell} log p_c(x) − log p_c(x without window)``.
 
-    Of a class ``a`` rather than another ``b`` it is ``y_a − y_b`` that falls. Softmax keeps that
-    difference, ``log p_a − log p_b = y_a − y_b``, so the map is that of ``a`` less that of ``b``.
+    For a class ``a`` rather than another ``b`` it is the decrease of ``y_a − y_b``. Softmax keeps
+    that difference, ``log p_a − log p_b = y_a − y_b``, so the map is that of ``a`` less that of
+    ``b``.
     """
     if parameters.stride > parameters.window:
         raise ParameterError(
             f"stride is {parameters.stride}, which leaves cells between windows of "
-            f"{parameters.window} untried; choose a stride of at most the window."
+            f"{parameters.window} uncovered; choose a stride of at most the window."
         )
     model, pixels, size = recording.model, recording.pixels, recording.size
     grid = cells.grid_of(recording, parameters.patch)
     windows = _windows(grid, parameters.window, parameters.stride).to(pixels.device)
     filling = cells.filling(recording, parameters.fill)
-    assert recording.logits is not None  # else the method was not offered
+    assert recording.logits is not None  # otherwise the method is not offered
 
     def score(target: Target, logits: Tensor) -> Tensor:
         return target.score(logits, model.answer, log=True)
@@ -106,14 +112,15 @@ def occlusion(
         without = torch.where(on_pixels(windows[window], size)[:, None], filling[picture], before)
         answers = run(model, cells.laid_out(without), Needs()).output.float()
         left = of_each([targets[place] for place in picture.tolist()], answers, score)
-        # Batches of other sizes may differ in the last digit; where nothing changed, nothing fell.
+        # Batches of other sizes may differ in rounding; without a change of pixels the decrease is
+        # zero.
         changed = (without != before).flatten(1).any(1)
         drops[places] = torch.where(changed, intact[picture] - left, 0.0)
     covered = windows.float()
     maps = torch.einsum("bw,wrc->brc", drops.view(len(recording), -1), covered)
     return Relevance(
         maps / covered.sum(dim=0),
-        if_zero="The picture equals its fill, so nothing was taken away, or the class's "
+        if_zero="The picture equals its fill, so nothing was removed, or the class's "
         "probability does not depend on it.",
         remarks=tuple(_DIFFERENCE if target.is_difference else "" for target in targets),
     )

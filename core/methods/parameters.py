@@ -1,4 +1,4 @@
-"""Declaring a method's parameters once: the check, the widget and the help text all follow."""
+"""Declarations of a method's parameters, from which checks, widgets and help texts are derived."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def heads_of(model: Model) -> int:
 
 
 def index(default: int | None, count: Callable[[Model], int], label: str, help: str) -> Any:
-    """Declare an index below ``count(model)``; ``None`` means what the help text says."""
+    """Declare an index below ``count(model)``; the help text explains ``None``."""
     return dataclasses.field(
         default=default, metadata={"kind": "index", "count": count, "label": label, "help": help}
     )
@@ -124,7 +124,7 @@ def span(count: Callable[[Model], int], label: str, help: str) -> Any:
 
 
 def describe(kind: type[Parameters], model: Model, method: str) -> tuple[Parameter, ...]:
-    """The parameters of a method on one model; defaults of its catalog entry come first."""
+    """The parameters of a method on one model; defaults in its catalog entry take precedence."""
     suits = model.spec.defaults.get(method, {})
     described = []
     for entry in dataclasses.fields(kind):
@@ -155,9 +155,9 @@ def describe(kind: type[Parameters], model: Model, method: str) -> tuple[Paramet
 def parse(
     kind: type[Parameters], model: Model, method: str, given: Mapping[str, Any]
 ) -> Parameters:
-    """Check what a caller passes and build the method's parameter object.
+    """Check given parameters and build the method's parameter object.
 
-    What is not given comes from the model's catalog entry, then from the declaration.
+    Missing values come from the model's catalog entry, then from the declaration.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def parse(
     for name in merged:
         if name not in known:
             allowed = ", ".join(known) or "none"
-            raise ParameterError(f"{method} has no parameter {name!r}; it knows: {allowed}.")
+            raise ParameterError(f"{method} has no parameter {name!r}; it has: {allowed}.")
     return kind(**{name: _checked(known[name], value) for name, value in merged.items()})
 
 

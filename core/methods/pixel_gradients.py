@@ -1,7 +1,7 @@
 """Gradients at the pixels: integrated gradients, input × gradient and SmoothGrad.
 
-All three look at ``∂y/∂x``, the gradient of what is asked (a class's logit, or the difference of
-two) at the standardized pixels, and sum what they find over channels and the pixels of a cell.
+All three use ``∂y/∂x``, the gradient of the target (a class's logit, or the difference of
+two) at the standardized pixels, and sum values over channels and the pixels of a cell.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from torch import Tensor
 from core import capacity, progress
 from core.methods import cells
 from core.methods.parameters import number
-from core.methods.registry import Relevance, method
+from core.methods.registry import GRADIENT, Relevance, method
 from core.numerics import own_state
 from core.recording.batches import portion, portions
 from core.recording.recording import Recording
 from core.recording.run import Needs, run
 from core.targets import Target, of_each
 
-_IF_ZERO = "No pixel changes this class's logit, or the picture is where the path began."
+_IF_ZERO = "No pixel changes this class's logit, or the picture equals the baseline."
 
 
 @dataclass(frozen=True)
 class PathParameters:
-    """Where the path begins and how finely it is cut."""
+    """Start and number of steps of the path."""
 
     patch: int = cells.patch_parameter()
     baseline: str = cells.fill_parameter(
-        "Baseline", "The picture that the path begins at.", options=("blur", "mean", "black")
+        "Baseline", "The picture at which the path begins.", options=("blur", "mean", "black")
     )
     steps: int = number(
         32,
@@ -40,20 +40,20 @@ class PathParameters:
         256,
         1,
         "Steps",
-        "Gradients along the path; more close the gap between sum and logit.",
+        "Gradients along the path; more of them reduce the gap between the sum and the logit.",
     )
 
 
 @dataclass(frozen=True)
 class PatchParameters:
-    """On which grid the map is summed."""
+    """Grid of the map."""
 
     patch: int = cells.patch_parameter()
 
 
 @dataclass(frozen=True)
 class SmoothParameters:
-    """How many noisy copies, and how noisy."""
+    """Number and noise of the copies."""
 
     patch: int = cells.patch_parameter()
     count: int = number(
@@ -67,7 +67,7 @@ class SmoothParameters:
         "Noise",
         "Standard deviation of the noise as a share of the range of the picture's values.",
     )
-    seed: int = number(0, 0, 9999, 1, "Seed", "Another seed draws another noise.")
+    seed: int = number(0, 0, 9999, 1, "Seed", "Another seed draws other noise.")
 
 
 def _mean_gradients(
@@ -114,11 +114,12 @@ def _on_grid(recording: Recording, values: Tensor, patch: int) -> Tensor:
     signed=True,
     meaning="How much each place adds to the class's logit on the way from a baseline without "
     "detail to the picture.",
-    caveat="It says what differs from the baseline: what the baseline shows as well counts for "
+    caveat="It shows what differs from the baseline: content that the baseline shares counts for "
     "nothing, and another baseline gives another map.",
     source="Sundararajan et al. 2017, arXiv 1703.01365",
     parameters=PathParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: GRADIENT * parameters.steps,
 )
 def integrated_gradients(
     recording: Recording, targets: Sequence[Target], parameters: PathParameters
@@ -127,7 +128,7 @@ def integrated_gradients(
 
     The sum over all places is ``y_c(x) − y_c(x')`` up to the gap that the remark states.
     """
-    from captum.attr import IntegratedGradients  # takes a second, and most requests need none
+    from captum.attr import IntegratedGradients  # takes a second, and few requests need it
 
     model = recording.model
     most = portion(model, recording.size, gradients=True)
@@ -135,7 +136,7 @@ def integrated_gradients(
 
     def answer(pixels: Tensor, target: Target) -> Tensor:
         next(told, None)
-        capacity.next_turn()  # the pass before has left nothing behind
+        capacity.next_turn()  # the previous pass holds no memory
         return target(run(model, pixels, Needs()).output)
 
     baselines = cells.filling(recording, parameters.baseline)
@@ -155,7 +156,7 @@ def integrated_gradients(
         found.append(attributed.detach())
     next(told, None)
     maps = _on_grid(recording, torch.cat(found), parameters.patch)
-    assert recording.logits is not None  # else the method was not offered
+    assert recording.logits is not None  # otherwise the method is not offered
     changed = recording.logits.float() - before.float()
     changes = of_each(targets, changed, _value).tolist()
     totals = maps.sum(dim=(1, 2)).tolist()
@@ -164,7 +165,7 @@ def integrated_gradients(
 
 
 def _completeness(target: Target, total: float, change: float) -> str:
-    """How far the sum of a map is from the change of the logit that it should be."""
+    """The gap between the sum of a map and the change of the logit that it should equal."""
     what = "the logit" if target.is_class else "the negated logit"
     what = "the difference of the logits" if target.is_difference else what
     gap = f": a gap of {abs(total - change) / abs(change):.1%}" if change else ""
@@ -207,11 +208,12 @@ def input_x_gradient(
     class_specific=True,
     meaning="How strongly the class's logit reacts to the pixels of each place, as the mean over "
     "noisy copies of the picture.",
-    caveat="It tells where small changes would matter, for or against, not what the class was "
+    caveat="It shows where small changes would matter, for or against, not what the class was "
     "found by.",
     source="Smilkov et al. 2017, arXiv 1706.03825",
     parameters=SmoothParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: GRADIENT * parameters.count,
 )
 def smooth_grad(
     recording: Recording, targets: Sequence[Target], parameters: SmoothParameters

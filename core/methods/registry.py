@@ -20,8 +20,8 @@ from core.recording.run import Needs
 from core.targets import Target
 
 Kind = Literal["cnn", "vit", "windows", "pixels"]
-"""What a method needs: maps of stages, attention of all tokens, attention within windows, or
-nothing but pixels and answers."""
+"""What a method needs: maps of stages, attention of all tokens, attention within windows, or only
+pixels and answers."""
 
 _KINDS: Mapping[Kind, str] = {
     "cnn": "convolutional networks",
@@ -42,10 +42,10 @@ class Relevance:
     prefix_mass : Tensor or None
         (batch,), share of the method's total mass that fell on prefix tokens, in [0, 1].
     if_zero : str
-        Why a map may rightly be all zero, in one sentence.
+        Why a correct map may be zero everywhere, in one sentence.
     remarks : tuple of str
-        What must be known to read the very map of each picture, one sentence or none for each;
-        empty where there is nothing to say of any.
+        What a reader must know about the map of each picture, at most one sentence for each;
+        empty if there is none.
     """
 
     maps: Tensor
@@ -57,6 +57,10 @@ class Relevance:
 Run = Callable[[Any, Sequence[Target], Any], Relevance]
 
 
+GRADIENT = 3
+"""Forward passes that take about as long as one pass forward and backward."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A registered explanation method.
@@ -65,34 +69,36 @@ class Method:
     ----------
     name, title : str
     order : int
-        Place among the methods that are offered, in the field's own order; smaller comes first.
+        Position in lists of methods, in the field's usual order; smaller comes first.
     serves : tuple of str
-        Kinds of model it serves: ``"cnn"``, ``"vit"``, ``"windows"``, and ``"pixels"`` where it
-        reads nothing but pixels and answers, so that it serves networks whose inside is not known.
+        Supported kinds of model: ``"cnn"``, ``"vit"``, ``"windows"``, and ``"pixels"`` if it
+        uses only pixels and answers, so that it supports networks with unknown internals.
     class_specific : bool
         Whether the map depends on the target class.
     signed : bool
-        Whether negative values have a meaning, so that a scale needs its zero in the middle; never
-        with parameters that leave the map without a zero.
+        Whether negative values have a meaning, so that zero is the middle of the scale; never
+        with parameters for which the map has no meaningful zero.
     has_zero : callable
-        ``has_zero(parameters)``: whether zero means that a place does not count. Only of such maps
+        ``has_zero(parameters)``: whether zero means no influence. Only in such maps
         may positive parts be summed, as shares and densities do; see `Explanation.positive`.
-    earlier : mapping of str to str
-        Parameters whose default was another one before, with that one: what a request means that
-        was written down and does not name them; see `written`.
+    Parameters whose default has changed, with the earlier default: the value that a stored request
+    without them means; see `written`.
     meaning, caveat : str
         What the map shows and what it does not, for the reader.
     source : str
-        Where the definition comes from.
+        Source of the definition.
     parameters : type
         Dataclass of parameters.
     needs : callable
-        ``needs(model, parameters) -> Needs``: what it is going to read from the recording.
+        ``needs(model, parameters) -> Needs``: the tensors that it reads from the recording.
     run : callable
-        ``run(recording, targets, parameters) -> Relevance``. The recording is of the kind that the
-        method serves: `ConvolutionRecording`, `TransformerRecording`, or either.
+        ``run(recording, targets, parameters) -> Relevance``. The recording has the kind that the
+        method supports: `ConvolutionRecording`, `TransformerRecording`, or either.
     unsupported : callable
-        ``unsupported(model)``: why it cannot serve a model of its kind, or ``None``.
+        ``unsupported(model)``: why a model of its kind is not supported, or ``None``.
+    passes : callable
+        ``passes(recording, parameters)``: forward passes that a map of one picture takes beyond
+        those of its recording; a pass with its gradient counts as `GRADIENT`.
     """
 
     name: str
@@ -110,15 +116,21 @@ class Method:
     needs: Callable[[Any, Any], Needs]
     run: Run
     unsupported: Callable[[Any], str | None]
+    passes: Callable[[Any, Any], int]
 
     @property
     def draws(self) -> bool:
-        """Whether chance takes part: whether there is a parameter ``seed``."""
+        """Whether the method uses random draws, that is, has a parameter ``seed``."""
         return any(field.name == "seed" for field in fields(self.parameters))
 
     @property
+    def is_quick(self) -> bool:
+        """Whether a recording and at most one gradient serve a map."""
+        return self.passes is _none
+
+    @property
     def current(self) -> dict[str, str]:
-        """The defaults of today of the parameters in `earlier`."""
+        """The current defaults of the parameters in `earlier`."""
         return {
             field.name: str(field.default)
             for field in fields(self.parameters)
@@ -126,20 +138,20 @@ class Method:
         }
 
     def written(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters of a request that was written down, by this version or one before.
+        """Parameters of a stored request, of this or an earlier version.
 
-        Every version writes the parameters in `earlier` out, so where they are missing an earlier
-        version wrote, and its default holds.
+        Every version since writes the parameters in `earlier` out, so where they are missing an
+        earlier version wrote the request, and its default holds.
         """
         return {**self.earlier, **given}
 
     def why_not(self, model: Model) -> str | None:
-        """Why this method cannot serve a model; ``None`` if it can. Never raises."""
+        """Why a model is not supported; ``None`` if it is. Never raises."""
         if not _kinds(model) & set(self.serves):
             served = " and ".join(_KINDS[known] for known in self.serves)
             if model.limits:
                 return f"{self.title} works on {served}. {model.limits}"
-            return f"{self.title} works on {served}; {model.spec.title} is none."
+            return f"{self.title} works on {served}; {model.spec.title} is not one."
         if self.class_specific and not model.classes:
             return (
                 f"{self.title} needs a class, and {model.spec.title} was trained without classes; "
@@ -148,25 +160,30 @@ class Method:
         return self.unsupported(model)
 
     def parameters_for(self, model: Model) -> tuple[Parameter, ...]:
-        """The parameters with the ranges and defaults that they have on this model."""
+        """The parameters with their ranges and defaults on this model."""
         return describe(self.parameters, model, self.name)
 
 
 def no_zero(title: str) -> NoZero:
-    """The refusal to sum positive parts of a map of this method."""
+    """The error for sums of positive parts of a map of this method."""
     return NoZero(
-        f"{title} with these parameters has no zero: its values hold a constant, so shares of what "
-        "is positive mean nothing; choose another definition or method."
+        f"{title} with these parameters has no meaningful zero: its values include a constant, "
+        "so shares of positive relevance mean nothing; choose another definition or method."
     )
 
 
 def _kinds(model: Model) -> set[Kind]:
-    """What a model has that methods may need."""
+    """The kinds of a model, as methods need them."""
     if isinstance(model, VisionTransformer):
         return {"vit"}
     axes = {tap.axes for tap in model.taps.values()}
     found: set[Kind] = {"cnn"} if MAP in axes else {"pixels"}
     return found | {"windows"} if HEADS_MAP in axes else found
+
+
+def _none(recording: Any, parameters: Any) -> int:
+    """No further passes."""
+    return 0
 
 
 _registry: dict[str, Method] = {}
@@ -188,6 +205,7 @@ def method(
     has_zero: Callable[[Any], bool] = lambda parameters: True,
     earlier: Mapping[str, str] = MappingProxyType({}),
     unsupported: Callable[[Any], str | None] = lambda model: None,
+    passes: Callable[[Any, Any], int] = _none,
 ) -> Callable[[Run], Run]:
     """Register the decorated function as a method; see `Method` for the arguments."""
     assert set(serves) <= set(get_args(Kind)), f"{name} serves {serves!r}"
@@ -209,6 +227,7 @@ def method(
             needs,
             run,
             unsupported,
+            passes,
         )
         return run
 
@@ -217,7 +236,7 @@ def method(
 
 @cache
 def all_methods() -> dict[str, Method]:
-    """Every method by name, in the order in which they are offered."""
+    """Every method by name, in the order of lists."""
     package = importlib.import_module(str(__package__))
     files = {f"{package.__name__}.{file.name}" for file in pkgutil.iter_modules(package.__path__)}
     for name in sorted(files):
@@ -227,25 +246,25 @@ def all_methods() -> dict[str, Method]:
 
 
 def changed_methods() -> dict[str, Method]:
-    """The methods with parameters whose default was another one before; see `Method.earlier`."""
+    """The methods with parameters whose default has changed; see `Method.earlier`."""
     return {name: entry for name, entry in all_methods().items() if entry.earlier}
 
 
 def find_method(name: str) -> Method:
-    """The method of this name, or `UnknownMethod` with the names there are."""
+    """The method of this name; otherwise `UnknownMethod` with all names."""
     methods = all_methods()
     if name not in methods:
-        raise UnknownMethod(f"There is no method {name!r}; choose one of {', '.join(methods)}.")
+        raise UnknownMethod(f"The method {name!r} is unknown; choose one of {', '.join(methods)}.")
     return methods[name]
 
 
 def methods(model: Model) -> tuple[Method, ...]:
-    """The methods a model can serve."""
+    """The methods that support a model."""
     return tuple(m for m in all_methods().values() if m.why_not(model) is None)
 
 
 def supported(name: str, model: Model) -> Method:
-    """The method of this name if it can serve the model.
+    """The method of this name, if it supports the model.
 
     Raises
     ------

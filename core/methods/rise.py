@@ -19,46 +19,56 @@ from core.recording.run import Needs, run
 from core.targets import Target, of_each
 
 AT_ONCE = 32
-"""Masks that are enlarged together where no network is asked."""
+"""Masks that are enlarged together where no network runs."""
 
 SAME = 1e-12
-"""Variance of the share kept below which all masks treat a cell alike."""
+"""Variance of the share kept below which all masks count as equal at a cell."""
 
 
 @dataclass(frozen=True)
 class RiseParameters:
-    """How many masks of which kind, and what is made of the answers."""
+    """Number and kind of masks, and the definition of the map."""
 
     definition: str = choice(
         "centered",
         ("centered", "paper"),
         "Definition",
-        "“centered”: how much more probable the class is where the place is kept; zero is no "
+        "“centered”: how much more probable the class is where the place is kept; zero means no "
         "influence. “paper”: the published mean of probability times mask, which also shows how "
         "often each place was kept.",
     )
     patch: int = cells.patch_parameter()
     count: int = number(
-        500, 1, 8000, 1, "Masks", "How many random masks are tried; more are slower and quieter."
+        500,
+        1,
+        8000,
+        1,
+        "Masks",
+        "How many random masks are tried; more are slower and reduce noise.",
     )
     mask_cells: int = number(
-        8, 2, 16, 1, "Mask cells", "Cells of a mask along each side; fewer make larger blots."
+        8, 2, 16, 1, "Mask cells", "Cells of a mask along each side; fewer give coarser masks."
     )
     keep: float = number(
-        0.5, 0.05, 0.95, 0.05, "Kept", "Probability that a cell of a mask leaves the picture as is."
+        0.5,
+        0.05,
+        0.95,
+        0.05,
+        "Kept",
+        "Probability that a cell of a mask leaves the picture as it is.",
     )
-    fill: str = cells.fill_parameter("Fill", "What the picture is mixed with where masked.")
+    fill: str = cells.fill_parameter("Fill", "What masked places are mixed with.")
     seed: int = number(0, 0, 9999, 1, "Seed", "Another seed draws other masks.")
 
 
 _DIFFERENCE = (
-    "Of two classes, a place shows how much larger the difference of the two logits is where it is "
-    "kept, and not a probability."
+    "For two classes, a place shows how much larger the difference of the two logits is where it "
+    "is kept, not a probability."
 )
 
 
 class _Masks:
-    """Random masks, drawn at once and enlarged when they are asked for."""
+    """Random masks, drawn at once and enlarged on request."""
 
     def __init__(self, size: tuple[int, int], parameters: RiseParameters) -> None:
         generator = torch.Generator().manual_seed(parameters.seed)
@@ -78,7 +88,7 @@ class _Masks:
         )
 
     def __call__(self, places: Tensor) -> Tensor:
-        """Shares (masks, height, width) of the picture that some of the masks keep, in [0, 1]."""
+        """Shares (masks, height, width) of the picture kept by the given masks, in [0, 1]."""
         chosen = places.cpu()
         (height, width), across = self.size, self.coarse.shape[-1]
         large = functional.interpolate(
@@ -106,25 +116,26 @@ class _Masks:
     has_zero=lambda parameters: parameters.definition == "centered",
     earlier={"definition": "paper"},
     meaning="How much more probable the class is under random masks that leave this place as it "
-    "is; negative where it gains by the mask. Of a class rather than another: how much larger the "
-    "difference of their logits.",
-    caveat="What is smaller than a cell of the masks is smeared, and few masks leave noise. By the "
-    "paper's definition only differences count: it holds the mean probability times how often each "
-    "place was kept.",
+    "is; negative where the class gains by the mask. For a class rather than another: how much "
+    "larger the difference of their logits.",
+    caveat="Details smaller than a mask cell are blurred, and few masks leave noise. By the "
+    "paper's definition only differences are meaningful: it includes the mean probability times "
+    "how often each place was kept.",
     source="Petsiuk et al. 2018, arXiv 1806.07421",
     parameters=RiseParameters,
     needs=lambda model, parameters: Needs(),
+    passes=lambda recording, parameters: parameters.count,
 )
 def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParameters) -> Relevance:
     """``Σ_i (p_i − p̄)(m_i − m̄) / Σ_i (m_i − m̄)²`` at each cell, or the paper's sum.
 
     ``p_i`` is the class's probability for ``x ⊙ m_i + fill ⊙ (1 − m_i)``, and ``m_i`` the share of
-    the cell that mask ``i`` keeps: the slope of a line through the answers, in probability from
-    nothing kept to all. The paper has ``1/(n·p) Σ_i p_i · m_i``, which at some hundred masks shows
-    the masks' own mean more than the answers.
+    the cell that mask ``i`` keeps: the slope of a regression line, in probability from
+    nothing kept to all. The paper uses ``1/(n·p) Σ_i p_i · m_i``, which at a few hundred masks
+    shows the masks' own mean more than the answers.
 
-    Of a class ``a`` rather than another ``b`` the difference of their logits, ``y_a − y_b``, takes
-    the place of the probability in both.
+    For a class ``a`` rather than another ``b`` the difference of their logits, ``y_a − y_b``,
+    replaces the probability in both.
 
     A mask is a grid of cells kept with probability ``p``, enlarged bilinearly to one cell more than
     the picture and cut out at random, so that every pixel's mean over masks is ``p``.
@@ -152,7 +163,7 @@ def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParame
             if_zero="The class has no probability under any mask.",
             remarks=remarks,
         )
-    # Equal answers have exactly their mean, so that no rounding is left of them.
+    # Set equal answers exactly to their mean, so that no rounding error remains.
     centered = by_picture - by_picture.mean(dim=1, keepdim=True)
     weighted, kept_sum, squares = _sums(masks, centered, cells.grid_of(recording, parameters.patch))
     rest = centered.sum(dim=1)[:, None, None] * kept_sum / count
@@ -160,7 +171,7 @@ def rise(recording: Recording, targets: Sequence[Target], parameters: RiseParame
     slopes = (weighted - rest) / torch.where(spread > count * SAME, spread, torch.inf)
     return Relevance(
         slopes.float(),
-        if_zero="One mask has nothing to be compared with; choose more masks."
+        if_zero="A single mask cannot be compared with others; choose more masks."
         if count == 1
         else "The class's probability does not depend on what these masks keep.",
         remarks=remarks,

@@ -25,7 +25,7 @@ NORMALIZATION: dict[str, flow.Normalization] = {
 
 @dataclass(frozen=True)
 class RolloutParameters:
-    """How heads are fused, what is discarded, which layers take part."""
+    """Fusion of heads, discard ratio and layers."""
 
     fusion: str = choice(
         "mean", ("mean", "max", "min"), "Head fusion", "How the heads of a layer become one matrix."
@@ -39,14 +39,14 @@ class RolloutParameters:
         "Share of each layer's smallest attention entries that is set to zero.",
     )
     layers: tuple[int, ...] | None = span(
-        layers_of, "Layers", "Layers that take part in the product; all if not chosen."
+        layers_of, "Layers", "Layers in the product; all if none is chosen."
     )
     definition: str = choice(
         "paper",
         tuple(NORMALIZATION),
         "Definition",
-        "“paper” scales the rows of each layer to sum 1. “columns” divides by the sums of the "
-        "columns instead, as a widely read tutorial has it. “vit-explain” is that package's code "
+        "“paper” scales the rows of each layer to sum to 1. “columns” divides by the sums of the "
+        "columns instead, as in a widely read tutorial. “vit-explain” is that package's code "
         "as published, which divides columns by the sums of rows and the map by its maximum.",
     )
 
@@ -63,8 +63,8 @@ def _needs(model: VisionTransformer, parameters: RolloutParameters) -> Needs:
     class_specific=False,
     meaning="How much of each patch reaches the class token when attention is multiplied through "
     "the layers, with equal weight for the residual connection.",
-    caveat="It knows nothing of the class, of values or of the MLPs: it is the same picture "
-    "whatever the model answers.",
+    caveat="It ignores the class, the value vectors and the MLPs: it is the same map "
+    "whatever the model predicts.",
     source="Abnar & Zuidema 2020, arXiv 2005.00928",
     parameters=RolloutParameters,
     needs=_needs,

@@ -19,10 +19,10 @@ from core.targets import Target
 
 @dataclass(frozen=True)
 class AttributionParameters:
-    """Which layers take part."""
+    """The layers that are used."""
 
     layers: tuple[int, ...] | None = span(
-        layers_of, "Layers", "Layers that take part in the product; all if not chosen."
+        layers_of, "Layers", "Layers in the product; all if none is chosen."
     )
 
 

@@ -34,7 +34,7 @@ class WindowParameters:
         _layers,
         "Layer",
         "“window.i.attention” is the attention of block i; in every second block the windows are "
-        "shifted by half. Earlier blocks have smaller windows of the picture.",
+        "shifted by half. In earlier blocks a window covers less of the picture.",
     )
     head: int | None = index(None, _heads, "Head", "Counted from 0; the mean if not chosen.")
 
@@ -47,9 +47,9 @@ class WindowParameters:
     class_specific=False,
     meaning="What each place gets of the attention that the places of its window give: every "
     "window at its place in the picture, where all of its values sum to 1.",
-    caveat="Places of two windows never meet in one layer, so brightness is compared within a "
-    "window and its edges show. Layers are not multiplied: between stages places are merged by a "
-    "projection. It does not depend on the class.",
+    caveat="Places of two windows do not attend to each other in one layer, so compare "
+    "brightness within a window only; window edges are visible. Layers are not multiplied: "
+    "between stages places are merged by a projection. It does not depend on the class.",
     source="Liu et al. 2021, arXiv 2103.14030",
     parameters=WindowParameters,
     needs=lambda model, parameters: Needs([parameters.layer]),
@@ -59,7 +59,7 @@ def window_attention(
 ) -> Relevance:
     """``mean_q softmax(q·kᵀ · scale + bias + mask)`` over the queries of a window, shift undone.
 
-    Where a picture is no whole number of windows, what is added at its end gets a share as well,
+    Where a picture is not a whole number of windows, the padding at its end gets a share as well,
     which is not shown.
     """
     heads = recording.on_grid(parameters.layer)

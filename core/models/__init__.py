@@ -1,4 +1,4 @@
-"""Opening a model: find its entry, load it, hand it to the family that can look inside it."""
+"""Opening a model: find its entry, load it, and wrap it in its family's class."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def open_model(
 ) -> Model:
     """Load a model, frozen and ready to be shared between threads.
 
-    Each call loads anew; keep the result.
+    Each call loads the model again; keep the result.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def open_model(
         An ``id`` of `core.catalog`, the path of a checkpoint or of a folder with one, or a
         repository on the hub, ``"hf-hub:owner/name"``.
     device
-        Where it is to run; by default `best_device`.
+        Device of the model; by default `best_device`.
     **stated
-        What is known of a checkpoint, by the keys of ``models.toml``: ``architecture``, ``labels``
-        (also a list of names), ``mean``, ``std``, ``input_size``, … What is not stated is taken
-        from the file, from what lies beside it, or from the shapes of its tensors;
-        `Model.remarks` says what was chosen.
+        Facts about a checkpoint, by the keys of ``models.toml``: ``architecture``, ``labels``
+        (also a list of names), ``mean``, ``std``, ``input_size``, … Missing values are taken
+        from the file, from the files beside it, or from the shapes of its tensors;
+        `Model.remarks` states what was chosen.
 
     Raises
     ------
@@ -81,9 +81,9 @@ def open_model(
     CatalogError
         A key or value that cannot be stated.
     WeightsError
-        The weights cannot be had or do not fit.
+        The weights are not available or do not fit.
     UnsupportedModel
-        It does not answer a picture with one number for each of its classes.
+        The network does not return one logit per class.
     """
     if is_place(model):
         spec, names = entry_for(model, stated)
@@ -91,8 +91,8 @@ def open_model(
     spec = find_spec(str(model))
     if stated:
         raise CatalogError(
-            f"{spec.title} is a model of the catalog, of which {min(stated)!r} is known; leave "
-            "that out, or give the path of a checkpoint."
+            f"{spec.title} is a model of the catalog, whose {min(stated)!r} is known; omit "
+            "it, or give the path of a checkpoint."
         )
     return opened(spec, device)[0]
 
@@ -109,9 +109,9 @@ def opened(
     Parameters
     ----------
     names
-        Class names of a checkpoint, in index order, where the entry has no list of them.
+        Class names of a checkpoint, in index order, if the entry has no list of them.
     any_family
-        Whether the family that the entry states is only a guess, to be replaced by what is found.
+        Whether the family in the entry is only a guess, to be replaced by the detected one.
     """
     loaded = load(spec, names)
     loaded.module.to(device or best_device())
@@ -127,25 +127,25 @@ def opened(
 
 
 def _family(module: nn.Module) -> Literal["cnn", "vit"]:
-    """Which kind a network is read as."""
+    """The kind of a network."""
     found = next((family for family in FAMILIES if family.accepts(module)), None)
     return "vit" if found is not None and issubclass(found, VisionTransformer) else "cnn"
 
 
 @own_state()
 def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
-    """Hand a network to the first family that knows its build, and prove what it rebuilds.
+    """Wrap a network in the first family that supports its structure, and verify it.
 
-    One that no family knows, or whose proof fails, is opened as `PixelsOnly`.
+    A network that no family supports, or whose check fails, is opened as `PixelsOnly`.
 
     Raises
     ------
     WeightsError
-        It is of the other kind than its entry says.
+        The network is of another kind than its entry states.
     CatalogError
-        It answers with one number, and its entry does not say that this is a label's.
+        The network has one logit, and its entry does not state ``answer = "sigmoid"``.
     UnsupportedModel
-        It does not answer a picture with one number for each of its classes.
+        The network does not return one logit per class.
     """
     _check_answer(spec, loaded)
     module = loaded.module
@@ -161,7 +161,7 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
         model, reason = _first(families, spec, loaded)
     except ModelError:
         raise
-    except Exception as error:  # as when it answers with no tensor
+    except Exception as error:  # such as when the output is not a tensor
         raise UnsupportedModel(
             f"{named} cannot be shown: it {feature or 'is built in an unknown way'}, and it does "
             "not answer a picture with one number for each class; choose another model."
@@ -174,12 +174,12 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
     because = f"it {feature}" if feature else reason or "it is built in an unknown way"
     if isinstance(model, PixelsOnly):
         model.limits = (
-            f"{named} is looked at from outside, by its pixels and its answers alone: {because}."
+            f"{named} is explained from outside, by its pixels and answers alone: {because}."
         )
     elif isinstance(model, WindowedNet):
         model.limits = (
-            f"{named} has attention within windows, which is shown layer by layer; between layers "
-            "it cannot be followed."
+            f"{named} has attention within windows, which is shown layer by layer; it cannot be "
+            "followed across layers."
         )
     elif isinstance(model, ConvNet) and feature:
         model.limits = f"Attention of {named} is not shown: {because}."
@@ -188,7 +188,7 @@ def wrap(spec: ModelSpec, loaded: Loaded) -> Model:
 
 
 def _first(families: Sequence[type[Model]], spec: ModelSpec, loaded: Loaded) -> tuple[Model, str]:
-    """The first family that can show a network, else `PixelsOnly`; and why those before cannot."""
+    """The first family that supports a network, else `PixelsOnly`; and why earlier ones do not."""
     reason = ""
     for family in families:
         try:
@@ -196,7 +196,7 @@ def _first(families: Sequence[type[Model]], spec: ModelSpec, loaded: Loaded) -> 
             if isinstance(model, VisionTransformer):
                 verify(model)
             return model, reason
-        except Exception as error:  # a build that no family foresaw fails in its own way
+        except Exception as error:  # an unforeseen structure can fail in any way
             logger.debug("cannot look inside %s", spec.id, exc_info=True)
             reason = reason or (error.reason if isinstance(error, UnsupportedModel) else "")
             probes.remove(loaded.module)
@@ -206,10 +206,10 @@ def _first(families: Sequence[type[Model]], spec: ModelSpec, loaded: Loaded) -> 
 
 
 def _check_answer(spec: ModelSpec, loaded: Loaded) -> None:
-    """Refuse softmax over a single class, whose probability is 1 for any picture."""
+    """Reject softmax over a single class, whose probability is 1 for any picture."""
     if len(loaded.labels) == 1 and (spec.answer or loaded.answer) != "sigmoid":
         raise CatalogError(
             f"{spec.title} answers with one number, and the softmax of one number is always 1; "
-            'write answer = "sigmoid" into its entry, which reads it as the probability of its '
-            "one label."
+            'state answer = "sigmoid" (in its entry, or --answer sigmoid), which reads it as the '
+            "probability of its one label."
         )

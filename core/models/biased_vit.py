@@ -15,10 +15,10 @@ from core.numerics import own_state
 class BiasedVit(TimmTransformer):
     """Attention is ``softmax(q·kᵀ · scale + bias)`` with a bias of each head for each offset.
 
-    The bias is learned and the same for every picture (Bao et al. 2022, arXiv 2106.08254, which
-    has it of Raffel et al. 2020); it is read by the library's own functions, of the layer itself or
-    of a module that all layers share. Queries, keys and values are projected again from what enters
-    the attention, since BEiT adds their biases inside a function call where no probe can be.
+    The bias is learned and equal for every picture (Bao et al. 2022, arXiv 2106.08254, after
+    Raffel et al. 2020); it is read by the library's own functions, of the layer itself or
+    of a module that all layers share. Queries, keys and values are projected again from the input
+    of the attention, since BEiT adds their biases inside a function call that no probe can reach.
     """
 
     def _prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""Networks of timm, built around weights that are already there."""
+"""Networks of timm, built around loaded weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_values(spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not numbers: maps of them would be none, or would not look so."""
+    """Reject weights that are not finite: maps of them would be invalid, perhaps not visibly."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise WeightsError(
@@ -31,11 +31,11 @@ def check_values(spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
 def _check_fit(
     spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor], computed: Collection[str] = ()
 ) -> None:
-    """Refuse weights that are not this network's, in our words: the library lists them all."""
+    """Reject weights of another network, in one sentence: the library lists all tensors."""
     wanted = module.state_dict()
     differences = [
         *(f"{name!r} is missing" for name in wanted.keys() - state.keys() - set(computed)),
-        *(f"{name!r} is not part of it" for name in state.keys() - wanted.keys()),
+        *(f"{name!r} is unexpected" for name in state.keys() - wanted.keys()),
         *(
             f"{name!r} is {_shape(state[name])} where {_shape(wanted[name])} is expected"
             for name in wanted.keys() & state.keys()
@@ -63,11 +63,11 @@ def timm_module(spec: ModelSpec, **options: Any) -> nn.Module:
     module: nn.Module
     if spec.family == "vit":
         try:
-            # Any size that is a multiple of the patch; the position embedding is interpolated.
+            # Allow any multiple of the patch size; the position embedding is interpolated.
             module = timm.create_model(spec.architecture, dynamic_img_size=True, **options)
             return module
         except TypeError:
-            pass  # takes its own size only, or is no plain transformer: its family will tell
+            pass  # accepts its own size only, or is not a plain transformer: its family decides
     module = timm.create_model(spec.architecture, **options)
     return module
 
@@ -98,9 +98,9 @@ _FILLING = frozenset(
 
 
 class WithoutMemory(TorchFunctionMode):
-    """Within it new, empty tensors get no memory, and what would fill them does nothing.
+    """A mode in which new tensors get no memory and functions that fill them do nothing.
 
-    Unlike a device ``meta`` for all, it lets constructors compute with the values that they need.
+    Unlike the device ``meta`` for all tensors, it lets constructors compute the values they need.
     """
 
     def __torch_function__(
@@ -136,20 +136,20 @@ def filled(
     Parameters
     ----------
     classes
-        How many it tells apart.
+        Number of classes.
     tensors
-        By the network's own names.
+        By the names of the network.
     computed
-        Names that may be missing, as the network computes what they are of.
+        Names that may be missing, as the network computes these tensors.
     bare
-        The network, if it was built before, perhaps by `without_memory`; it is used up.
+        The network, if already built, perhaps by `without_memory`; it must not be used again.
     **options
         Other arguments of timm's constructor.
     """
-    # Copied, as a file that is mapped into memory may be overwritten while the network is in use.
+    # Copied, as a memory-mapped file may be overwritten while the network is in use.
     sums: list[Tensor] = []
     state = {name: _copied(tensor, sums) for name, tensor in tensors.items()}
-    # A sum of a piece that was just copied costs next to nothing; large values may add up to more.
+    # The sum of a just-copied piece is cheap; sums of large values may overflow.
     if sums and not torch.stack(sums).isfinite().all():
         check_values(spec, state)
     module = without_memory(spec, classes, state, **options) if bare is None else bare
@@ -167,22 +167,22 @@ def filled(
 
 
 PIECE = 30 * 1024
-"""Numbers that PyTorch copies without a second thread."""
+"""Elements that PyTorch copies without a second thread."""
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same values in memory of their own, as float32 if they are no integers.
+    """Copies of the tensors, as float32 unless they are integers.
 
-    A file that is mapped into memory may then be overwritten while the network is in use.
+    A memory-mapped file may then be overwritten while the network is in use.
     """
     sums: list[Tensor] = []
     return {name: _copied(tensor, sums) for name, tensor in tensors.items()}
 
 
 def _copied(tensor: Tensor, sums: list[Tensor]) -> Tensor:
-    """The same values in memory of their own, as float32 if they are no integers.
+    """A copy of the tensor, as float32 unless it is an integer tensor.
 
-    In pieces so small that PyTorch takes no second thread: it would wait for the one that computes
+    In pieces so small that PyTorch uses no second thread: it would wait for the one that computes
     the checksum. The sums of the pieces are added to ``sums``.
     """
     copied = torch.empty(

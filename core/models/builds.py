@@ -1,4 +1,4 @@
-"""Blocks that are built alike, so that what is proven of one holds for all."""
+"""Blocks of identical structure, so that a check of one holds for all."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _HOOKS = tuple(name for name in _OF_EVERY_MODULE if name.endswith("_hooks"))
 
 
 def build(module: nn.Module) -> list[tuple[Any, ...]]:
-    """All that decides what a module computes, besides its weights.
+    """All that determines the function of a module, besides its weights.
 
     Classes, settings, shapes of weights and numbers of hooks, of the module and all its parts.
     Builds of two modules are equal only if the modules compute the same function of their weights;
-    what cannot be compared counts as different.
+    parts that cannot be compared count as different.
     """
     parts = []
     for name, part in module.named_modules():
@@ -30,7 +30,7 @@ def build(module: nn.Module) -> list[tuple[Any, ...]]:
 
 
 def leading_builds(modules: Sequence[nn.Module]) -> int:
-    """How many modules from the first on hold one of every build there is."""
+    """Number of leading modules that contain one of every structure."""
     known: list[list[tuple[Any, ...]]] = []
     count = 0
     for i, module in enumerate(modules):
@@ -43,7 +43,7 @@ def leading_builds(modules: Sequence[nn.Module]) -> int:
 def shortened(module: nn.Module, path: str, count: int) -> nn.Module:
     """The same network with only the first ``count`` parts of the container at ``path``.
 
-    A view: all modules that remain are those of the network itself, which stays as it is.
+    A view: the remaining modules are those of the network itself, which is not changed.
     """
     name, _, rest = path.partition(".")
     short = copy.copy(module)

@@ -1,12 +1,12 @@
-"""What is known of one particular model, as data: a card.
+"""Cards: facts about one model, as data.
 
 A card is a JSON file with these keys, all optional::
 
-    class_origin      how its classes came to be, one sentence
-    caveats           what to know before trusting its maps, a list of sentences
-    measurements      what was measured of it, a list of {what, on, value, error, count}
-    doubtful          indices of the classes that it hardly knows
-    doubtful_reason   why, one sentence that can stand below the map of one such class
+    class_origin      origin of its classes, one sentence
+    caveats           what a reader must know about its maps, a list of sentences
+    measurements      measurements, a list of {what, on, value, error, count}
+    doubtful          indices of classes with little training data
+    doubtful_reason   why, one sentence shown below the map of such a class
     details           anything else; not read by the application
 """
 
@@ -26,20 +26,20 @@ from core.errors import CatalogError
 
 @dataclass(frozen=True)
 class Measurement:
-    """A share that was measured of a model.
+    """A measured share.
 
     Attributes
     ----------
     what
-        What it is the share of, such as ``"Right first answer"``.
+        The measured quantity, such as ``"Right first answer"``.
     on
-        What it was measured on, in the plural, such as ``"validation pictures of ImageNet-1k"``.
+        The measured items, in the plural, such as ``"validation pictures of ImageNet-1k"``.
     value
         In [0, 1].
     error
         Standard error of the value, in the same unit; ``None`` if not known.
     count
-        How many of ``on`` there were; ``None`` if not known.
+        Number of items; ``None`` if not known.
     """
 
     what: str
@@ -58,20 +58,20 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model; without arguments, nothing.
+    """Facts about a model; empty without arguments.
 
     Attributes
     ----------
     class_origin
-        How its classes came to be, one sentence; empty if nothing need be said.
+        Origin of its classes, one sentence; empty if none is needed.
     caveats
-        What a reader must know before trusting its maps, whole sentences.
+        What a reader must know about its maps, whole sentences.
     measurements
-        What was measured of it; those of the same ``what`` stand together.
+        Measurements; those with the same ``what`` are adjacent.
     doubtful
-        Indices of the classes that it hardly knows.
+        Indices of classes with little training data.
     doubtful_reason
-        Why, one sentence that can stand below the map of one such class.
+        Why, one sentence shown below the map of such a class.
     """
 
     class_origin: str = ""
@@ -82,7 +82,7 @@ class Card:
 
     @property
     def summary(self) -> str:
-        """All that can be said of the model as a whole, in sentences; empty without a card."""
+        """Statements about the whole model, in sentences; empty without a card."""
         measured = (
             f"{what}: {', '.join(one.figure for one in same)}."
             for what, same in groupby(self.measurements, attrgetter("what"))
@@ -90,7 +90,7 @@ class Card:
         return " ".join(filter(None, (self.class_origin, *self.caveats, *measured)))
 
     def doubts(self, target: int | None) -> str:
-        """Why not to trust what the model says of a class; empty if nothing speaks against it."""
+        """Why the model's answers for a class are doubtful; empty if they are not."""
         return self.doubtful_reason if target in self.doubtful else ""
 
 
@@ -100,8 +100,8 @@ def read_card(path: Path) -> Card:
     Raises
     ------
     CatalogError
-        The file is missing or not JSON, a key is unknown, a value is not of its kind, or classes
-        are called doubtful without a reason.
+        The file is missing or not JSON, a key is unknown, a value has the wrong type, or classes
+        are marked as doubtful without a reason.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ def read_card(path: Path) -> Card:
         doubtful_reason=content.get("doubtful_reason", ""),
     )
     if card.doubtful and not card.doubtful_reason:
-        raise CatalogError(f"{where} calls classes doubtful; say why under 'doubtful_reason'.")
+        raise CatalogError(f"{where} marks classes as doubtful; state why under 'doubtful_reason'.")
     return card
 
 

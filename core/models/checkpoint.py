@@ -1,7 +1,7 @@
-"""The one reader for what training scripts save; it says what it chose and runs nothing of it.
+"""The reader of checkpoints: it reports its choices and runs no code of the file.
 
-`read` finds the weights in a file, whatever lies beside them. `fit` gives them the names of a
-network that they are meant for.
+`read` finds the weights in a file, whatever else it contains. `fit` gives them the names of a
+network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 
 SAVE = "save model.state_dict() with torch.save, or as safetensors"
 AGAIN = "fetch or copy it again"
-"""What to do instead, in sentences."""
+"""Remedies, as fragments of sentences."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +40,12 @@ class Checkpoint:
     name
         Of the file, for messages.
     tensors
-        By name, as they lie in the file; none of them wants a gradient.
+        By name, as in the file; none of them requires a gradient.
     remarks
         What was chosen and what was left out, each a sentence.
     notes
-        Texts beside the weights: the metadata of safetensors, or ``"architecture"`` where a
-        training script wrote it down.
+        Texts in the file: the metadata of safetensors, or ``"architecture"`` where a
+        training script stored it.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Checkpoint:
 
 
 def read(path: Path, entry: str = "") -> Checkpoint:
-    """The weights of a file, of whatever kind its content is.
+    """The weights of a file, whatever its format.
 
     Parameters
     ----------
     path
-        A file of safetensors or of ``torch.save``; its ending does not count.
+        A file of safetensors or of ``torch.save``; its extension is ignored.
     entry
         Which of several sets of weights to take, with dots where they are nested; empty for the
         only one, or the one that is not averaged.
@@ -68,7 +68,7 @@ def read(path: Path, entry: str = "") -> Checkpoint:
     Raises
     ------
     WeightsError
-        What the file is instead, and how to save weights.
+        The file is not a checkpoint; the message states what it is and how to save weights.
     """
     try:
         kind = _kind(path)
@@ -82,13 +82,13 @@ def read(path: Path, entry: str = "") -> Checkpoint:
     except Exception as error:  # whatever a damaged or hostile file leads to
         logger.debug("the whole story", exc_info=True)
         raise WeightsError(
-            f"{path.name} is no checkpoint that can be read (damaged, or with more in it than "
+            f"{path.name} is not a readable checkpoint (damaged, or with more in it than "
             f"tensors); {SAVE}."
         ) from error
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:
-    """Names in quotation marks, the first few of them, fit to stand in a sentence."""
+    """The first few names in quotation marks, for a sentence."""
     each = list(names)
     shown = ", ".join(repr(name[:60]) for name in each[:most])
     return shown + (f" and {len(each) - most} more" if len(each) > most else "")
@@ -97,18 +97,18 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 # -- what kind of file ----------------------------------------------------------------------------
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "is only Git LFS's note of a file; fetch it with git lfs pull"),
-    (b"\x89HDF", "is a file of HDF5, as Keras writes it; only weights of PyTorch can be read"),
-    (b"GGUF", "is a file of GGUF, with weights of a language model; only image models are shown"),
-    (b"\x93NUMPY", f"is an array of NumPy, without the names of weights; {SAVE}"),
-    (b"<", f"is a page of the web or XML, maybe what a host sent instead of the file; {AGAIN}"),
-    (b"\x1f\x8b", "is compressed by gzip; unpack it first"),
+    (b"version https://git-lfs", "is only a Git LFS pointer; fetch the file with git lfs pull"),
+    (b"\x89HDF", "is an HDF5 file, as Keras writes it; only PyTorch weights can be read"),
+    (b"GGUF", "is a GGUF file with weights of a language model; only image models are supported"),
+    (b"\x93NUMPY", f"is a NumPy array, without the names of weights; {SAVE}"),
+    (b"<", f"is a web page or XML, perhaps sent by a host instead of the file; {AGAIN}"),
+    (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
 )
-"""How files begin that are often mistaken for checkpoints, and what they are."""
+"""First bytes of files that are often mistaken for checkpoints, and their kind."""
 
 
 def _kind(path: Path) -> str:
-    """What a file is that holds no weights for PyTorch; empty if it may."""
+    """The kind of a file without PyTorch weights; empty if it may contain them."""
     with path.open("rb") as file:
         start = file.read(256)
     if not start:
@@ -118,7 +118,7 @@ def _kind(path: Path) -> str:
             return words
     if path.suffix == ".onnx" or (start[0] == 8 and re.search(rb"pytorch|onnx|tf2", start[:64])):
         return (
-            "is an ONNX graph, whose layers cannot be looked into; "
+            "is an ONNX graph, whose layers cannot be inspected; "
             f"{SAVE}, of the PyTorch model that it was exported from"
         )
     return _kind_of_archive(path) if zipfile.is_zipfile(path) else ""
@@ -130,23 +130,23 @@ def _kind_of_archive(path: Path) -> str:
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
         return (
-            "is a TorchScript program, which is compiled and cannot be looked into; "
+            "is a TorchScript program, which is compiled and cannot be inspected; "
             f"{SAVE}, of the model before it was scripted or traced"
         )
     if any("archive_format" in name or "exported_program" in name for name in names):
         return (
-            f"is a program of torch.export, which cannot be looked into; {SAVE}, of the model "
+            f"is a torch.export program, which cannot be inspected; {SAVE}, of the model "
             "before it was exported"
         )
     if names and all(name.endswith(".npy") for name in names):
-        return f"is an archive of NumPy arrays, as JAX models are kept; convert it, then {SAVE}"
+        return f"is an archive of NumPy arrays, as used for JAX models; convert it, then {SAVE}"
     if "data.pkl" not in inner:
-        return f"is a ZIP archive without weights of PyTorch; unpack it, or {SAVE}"
+        return f"is a ZIP archive without PyTorch weights; unpack it, or {SAVE}"
     return ""
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether it begins as safetensors do: eight bytes of length, then a table in braces."""
+    """Whether a file starts like safetensors: eight bytes of length, then JSON in braces."""
     with path.open("rb") as file:
         start = file.read(9)
     size = path.stat().st_size
@@ -165,16 +165,16 @@ def _read_safetensors(path: Path) -> Checkpoint:
 def _about_ending(path: Path, ending: str, kind: str) -> tuple[str, ...]:
     if path.suffix == ending:
         return ()
-    return (f"{path.name} is read as {kind}, which it is in spite of its name.",)
+    return (f"{path.name} is read as {kind}, as its content shows, in spite of its name.",)
 
 
 # -- files of torch.save --------------------------------------------------------------------------
 
 
 class _Unread:
-    """Takes the place of every object in a file that is no tensor and no plain data.
+    """Placeholder of every object in a file that is neither a tensor nor plain data.
 
-    Nothing of its class is imported or called: it swallows what it is built with.
+    Its class is not imported or called; the arguments are ignored.
     """
 
     def __init__(self, *_: object, **__: object) -> None:
@@ -189,18 +189,18 @@ class _Unread:
 
 
 _one_at_a_time = threading.Lock()
-"""What PyTorch takes for safe is a setting of the process."""
+"""PyTorch's list of safe classes is global to the process."""
 
 
 def _loaded(path: Path) -> Any:
-    """What ``torch.load`` gives with ``weights_only``, objects of unknown classes as `_Unread`."""
-    # An open file, as PyTorch goes by the ending of a path.
+    """The result of ``torch.load`` with ``weights_only``, unknown classes as `_Unread`."""
+    # An open file, as PyTorch interprets the extension of a path.
     with _one_at_a_time, _stand_ins(path), path.open("rb") as file:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _stand_ins(path: Path) -> AbstractContextManager[object]:
-    """Lets unknown classes be named in a file, as something that does nothing."""
+    """Allow unknown classes in a file, as inert placeholders."""
     if not zipfile.is_zipfile(path):
         return nullcontext()
     names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
@@ -208,7 +208,7 @@ def _stand_ins(path: Path) -> AbstractContextManager[object]:
 
 
 def _stand_in(name: str) -> type:
-    # Items are put into plain dictionaries only.
+    # Items are only set in plain dictionaries.
     if name.lower().endswith("dict"):
         return OrderedDict
     return type("_Unread", (_Unread,), {"kind": name})
@@ -227,7 +227,7 @@ _USUAL = (
     "params",
     "module",
 )
-"""Names under which training scripts keep weights; the first that is there counts."""
+"""Names under which training scripts keep weights; the first one present is taken."""
 
 _AVERAGED = re.compile(r"ema|swa|averag|teacher|shadow|momentum_encoder", re.IGNORECASE)
 _OTHER = re.compile(r"optim|sched|scaler|callback|loop|hyper|criterion|loss", re.IGNORECASE)
@@ -235,19 +235,19 @@ _DEEPEST = 3
 
 
 def averaged(name: str) -> bool:
-    """Whether a name says that weights are a moving average."""
+    """Whether a name denotes a moving average of weights."""
     return _AVERAGED.search(name) is not None
 
 
 def _chosen(name: str, content: Any, entry: str) -> Checkpoint:
-    """The set of weights to take out of what a file holds."""
+    """The set of weights to take from the content of a file."""
     if isinstance(content, _Unread):
         raise _whole_module(name, content)
     if isinstance(content, Tensor):
-        raise WeightsError(f"{name} holds no state dict but a single tensor; {SAVE}.")
+        raise WeightsError(f"{name} holds a single tensor, not a state dict; {SAVE}.")
     if not isinstance(content, Mapping):
         raise WeightsError(
-            f"{name} holds no state dict but a value of the kind {type(content).__name__}; {SAVE}."
+            f"{name} holds a value of type {type(content).__name__}, not a state dict; {SAVE}."
         )
     found = dict(_sets(content))
     whole = len(_tensors(content))
@@ -262,7 +262,7 @@ def _chosen(name: str, content: Any, entry: str) -> Checkpoint:
             f"{name} holds no state dict ({listed(map(str, content)) or 'nothing'}); {SAVE}."
         )
     if entry and entry not in found:
-        if whole or nested:  # it may be the beginning of the names inside
+        if whole or nested:  # it may be a prefix of names
             holder = content if whole >= max(nested.values(), default=0) else None
             holder = holder or found[max(nested, key=lambda key: nested[key])]
             if any(str(key).startswith(f"{entry}.") for key in holder):
@@ -301,7 +301,7 @@ def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _preferred(name: str, counts: Mapping[str, int]) -> str:
-    """Which set is the network's, unless its entry says so."""
+    """The set of the network's weights, if no entry states it."""
     most = max(counts.values())
     large = [key for key, count in counts.items() if 2 * count >= most]
     plain = [key for key in large if not averaged(key)]
@@ -330,19 +330,19 @@ def _as_checkpoint(
     others = [str(key) for key in chosen if key not in tensors]
     remarks = list(said)
     if others:
-        remarks.append(f"Left out, as they are no tensors: {listed(others)}.")
+        remarks.append(f"Left out, as they are not tensors: {listed(others)}.")
     unusual = next((key for key, value in tensors.items() if value.is_quantized), None)
     if unusual is not None:
         raise WeightsError(
             f"{name} holds quantized weights ({unusual!r}), which have no gradients; save those "
-            "from before the quantization."
+            "from before quantization."
         )
     dense = {key: value.to_dense() if value.is_sparse else value for key, value in tensors.items()}
     return Checkpoint(name, dense, tuple(remarks), _notes(content))
 
 
 def _notes(content: Mapping[Any, Any]) -> dict[str, str]:
-    """The name of the network, where a training script wrote it down."""
+    """The name of the network, if a training script stored it."""
     arguments = content.get("args")
     for named in (
         content.get("arch"),
@@ -358,8 +358,8 @@ def _notes(content: Mapping[Any, Any]) -> dict[str, str]:
 def _whole_module(name: str, content: _Unread) -> WeightsError:
     kind = str(getattr(content, "kind", "an unknown class"))[:80]
     return WeightsError(
-        f"{name} holds a whole Python object ({kind!r}) and not its weights; reading it would run "
-        "code of its own. Where that class can be imported, load it there and "
+        f"{name} holds a whole Python object ({kind!r}) instead of weights; reading it would run "
+        "its code. Load it where that class can be imported, and "
         "save model.state_dict() with torch.save."
     )
 
@@ -367,40 +367,40 @@ def _whole_module(name: str, content: _Unread) -> WeightsError:
 # -- names of a network ---------------------------------------------------------------------------
 
 _WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""Parts of names that compiling and sharding leave, wherever they stand."""
+"""Parts that compiling and sharding add anywhere in names."""
 
 _BOOKKEEPING = re.compile(
     r"(^|\.)(criterion|criteria|loss(es|_fn|_fun\w*)?|\w+_loss|metrics?|\w*_(acc|accuracy|metrics?)"
     r"|total_ops|total_params|n_averaged|num_updates|logit_adjust\w*|class_weights)(\.|$)"
 )
-"""Names of what training counts and weighs, which no answer depends on."""
+"""Names of counters and loss weights of training, on which no answer depends."""
 
 _COMPUTED = re.compile(
     r"(^|\.)(num_batches_tracked|relative_position_index|relative_coords_table|attn_mask"
     r"|position_ids|k_indices|mask_token)$"
 )
-"""Names of what a network does not read, or computes when it is built."""
+"""Names of tensors that a network does not read, or computes when it is built."""
 
 
 class Fit(NamedTuple):
-    """How the weights of a file fit a network.
+    """The match of the weights of a file with a network.
 
     Attributes
     ----------
     state
-        Tensors under the network's names, without those that it has no place for.
+        Tensors under the network's names, without unknown ones.
     differences
-        What does not fit, each ready to stand in a sentence; empty if it fits.
+        Mismatches, each as a fragment of a sentence; empty if the weights fit.
     missing
-        Names that the network wants and the file lacks, but for what it computes itself.
+        Names missing in the file, except those that the network computes itself.
     absent
         Names that the network computes itself.
     outside
         Names of the file that were left out.
     prefix
-        What all names of the file began with.
+        Prefix of all names of the file.
     remarks
-        What was left out, each a sentence.
+        Statements about what was left out, each a sentence.
     """
 
     state: dict[str, Tensor]
@@ -413,7 +413,7 @@ class Fit(NamedTuple):
 
 
 def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors without the parts of names that compiling and sharding leave."""
+    """Tensors by name, without the parts that compiling and sharding add."""
     return {
         ".".join(part for part in name.split(".") if part not in _WRAPPERS): tensor
         for name, tensor in tensors.items()
@@ -421,21 +421,21 @@ def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_computed(name: str) -> bool:
-    """Whether a network computes what goes by this name, or never reads it."""
+    """Whether a network computes the tensor of this name, or never reads it."""
     return _COMPUTED.search(name) is not None
 
 
 def is_bookkeeping(name: str) -> bool:
-    """Whether a name is of what training counts and weighs."""
+    """Whether a name is that of a counter or loss weight of training."""
     return _BOOKKEEPING.search(name) is not None
 
 
 def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], entry: str = "") -> Fit:
-    """Give tensors the names of a network, and say what does not fit.
+    """Give tensors the names of a network, and list mismatches.
 
     A prefix is stripped if names fit without it: the one with which most names and shapes do.
-    Tensors outside it are left out; those within it that the network has no place for are a
-    difference, as they belong to another network.
+    Tensors outside it are left out; unknown tensors within it are a
+    mismatch, as they belong to another network.
 
     Parameters
     ----------
@@ -465,13 +465,13 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], entry: str =
             if tuple(state[name].shape) != tuple(wanted[name])
         ),
         *(f"{name[:90]!r} is missing" for name in missing),
-        *(f"{name[:90]!r} is not part of it" for name in extra if name not in left_out),
+        *(f"{name[:90]!r} is unexpected" for name in extra if name not in left_out),
     ]
     remarks = []
     if any(name not in tensors for name in named):
-        remarks.append("Names were read without what compiling or sharding put into them.")
+        remarks.append("Parts of names that compiling or sharding added were ignored.")
     if prefix:
-        remarks.append(f"Its names were read without {prefix!r}.")
+        remarks.append(f"The prefix {prefix!r} of its names was ignored.")
     if rivals:
         remarks.append(
             f'Names under {rivals[0]!r} fit as well: entry = "{rivals[0].rstrip(".")}" takes '
@@ -495,7 +495,7 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape], entry: str =
 def _prefix(
     named: Mapping[str, Tensor], wanted: Mapping[str, Shape], entry: str
 ) -> tuple[str, list[str]]:
-    """The prefix without which most names fit, and others of which as many do."""
+    """The prefix whose removal matches most names, and others that match as many."""
     votes: dict[str, list[int]] = {}
     for name, tensor in named.items():
         parts = name.split(".")
@@ -517,5 +517,5 @@ def _prefix(
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """A shape for people."""
+    """A shape as text."""
     return " × ".join(map(str, shape)) or "one number"

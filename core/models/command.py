@@ -1,4 +1,4 @@
-"""The command line for models of one's own: what a checkpoint is, and whether all of them open."""
+"""The command line for users' own models: add a checkpoint, and check that all models open."""
 
 from __future__ import annotations
 
@@ -13,34 +13,41 @@ from core.models.spec import INTERPOLATIONS, catalog_problem, own_models, own_mo
 from core.models.stated import id_of
 
 DESCRIPTION = (
-    "Add a checkpoint to your own models: its architecture, labels and preprocessing are found as "
-    "far as the file and what lies beside it tell, and it is tried with one picture."
+    "Add a checkpoint to your own models: architecture, labels and preprocessing are detected as "
+    "far as the file and the files beside it allow, and the model is tried with one picture."
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m core.models", description=DESCRIPTION)
     commands = found.add_subparsers(dest="command", required=True)
     adding = commands.add_parser("add", help="try a checkpoint and write it into models.toml")
     more = adding.add_argument
-    more("path", help="a file, a folder as save_pretrained writes it, or hf-hub:owner/name")
+    more("path", help="a file, a folder written by save_pretrained, or hf-hub:owner/name")
     more("--architecture", help="a name in timm, torchvision/NAME or transformers/NAME")
-    more("--labels", help="a text file, one class a line, or the name of a list in data/labels")
-    more("--id", help="what the model is called in addresses (default: the name of the file)")
-    more("--title", help="what people call it")
-    more("--entry", help="which of several sets of weights in the file")
-    more("--head", help="a second file, whose tensors take the place of the first's")
+    more(
+        "--labels", help="a text file with one class per line, or the name of a list in data/labels"
+    )
+    more("--id", help="id of the model in addresses (default: the name of the file)")
+    more("--title", help="title shown to users")
+    more("--entry", help="which of several sets of weights in the file to take")
+    more("--head", help="a second file, whose tensors replace those of the first")
     more("--mean", type=float, nargs="+", help="one value, or one for each channel")
     more("--std", type=float, nargs="+", help="the same")
-    more("--input-size", type=int, help="side in pixels that it is evaluated at")
+    more("--input-size", type=int, help="side in pixels at which the model is evaluated")
     more("--crop-fraction", type=float, help="share of the resized side that is kept")
     more("--interpolation", choices=INTERPOLATIONS, help="filter of the resize")
-    more("--squash", action="store_true", default=None, help="pictures are squeezed, not cropped")
-    more("--answer", choices=("softmax", "sigmoid"), help="how its logits are read")
-    more("--pretraining", help="what it was trained on, for people")
-    more("--dry-run", action="store_true", help="only say what would be added")
-    commands.add_parser("check", help="open every model of models.toml and say how it goes")
+    more(
+        "--squash",
+        action="store_true",
+        default=None,
+        help="squeeze pictures instead of cropping them",
+    )
+    more("--answer", choices=("softmax", "sigmoid"), help="how logits become probabilities")
+    more("--pretraining", help="training data, as shown to users")
+    more("--dry-run", action="store_true", help="only print what would be added")
+    commands.add_parser("check", help="open every model of models.toml and print the result")
     return found
 
 
@@ -66,14 +73,14 @@ def _add(path: str, given: dict[str, Any], dry: bool) -> int:
     file = own_models_file()
     print(f"\n{proposal.table(file)}")
     if dry:
-        print(f"Nothing was written; without --dry-run this is added to {file}.")
+        print(f"Nothing was written; without --dry-run this would be added to {file}.")
     else:
         print(f"Added to {add_model(proposal, file)}.")
     return 0
 
 
 def _check() -> int:
-    """Open all, one after another; 1 if any of them cannot be opened."""
+    """Open all models; 1 if any of them cannot be opened."""
     if problem := catalog_problem():
         print(problem, file=sys.stderr)
         return 2

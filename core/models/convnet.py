@@ -1,4 +1,4 @@
-"""Convolutional networks, and all others whose stages return maps as theirs do."""
+"""Convolutional networks, and all others whose stages return feature maps."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class ConvNet(TriedModel):
 
     Its stages are the modules that the library itself names as such (timm's ``feature_info``,
     torchvision's ``features``, ``layer1`` …), as far as they return maps laid out as
-    (batch, channels, rows, columns), or with the channels last, as Swin has them, which are then
-    read in the usual order: that is tried on shapes alone when the model is opened.
+    (batch, channels, rows, columns), or with the channels last, as in Swin, which are then
+    transposed: this is determined from shapes alone when the model is opened.
     """
 
     _last: frozenset[str]
-    """Taps whose channels stand last."""
+    """Taps with the channels last."""
 
     def _prepare(self) -> None:
         self._begin()
@@ -64,7 +64,7 @@ class ConvNet(TriedModel):
         if fitting.get(HEAD_INPUT):
             channels[HEAD_INPUT] = fitting[HEAD_INPUT]
             probes.probe_input(self.module.get_submodule(pooling), HEAD_INPUT)
-        elif not pooling:  # a plain function pools, maybe what the last stage returns
+        elif not pooling:  # a function pools, perhaps the output of the last stage
             last, path = list(named.items())[-1]
             self._paths[HEAD_INPUT], channels[HEAD_INPUT] = path, channels[last]
             probes.probe_output(self.module.get_submodule(path), HEAD_INPUT)
@@ -74,7 +74,7 @@ class ConvNet(TriedModel):
                 name,
                 MAP,
                 count,
-                "what enters the pooling" if name == HEAD_INPUT else "output of a stage",
+                "input of the pooling" if name == HEAD_INPUT else "output of a stage",
             )
             for name, count in channels.items()
         }
@@ -95,10 +95,10 @@ class ConvNet(TriedModel):
     # -- shapes, found by trying --------------------------------------------------------------
 
     def _fitting(self) -> dict[str, int]:
-        """Channels at every probe of the twin that saw a tensor; 0 where that is no usable map.
+        """Channels at every probe of the twin that recorded a tensor; 0 if it is not a usable map.
 
-        Of two inputs that differ in width, only the last axis may differ, or the one before it
-        where the channels stand last: else nothing is laid out over the picture, and that is no
+        For two inputs that differ in width, only the last axis may differ, or the one before it
+        with the channels last: otherwise the tensor is not laid out over the picture and is not a
         map.
         """
         side = self.preprocessing.size
@@ -109,7 +109,7 @@ class ConvNet(TriedModel):
                 f"{self.spec.title} cannot be shown: its stages cannot be found, as it fails at "
                 f"its own {side} × {side} pixels; choose another model."
             ) from error
-        # One width that hardly any stride divides, then one that all do.
+        # One width that almost no stride divides, then one that all strides divide.
         for width in (2 * side + 1, 2 * side):
             try:
                 wide = self._shapes_at((side, width))
@@ -117,7 +117,7 @@ class ConvNet(TriedModel):
                 self._takes_any_size = False
             else:
                 break
-        else:  # takes its own size only: a square input must give a square
+        else:  # accepts its own size only: a square input must give a square
             wide = self._loosened((side, 2 * side)) or {
                 name: (*shape[:-1], 2 * shape[-1]) for name, shape in square.items() if shape
             }
@@ -138,9 +138,9 @@ class ConvNet(TriedModel):
         return fitting
 
     def _loosened(self, size: tuple[int, int]) -> dict[str, Shape]:
-        """Shapes at another size of a twin that forgets to ask for its own; empty if it fails.
+        """Shapes at another size, of a twin without the size check; empty if it fails.
 
-        Swin of timm works at any size and refuses all but one, unless told otherwise.
+        timm's Swin works at any size but rejects all but one by default.
         """
         usual = self._twin
         self._twin = copy.deepcopy(usual)
@@ -154,7 +154,7 @@ class ConvNet(TriedModel):
             return {}
         finally:
             self._twin = usual
-            self._shapes.pop(size, None)  # the network itself does not take it
+            self._shapes.pop(size, None)  # the network itself does not accept it
 
     def grid_of(self, tap: str, size: tuple[int, int]) -> tuple[int, int]:
         self.tap(tap)
@@ -208,14 +208,14 @@ class ConvNet(TriedModel):
 
 
 def _pooling(module: nn.Module) -> str:
-    """Path of the module that pools over positions; empty if a plain function does."""
+    """Path of the module that pools over positions; empty if a function does."""
     return next((path for path in _POOLING if _submodule(module, path) is not None), "")
 
 
 def _candidates(module: nn.Module) -> Iterator[tuple[str, ...]]:
-    """Paths of modules whose outputs may be the stages; what the library itself names comes first.
+    """Paths of modules whose outputs may be the stages; those named by the library come first.
 
-    The first of which any returns a tensor counts.
+    The first group in which any returns a tensor is taken.
     """
     named = [str(entry["module"]) for entry in getattr(module, "feature_info", None) or ()]  # timm
     yield tuple(path for path in named if path and _submodule(module, path) is not None)

@@ -1,4 +1,4 @@
-"""What lies beside a checkpoint and says what it is: ``config.json`` of timm or transformers."""
+"""Descriptions of a checkpoint: ``config.json`` of timm or transformers beside it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WEIGHTS = (
 _ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _LARGEST = 2**24
-"""Bytes of a description, at most."""
+"""Most bytes of a description."""
 
 _EVALUATION = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size")
 _ARGUMENTS = (
@@ -46,29 +46,34 @@ _ARGUMENTS = (
     "final_norm",
     "pos_embed",
 )
-"""Of a network's arguments those that change what it is; none of them leads to a file."""
+"""Arguments that change the architecture; none of them refers to a file."""
+
+_MOST: Mapping[str, int] = {"depth": 256, "embed_dim": 2**14}
+"""What such a number may be where it is not 1,024: even building a network costs time."""
+
+_MOST_STAGES = 16
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is said of a checkpoint.
+    """The description of a checkpoint.
 
     Attributes
     ----------
     library
-        ``"timm"`` or ``"transformers"``; empty if nothing is said.
+        ``"timm"`` or ``"transformers"``; empty without a description.
     architecture
         Name in timm.
     labels
         Class names, in index order.
     evaluation
-        How pictures are prepared, by timm's keys.
+        Preprocessing of pictures, by timm's keys.
     options
         Arguments that timm's network was built with.
     folder
-        Where transformers finds its configuration.
+        Folder of the configuration of transformers.
     where
-        What says it, for messages.
+        Source of the description, for messages.
     """
 
     library: str = ""
@@ -81,12 +86,12 @@ class Description:
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files that hold the weights: the path itself, or what a folder has.
+    """The files with the weights: the path itself, or those of a folder.
 
     Raises
     ------
     WeightsError
-        The folder has none, or several without saying which.
+        The folder has none, or several without stating which to use.
     """
     if not path.is_dir():
         return (path,)
@@ -96,7 +101,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
                 {str(part) for part in _json(path / name).get("weight_map", {}).values()}
             )
             if not parts or any(Path(part).name != part for part in parts):
-                raise WeightsError(f"{name} names no files of its folder; fetch the folder again.")
+                raise WeightsError(f"{name} names no files in its folder; fetch the folder again.")
             return tuple(path / part for part in parts)
     for name in _WEIGHTS:
         if (path / name).is_file():
@@ -113,12 +118,12 @@ def weight_files(path: Path) -> tuple[Path, ...]:
 
 
 def described(path: Path, notes: Mapping[str, str]) -> Description:
-    """What is said of a checkpoint, by the file itself or by what lies beside it.
+    """The description of a checkpoint, in the file itself or beside it.
 
     Parameters
     ----------
     path
-        A file, or the folder that was given.
+        The given file or folder.
     notes
         Texts of the file itself; see `core.models.checkpoint.Checkpoint`.
 
@@ -146,7 +151,7 @@ def described(path: Path, notes: Mapping[str, str]) -> Description:
 
 
 def _belongs(config: Path, path: Path) -> bool:
-    """Whether a configuration is of this very file: of the only checkpoint beside it."""
+    """Whether a configuration belongs to this file: the only checkpoint beside it."""
     if path.is_dir():
         return True
     others = [file for file in config.parent.iterdir() if file.name.endswith(_ENDINGS)]
@@ -154,7 +159,7 @@ def _belongs(config: Path, path: Path) -> bool:
 
 
 def _inside(notes: Mapping[str, str]) -> dict[str, Any]:
-    """timm's description in the metadata of safetensors: as one text, or key by key."""
+    """timm's description in the metadata of safetensors: as one text, or per key."""
     for key in ("config", "timm_config"):
         if key in notes:
             try:
@@ -187,6 +192,7 @@ def _of_timm(content: Mapping[str, Any], where: str) -> Description:
     names = content.get("label_names") or content.get("labels") or settings.get("label_names")
     arguments = content.get("model_args")
     arguments = arguments if isinstance(arguments, dict) else {}
+    _check_sizes(arguments, where)
     return Description(
         "timm",
         architecture,
@@ -197,6 +203,19 @@ def _of_timm(content: Mapping[str, Any], where: str) -> Description:
         {key: arguments[key] for key in _ARGUMENTS if arguments.get(key) is not None},
         where=where,
     )
+
+
+def _check_sizes(arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse numbers that no network has, before one is built."""
+    for key in _ARGUMENTS:
+        value = arguments.get(key)
+        each = value if isinstance(value, list) else [value]
+        numbers = [one for one in each if isinstance(one, int | float)]
+        if len(each) > _MOST_STAGES or any(abs(one) > _MOST.get(key, 1024) for one in numbers):
+            raise WeightsError(
+                f"{where} states {key} = {str(value)[:60]}, which is more than a network has; "
+                "correct it, or state the architecture."
+            )
 
 
 def _label_names(names: Any, descriptions: Any) -> tuple[str, ...]:
@@ -221,7 +240,7 @@ def _json(path: Path) -> dict[str, Any]:
             raise ValueError
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path.name} is no JSON that can be read; fetch it again.") from error
+        raise WeightsError(f"{path.name} is not readable JSON; fetch it again.") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path.name} holds no JSON object; fetch it again.")
     return content

@@ -1,8 +1,8 @@
-"""Downloads: files of the catalog's models, fetched so that nothing they do can hurt or hold up.
+"""Downloads of the catalog's models, bounded in size and time.
 
-A download runs in a thread of its own, and everybody who wants the same model shares it. Whoever
-asks gets an answer within seconds: a host that sends nothing, too little or something else is given
-up. A file is written beside its place and put there whole, when its size and checksum are right.
+A download runs in its own thread, and all requests for the same model share it. A request is
+answered within seconds: a download from a host that sends no data, too little or wrong data is
+ended. A file is written under a temporary name and renamed when its size and checksum are right.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ State = Literal["waiting", "running", "done", "failed", "canceled"]
 
 @dataclass(frozen=True)
 class Patience:
-    """What a host may take.
+    """Limits on the time of a host.
 
     Attributes
     ----------
     silence
         Seconds without a byte, to connect and while reading.
     window, rate
-        In every ``window`` seconds at least ``window · rate`` bytes must come.
+        In every ``window`` seconds at least ``window · rate`` bytes must arrive.
     deadline
         Seconds for all files of a model.
     """
@@ -53,22 +53,22 @@ PATIENCE = Patience()
 
 _CHUNK = 2**18
 _SMALL = 2**20
-"""Bytes of a description, at most."""
+"""Most bytes of a description."""
 
 _REDIRECTIONS = 5
 
 
 class _GivenUp(Exception):
-    """Nobody waits for this file any more."""
+    """The download was canceled."""
 
 
 class Received(NamedTuple):
-    """A file that arrived whole, still beside its place.
+    """A complete file, still under its temporary name.
 
     Attributes
     ----------
     headers
-        Of all answers on the way, the first of a name; names in lower case.
+        Headers of all responses, the first of each name; names in lower case.
     """
 
     part: Path
@@ -90,18 +90,18 @@ def fetched(
     Parameters
     ----------
     folder
-        Where the part is written; on the file system of its later place.
+        Folder of the temporary file; on the file system of the final one.
     largest
-        Bytes that are accepted.
+        Most bytes accepted.
     report
         Called with the bytes so far and in all (``None`` if unknown); ends the transfer by raising.
     token
-        Says who asks; sent to the host of ``url`` and to no other.
+        Token of the user; sent only to the host of ``url``.
 
     Raises
     ------
     WeightsError
-        What the host did, to follow a colon.
+        The fault of the host, as a fragment after a colon.
     """
     import requests
 
@@ -118,18 +118,18 @@ def fetched(
             except (requests.ConnectTimeout, requests.ConnectionError) as error:
                 raise WeightsError(f"{host} cannot be reached") from error
             except requests.Timeout as error:
-                raise WeightsError(f"{host} sends nothing") from error
+                raise WeightsError(f"{host} sends no data") from error
             except (requests.RequestException, ValueError) as error:
-                raise WeightsError(f"{host} gives an answer that cannot be read") from error
+                raise WeightsError(f"{host} sends a response that cannot be read") from error
         yield Received(part, sha256, headers)
     finally:
         part.unlink(missing_ok=True)
 
 
 def _answer(session: Any, url: str, silence: float, token: str = "") -> tuple[Any, dict[str, str]]:
-    """The answer that brings the file, its content not read yet, and the headers on the way.
+    """The response with the file, its content not read yet, and the headers of all responses.
 
-    Redirections are followed here, as the library reads what comes with one to its end.
+    Redirections are followed here, as the library would read their whole content.
     """
     asked = {"Accept-Encoding": "identity", "User-Agent": "parallax"}
     headers: dict[str, str] = {}
@@ -146,18 +146,18 @@ def _answer(session: Any, url: str, silence: float, token: str = "") -> tuple[An
         answer.close()
         following = urljoin(url, answer.headers["Location"])
         if urlsplit(url).scheme == "https" != urlsplit(following).scheme:
-            raise WeightsError(f"{host} sends to a place without encryption")
+            raise WeightsError(f"{host} redirects to an address without encryption")
         url = following
     else:
-        raise WeightsError(f"{host} sends from one place to the next")
+        raise WeightsError(f"{host} redirects too often")
     if answer.status_code != 200:
         if answer.status_code == 404:
-            raise storage.NoSuchFile(f"{host} answers with the error 404, as it has no such file")
+            raise storage.NoSuchFile(f"{host} responds with error 404: it has no such file")
         private = answer.status_code in (401, 403)
-        why = ", as the files are private or gated: log in by “hf auth login”" if private else ""
-        raise WeightsError(f"{host} answers with the error {answer.status_code}{why}")
+        why = ": the files are private or gated; log in with “hf auth login”" if private else ""
+        raise WeightsError(f"{host} responds with error {answer.status_code}{why}")
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise WeightsError(f"{host} sends the file in another encoding than was asked for")
+        raise WeightsError(f"{host} sends the file in another encoding than requested")
     headers["content-length"] = answer.headers.get("Content-Length", "")
     return answer, headers
 
@@ -170,28 +170,28 @@ def _written(
     report: Callable[[int, int | None], None],
     host: str,
 ) -> str:
-    """Write what comes; returns its SHA-256."""
+    """Write the received bytes; returns their SHA-256."""
     import urllib3
 
     sizes = {int(headers[key]) for key in _SIZES if headers.get(key, "").isdecimal()}
     if len(sizes) > 1 or (sizes and max(sizes) > largest):
-        raise WeightsError(f"{host} names a size that cannot be right")
+        raise WeightsError(f"{host} states an impossible size")
     total = sizes.pop() if sizes else None
     digest, done = hashlib.sha256(), 0
     report(0, total)
     while True:
         try:
-            # Not more than one read of the socket: a slow host must not keep us in one call.
+            # At most one read of the socket: a slow host must not block in one call.
             chunk = answer.raw.read1(_CHUNK, decode_content=False)
         except urllib3.exceptions.ReadTimeoutError as error:
-            raise WeightsError(f"{host} sends nothing any more") from error
+            raise WeightsError(f"{host} has stopped sending data") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise WeightsError(_broken_off(host, done, total)) from error
         if not chunk:
             break
         done += len(chunk)
         if done > (largest if total is None else total):
-            raise WeightsError(f"{host} sends more than it said")
+            raise WeightsError(f"{host} sends more than the stated size")
         digest.update(chunk)
         file.write(chunk)
         report(done, total)
@@ -210,7 +210,7 @@ def _broken_off(host: str, done: int, total: int | None) -> str:
 
 
 def size_text(count: int) -> str:
-    """Bytes for people."""
+    """A number of bytes as text."""
     return f"{count / 1e6:.0f} MB" if count >= 10**6 else f"{count / 1e3:.0f} kB"
 
 
@@ -218,14 +218,14 @@ def size_text(count: int) -> str:
 
 
 class Download:
-    """The files of a model on their way to this machine.
+    """A download of the files of a model.
 
     Attributes
     ----------
     model_id
-        Which model.
+        Id of the model.
     done, total
-        Bytes of the file on its way, so far and in all; ``None`` if its host does not say.
+        Bytes of the current file, received and total; ``None`` if its host does not state it.
     error
         Why it failed, one sentence; empty otherwise.
     """
@@ -239,7 +239,7 @@ class Download:
         self._state: State = "waiting"
         self._begun = self._window = time.monotonic()
         self._at_window = self._bytes = 0
-        # A daemon: nobody who ends the program waits for a host that is silent.
+        # A daemon, so that exiting the program does not wait for a silent host.
         threading.Thread(target=self._run, name=f"download {spec.id}", daemon=True).start()
 
     done: int
@@ -248,12 +248,12 @@ class Download:
 
     @property
     def state(self) -> State:
-        """How far it is; what takes longer than it may has failed."""
+        """The progress; a download beyond its time limits has failed."""
         self._watch()
         return self._state
 
     def cancel(self) -> None:
-        """Give up; nothing of it stays."""
+        """Cancel the download and remove its files."""
         self._end("canceled")
 
     def wait(self, timeout: float | None = None) -> State:
@@ -280,7 +280,7 @@ class Download:
             self._ended.set()
 
     def _watch(self) -> None:
-        """Fail if too little came lately; asked from outside, as the thread itself may hang."""
+        """Fail if too little arrived recently; called from outside, as the thread may hang."""
         now, patience = time.monotonic(), self._patience
         if self._ended.is_set():
             return
@@ -290,8 +290,8 @@ class Download:
         if elapsed > patience.window:
             came = self._bytes - self._at_window
             if came < patience.rate * elapsed:
-                less = f"less than {patience.rate / 1000:.0f} kB a second came"
-                self._end("failed", less if came else "its host sends nothing")
+                less = f"the rate was below {patience.rate / 1000:.0f} kB/s"
+                self._end("failed", less if came else "its host sends no data")
             self._window, self._at_window = now, self._bytes
 
     def _run(self) -> None:
@@ -306,14 +306,14 @@ class Download:
             self._end("failed", str(error))
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            self._end("failed", f"the files cannot be kept on this machine ({reason})")
+            self._end("failed", f"the files cannot be stored on this machine ({reason})")
         except Exception as error:
             logger.debug("the whole story", exc_info=True)
             self._end("failed", f"of an unexpected {type(error).__name__}")
 
     @contextmanager
     def _fetched(self, url: str, folder: Path, weights: bool) -> Iterator[Received]:
-        """A file, whose bytes count for the progress."""
+        """A file whose bytes count towards the progress."""
         before = self._bytes
 
         def report(done: int, total: int | None) -> None:
@@ -330,14 +330,14 @@ class Download:
 
 
 def _token() -> str:
-    """The operator's token for the hub, which opens private repositories; may be empty."""
+    """The operator's token for private repositories of the hub; may be empty."""
     import huggingface_hub
 
     return huggingface_hub.get_token() or ""
 
 
 def _largest(spec: ModelSpec) -> int:
-    """Bytes that the weights can have: four a parameter, and half as much again."""
+    """Most bytes of the weights: four per parameter, and half as much again."""
     return int(6e6 * (spec.parameters or 400)) + _SMALL
 
 
@@ -346,7 +346,7 @@ _current_lock = threading.Lock()
 
 
 def download(model_id: str) -> Download:
-    """Begin to fetch a model of the catalog, or join whoever is fetching it.
+    """Start the download of a model of the catalog, or join the running one.
 
     Raises
     ------
@@ -370,11 +370,11 @@ def ensure(spec: ModelSpec) -> None:
     Raises
     ------
     WeightsError
-        They cannot be had.
+        The files are not available.
     """
     if not spec.available:
         arriving = _joined(spec)
         if arriving.wait() != "done":
             raise WeightsError(
-                arriving.error or f"The download of {spec.title} was canceled; ask for it again."
+                arriving.error or f"The download of {spec.title} was canceled; request it again."
             )

@@ -1,6 +1,6 @@
-"""A class head that timm has not: linear, on the class token beside the mean of the patches.
+"""A class head missing in timm: linear, on the class token beside the mean of the patches.
 
-This is how DINOv2 is evaluated (Oquab et al. 2023, section 7.1) and what transformers puts on it.
+DINOv2 is evaluated with it (Oquab et al. 2023, section 7.1), and transformers uses it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ClassBesideMean(nn.Linear):
 
 
 def suit_head(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a transformer of timm the head that its weights are made for.
+    """Give a transformer of timm the head that fits its weights.
 
     Where the weights are those of a linear layer twice as wide as a token, and the network has a
     class token, the layer is `ClassBesideMean`; otherwise nothing is changed.
@@ -41,7 +41,7 @@ def suit_head(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     module
         As timm builds it, with a linear head on the class token.
     state
-        The weights that it is to get.
+        The weights to load.
     """
     head, weight = getattr(module, "head", None), state.get("head.weight")
     prefix = getattr(module, "num_prefix_tokens", 0)

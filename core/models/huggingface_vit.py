@@ -46,8 +46,8 @@ def _classifiers(module: nn.Module) -> list[nn.Linear]:
 class HuggingFaceVit(VisionTransformer):
     """An image classifier of transformers whose layers have q, k, v and o projections.
 
-    What the classifier reads (class token, mean of the patches, both) and how many tokens come
-    before the patches is found by trying when the model is opened.
+    The input of the classifier (class token, mean of the patches, both) and the number of tokens
+    before the patches are determined by experiment when the model is opened.
     """
 
     def _prepare(self) -> None:
@@ -84,7 +84,7 @@ class HuggingFaceVit(VisionTransformer):
         return hasattr(module, "base_model_prefix") and bool(_blocks(module)[1])
 
     def _found_by_trying(self) -> tuple[int, Readout]:
-        """Tokens before the patches, and what the classifier reads."""
+        """The number of tokens before the patches, and the input of the classifier."""
         size = (2 * self.patch, 3 * self.patch)
         noise = torch.randn(
             (1, 3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.float32
@@ -95,7 +95,7 @@ class HuggingFaceVit(VisionTransformer):
         tokens = recorder.tensors[HEAD_INPUT]
         prefix = tokens.shape[1] - 6
         if prefix < 0:
-            self.refuse(f"its last norm gets {tokens.shape[1]} tokens of 2 × 3 patches")
+            self.refuse(f"the input of its last norm has {tokens.shape[1]} tokens of 2 × 3 patches")
         first, mean = tokens[:, 0], tokens[:, prefix:].mean(dim=1)
         candidates: list[tuple[Readout, tuple[Tensor, ...]]] = [
             (CLASS_TOKEN, (first,)),
@@ -111,7 +111,7 @@ class HuggingFaceVit(VisionTransformer):
                     beside = readout is CLASS_BESIDE_MEAN
                     return prefix, side_by_side(self._classifiers[0].weight) if beside else readout
         return self.refuse(
-            "its classifier is no linear layer on the class token or on the mean of the patches"
+            "its classifier is not a linear layer on the class token or on the mean of the patches"
         )
 
     def _fits(self, features: Sequence[Tensor]) -> bool:
@@ -124,7 +124,7 @@ class HuggingFaceVit(VisionTransformer):
         return torch.stack([classifier(feature) for classifier, feature in pairs]).mean(dim=0)
 
     def score(self, pixels: Tensor) -> Tensor:
-        # DINOv2 always interpolates its position embedding; ViT wants to be told.
+        # DINOv2 always interpolates its position embedding; ViT needs an argument.
         other_size = tuple(pixels.shape[-2:]) != (self._native, self._native)
         options = {"interpolate_pos_encoding": True} if other_size and self._must_be_told else {}
         logits: Tensor = self.module(pixels, **options).logits
@@ -142,6 +142,6 @@ class HuggingFaceVit(VisionTransformer):
 
     def head_readout(self, tokens: Tensor) -> Tensor:
         normed = self._backbone.layernorm(tokens)  # type: ignore[operator]
-        # Of equal tokens, class, distillation and mean are one vector, also side by side.
+        # For equal tokens, class, distillation and mean are the same vector, also side by side.
         repeats = [classifier.in_features // self.width for classifier in self._classifiers]
         return self._classified([torch.cat([normed] * count, dim=-1) for count in repeats])

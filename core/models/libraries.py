@@ -10,10 +10,11 @@ _loaded: set[str] = set()
 
 
 def ensure_imported(library: str) -> None:
-    """Import timm, torchvision or transformers; to be called before parts of it are imported.
+    """Import timm, torchvision or transformers; call it before importing parts of it.
 
-    Where one thread imports a package and another a part of it, Python ends the deadlock by handing
-    out what is half imported. timm and transformers import parts of torchvision, so it comes first.
+    Where one thread imports a package and another a part of it, Python resolves the deadlock by
+    returning a half-imported module. timm and transformers import parts of torchvision, so it is
+    first.
     """
     if library in _loaded:
         return

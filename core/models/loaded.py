@@ -1,4 +1,4 @@
-"""A network as a source of weights gives it, before a family looks inside."""
+"""A network as loaded from a source of weights, before a family wraps it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from core.models.preprocessing import Preprocessing
 
 
 class Loaded(NamedTuple):
-    """A network with what is needed to use it.
+    """A network with the data needed to use it.
 
     Attributes
     ----------
     digest
-        SHA-256 of the file that the weights came from, or of its files' digests; empty where they
+        SHA-256 of the file of the weights, or of its files' digests; empty where they
         came from no known file.
     answer
-        How the source says that logits are read; empty where it does not.
+        How logits become probabilities, if the source states it; otherwise empty.
     remarks
-        What was chosen in reading a checkpoint of one's own, each a sentence.
+        Choices made in reading a user's checkpoint, each a sentence.
     architecture
-        What such a checkpoint was read as, as an entry calls it.
+        Architecture of such a checkpoint, as in an entry.
     tensors
-        How many of its tensors the network got, and how many it has.
+        Number of tensors loaded from the file, and of all tensors of the network.
     """
 
     module: nn.Module

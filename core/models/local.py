@@ -1,4 +1,4 @@
-"""Networks around a checkpoint of one's own: of timm, torchvision or transformers."""
+"""Networks for users' own checkpoints: of timm, torchvision or transformers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ IMAGENET, IMAGENET_CLASSES = "imagenet1k", 1000
 
 
 class _Given(NamedTuple):
-    """All that is known when a network is to be built."""
+    """The information from which a network is built."""
 
     spec: ModelSpec
     checkpoint: Checkpoint
@@ -71,22 +71,22 @@ class _Built(NamedTuple):
 
 
 def load_local(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
-    """The network that a checkpoint holds the weights of.
+    """The network for the weights of a checkpoint.
 
     Parameters
     ----------
     spec
-        ``weights`` is a file or a folder; what it does not state is taken from the file, from what
-        lies beside it, or from the shapes of its tensors.
+        ``weights`` is a file or a folder; missing facts are taken from the file, from files
+        beside it, or from the shapes of its tensors.
     names
         Class names, in index order, instead of the spec's.
 
     Raises
     ------
     WeightsError
-        What was found, and the next step.
+        The weights cannot be used; the message states what was found and the next step.
     UnsupportedModel
-        Pictures for it are prepared in a way that is not done here.
+        Its preprocessing is not supported.
     """
     for name in (spec.weights, spec.head):
         if name and not Path(name).exists():
@@ -106,14 +106,14 @@ def load_local(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
 def from_folder(
     spec: ModelSpec, folder: Path, digest: str = "", names: Sequence[str] | None = None
 ) -> Loaded:
-    """A classifier from a folder as the hub holds it, of transformers or of timm."""
+    """A classifier from a folder of the hub, of transformers or timm."""
     checkpoint = _read_all(weight_files(folder), spec.entry)
     said = described(folder, checkpoint.notes)
     return _load(replace(spec, architecture=""), checkpoint, said, names)._replace(digest=digest)
 
 
 def _read_all(paths: Sequence[Path], entry: str) -> Checkpoint:
-    """The tensors of all files; where two hold the same one, the later file's counts."""
+    """The tensors of all files; of equal names the later file's tensor is taken."""
     each = [read(path, entry) for path in paths]
     tensors = {name: tensor for one in each for name, tensor in one.tensors.items()}
     remarks = tuple(dict.fromkeys(remark for one in each for remark in one.remarks))
@@ -149,7 +149,7 @@ def _load(
 
 
 def _agree(said: Description, library: str, name: str) -> bool:
-    """Whether what lies beside the weights is said of the architecture that the entry states."""
+    """Whether the description beside the weights is of the architecture in the entry."""
     stated, told = name.partition(".")[0], said.architecture.partition(".")[0]
     return said.library == library and stated == told
 
@@ -158,7 +158,7 @@ def _agree(said: Description, library: str, name: str) -> bool:
 
 
 def _what(given: _Given) -> tuple[str, str]:
-    """Library and name of the architecture: stated, said beside the weights, or by their shapes."""
+    """Library and name of the architecture: stated, described beside the weights, or by shapes."""
     spec, said = given.spec, given.said
     if spec.architecture:
         library, _, name = spec.architecture.rpartition("/")
@@ -170,8 +170,8 @@ def _what(given: _Given) -> tuple[str, str]:
     found = shapes.matches(given.checkpoint.tensors)
     if not found:
         raise WeightsError(
-            f"{given.checkpoint.name} does not say what it is, and none of {len(shapes.names())} "
-            f"architectures has its {len(given.checkpoint.tensors)} tensors "
+            f"{given.checkpoint.name} does not state its architecture, and none of "
+            f"{len(shapes.names())} architectures has its {len(given.checkpoint.tensors)} tensors "
             f"({listed(given.checkpoint.tensors)}); state the architecture."
         )
     best, *others = (match.known for match in found)
@@ -181,7 +181,7 @@ def _what(given: _Given) -> tuple[str, str]:
 
 
 def _known(given: _Given, library: str, name: str) -> tuple[str, str]:
-    """The architecture, if the library has it; other names that are near if not."""
+    """The architecture, if the library has it; otherwise an error with similar names."""
     ensure_imported("timm")
     import timm
 
@@ -191,7 +191,7 @@ def _known(given: _Given, library: str, name: str) -> tuple[str, str]:
             return library, name
         if f"torchvision/{name}" in others:
             given.remarks.append(
-                f"{name!r} is read as torchvision's, as timm has none of that name."
+                f"{name!r} is read as torchvision's, as timm has no model of that name."
             )
             return "torchvision", name
         offered = [*timm.list_models(), *others]
@@ -200,15 +200,15 @@ def _known(given: _Given, library: str, name: str) -> tuple[str, str]:
             return library, name
         offered = [one for one in others if one.startswith(f"{library}/")]
     near = get_close_matches(given.spec.architecture or name, offered, n=3, cutoff=0.5)
-    suggestion = f"did you mean {' or '.join(near)}?" if near else "look at timm.list_models()."
+    suggestion = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()."
     raise WeightsError(
-        f"{given.spec.title} has the architecture {name[:80]!r}, which {library} does not know; "
+        f"{given.spec.title} has the architecture {name[:80]!r}, which is unknown to {library}; "
         f"{suggestion}"
     )
 
 
 def _refuse(given: _Given, architecture: str, fitted: Fit, total: int) -> NoReturn:
-    """Say what does not fit, and what would."""
+    """Raise an error with the mismatch and a remedy."""
     first = min(fitted.differences, key=lambda text: ("missing" in text, text))
     more = f", and {len(fitted.differences) - 1} more" if len(fitted.differences) > 1 else ""
     fitting = [one.known.architecture for one in shapes.matches(given.checkpoint.tensors)]
@@ -231,7 +231,7 @@ def _refuse(given: _Given, architecture: str, fitted: Fit, total: int) -> NoRetu
 
 
 def _counted(given: _Given, paths: Sequence[str]) -> tuple[int, str]:
-    """How many classes the checkpoint's classifier tells apart, and the name of its weights."""
+    """Number of classes of the checkpoint's classifier, and the name of its weights."""
     for path in paths:
         found = [
             (name, tensor)
@@ -245,7 +245,7 @@ def _counted(given: _Given, paths: Sequence[str]) -> tuple[int, str]:
 
 
 def _labels(given: _Given, count: int, where: str) -> tuple[str, ...]:
-    """Class names: stated, said beside the weights, or numbers."""
+    """Class names: stated, described beside the weights, or numbers."""
     spec, said = given.spec, given.said
     if given.names is not None:
         named, source = tuple(given.names), "labels"
@@ -262,11 +262,13 @@ def _labels(given: _Given, count: int, where: str) -> tuple[str, ...]:
         return named
     if count == IMAGENET_CLASSES:
         given.remarks.append(
-            "Its 1,000 classes are taken for those of ImageNet in the usual order; state labels if "
-            "they are not."
+            "Its 1,000 classes are assumed to be those of ImageNet in the usual order; state "
+            "labels if they are not."
         )
         return read_labels(IMAGENET)
-    given.remarks.append(f"Its {count} classes have no names; state labels, one for each.")
+    given.remarks.append(
+        f"Its {count} classes have no names; state labels, such as a text file with one on a line."
+    )
     return tuple(f"class {index}" for index in range(count))
 
 
@@ -306,7 +308,7 @@ def _timm(given: _Given, name: str) -> _Built:
 def _tried(
     spec: ModelSpec, classes: int, given: _Given, options: Mapping[str, Any]
 ) -> tuple[nn.Module, Fit, int]:
-    """The network without weights, how the checkpoint fits it, and how many tensors it has."""
+    """The network without weights, the match of the checkpoint, and its number of tensors."""
     module = without_memory(spec, classes, {}, **options)
     if module is None:
         module = timm_module(spec, num_classes=classes, **options)
@@ -323,7 +325,7 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _trained_side(module: nn.Module, fitted: Fit) -> int:
-    """The side that a transformer of timm was trained at, if it is another; 0 if nothing tells."""
+    """The training size of a timm transformer, if different; 0 if unknown."""
     patches = getattr(module, "patch_embed", None)
     grid, patch = getattr(patches, "grid_size", None), getattr(patches, "patch_size", None)
     mine = getattr(module, "pos_embed", None)
@@ -369,13 +371,13 @@ def _torchvision(given: _Given, name: str) -> _Built:
     state = copied(fitted.state)
     check_values(given.spec, state)
     module.load_state_dict(state, strict=False, assign=True)
-    if lacks_memory(module):  # what it computes itself has to be built
+    if lacks_memory(module):  # tensors that it computes itself must be built
         module = torchvision.models.get_model(name, **options)
         module.load_state_dict(state, strict=False)
     stated = given.spec.input_size
     if "image_size" in options and "input_size" in given.spec.stated and stated != side:
         raise WeightsError(
-            f"{given.spec.title} was trained at {side} pixels and torchvision's ViT takes no "
+            f"{given.spec.title} was trained at {side} pixels and torchvision's ViT accepts no "
             f"others, but input_size is {stated}; remove the key."
         )
     preprocessing = Preprocessing(
@@ -406,7 +408,7 @@ def _transformers(given: _Given, name: str) -> _Built:
         )
     else:
         known = shapes.known(f"transformers/{name}")
-        assert known is not None  # looked up before
+        assert known is not None  # checked before
         config = transformers.AutoConfig.for_model(**known.config)
     if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         raise UnsupportedModel(
@@ -445,7 +447,7 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps transformers from printing lists of weights: what does not fit is said here."""
+    """Keep transformers from printing lists of weights: mismatches are reported here."""
     from transformers.utils import logging as told
 
     with _one_at_a_time:
@@ -458,7 +460,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _unprefixed(given: _Given, base: str) -> tuple[str, dict[str, Tensor], list[str]]:
-    """Tensors without what stands before the network's own prefix, and names that are not its."""
+    """Tensors without anything before the network's own prefix, and foreign names."""
     named = plain_names(given.checkpoint.tensors)
     places = [name.find(f"{base}.") for name in named if f".{name}".find(f".{base}.") >= 0]
     first = next((name for name in named if f".{name}".find(f".{base}.") >= 0), "")
@@ -468,7 +470,7 @@ def _unprefixed(given: _Given, base: str) -> tuple[str, dict[str, Tensor], list[
 
 
 def _as_fit(info: Mapping[str, Any], module: nn.Module, prefix: str, outside: list[str]) -> Fit:
-    """What transformers says of its loading, in our words."""
+    """The loading report of transformers as a `Fit`."""
     missing = sorted(name for name in info["missing_keys"] if not is_computed(name))
     unexpected = sorted(str(name) for name in info["unexpected_keys"])
     aside = [name for name in unexpected if is_bookkeeping(name)]
@@ -478,9 +480,9 @@ def _as_fit(info: Mapping[str, Any], module: nn.Module, prefix: str, outside: li
             for name, found, wanted in sorted(info["mismatched_keys"], key=str)
         ),
         *(f"{name[:90]!r} is missing" for name in missing),
-        *(f"{name[:90]!r} is not part of it" for name in unexpected if name not in aside),
+        *(f"{name[:90]!r} is unexpected" for name in unexpected if name not in aside),
     ]
-    remarks = [f"Its names were read without {prefix!r}."] if prefix else []
+    remarks = [f"The prefix {prefix!r} of its names was ignored."] if prefix else []
     if outside or aside:
         names = listed([*outside, *aside])
         remarks.append(f"Left out, as the network has no place for them: {names}.")
@@ -494,7 +496,7 @@ def _as_fit(info: Mapping[str, Any], module: nn.Module, prefix: str, outside: li
 
 
 def _processed(given: _Given, config: Any) -> Preprocessing:
-    """How its pictures are prepared: by its own processor, or as its entry states."""
+    """Preprocessing: of its own processor, or as stated in its entry."""
     spec, folder = given.spec, given.said.folder
     if folder is not None and (folder / PROCESSOR).is_file():
         from transformers import AutoImageProcessor
@@ -506,8 +508,8 @@ def _processed(given: _Given, config: Any) -> Preprocessing:
         return replace(found, origin="weights" if spec.source == "hub" else "file")
     if spec.mean is None or spec.std is None:
         raise WeightsError(
-            f"{spec.title} has no {PROCESSOR} that says how its pictures are prepared; state mean "
-            "and std (often .5), or put that file beside the weights."
+            f"{spec.title} has no {PROCESSOR} that states how its pictures are prepared; state "
+            "mean and std (often .5), or put that file beside the weights."
         )
     size = getattr(config, "image_size", None)
     return Preprocessing(size=size if isinstance(size, int) else spec.input_size, origin="default")

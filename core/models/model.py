@@ -1,4 +1,4 @@
-"""What every opened model is, whatever its kind."""
+"""The base class of all opened models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Model(ABC):
     layers : tuple of Layer
         Stages of a convolutional network or blocks of a transformer, first to last.
     taps : mapping of str to Tap
-        All that a pass can keep, in the order in which it comes by them.
+        All tensors that a pass can record, in the order of computation.
     """
 
     multiple: int = 1
@@ -48,19 +48,19 @@ class Model(ABC):
     """Whether inputs of other sizes than the evaluation size are possible."""
 
     answer: Reading = "softmax"
-    """How its logits are read as probabilities; see `core.answers`."""
+    """How its logits become probabilities; see `core.answers`."""
 
     remarks: tuple[str, ...] = ()
-    """What was chosen in reading a checkpoint of one's own, each a sentence."""
+    """Choices made in reading a user's checkpoint, each a sentence."""
 
     limits: str = ""
-    """Why something that others of its kind show is not shown of this one, as a sentence."""
+    """Why some methods of its kind are not available for this model, as a sentence."""
 
     cheap_gradients: frozenset[str] = frozenset()
-    """Taps behind which so little is left that a graph from there on costs next to nothing."""
+    """Taps so late that a graph from there on is cheap."""
 
     usual_taps: tuple[str, ...] = ()
-    """Taps that serve most maps that need no expensive gradient."""
+    """Taps sufficient for most maps without an expensive gradient."""
 
     layers: tuple[Layer, ...]
     taps: Mapping[str, Tap]
@@ -82,27 +82,27 @@ class Model(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Read what the family must know of `module`, fill `layers` and `taps`, attach probes.
+        """Read the family's attributes from `module`, fill `layers` and `taps`, attach probes.
 
-        The last step of the constructor, which stands here alone.
+        The last step of the constructor.
 
         Raises
         ------
         UnsupportedModel
-            The build has something that cannot be shown truthfully.
+            The architecture has a part that cannot be shown correctly.
         """
 
     @classmethod
     @abstractmethod
     def accepts(cls, module: nn.Module) -> bool:
-        """Whether this family knows how to look inside ``module``."""
+        """Whether this family supports ``module``."""
 
     def score(self, pixels: Tensor) -> Tensor:
         """Logits (batch, classes), or features where there are no classes, for model input."""
         logits: Tensor = self.module(pixels)
         return logits
 
-    # -- what a pass can keep ----------------------------------------------------------------
+    # -- what a pass can record --------------------------------------------------------------
 
     def tap(self, name: str) -> Tap:
         """The tap of this name.
@@ -120,7 +120,7 @@ class Model(ABC):
         if name in self.taps:
             return self.taps[name]
         if not self.taps:
-            raise ParameterError(f"Layer {name!r} cannot be looked at. {self.limits}")
+            raise ParameterError(f"Layer {name!r} cannot be shown. {self.limits}")
         last = name.rpartition(".")[2]
         near = [tap for tap in self.taps if tap.rpartition(".")[2] == last] or list(self.taps)
         shown = near if len(near) <= 6 else [*near[:2], "…", near[-1]]
@@ -129,7 +129,7 @@ class Model(ABC):
         )
 
     def probes_for(self, taps: Collection[str]) -> frozenset[str]:
-        """Names of the probes that have to record so that `read` can give ``taps``."""
+        """Names of the probes that `read` needs for ``taps``."""
         return frozenset(taps)
 
     def read(self, tensors: Mapping[str, Tensor], tap: str) -> Tensor:
@@ -164,12 +164,12 @@ class Model(ABC):
     def footprint(
         self, size: tuple[int, int], gradients: bool = False, leaf: str | None = None
     ) -> int:
-        """Bytes that a pass over one picture of (height, width) pixels takes, roughly.
+        """Approximate bytes that a pass over one picture of (height, width) pixels takes.
 
         Parameters
         ----------
         gradients
-            Whether it leaves a graph behind.
+            Whether the pass keeps a gradient graph.
         leaf
             Tap at which the graph begins; ``None`` for the pixels.
         """
@@ -178,7 +178,7 @@ class Model(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return next(self.module.parameters()).device
 
     @property
@@ -204,7 +204,7 @@ class Model(ABC):
         return side, side
 
     def view(self, image: Image.Image, framing: Framing | None = None) -> Image.Image:
-        """What the model sees of a picture, as a picture.
+        """The model's view of a picture, as a picture.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class Model(ABC):
         Raises
         ------
         ImageError
-            The model cannot take a picture of that shape.
+            The model does not accept a picture of that shape.
         """
         framing = framing or Framing()
         native = framing.fit == "native"
@@ -234,7 +234,7 @@ class Model(ABC):
         return view
 
     def check_shape(self, view: Image.Image) -> None:
-        """Raise `ImageError` if the model cannot take a view of this shape."""
+        """Raise `ImageError` if the model does not accept a view of this shape."""
         if view.width % self.multiple or view.height % self.multiple:
             raise ImageError(
                 f"{self.spec.title} takes multiples of {self.multiple} pixels, not "
@@ -253,7 +253,7 @@ class Model(ABC):
 
     @own_state()
     def normalize(self, view: Image.Image) -> Tensor:
-        """Model input for a view that is fitted already: (1, 3, height, width)."""
+        """Model input for a fitted view: (1, 3, height, width)."""
         values = torch.from_numpy(np.asarray(view.convert("RGB")).copy())
         unit = values.permute(2, 0, 1).unsqueeze(0).float().div(255)
         return self.standardize(unit).to(self.device)
@@ -272,42 +272,42 @@ class Model(ABC):
         return self.labels[target]
 
     def check_target(self, target: TargetLike) -> Target:
-        """What is asked, with the indices that its classes have here.
+        """The target, with the indices of its classes in this model.
 
         Parameters
         ----------
         target
-            Index or name of a class, or a target such as `core.rather_than` gives.
+            Index or name of a class, or a target such as that of `core.rather_than`.
 
         Raises
         ------
         UnsupportedMethod
             The model has no classes at all.
         ParameterError
-            It is no target, or the model has no such class, or no opposite of it.
+            It is not a target, or the model does not have the class, or not its negation.
         """
         asked = as_target(target)
         if not self.classes:
             raise UnsupportedMethod(
-                f"{self.spec.title} was trained without classes, so nothing can be said about one; "
-                "choose a model with a class head, or look at its attention."
+                f"{self.spec.title} was trained without classes, so none can be explained; "
+                "choose a model with a class head, or show its attention."
             )
         if asked.of_labels and self.answer == "softmax":
             raise ParameterError(
-                f"{asked!r} was asked of {self.spec.title}, whose classes share one whole, so that "
-                "none has an opposite; choose core.rather_than and another class."
+                f"{asked!r} was requested of {self.spec.title}, whose class probabilities sum to "
+                "1, so no class has a negation; choose core.rather_than and another class."
             )
         return asked.resolved(self.labels, self.spec.title)
 
     def check_targets(
         self, target: TargetLike | Sequence[TargetLike | None] | None, count: int
     ) -> list[Target | None]:
-        """What is asked of each of ``count`` pictures; ``None`` for the most probable class.
+        """The target of each of ``count`` pictures; ``None`` for the most probable class.
 
         Raises
         ------
         UnsupportedMethod, ParameterError
-            As `check_target`, or there is not one for each picture.
+            As `check_target`, or the number of targets differs from that of pictures.
         """
         each: list[Any] = [target] * count
         if np.ndim(target):  # type: ignore[arg-type]
@@ -318,14 +318,14 @@ class Model(ABC):
 
     @own_state()
     def rebuilt(self, module: nn.Module, digest: str = "") -> Self:
-        """The same model around another network of the same build, with probes of its own.
+        """The same model with another network of the same architecture, with its own probes.
 
         Parameters
         ----------
         module
-            A network that no probe is attached to; see `core.probes.copied`.
+            A network without probes; see `core.probes.copied`.
         digest
-            What its weights are to be called; by default they are summed when asked for.
+            Digest of its weights; by default computed on request.
         """
         again = type(self)(self.spec, module, self.labels, self.preprocessing, digest)
         again.answer, again.limits, again.remarks = self.answer, self.limits, self.remarks
@@ -335,7 +335,7 @@ class Model(ABC):
 def shared_view(
     models: Sequence[Model], image: Image.Image, framing: Framing | None = None
 ) -> Image.Image:
-    """Fit a picture once for several models, so that all of them see the very same pixels.
+    """Fit a picture once for several models, so that all of them get the same pixels.
 
     Parameters
     ----------
@@ -349,12 +349,12 @@ def shared_view(
     Returns
     -------
     PIL.Image.Image
-        To be given to each model with ``Framing("given")``.
+        Pass it to each model with ``Framing("given")``.
 
     Raises
     ------
     ImageError
-        One of the models cannot take such a view.
+        One of the models does not accept such a view.
     """
     framing = framing or Framing("crop")
     lead = next((model for model in models if model.multiple > 1), models[0])

@@ -1,4 +1,4 @@
-"""Models of one's own: a checkpoint tried without keeping anything, and written into their file."""
+"""Users' own models: try a checkpoint without side effects, and write its entry."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ MOST_ANSWERS = 5
 
 @dataclass(frozen=True, eq=False)
 class Proposal(Frozen):
-    """What a checkpoint is, found by opening it and showing it one picture; nothing is kept.
+    """Facts about a checkpoint, found by opening it and predicting one picture.
 
     Attributes
     ----------
     spec : ModelSpec
-        The entry that it would have, complete.
+        The complete entry of the model.
     tensors : (int, int)
-        How many of the network's tensors came from the checkpoint, and how many it has.
+        Number of the network's tensors that came from the checkpoint, and of all of them.
     labels : tuple of str
         Class names; empty for a model without classes.
     names : tuple of str
-        Those of them that were given as a list, to be written beside the entry; else empty.
+        Class names given as a list, to be written beside the entry; otherwise empty.
     preprocessing : Preprocessing
-        How pictures are prepared, and where that is from.
+        Preprocessing of pictures, and the source of its values.
     remarks : tuple of str
-        What was chosen, each a sentence.
+        Choices made, each a sentence.
     picture : str
-        Title of the picture that it was tried with.
+        Title of the test picture.
     answers : tuple of (str, float)
         The most probable classes of that picture, with their probabilities in [0, 1].
     """
@@ -64,7 +64,7 @@ class Proposal(Frozen):
 
     @property
     def text(self) -> str:
-        """All that matters in one line."""
+        """Summary in one line."""
         known, total = self.tensors
         counted = f"{known} of {total} tensors, " if total else ""
         classes = f"{len(self.labels):,} label{'s' if len(self.labels) != 1 else ''}"
@@ -79,7 +79,7 @@ class Proposal(Frozen):
         Parameters
         ----------
         file
-            Where it is to stand; paths below its folder are written relative to it.
+            Destination; paths below its folder are written relative to it.
         """
         lines = ["[[model]]"]
         stated = {field.name: getattr(self.spec, field.name) for field in fields(ModelSpec)}
@@ -126,7 +126,7 @@ _KEYS = (
 
 
 def propose(place: str | os.PathLike[str], **stated: Any) -> Proposal:
-    """Find out what a checkpoint is, open it and show it one picture; nothing is kept.
+    """Detect a checkpoint's architecture, open it and predict one picture, without side effects.
 
     Parameters
     ----------
@@ -134,21 +134,21 @@ def propose(place: str | os.PathLike[str], **stated: Any) -> Proposal:
         Path of a file or folder, or ``"hf-hub:owner/name"`` for a repository on the hub, which is
         fetched.
     **stated
-        Keys of an entry that are known: ``architecture``, ``labels`` (a list of names, the path of
-        a text file, or the name of a list in ``data/labels``), ``mean``, ``std``, … What is not
-        stated is taken from the file, from what lies beside it, or from the shapes of its tensors.
+        Known keys of an entry: ``architecture``, ``labels`` (a list of names, the path of
+        a text file, or the name of a list in ``data/labels``), ``mean``, ``std``, … Missing
+        values are taken from the file, from files beside it, or from the shapes of its tensors.
 
     Raises
     ------
     ModelError
-        Why it cannot be opened, and the next step.
+        It cannot be opened; the message states why, and the next step.
     """
     spec, names = entry_for(place, stated)
     return _tried(spec, names, "family" not in stated)
 
 
 def tried(spec: ModelSpec) -> Proposal:
-    """Open a model of the catalog anew and show it one picture; raises as `propose`."""
+    """Open a model of the catalog again and predict one picture; raises as `propose`."""
     return _tried(spec, None, False)
 
 
@@ -179,7 +179,7 @@ def _answers(model: Model, picture: Path) -> tuple[tuple[str, float], ...]:
 
 
 def add_model(proposal: Proposal, file: Path | None = None) -> Path:
-    """Write a proposal into the file of one's own models, from where it is offered everywhere.
+    """Write a proposal into the file of the user's own models, which all pages offer.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def add_model(proposal: Proposal, file: Path | None = None) -> Path:
 
 
 def free_id(wanted: str) -> str:
-    """The id, with a number behind it if it is taken."""
+    """The id, with a number appended if it is taken."""
     taken = {spec.id for spec in catalog()}
     ids = (wanted, *(f"{wanted}-{number}" for number in range(2, len(taken) + 3)))
     return next(one for one in ids if one not in taken)
@@ -233,7 +233,7 @@ def _labels_file(model_id: str, file: Path) -> Path:
 
 
 def _relative(path: str, file: Path) -> str:
-    """A path below the folder of a file, as seen from there; any other text as it is."""
+    """A path below the folder of a file, relative to it; any other text unchanged."""
     if not Path(path).is_absolute():
         return path
     try:
@@ -243,7 +243,7 @@ def _relative(path: str, file: Path) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A value of TOML; its texts are those of JSON."""
+    """A value in TOML; texts are written as in JSON."""
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
@@ -252,5 +252,5 @@ def _toml(value: Any) -> str:
 
 
 def _short(value: float) -> str:
-    """A figure with three digits behind the point, as tables of the application have it."""
+    """A number with three decimals, as in tables of the application."""
     return f"{value:.3f}".rstrip("0").removeprefix("0") if value else "0"

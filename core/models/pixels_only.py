@@ -1,4 +1,4 @@
-"""Networks whose inside is not shown: what needs pixels and answers alone serves them as well."""
+"""Networks with unsupported internals, for methods that need only pixels and answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.models.tried import TriedModel
 
 
 class PixelsOnly(TriedModel):
-    """Any network that answers a picture with one number for each class.
+    """Any network with one logit per class.
 
     It has no taps and no layers. `Model.limits` says why.
     """
@@ -21,8 +21,8 @@ class PixelsOnly(TriedModel):
         self.layers, self.taps = (), {}
         if not self.classes:
             raise UnsupportedModel(
-                f"{self.spec.title} cannot be shown: it has no classes that could be asked about, "
-                "and nothing inside it is known; choose another model, or state its labels."
+                f"{self.spec.title} cannot be shown: it has no classes to explain, "
+                "and its internal structure is unknown; choose another model, or state its labels."
             )
         side = self.preprocessing.size
         self._try_own((side, side))
@@ -32,7 +32,7 @@ class PixelsOnly(TriedModel):
             self.flexible = False
 
     def _try_own(self, size: tuple[int, int]) -> None:
-        """Ask for its own size: without values, and with them where it cannot do without."""
+        """Run a pass at its own size: on shapes, or with values if that fails."""
         try:
             self._shapes_at(size)
         except ImageError:
@@ -59,5 +59,5 @@ class PixelsOnly(TriedModel):
         self._refuse(tap)
 
     def _refuse(self, tap: str) -> NoReturn:
-        self.tap(tap)  # there is none
+        self.tap(tap)  # raises, as there are no taps
         raise AssertionError(tap)

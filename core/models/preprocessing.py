@@ -1,4 +1,4 @@
-"""How pixels become model input."""
+"""Preprocessing: from pixels to model input."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ RESAMPLE = {
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
 }
-"""Filters of Pillow by the names that the libraries and entries use."""
+"""Filters of Pillow by their names in libraries and entries."""
 
 Origin = Literal["weights", "file", "default"]
-"""Where values come from that an entry does not state: from what was published with these very
-weights, from a file beside the checkpoint, or only from a library's default for a name."""
+"""Source of values that an entry does not state: published with the
+weights, a file beside the checkpoint, or only a library's default for a name."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become model input; from the model's own configuration, or as its entry states.
+    """Preprocessing, from the model's own configuration or its entry.
 
     Attributes
     ----------
     size
-        Side in pixels of the square it is evaluated at.
+        Side in pixels of the square at which the model is evaluated.
     crop_fraction
         Share of the resized short side that the evaluation crop keeps.
     resample
@@ -43,15 +43,15 @@ class Preprocessing:
     mean, std
         Per channel, for values in [0, 1].
     squash
-        Whether it is evaluated on the whole picture squeezed into a square, of which the crop is
-        taken, and not on a crop of the resized picture.
+        Whether the whole picture is resized to a square, from which the crop is
+        taken, instead of keeping the aspect ratio.
     crop_rounds_down
-        Where the crop begins if it cannot lie in the exact middle: above and left of it. By default
-        as torchvision and timm have it, to the even pixel.
+        Whether a crop that cannot be centered exactly is placed up and left of the center. By
+        default it is rounded to the even pixel, as in torchvision and timm.
     origin
-        Where what is not stated comes from.
+        Source of the values that are not stated.
     stated
-        Which values the entry states, by its keys.
+        Keys of the values stated in the entry.
     """
 
     size: int = 224
@@ -71,15 +71,15 @@ class Preprocessing:
 
     @property
     def text(self) -> str:
-        """All of it and where it is from, as a sentence."""
+        """All values and their source, as a sentence."""
         across = "squeezed to" if self.squash else "cropped to"
         origin = {
             "weights": "as published with the weights",
-            "file": "as the file beside the checkpoint says",
+            "file": "as stated in the file beside the checkpoint",
             "default": "only the library's default for this architecture",
         }[self.origin]
         if self.stated:
-            origin = f"{', '.join(self.stated)} as the entry states, the rest {origin}"
+            origin = f"{', '.join(self.stated)} as stated in the entry, the rest {origin}"
         return (
             f"Pictures are {across} {self.size} pixels ({self.crop_fraction:.3g} of the resized "
             f"side, {self.resample.name.lower()}), mean {_triple(self.mean)}, deviation "
@@ -87,7 +87,7 @@ class Preprocessing:
         )
 
     def content(self) -> dict[str, Any]:
-        """The same as plain data, by the keys of an entry."""
+        """The values as plain data, by the keys of an entry."""
         return {
             "input_size": self.size,
             "mean": list(self.mean),
@@ -106,7 +106,7 @@ def _triple(values: tuple[float, float, float]) -> str:
 
 
 def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
-    """How a network of timm was evaluated, from its own configuration."""
+    """The evaluation preprocessing of a timm network, from its own configuration."""
     ensure_imported("timm")
     from timm.data import resolve_data_config
 
@@ -116,29 +116,29 @@ def timm_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
 def from_timm_config(
     config: Mapping[str, Any], title: str, size: int, origin: Origin = "weights"
 ) -> Preprocessing:
-    """What a configuration of timm says.
+    """The preprocessing in a timm configuration.
 
     Parameters
     ----------
     config
         With the keys ``mean``, ``std``, ``crop_pct``, ``crop_mode`` and ``interpolation``.
     title
-        What messages call the model.
+        Name of the model in messages.
     size
-        Side in pixels that it is evaluated at.
+        Side in pixels at which the model is evaluated.
     origin
-        Where the configuration comes from.
+        Source of the configuration.
 
     Raises
     ------
     UnsupportedModel
-        It prepares pictures in a way that is not done here.
+        Its preprocessing is not supported.
     """
     if config["crop_mode"] not in ("center", "squash") or config["interpolation"] not in RESAMPLE:
         raise UnsupportedModel(
             f"{title} cannot be shown: it is evaluated on pictures that are resized by "
             f"{config['interpolation']!r} and cropped by {config['crop_mode']!r}, which is not "
-            "done here; choose another model."
+            "supported; choose another model."
         )
     return Preprocessing(
         size=size,
@@ -152,7 +152,7 @@ def from_timm_config(
 
 
 def as_stated(found: Preprocessing, spec: ModelSpec) -> Preprocessing:
-    """The same with what an entry states."""
+    """The same with the values stated in an entry."""
     values: dict[str, Any] = {
         "size": spec.input_size if "input_size" in spec.stated else found.size,
         "mean": spec.mean or found.mean,

@@ -1,4 +1,4 @@
-"""How an image processor of transformers prepares pictures, from its own fields, and proven."""
+"""Preprocessing of transformers' image processors, read from their fields and verified."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from core.models.preprocessing import Preprocessing
 from core.numerics import own_state
 
 SHAPES = ((1.0, 1.0), (1.6, 1.0), (1.0, 1.4))
-"""Width and height of the pictures a processor is tried on, as multiples of its short side."""
+"""Width and height of the test pictures for a processor, as multiples of its short side."""
 
 MEAN_LEVELS, MOST_LEVELS = 0.75, 12.0
 """How far, of 255 levels, input may be from a processor's own on average and anywhere: its resize
 works on tensors and rounds otherwise than Pillow."""
 
 _WARPED_FROM = 384
-"""Side from which processors of ConvNeXt squeeze the whole picture instead of cropping it."""
+"""Side from which ConvNeXt's processors resize the whole picture instead of cropping it."""
 
 
 def preprocessing_of(processor: Any, title: str) -> Preprocessing:
-    """What a processor does to a picture, as `Preprocessing`.
+    """The operations of a processor, as `Preprocessing`.
 
-    Its fields are translated; then it is tried on pictures of three shapes, so that what its class
-    does beyond its fields is found out.
+    Its fields are translated and then compared with its output on pictures of three shapes, to
+    detect operations of its class beyond its fields.
 
     Parameters
     ----------
     processor
         An image processor of transformers, of either backend.
     title
-        What messages call the model.
+        Name of the model in messages.
 
     Raises
     ------
     UnsupportedModel
-        It does something to pictures that is not honored here.
+        It performs an unsupported operation.
     """
     found = _translated(processor, title)
     _prove(processor, found, title)
@@ -87,7 +87,7 @@ def _translated(processor: Any, title: str) -> Preprocessing:
     try:
         resample = Image.Resampling(int(processor.resample))
     except (TypeError, ValueError):
-        _refuse(title, f"resizes by {processor.resample!r}, which is no filter of Pillow")
+        _refuse(title, f"resizes by {processor.resample!r}, which is not a Pillow filter")
     return Preprocessing(
         size=side,
         crop_fraction=side / resized,
@@ -110,7 +110,7 @@ Triple = tuple[float, float, float]
 
 
 def _standardization(processor: Any, title: str) -> tuple[Triple, Triple]:
-    """Mean and deviation of values in [0, 1] that come to what the processor does to levels.
+    """Mean and deviation for values in [0, 1], equivalent to those for levels.
 
     It multiplies levels by a factor ``f`` and then takes ``(v − m) / s``; of values in [0, 1] that
     is ``(u − m/k) / (s/k)`` with ``k = 255 f``.
@@ -157,22 +157,22 @@ def _prove(processor: Any, found: Preprocessing, title: str) -> None:
             view = fitted(image, found)
         except ImageError:
             raise
-        except Exception as error:  # processors raise whatever their code runs into
+        except Exception as error:  # processors can raise any exception
             _refuse(title, f"fails on a picture of {image.width} × {image.height} pixels ({error})")
         shape = (3, found.size, found.size)
         if tuple(wanted.shape) != shape:
-            _refuse(title, f"gives {tuple(wanted.shape)} where {shape} was expected")
+            _refuse(title, f"returns {tuple(wanted.shape)}, expected {shape}")
         levels = ((_standardized(view, found) - wanted) * std * 255).abs()
         if not (levels.mean() <= MEAN_LEVELS and levels.max() <= MOST_LEVELS):
             _refuse(
                 title,
-                f"({type(processor).__name__}) does something that its fields do not tell, which "
+                f"({type(processor).__name__}) does something that its fields do not state, which "
                 f"changes pictures by up to {float(levels.max()):.0f} of 255 levels",
             )
 
 
 def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """What a model sees of a picture in its own fit, at its evaluation size."""
+    """A model's view of a picture by its own preprocessing, at its evaluation size."""
     side = preprocessing.size
     return fit_image(
         image,
@@ -195,7 +195,7 @@ def _standardized(view: Image.Image, preprocessing: Preprocessing) -> Tensor:
 
 
 def _pattern(width: int, height: int) -> Image.Image:
-    """Waves that differ by channel and direction: any shift, flip or exchange of colors shows."""
+    """Waves that differ by channel and direction, so that any shift, flip or swap is visible."""
     x, y = np.arange(width) / width, np.arange(height)[:, None] / height
     channels = [
         0.5 + 0.25 * np.sin(7 * x + 2 * y) + 0.2 * np.cos(5 * y),

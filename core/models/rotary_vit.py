@@ -1,4 +1,4 @@
-"""Transformers of timm whose queries and keys are rotated by place: EVA-02, DINOv3, PE."""
+"""Transformers of timm with rotary position embedding: EVA-02, DINOv3, PE."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class RotaryVit(TimmTransformer):
     """A ``timm.models.Eva``: attention is ``softmax(rot(q) · rot(k)ᵀ · scale)``.
 
     Only patches are rotated, by the library's own function. Queries, keys and values are projected
-    again from what enters the attention, since some of these networks add their biases inside a
-    function call where no probe can be. Where several queries share a key and a value, each head
+    again from the input of the attention, since some of these networks add their biases inside a
+    function call that no probe can reach. Where several queries share a key and a value, each head
     is given its own copy.
     """
 

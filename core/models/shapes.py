@@ -1,7 +1,7 @@
-"""What an unnamed checkpoint may be: architectures whose weights have exactly its names and shapes.
+"""Architectures whose weights have exactly the names and shapes of a checkpoint.
 
-The table lies beside this file and is made by ``data/recipes/weight_shapes.py``; nothing is built
-to answer.
+The table beside this file is made by ``data/recipes/weight_shapes.py``; no network is built for
+the lookup.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from core.models.checkpoint import Shape, is_bookkeeping, is_computed, plain_nam
 TABLE = Path(__file__).with_name("shapes.json.gz")
 
 _POSITIONS = ("pos_embed", "pos_embedding", "position_embeddings", "position_embedding.weight")
-"""Endings of names whose rows depend on the size that a network was trained at."""
+"""Suffixes of names of tensors whose rows depend on the training size."""
 
 _LIBRARIES = ("timm", "torchvision", "transformers")
-"""The one that fits best comes first where several have the same names and shapes."""
+"""Order of preference among architectures with the same names and shapes."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Known:
     library
         ``"timm"``, ``"torchvision"`` or ``"transformers"``.
     name
-        What the library calls it; of transformers, what the hub calls a model of this size.
+        Name in the library; for transformers, name on the hub of a model of this size.
     size
-        Side in pixels that it is made for.
+        Its usual input size in pixels.
     config
-        Of transformers: what a configuration is made of.
+        For transformers: the values of a configuration.
     """
 
     library: str
@@ -51,24 +51,24 @@ class Known:
 
     @property
     def architecture(self) -> str:
-        """What an entry calls it."""
+        """Name in an entry."""
         return self.name if self.library == "timm" else f"{self.library}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Match:
-    """An architecture that a checkpoint fits exactly.
+    """An architecture that matches a checkpoint exactly.
 
     Attributes
     ----------
     known
-        Which.
+        The architecture.
     classes
-        How many its classifier tells apart; 0 for a file without a classifier.
+        Number of classes; 0 for a file without a classifier.
     prefix
-        What the names in the file begin with.
+        Prefix of the names in the file.
     size
-        Side in pixels that its positions are made for; ``known.size`` where nothing tells.
+        Side in pixels of its position embedding; ``known.size`` if unknown.
     """
 
     known: Known
@@ -78,14 +78,14 @@ class Match:
 
 
 def signature(shapes: Mapping[str, Shape], classifiers: Iterable[str]) -> str:
-    """Digest of names and shapes, without classifiers and what depends on the size of pictures.
+    """Digest of names and shapes, without classifiers and tensors that depend on the input size.
 
     Parameters
     ----------
     shapes
         Of every tensor, by its name.
     classifiers
-        Paths of the modules that give the logits.
+        Paths of the modules that return the logits.
     """
     heads = tuple(f"{path}." for path in classifiers)
     lines = []
@@ -99,7 +99,7 @@ def signature(shapes: Mapping[str, Shape], classifiers: Iterable[str]) -> str:
 
 @lru_cache(maxsize=1)
 def table() -> Mapping[tuple[str, ...], Mapping[str, tuple[Known, ...]]]:
-    """By paths of classifiers and signature, the architectures that have them."""
+    """Architectures, by paths of classifiers and signature."""
     rows = json.loads(gzip.decompress(TABLE.read_bytes()))
     found: dict[tuple[str, ...], dict[str, tuple[Known, ...]]] = {}
     for classifiers, digest, *each in rows:
@@ -109,12 +109,12 @@ def table() -> Mapping[tuple[str, ...], Mapping[str, tuple[Known, ...]]]:
 
 
 def known(architecture: str) -> Known | None:
-    """The architecture that goes by a name of an entry, if the table has it."""
+    """The architecture of an entry's name, if it is in the table."""
     return _by_name().get(architecture)
 
 
 def names() -> tuple[str, ...]:
-    """All that the table has, as entries call them."""
+    """All architectures of the table, named as in entries."""
     return tuple(_by_name())
 
 
@@ -125,7 +125,7 @@ def _by_name() -> Mapping[str, Known]:
 
 
 def matches(tensors: Mapping[str, Tensor]) -> tuple[Match, ...]:
-    """Architectures that fit exactly, the best first.
+    """Architectures that match exactly, the best first.
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def matches(tensors: Mapping[str, Tensor]) -> tuple[Match, ...]:
     Returns
     -------
     tuple of Match
-        Those made for the size that the file's positions tell come first, then those with the
-        plainest names.
+        Those with the size of the file's position embedding come first, then those with the
+        simplest names.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in plain_names(tensors).items()}
     found: dict[str, Match] = {}
@@ -164,7 +164,7 @@ def _rank(match: Match) -> tuple[Any, ...]:
 
 
 def _prefixes(shapes: Mapping[str, Shape]) -> Iterator[str]:
-    """Beginnings, ending in a dot, that most names share; none first."""
+    """Prefixes, ending in a dot, that most names share; the empty one first."""
     counts: dict[str, int] = {}
     for name in shapes:
         parts = name.split(".")
@@ -183,7 +183,7 @@ def _classes(shapes: Mapping[str, Shape], classifiers: Iterable[str]) -> int:
 
 
 def _size(shapes: Mapping[str, Shape], one: Known) -> int:
-    """The side that the rows of the positions come to, with the patches of a plain transformer."""
+    """The side that follows from the rows of the position embedding of a plain transformer."""
     rows = next(
         (
             shape[-2]

@@ -1,4 +1,4 @@
-"""Where weights come from: this repository, timm, torchvision, the hub, a local checkpoint.
+"""Sources of weights: this repository, timm, torchvision, the hub, a local checkpoint.
 
 Each source imports its library only when a model of that source is opened.
 """
@@ -36,12 +36,12 @@ def load(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
     Parameters
     ----------
     names
-        Class names, in index order, of a checkpoint of one's own whose spec has no list of them.
+        Class names, in index order, of a user's checkpoint whose spec has no list of them.
 
     Raises
     ------
     ModelError
-        One sentence that says what is missing and what to do.
+        The model is not available; the message states what is missing and what to do.
     """
     try:
         if names is not None:
@@ -88,10 +88,10 @@ def _embedded(spec: ModelSpec) -> Loaded:
     with ThreadPoolExecutor(1) as pool:
         summed = pool.submit(
             storage.sha256_of_all, paths
-        )  # takes as long as all the rest, and needs no lock
+        )  # takes as long as all the rest and needs no lock
         try:
             module = filled(spec, len(labels), _read_files(paths))
-        finally:  # before anything that a damaged file may have led to
+        finally:  # before any error that a damaged file may have caused
             digests = summed.result()
             for path, digest in zip(paths, digests, strict=True):
                 if digest != checksums().get(path.name):
@@ -104,7 +104,7 @@ def _embedded(spec: ModelSpec) -> Loaded:
 
 
 def _read_files(paths: Sequence[Path]) -> Mapping[str, Tensor]:
-    """Names and tensors of all files; where two hold the same one, the later file's counts."""
+    """Tensors of all files by name; of equal names the later file's tensor is taken."""
     state: dict[str, Tensor] = {}
     for path in paths:
         state |= read(path).tensors
@@ -121,7 +121,7 @@ def _damaged(spec: ModelSpec, path: Path) -> WeightsError:
     storage.distrust(path)
     return WeightsError(
         f"The stored copy of {spec.title} is damaged ({path.name} has another checksum than "
-        "promised); choose the model again to fetch it anew."
+        "stated); choose the model again to fetch it once more."
     )
 
 
@@ -130,7 +130,7 @@ def _timm(spec: ModelSpec) -> Loaded:
     digest = storage.sha256_of(path)
     if not storage.Repository.promises(path, digest):
         raise _damaged(spec, path)
-    # By way of timm's own table, as it renames what some of its files hold.
+    # By timm's own table, as it renames tensors of some files.
     state = dict(read(path).tensors)
     check_values(spec, state)
     given = {"state_dict": state}
@@ -150,7 +150,7 @@ def _torchvision(spec: ModelSpec) -> Loaded:
 
 
 def from_torchvision(spec: ModelSpec, state: Mapping[str, Tensor], digest: str = "") -> Loaded:
-    """A network of torchvision with some weights, evaluated as its entry's weights say."""
+    """A network of torchvision with given weights, preprocessed as its entry's weights."""
     ensure_imported("torchvision")
     import torchvision
 
@@ -181,7 +181,7 @@ def _hub(spec: ModelSpec, names: Sequence[str] | None = None) -> Loaded:
 def from_hub(
     spec: ModelSpec, folder: Path, digest: str = "", names: Sequence[str] | None = None
 ) -> Loaded:
-    """A classifier of transformers or timm from a folder as the hub holds it."""
+    """A classifier of transformers or timm from a folder of the hub."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return from_folder(spec, folder, digest, names)
 

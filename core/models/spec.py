@@ -1,4 +1,4 @@
-"""What is known about a model before it is opened, and the catalog of all that can be."""
+"""Facts about a model before it is opened, and the catalog of all models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_STATED = "not stated"
 """Environment variable with the path of your own models' TOML file (default: ``models.toml``)."""
 
 PREPARED = ("input_size", "mean", "std", "crop_fraction", "interpolation", "squash")
-"""Keys that state how pictures are prepared."""
+"""Keys of the preprocessing."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
@@ -42,21 +42,21 @@ class ModelSpec(Frozen):
     Attributes
     ----------
     id
-        What `core.open_model` and the page's address call it.
+        Name in `core.open_model` and in addresses.
     title
-        What people call it.
+        Title shown to users.
     family
         ``"cnn"`` or ``"vit"``.
     source
-        Where the weights come from.
+        Source of the weights.
     architecture
         Name in timm or torchvision, or repository on the Hugging Face hub.
     parameters
         In millions; ``None`` if not declared.
     input_size
-        Side in pixels of the square it is evaluated at.
+        Side in pixels of the square at which it is evaluated.
     pretraining
-        What it was trained on, for people.
+        Training data, as shown to users.
     trained_on
         The same as a key: two models with equal, non-empty keys are a matched pair.
     license
@@ -64,30 +64,30 @@ class ModelSpec(Frozen):
     weights
         File name (embedded), enum member (torchvision) or path (local).
     head
-        A second file with what was fitted to the first: a class head, and tensors that take the
-        place of the first file's. File name (embedded) or path (local); may be empty.
+        A second file, fitted to the first: a class head, and tensors that replace those of
+        the first file. File name (embedded) or path (local); may be empty.
     revision
         Commit of the repository on the hub (also of timm's models); a branch where it is not known.
     labels
-        Name of a list in ``data/labels`` or path of a file, one class a line; empty for a model
+        Name of a list in ``data/labels`` or path of a file, one class per line; empty for a model
         without classes, or where the source brings its own names.
     answer
-        How logits are read: ``"softmax"`` (classes share one whole) or ``"sigmoid"`` (each label
-        for itself: several labels, or one logit); empty where nothing is said: softmax.
+        How logits become probabilities: ``"softmax"`` (of classes) or ``"sigmoid"`` (of each label
+        separately: several labels, or one logit); empty means softmax.
     note
-        What a reader must know before trusting its pictures; may be empty.
+        What a reader must know about its maps; may be empty.
     card
-        What is known of this very model. In the catalog file, the name of a JSON file: beside the
+        Facts about this model. In the catalog file, the name of a JSON file: beside the
         embedded weights, or beside your own models' file.
     defaults
         Parameters per method that suit this model, where they differ from the method's own.
     entry
         Which of several sets of weights in a checkpoint to take (local); empty for the only one.
     mean, std, crop_fraction, interpolation, squash
-        How pictures are prepared, where the entry of a model of one's own states it; see
+        Preprocessing, if stated in the entry of a user's own model; see
         `core.models.preprocessing.Preprocessing`.
     stated
-        Which of these keys, and of ``input_size``, such an entry states.
+        Which of these keys, including ``input_size``, such an entry states.
     """
 
     id: str
@@ -123,7 +123,7 @@ class ModelSpec(Frozen):
 
     @property
     def state(self) -> tuple[Signature, ...]:
-        """Changes when a file of a model of one's own does; empty for all others."""
+        """Signature that changes with the files of a user's own model; empty for all others."""
         if self.source != "local":
             return ()
         named = [Path(name) for name in (self.weights, self.head, self.labels) if name]
@@ -134,13 +134,13 @@ class ModelSpec(Frozen):
 
     @property
     def training(self) -> str:
-        """What it was trained on, for people; a model of one's own may not say."""
+        """Training data, as shown to users; unknown for some users' own models."""
         if self.pretraining != NOT_STATED:
             return self.pretraining
-        return self.trained_on or "data that its entry does not name"
+        return self.trained_on or "data not named in its entry"
 
     def matches(self, other: ModelSpec) -> bool:
-        """Whether both were trained on the same data, so that they may be compared as designs."""
+        """Whether both were trained on the same data, so that architectures can be compared."""
         return bool(self.trained_on) and self.trained_on == other.trained_on
 
 
@@ -155,12 +155,12 @@ def read_catalog(
         The file declares a user's own models: the source is ``"local"``, relative paths are
         taken from the file's folder.
     watch
-        Told of every file that the result depends on, before it is looked at.
+        Called with every file that the result depends on, before it is read.
 
     Raises
     ------
     CatalogError
-        Not TOML, an unknown or missing key, a value of the wrong kind, or a card that cannot be
+        Not TOML, an unknown or missing key, a value of the wrong type, or a card that cannot be
         read.
     """
     watch(path)
@@ -169,7 +169,7 @@ def read_catalog(
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CatalogError(f"{path.name} is not readable TOML: {error}.") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise CatalogError(f"{path.name} must hold [[model]] tables.")
+        raise CatalogError(f"{path.name} must contain [[model]] tables.")
     return tuple(_spec(table, path, own, watch) for table in tables)
 
 
@@ -202,7 +202,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "interpolation": lambda value: value in INTERPOLATIONS,
     "squash": lambda value: isinstance(value, bool),
 }
-"""What the value of a key must be, where it is not a text."""
+"""Required types of values other than texts."""
 
 
 def _spec(
@@ -227,23 +227,23 @@ def _spec(
         raise CatalogError(f"{where}: unknown key {unknown[0]!r}; known are {sorted(known)}.")
     for key in ("id", "title", "family", "source", "architecture"):
         if own and key == "architecture" and key not in table:
-            table[key] = ""  # as its file says
+            table[key] = ""  # as its file states it
             continue
         if not isinstance(table.get(key), str) or not table[key]:
             raise CatalogError(f"{where}: the key {key!r} is missing or not a text.")
     for key, value in table.items():
         if not _KINDS.get(key, _is_text)(value):
-            raise CatalogError(f"{where}: the key {key!r} is {value!r}, not a value of its kind.")
+            raise CatalogError(f"{where}: the key {key!r} is {value!r}, a value of the wrong type.")
     if table["family"] not in ("cnn", "vit"):
         raise CatalogError(f"{where}: family is {table['family']!r}, expected 'cnn' or 'vit'.")
     if table.get("answer", "softmax") not in get_args(Reading):
         raise CatalogError(
-            f"{where}: answer is {table['answer']!r}, expected 'softmax' (classes that share one "
-            "whole) or 'sigmoid' (labels, each for itself)."
+            f"{where}: answer is {table['answer']!r}, expected 'softmax' (probabilities of the "
+            "classes sum to 1) or 'sigmoid' (one probability per label)."
         )
     if table.get("head") and table["source"] not in ("embedded", "local"):
         raise CatalogError(
-            f"{where}: 'head' is for files of this machine, and the source is {table['source']!r}; "
+            f"{where}: 'head' is only for local files, and the source is {table['source']!r}; "
             "remove the key."
         )
     of_hub = str(table.get("weights", "")).startswith(HUB)
@@ -268,7 +268,7 @@ def _spec(
 
 
 def check_architecture(name: str, where: str) -> None:
-    """Refuse what is no name of an architecture, such as a place that timm would load from.
+    """Reject anything but a name of an architecture, such as a path that timm would load.
 
     Raises
     ------
@@ -283,7 +283,7 @@ def check_architecture(name: str, where: str) -> None:
 
 
 def _of_hub(table: dict[str, Any], where: str) -> None:
-    """Let an entry whose weights lie on the hub be one of the hub."""
+    """Change the source of an entry with weights on the hub."""
     repository, _, revision = str(table["weights"]).removeprefix(HUB).partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or ".." in repository:
         raise CatalogError(
@@ -291,8 +291,7 @@ def _of_hub(table: dict[str, Any], where: str) -> None:
         )
     if table.get("architecture"):
         raise CatalogError(
-            f"{where}: a repository on the hub says itself what its architecture is; remove that "
-            "key."
+            f"{where}: a repository on the hub states its architecture; remove that key."
         )
     table |= {"source": "hub", "architecture": repository, "revision": revision or "main"}
 
@@ -308,27 +307,27 @@ def own_models_file() -> Path:
 
 
 def catalog() -> tuple[ModelSpec, ...]:
-    """All models that can be opened: built in first, then your own.
+    """All models that can be opened: built-in ones first, then the user's own.
 
-    A broken file of one's own never hides the built-in models; `catalog_problem` tells of it.
+    A broken file of own models never hides the built-in ones; `catalog_problem` reports it.
     """
     return _built_in() + _own()[0]
 
 
 def own_models() -> tuple[ModelSpec, ...]:
-    """Models of one's own, in the order of their file; empty if it cannot be read."""
+    """The user's own models, in the order of their file; empty if it cannot be read."""
     return _own()[0]
 
 
 def own_entry(table: Mapping[str, Any], path: Path) -> ModelSpec:
-    """The entry that a table of one's own would be, read as if it stood in a file.
+    """The entry of a table, read as if it were in a user's file.
 
     Parameters
     ----------
     table
         Keys and values of a ``[[model]]`` table.
     path
-        The file: what relative paths count from, and what messages name.
+        The file to which paths are relative and that messages name.
 
     Raises
     ------
@@ -339,17 +338,17 @@ def own_entry(table: Mapping[str, Any], path: Path) -> ModelSpec:
 
 
 def default_models() -> tuple[str, str]:
-    """Ids of the models that are shown where none was chosen, to be opened by `open_model`.
+    """Ids of the models shown by default, for `open_model`.
 
-    The first convolutional network and the first transformer whose weights come with the
-    repository, so that nothing has to be downloaded.
+    The first convolutional network and the first transformer whose weights are part of the
+    repository, so that no download is needed.
     """
     first = {spec.family: spec.id for spec in reversed(_built_in()) if spec.source == "embedded"}
     return first["cnn"], first["vit"]
 
 
 def catalog_problem() -> str | None:
-    """Why models of one's own are missing from the catalog, as a sentence; ``None`` if fine."""
+    """Why the user's own models are missing from the catalog; ``None`` if they are not."""
     return _own()[1]
 
 
@@ -357,7 +356,7 @@ Own = tuple[tuple[ModelSpec, ...], str | None]
 
 
 def _signature(path: Path) -> Signature:
-    """Changes when a file is written or replaced; ``None`` where there is none."""
+    """Signature that changes when a file is written or replaced; ``None`` without a file."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -367,7 +366,7 @@ def _signature(path: Path) -> Signature:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """Models of one's own as they were read, and the files that this depends on."""
+    """The user's own models as read, and the files on which they depend."""
 
     path: Path
     files: Mapping[Path, Signature]
@@ -382,7 +381,7 @@ _last_read: _Read | None = None
 
 
 def _own() -> Own:
-    """Models of one's own; read again only when one of their files has changed."""
+    """The user's own models; read again only when one of their files has changed."""
     global _last_read
     path, held = own_models_file(), _last_read
     if held is None or not held.is_current(path):
@@ -423,5 +422,5 @@ def find_spec(model_id: str) -> ModelSpec:
         return specs[model_id]
     near = get_close_matches(model_id, specs, n=3, cutoff=0.4) or list(specs)[:2]
     raise UnknownModel(
-        f"There is no model {model_id!r} in the catalog; did you mean {' or '.join(near)}?"
+        f"The model {model_id!r} is not in the catalog; did you mean {' or '.join(near)}?"
     )

@@ -1,4 +1,4 @@
-"""What a caller states of a checkpoint, as the entry that it would have in ``models.toml``."""
+"""Facts stated about a checkpoint, as an entry of ``models.toml``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from core.models.spec import ModelSpec, catalog, own_entry
 from core.models.storage import HUB
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".onnx")
-"""How files are called that are taken for checkpoints where a text may also be a model's id."""
+"""Suffixes by which a text is taken for a checkpoint rather than a model's id."""
 
 STATABLE = tuple(
     field.name for field in fields(ModelSpec) if field.name not in ("source", "revision", "stated")
 )
-"""What can be stated of a checkpoint, beside its path."""
+"""Keys that can be stated for a checkpoint, beside its path."""
 
 
 def is_place(model: str | os.PathLike[str]) -> bool:
-    """Whether this names a checkpoint, a folder or a repository, and no entry of the catalog."""
+    """Whether this names a checkpoint, folder or repository rather than a catalog entry."""
     if not isinstance(model, str):
         return True
     if any(spec.id == model for spec in catalog()):
@@ -46,7 +46,7 @@ def entry_for(
     Raises
     ------
     CatalogError
-        A key or value is none that an entry can have.
+        A key or value is not allowed in an entry.
     """
     given = {key: value for key, value in stated.items() if value is not None}
     if unknown := sorted(set(given) - set(STATABLE)):
@@ -75,7 +75,7 @@ def entry_for(
 
 
 def id_of(place: str) -> str:
-    """What a checkpoint is called unless its id is stated: the name of its file or folder."""
+    """Default id of a checkpoint: the name of its file or folder."""
     path = Path(place.removeprefix(HUB))
     name = path.name
     while name.lower().endswith(ENDINGS):

@@ -1,7 +1,7 @@
-"""Where the weights of a model lie on this machine, and whether they do, without loading them.
+"""Location of a model's weights on this machine, and whether they are stored.
 
-Files from elsewhere lie where the libraries keep theirs, so that what one of them has fetched is
-found, and the other way round.
+Downloaded files are in the caches of the libraries, so that their downloads are found here and
+vice versa.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from core.models.libraries import ensure_imported
 from core.paths import WEIGHTS
 
 Source = Literal["embedded", "timm", "torchvision", "hub", "local"]
-"""Where weights come from: this repository, a library's own store, the hub, a checkpoint."""
+"""Sources of weights: this repository, a library's cache, the hub, a checkpoint."""
 
 WEIGHTS_FILE = "model.safetensors"
 HUB_FILES = (WEIGHTS_FILE, "config.json", "preprocessor_config.json")
 OWN_HUB_FILES = ("config.json", "preprocessor_config.json", WEIGHTS_FILE)
-"""Of a repository of one's own, which may be one of timm and then has no processor."""
+"""Optional files of a user's repository: one of timm has no processor."""
 
 HUB = "hf-hub:"
-"""How the weights of a model of one's own begin that lies on the hub: then owner and name."""
+"""Prefix of the weights of a user's model on the hub, followed by owner and name."""
 
 
 class NoSuchFile(WeightsError):
-    """A host does not have a file that was asked for."""
+    """A host does not have a requested file."""
 
 
 class Arrived(Protocol):
-    """A file that arrived whole; see `core.models.downloads.Received`."""
+    """A complete downloaded file; see `core.models.downloads.Received`."""
 
     @property
     def part(self) -> Path: ...
@@ -53,22 +53,22 @@ class Arrived(Protocol):
 
 
 Fetch = Callable[[str, Path, bool], AbstractContextManager[Arrived]]
-"""Gets a file: its address, the folder for its part, whether it holds weights."""
+"""Downloads a file: address, folder of the temporary file, whether it has weights."""
 
 
 class Place(Protocol):
     """The files of one model on this machine."""
 
     def stored(self) -> bool:
-        """Whether they are all there, and whole as far as can be told without reading them."""
+        """Whether all files are stored, and complete as far as their headers show."""
 
     def bring(self, fetch: Fetch) -> None:
-        """Fetch them and put them there."""
+        """Download the files to their place."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files that are there or are not: of this repository, or one's own, also a folder of them."""
+    """Files that cannot be downloaded: of this repository or the user's own, also a folder."""
 
     paths: tuple[Path, ...]
 
@@ -76,7 +76,7 @@ class Files:
         return all(path.exists() for path in self.paths)
 
     def bring(self, fetch: Fetch) -> None:
-        raise WeightsError(f"{self.paths[0].name} does not come from elsewhere")
+        raise WeightsError(f"{self.paths[0].name} is not a downloaded file")
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class TorchvisionFile:
         return self.path.is_file() and self.path not in _damaged and zipfile.is_zipfile(self.path)
 
     def promises(self, sha256: str) -> bool:
-        """Whether this is the checksum that the name promises."""
+        """Whether this is the checksum in the name."""
         digits = re.search(r"-([0-9a-f]{8,64})\.", self.path.name)
         return digits is not None and sha256.startswith(digits[1])
 
     def bring(self, fetch: Fetch) -> None:
         with fetch(self.url, self.path.parent, True) as arrived:
             if not self.promises(arrived.sha256):
-                raise WeightsError("what came has not the checksum that its name promises")
+                raise WeightsError("the downloaded file does not have the checksum in its name")
             files.put_in_place(arrived.part, self.path)
             _damaged.discard(self.path)
 
@@ -114,10 +114,10 @@ class Repository:
     Attributes
     ----------
     revision
-        A commit, or a branch: of that, the commit that was fetched first stays until its files are
+        A commit or a branch: of a branch, the first downloaded commit is used until its files are
         removed from the cache.
     optional
-        Which of the files it need not have.
+        Files that may be missing.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Repository:
     optional: tuple[str, ...] = ()
 
     def paths(self) -> dict[str, Path]:
-        """The files that are there."""
+        """The stored files."""
         from huggingface_hub import try_to_load_from_cache
 
         found = {}
@@ -148,7 +148,7 @@ class Repository:
 
     @staticmethod
     def promises(path: Path, sha256: str) -> bool:
-        """Whether a file has the checksum that it was stored under, if it was under one."""
+        """Whether a file has the checksum in its stored name, if there is one."""
         stored = path.resolve().name
         return stored == sha256 or not re.fullmatch("[0-9a-f]{64}", stored)
 
@@ -156,7 +156,7 @@ class Repository:
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
-            raise WeightsError("this machine is told to stay offline (HF_HUB_OFFLINE)")
+            raise WeightsError("this machine is set to offline (HF_HUB_OFFLINE)")
         folder = Path(constants.HF_HUB_CACHE) / f"models--{self.name.replace('/', '--')}"
         wanted = self.revision
         for file in self.files:
@@ -168,18 +168,18 @@ class Repository:
                 if file not in self.optional:
                     raise
         if not _is_commit(self.revision):
-            # Last, so that nothing is found before all is there.
+            # Last, so that nothing is found before everything is stored.
             (folder / "refs").mkdir(exist_ok=True)
             (folder / "refs" / self.revision).write_text(wanted, encoding="utf-8")
 
     def _keep(self, arrived: Arrived, file: str, folder: Path, wanted: str) -> str:
-        """Put a file in its place in the cache; returns the commit that it is of."""
+        """Put a file in its place in the cache; returns its commit."""
         commit = arrived.headers.get("x-repo-commit", "")
         promised = arrived.headers.get("x-linked-etag", "").strip('W/"')
         if not _is_commit(commit) or (_is_commit(wanted) and commit != wanted):
-            raise WeightsError(f"what came of {file} is not of the commit asked for")
+            raise WeightsError(f"the downloaded {file} is not of the requested commit")
         if file == WEIGHTS_FILE and promised != arrived.sha256:
-            raise WeightsError(f"what came of {file} has not the checksum promised")
+            raise WeightsError(f"the downloaded {file} does not have the stated checksum")
         blob = folder / "blobs" / arrived.sha256
         files.put_in_place(arrived.part, blob)
         _link(blob, folder / "snapshots" / commit / file)
@@ -190,12 +190,12 @@ class Repository:
 def place(
     source: Source, architecture: str, weights: str, revision: str = "main", head: str = ""
 ) -> Place:
-    """Where the files of a model lie.
+    """The location of a model's files.
 
     Parameters
     ----------
     source
-        Where the weights come from.
+        Source of the weights.
     architecture
         Name in timm or torchvision, or repository on the Hugging Face hub.
     weights
@@ -217,7 +217,7 @@ def place(
 
 
 def torchvision_file(architecture: str, weights: str) -> TorchvisionFile:
-    """Where torchvision keeps some weights."""
+    """The location of some weights of torchvision."""
     ensure_imported("torchvision")
     import torchvision
 
@@ -225,7 +225,7 @@ def torchvision_file(architecture: str, weights: str) -> TorchvisionFile:
 
 
 def repository(source: Source, architecture: str, revision: str) -> Repository:
-    """Where the hub's library keeps a model of timm or of transformers."""
+    """The location of a model of timm or transformers in the hub's cache."""
     if source == "timm":
         return Repository(f"timm/{architecture}", (WEIGHTS_FILE,), revision)
     return Repository(architecture, HUB_FILES, revision)
@@ -236,7 +236,7 @@ def is_stored(
 ) -> bool:
     """Whether no download is needed to open a model; parameters as of `place`.
 
-    Only the library of this very source is imported, and only when the question is asked.
+    Imports only the library of this source, and only when called.
     """
     return place(source, architecture, weights, revision, head).stored()
 
@@ -245,12 +245,12 @@ _damaged: set[Path] = set()
 
 
 def distrust(path: Path) -> None:
-    """Remember that a file is not what it should be, so that it counts as not stored."""
+    """Mark a file as damaged, so that it counts as not stored."""
     _damaged.add(path)
 
 
 def sha256_of(path: Path) -> str:
-    """Digest of a file, in one call: a loop would wait for the interpreter at every turn."""
+    """Digest of a file, in one call: a loop would wait for the interpreter in each iteration."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return hashlib.sha256(content).hexdigest()
 
@@ -261,7 +261,7 @@ def sha256_of_all(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def digest_of(digests: Sequence[str]) -> str:
-    """What the weights of one model are called: the digest of its file, or of its files' digests.
+    """Digest of a model's weights: that of its file, or of its files' digests.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def _is_commit(text: str) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its own table says."""
+    """Whether a safetensors file has the length stated in its header."""
     status = path.stat()
     return _whole(path, status.st_size, status.st_mtime_ns)
 
@@ -295,7 +295,7 @@ def _whole(path: Path, size: int, changed: int) -> bool:
 
 
 def _link(blob: Path, link: Path) -> None:
-    """Let a name of a snapshot lead to its file; a copy where the system has no links."""
+    """Link a name of a snapshot to its file; a copy where the system has no links."""
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     try:

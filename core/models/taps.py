@@ -1,4 +1,4 @@
-"""What a pass can keep: one table for both kinds of network.
+"""Tensors that a pass can record: one table for all kinds of network.
 
 ==========================  ==================================  ===================================
 tap                         axes                                meaning
@@ -8,15 +8,15 @@ tap                         axes                                meaning
 ``block.i.query``           batch, head, token, channel         queries as they enter attention
 ``block.i.key``             batch, head, token, channel         keys as they enter attention
 ``block.i.value``           batch, head, token, channel         values as they enter attention
-``block.i.context``         batch, head, token, channel         what each head gathers, ``A·V``
+``block.i.context``         batch, head, token, channel         output of each head, ``A·V``
 ``block.i.hidden``          batch, token, channel               hidden layer of the MLP
 ``block.i.output``          batch, token, channel               tokens that leave a block
-``window.i.attention``      batch, head, row, column            what places get within windows
-``head.input``              as ``stage.i`` or ``block.i.input``  what the pooling and classifier get
+``window.i.attention``      batch, head, row, column            attention received within windows
+``head.input``              as ``stage.i`` or ``block.i.input``  input of pooling and classifier
 ==========================  ==================================  ===================================
 
 Tokens are ordered prefix first, then patches row by row. Every `Model` lists its own taps, in the
-order in which a pass comes by them.
+order of computation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MEANINGS: dict[Part, str] = {
     "query": "queries as they enter the attention",
     "key": "keys as they enter the attention",
     "value": "values as they enter the attention",
-    "context": "what each head gathers, before the output projection",
+    "context": "output of each head, before the output projection",
     "hidden": "hidden layer of the MLP, after its activation",
     "output": "tokens that leave the block",
 }
@@ -48,7 +48,7 @@ MEANINGS: dict[Part, str] = {
 
 @dataclass(frozen=True)
 class Tap:
-    """One thing that a pass can keep.
+    """A tensor that a pass can record.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Tap:
     channels
         Size of the channel axis; per head where there is a head axis.
     meaning
-        For people.
+        Description for users.
     heads
         Size of the head axis, 1 without one.
     """
@@ -72,7 +72,7 @@ class Tap:
 
     @property
     def features(self) -> int:
-        """Channels over all heads: how many pictures this tap can be shown as."""
+        """Channels over all heads: the number of maps of this tap."""
         return self.heads * self.channels
 
 

@@ -24,7 +24,7 @@ from core.models.transformer import (
 
 
 class TimmTransformer(VisionTransformer):
-    """What the transformers of timm share: blocks, prefix tokens, how the head pools."""
+    """Common parts of timm's transformers: blocks, prefix tokens, pooling of the head."""
 
     def _prepare(self) -> None:
         self.blocks = list(self.module.blocks)  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ class TimmTransformer(VisionTransformer):
             getattr(first, "head_dim", 0) or first.qkv.out_features // (3 * self.heads)
         )
         self.prefix = int(self.module.num_prefix_tokens)  # type: ignore[arg-type]
-        # A hybrid's patch is one of its feature map: the ratio to the picture is what counts.
+        # A hybrid's patch is one of its feature map: only the ratio to the picture matters.
         height, width = self.module.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[union-attr, operator]
         if height != width:
             self.refuse(f"its patches are {height} × {width} pixels, not square")
@@ -64,17 +64,20 @@ class TimmTransformer(VisionTransformer):
         if isinstance(module.head, ClassBesideMean):
             return side_by_side(module.head.weight)
         if hasattr(pool, "latent"):
-            return Readout(attended=True, text="the tokens as its attention pooling weighs them")
+            return Readout(attended=True, text="the tokens as weighted by its attention pooling")
         if hasattr(module, "dist_token"):
             return BOTH_TOKENS
         if pool is None and module.cls_token is not None and pooling in ("token", ""):
             return CLASS_TOKEN
         if pool is None and pooling in ("avg", ""):
             return MEAN_OF_PATCHES
-        return self.refuse(f"its head pools by {pooling!r}, of which no share of a patch is known")
+        return self.refuse(
+            f"its head pools by {pooling!r}, which does not define the share of a patch"
+        )
 
     def head_readout(self, tokens: Tensor) -> Tensor:
-        # However a head pools, of equal tokens it reads one: class, distillation, mean or attended.
+        # With equal tokens the result of any pooling is the same: class, distillation, mean,
+        # attention.
         module = self.module
         equal = module.norm(tokens).unsqueeze(1).expand(-1, self.prefix + 1, -1)  # type: ignore[operator]
         logits: Tensor = module.forward_head(equal)  # type: ignore[operator]
@@ -99,7 +102,7 @@ class TimmTransformer(VisionTransformer):
 
 
 class TimmVit(TimmTransformer):
-    """A ``timm.models.VisionTransformer`` or one of its kin with a joint qkv projection."""
+    """A ``timm.models.VisionTransformer`` or a related class with a joint qkv projection."""
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -118,7 +121,7 @@ class TimmVit(TimmTransformer):
             return False
         from timm.models import vision_transformer
 
-        # Exactly this attention: its kin rotate, bias or mix what the probes record.
+        # Exactly this attention: related classes rotate, bias or mix the recorded tensors.
         plain = vision_transformer.Attention
         return isinstance(module, vision_transformer.VisionTransformer) and all(
             type(getattr(block, "attn", None)) is plain for block in module.blocks
@@ -133,7 +136,7 @@ class TimmVit(TimmTransformer):
             elif part in ("query", "key") and self._normed:
                 names.add(tap)
             elif part in ("query", "key"):
-                # Values are a third of what is kept; they go where nobody wants them.
+                # Values are a third of the recorded bytes; they are dropped if not needed.
                 names.add(f"{block}.qkv" if f"{block}.value" in taps else f"{block}.query_key")
             else:
                 names.add(tap)
@@ -170,6 +173,6 @@ def projected(attention: Any, tokens: Tensor, part: str) -> Tensor:
 
 
 def _last_linear(module: nn.Module | None) -> nn.Linear | None:
-    """The layer that an MLP ends in, whatever its kind; what enters it is its hidden layer."""
+    """The last linear layer of any MLP; its input is the hidden layer."""
     linears = [part for part in module.modules() if isinstance(part, nn.Linear)] if module else []
     return linears[-1] if linears else None

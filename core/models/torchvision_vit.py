@@ -15,8 +15,8 @@ from core.models.transformer import CLASS_TOKEN, VisionTransformer, softmax_atte
 class TorchvisionVit(VisionTransformer):
     """A ``torchvision.models.VisionTransformer``.
 
-    ``MultiheadAttention`` takes another kernel as soon as it carries a hook of its own, so the
-    probes sit on its neighbors: the norm before it and the dropout after it. Queries, keys and
+    ``MultiheadAttention`` uses another kernel as soon as it has a hook, so the
+    probes are on its neighbors: the norm before it and the dropout after it. Queries, keys and
     values are projected again from what the norm returned.
     """
 

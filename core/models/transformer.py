@@ -1,4 +1,4 @@
-"""What every vision transformer shares: blocks, tokens, and what its classifier reads."""
+"""Common parts of vision transformers: blocks, tokens, and the input of the classifier."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Readout:
     attended
         The pooling has an attention of its own, whose weights are the shares.
     text
-        The same for people, to follow "read at".
+        Description for users, following "read at".
     """
 
     prefix: tuple[float, ...] = ()
@@ -41,7 +41,7 @@ class Readout:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is the class token alone, as most readers take for granted."""
+        """Whether it is the class token alone, the usual case."""
         return self.prefix == (1.0,)
 
 
@@ -60,12 +60,12 @@ CLASS_BESIDE_MEAN = Readout(
 
 
 def side_by_side(weight: Tensor) -> Readout:
-    """What a linear layer reads of the class token beside the mean of the patches.
+    """The readout of a linear layer on the class token beside the mean of the patches.
 
     Parameters
     ----------
     weight
-        (classes, 2 · width); a half of zeros reads nothing.
+        (classes, 2 · width); a zero half is not read.
     """
     of_class, of_mean = (bool(half.any()) for half in weight.detach().chunk(2, dim=1))
     if of_class == of_mean:
@@ -74,7 +74,7 @@ def side_by_side(weight: Tensor) -> Readout:
 
 
 class VisionTransformer(Model):
-    """A transformer over patches: what methods may ask of any of them.
+    """A transformer over patches: the interface for methods.
 
     Attributes
     ----------
@@ -107,12 +107,12 @@ class VisionTransformer(Model):
 
     @property
     def scale(self) -> float:
-        """What products of queries and keys are multiplied by before the softmax."""
+        """Factor of the products of queries and keys before the softmax."""
         return float(self.head_width**-0.5)
 
     @property
     def reads_class_token(self) -> bool:
-        """Whether the class token takes part in what the classifier reads."""
+        """Whether the classifier reads the class token."""
         return bool(self.readout.prefix)
 
     def declare(self, modules: Iterable[str]) -> None:
@@ -130,7 +130,7 @@ class VisionTransformer(Model):
                 heads = 1 if part in sizes else self.heads
                 if channels:
                     taps.append(Tap(block_tap(i, part), axes, channels, MEANINGS[part], heads))
-        taps.append(Tap(HEAD_INPUT, TOKENS, self.width, "tokens that the pooling reads"))
+        taps.append(Tap(HEAD_INPUT, TOKENS, self.width, "input of the pooling"))
         self.taps = {tap.name: tap for tap in taps}
         parts = ("query", "key", "value")
         usual = [t.name for t in taps if t.name.endswith(parts)]
@@ -164,7 +164,7 @@ class VisionTransformer(Model):
     ) -> int:
         rows, cols = self.grid(size)
         tokens = self.prefix + rows * cols
-        # A graph keeps what every operation of a block needs again: about 18 tensors of tokens.
+        # A graph stores the inputs of every operation of a block: about 18 tensors of tokens.
         kept = (3 + 15 * gradients) * self.depth * tokens * self.width
         matrices = 3 * tokens * tokens  # one head's scores and softmax, and the fused heads
         return 4 * (kept + matrices)
@@ -175,13 +175,13 @@ class VisionTransformer(Model):
         if cost > budget:
             rows, cols = self.grid((view.height, view.width))
             raise ImageError(
-                f"The picture makes {rows} × {cols} patches, whose attention takes about "
+                f"The picture has {rows} × {cols} patches, whose attention takes about "
                 f"{cost / 2**30:.1f} GB where {budget / 2**30:.1f} GB are allowed; choose a "
                 "smaller size, or the fit crop."
             )
 
     def attention_bias(self, layer: int) -> Tensor | None:
-        """What is added to the products of queries and keys of a layer before the softmax.
+        """Bias added to the products of queries and keys of a layer before the softmax.
 
         Returns
         -------
@@ -190,14 +190,15 @@ class VisionTransformer(Model):
         """
         return None
 
-    # -- families say ------------------------------------------------------------------------
+    # -- implemented by
+    # families----------------------------------------------------------------------
 
     @abstractmethod
     def head_readout(self, tokens: Tensor) -> Tensor:
         """Logits (batch, classes) of the final norm and head applied to (batch, width)."""
 
     def pooling_attention(self, tokens: Tensor) -> Tensor:
-        """Weights (batch, tokens) of an attention pooling over what enters the head.
+        """Weights (batch, tokens) of an attention pooling over the input of the head.
 
         Parameters
         ----------
@@ -207,7 +208,7 @@ class VisionTransformer(Model):
         raise NotImplementedError(f"{type(self).__name__} has no attention pooling")
 
     def project(self, context: Tensor, layer: int) -> Tensor:
-        """What the probe ``block.i.context`` records where each head gathered ``context``.
+        """The tensor at the probe ``block.i.context`` for the outputs ``context`` of the heads.
 
         Parameters
         ----------
@@ -225,7 +226,7 @@ class VisionTransformer(Model):
         return tokens.reshape(batch, count, self.heads, -1).transpose(1, 2)
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise `UnsupportedModel`: the build has something that cannot be shown truthfully."""
+        """Raise `UnsupportedModel`: the architecture has a part that cannot be shown correctly."""
         raise UnsupportedModel(
             f"{self.spec.title} cannot be shown: {reason}; choose a plain vision transformer.",
             reason,
@@ -252,6 +253,6 @@ def softmax_attention(
     )
     if bias is not None:
         scores = (scores.view(-1, *bias.shape) + bias).flatten(0, 1)
-    # In place where no graph wants the scores: fresh memory costs more than the softmax itself.
+    # In place where no graph needs the scores: new memory costs more than the softmax itself.
     weights = torch.softmax(scores, dim=-1, out=None if scores.requires_grad else scores)
     return weights.reshape(*query.shape[:3], key.shape[2])

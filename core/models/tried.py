@@ -1,4 +1,4 @@
-"""Networks that are tried on shapes alone when they are opened: what they take, and its price."""
+"""Networks whose accepted sizes and memory are determined from shapes when they are opened."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class TriedModel(Model):
     """A model whose sizes, layouts and memory are found by trying a copy without weights."""
 
     _paths: Mapping[str, str]
-    """Probe of the copy that a tap is read from."""
+    """Probe of the copy from which each tap is read."""
 
     def _begin(self) -> None:
-        """Make the copy; to be called first by `_prepare`."""
+        """Make the copy; `_prepare` calls this first."""
         self._lock = threading.Lock()
         self._twin, self._tried_on = without_weights(self.module), torch.device("meta")
         self._shapes: dict[tuple[int, int], dict[str, Shape]] = {}
@@ -46,13 +46,13 @@ class TriedModel(Model):
     def _shapes_at(self, size: tuple[int, int]) -> dict[str, Shape]:
         """Shape at every probe of the twin for an input of (height, width) pixels.
 
-        Computed without values. A tensor that is changed in place later on has none: what a probe
-        has seen of it is lost.
+        Computed without values. A tensor that is changed in place later has no shape: its recorded
+        content is lost.
 
         Raises
         ------
         ImageError
-            The network cannot take such an input.
+            The network does not accept such an input.
         """
         with self._lock:
             if size not in self._shapes:
@@ -67,7 +67,7 @@ class TriedModel(Model):
                         output = self._twin(pixels)
                 except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
                     raise ImageError(
-                        f"{self.spec.title} cannot take {size[1]} × {size[0]} pixels; choose "
+                        f"{self.spec.title} cannot process {size[1]} × {size[0]} pixels; choose "
                         "another fit or size."
                     ) from error
                 answers = tuple(logits_of(output).shape)
@@ -77,7 +77,7 @@ class TriedModel(Model):
                         f"{self.classes} classes were expected; correct the labels of its entry."
                     )
                 self._shapes[size] = watch.shapes()
-                self._costs = self._costs or costs  # of the evaluation size, which is tried first
+                self._costs = self._costs or costs  # for the evaluation size, which is tried first
             return self._shapes[size]
 
     def footprint(
@@ -85,8 +85,8 @@ class TriedModel(Model):
     ) -> int:
         """See `Model.footprint`: measured on shapes at the evaluation size, scaled by the area.
 
-        Without a graph the most that is alive at the same time. A graph keeps what its operations
-        need again: about all that was made since its leaf.
+        Without a graph, the peak of live bytes. A graph stores the inputs of its operations: about
+        all bytes allocated since its leaf.
         """
         costs = self._costs
         assert costs is not None  # the constructor has tried the evaluation size
@@ -104,9 +104,9 @@ class TriedModel(Model):
 
 
 class _ShapesOnly(TorchFunctionMode):
-    """Whatever gives each value for itself gives an empty tensor of the same shape.
+    """A mode in which elementwise functions return an empty tensor of the same shape.
 
-    On the meta device PyTorch follows these calls through Python, at many times their price.
+    On the meta device PyTorch runs these calls through Python, which is many times slower.
     """
 
     SAME_SHAPE = frozenset(
@@ -142,16 +142,16 @@ class _ShapesOnly(TorchFunctionMode):
 
 
 class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the memory that a pass over shapes would take, if it had values.
+    """Count the memory that a pass over shapes would take with values.
 
     Attributes
     ----------
     made : int
-        Bytes of all that was made.
+        Bytes of all allocated tensors.
     peak : int
-        Most bytes that were alive at the same time.
+        Peak of live bytes.
     made_before : dict of str to int
-        What had been made when a probe was reached, by its name.
+        Bytes allocated before each probe, by its name.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -176,7 +176,7 @@ class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         key, size = storage._cdata, storage.nbytes()
         if key in self._weights:
             return
-        if key not in self._users:  # not a view of, or the same as, what is there already
+        if key not in self._users:  # neither a view of nor identical to an existing tensor
             self._users[key] = 0
             self.made += size
             self._alive += size
@@ -192,7 +192,7 @@ class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Watch(probes.Recorder):
-    """Notes shapes at the probes, and what is changed in place after it was seen."""
+    """Record shapes at the probes, and which tensors are changed in place afterwards."""
 
     def __init__(self, costs: _Bytes) -> None:
         super().__init__(())

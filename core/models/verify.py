@@ -1,4 +1,4 @@
-"""The proof at opening: what is rebuilt of a transformer is what the network does."""
+"""The check at opening: rebuilt attention of a transformer equals that of the network."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from core.numerics import own_state
 
 @own_state()
 def verify(model: VisionTransformer) -> None:
-    """Compare what is rebuilt with what the network does, in one small pass.
+    """Compare rebuilt attention and readout with the network, in one small pass.
 
-    In a block of every build ``softmax(q·kᵀ)·v``, with the bias that the family reads, must be
-    what enters the projection, and the classifier must read the tokens that `readout` names, and
-    no others.
+    In a block of every structure ``softmax(q·kᵀ)·v``, with the bias that the family reads, must
+    equal the input of the projection, and the classifier must read the tokens that `readout` names,
+    and no others.
 
     Raises
     ------
     UnsupportedModel
-        It is not so, and no map of this network would be true.
+        They differ, so maps of this network would be wrong.
     """
     side = model.preprocessing.size
     size = (2 * model.patch, 3 * model.patch) if model.flexible else (side, side)
@@ -63,12 +63,12 @@ def verify(model: VisionTransformer) -> None:
             ):
                 model.refuse(
                     f"the attention of block {layer} is not the softmax of its queries and "
-                    "keys alone (a bias, a window, a gate or a rotation takes part)"
+                    "keys alone (a bias, a window, a gate or a rotation is involved)"
                 )
 
 
 def _verify_readout(model: VisionTransformer, tokens: Tensor, answers: Tensor) -> None:
-    """Compare `readout` with the tokens that the answers have a gradient at."""
+    """Compare `readout` with the tokens at which the logits have a gradient."""
     if model.classes and answers.shape != (1, model.classes):
         model.refuse(
             f"it answers with {tuple(answers.shape[1:])} where {model.classes} classes were "
@@ -78,7 +78,7 @@ def _verify_readout(model: VisionTransformer, tokens: Tensor, answers: Tensor) -
     size = gradient[0].abs().amax(dim=-1)
     read = size > 1e-6 * size.max()
     if not read.any():
-        return  # a head of zeros reads nothing yet
+        return  # a zero head reads nothing
     readout, named = model.readout, torch.zeros_like(read)
     if readout.attended:
         with own_state():
@@ -88,6 +88,6 @@ def _verify_readout(model: VisionTransformer, tokens: Tensor, answers: Tensor) -
         named[model.prefix :] = readout.patches > 0
     patches = gradient[0, model.prefix :]
     equal = torch.allclose(patches, patches[:1], rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
-    missed = named & ~read & (not readout.attended)  # a pooling may look away from a token
+    missed = named & ~read & (not readout.attended)  # a pooling may give a token no weight
     if (read & ~named | missed).any() or (readout.patches and not equal):
-        model.refuse(f"its classifier reads something else than {readout.text}")
+        model.refuse(f"its classifier does not read {readout.text}")

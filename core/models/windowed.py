@@ -1,4 +1,4 @@
-"""Swin of timm and torchvision: stages as maps, and attention within shifted windows."""
+"""Swin of timm and torchvision: stages as feature maps, and attention within shifted windows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from core.models.transformer import softmax_attention
 from core.numerics import own_state
 
 MASKED = -100.0
-"""What both libraries add to the score of two places that only the shift brought together."""
+"""Value that both libraries add to the scores of places adjacent only by the shift."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How a grid of places is cut into windows.
+    """The division of a grid of places into windows.
 
     Attributes
     ----------
     grid : tuple of int
         Rows and columns of places.
     window, shift : tuple of int
-        Rows and columns of a window, and by how many places the grid is turned up and to the left.
+        Rows and columns of a window, and the cyclic shift up and to the left, in places.
     pads_first : bool
-        Whether places are added at the end before the turn, or after it.
+        Whether padding at the end is added before the shift or after it.
     """
 
     grid: tuple[int, int]
@@ -60,7 +60,7 @@ class Cut:
         return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def places(self, windows: Tensor) -> Tensor:
-        """What `windows` cut, at its places again: (batch, rows, columns, channels)."""
+        """The inverse of `windows`: (batch, rows, columns, channels)."""
         (rows, cols), (high, wide) = self.padded, self.window
         cut = windows.reshape(len(windows), rows // high, cols // wide, high, wide, -1)
         places = cut.transpose(2, 3).reshape(len(windows), rows, cols, -1)
@@ -70,7 +70,7 @@ class Cut:
         return places[:, : self.grid[0], : self.grid[1]]
 
     def mask(self, device: torch.device) -> Tensor:
-        """What is added to scores, (windows, query, key): `MASKED` between two ends of the grid."""
+        """The mask of scores, (windows, query, key): `MASKED` between opposite ends of the grid."""
         regions = []
         for n, window, shift in zip(self.padded, self.window, self.shift, strict=True):
             along = torch.arange(n, device=device, dtype=torch.float32)
@@ -83,12 +83,12 @@ class Cut:
 
 
 class WindowedNet(ConvNet):
-    """A Swin whose places look at the places of their window only (Liu et al. 2021).
+    """A Swin, with attention only within windows (Liu et al. 2021).
 
     In every second block the windows are shifted. Taps ``window.i.attention`` hold what each place
-    gets of the attention of its window, at its place in the picture, for each block and head.
-    Nothing is multiplied across blocks: between stages four places are merged into one by a
-    projection, which has no share of each of them.
+    receives of the attention of its window, at its place in the picture, for each block and head.
+    Attention is not multiplied across blocks: between stages a projection merges four places into
+    one, which does not define the share of each place.
     """
 
     def _prepare(self) -> None:
@@ -142,9 +142,9 @@ class WindowedNet(ConvNet):
             return self.cut(tap, normed).places(received).permute(0, 3, 1, 2)
 
     def cut(self, tap: str, normed: Tensor) -> Cut:
-        """How the windows of a block lie for what enters its attention."""
+        """The windows of a block for the input of its attention."""
         block, grid = self._blocks[tap], (normed.shape[1], normed.shape[2])
-        if hasattr(block, "window_size"):  # timm: settled when it is built, padded after the turn
+        if hasattr(block, "window_size"):  # timm: fixed at construction, padded after the shift
             window, shift = tuple(block.window_size), tuple(block.shift_size)
             return Cut(grid, window, shift, pads_first=False)
         window = tuple(block.attn.window_size)
@@ -186,16 +186,16 @@ class WindowedNet(ConvNet):
             tensor, tap, (len(tensor), self.taps[tap].heads, *self.grid_of(tap, size))
         )
 
-    # -- the proof ----------------------------------------------------------------------------
+    # -- the check ----------------------------------------------------------------------------
 
     @own_state()
     def _verify(self) -> None:
-        """Compare what is rebuilt with what every block's attention gives, in one pass of noise.
+        """Compare rebuilt attention with every block's output, in one pass over noise.
 
         Raises
         ------
         UnsupportedModel
-            It is not so, and no map of windows would be true.
+            They differ, so maps of windows would be wrong.
         """
         side = self.preprocessing.size
         noise = torch.randn(

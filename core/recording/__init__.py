@@ -1,1 +1,1 @@
-"""One pass over a batch of pictures, and everything that can be read off it."""
+"""One pass over a batch of pictures, and the tensors recorded in it."""

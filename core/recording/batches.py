@@ -22,22 +22,22 @@ from core.recording.run import Needs, fitting_batch, leaf_of
 from core.recording.transformer import TransformerRecording
 
 ON_CPU, ELSEWHERE = 4, 16
-"""Most inputs in one pass, by where it runs.
+"""Most inputs in one pass, by device type.
 
-More than fill the cores of a processor only push each other out of its caches; a picture of the
-embedded convolutional network takes twice as long among 16 as among 4. And a short pass lets others
-have their turn sooner.
+Larger batches on a processor only evict each other from its caches; a picture takes twice as long
+in a batch of 16 as in one of 4 with the embedded convolutional network. Short passes also let
+other requests run sooner.
 """
 
 WINDOW = 4 * ELSEWHERE
-"""Pictures of a stream that are fitted ahead, so that equally large ones can share a pass."""
+"""Pictures of a stream that are fitted ahead, so that those of equal size can share a pass."""
 
 
 def usual_needs(model: Model) -> Needs:
-    """What serves every map that needs no expensive gradient.
+    """Needs of all maps without an expensive gradient.
 
-    Queries, keys and values of all blocks of a transformer; what enters the pooling of a
-    convolutional network, with the graph from there to the logits, which is next to nothing.
+    Queries, keys and values of all blocks of a transformer; the input of the pooling of a
+    convolutional network, with the graph from there to the logits, which is cheap.
     """
     return Needs(model.usual_taps, model.cheap_gradients)
 
@@ -48,17 +48,17 @@ def record(
     framing: Framing | None = None,
     needs: Needs | None = None,
 ) -> Recording:
-    """Run one pass over pictures and keep what is needed.
+    """Run one pass over pictures and record what is needed.
 
     Parameters
     ----------
     images
-        One picture, or several that are equally large once fitted.
+        One picture, or several of equal size after fitting.
     framing
         How they are fitted; by default as the model was evaluated.
     needs
-        What the pass is to keep; by default `usual_needs`. What was not stated costs a pass more
-        when it is asked for.
+        What the pass records; by default `usual_needs`. Other needs cost another pass
+        on request.
 
     Raises
     ------
@@ -67,12 +67,12 @@ def record(
     ParameterError
         The model has no such tap.
     BusyError
-        All places for computing stayed taken.
+        All slots for network passes were in use for too long.
     """
     is_batch = not isinstance(images, Image.Image)
     pictures = [images] if isinstance(images, Image.Image) else list(images)
     if not pictures:
-        raise ImageError("There is no picture to look at; choose at least one.")
+        raise ImageError("No picture was given; choose at least one.")
     views = [_view(model, image, framing) for image in pictures]
     if len({view.image.size for view in views}) > 1:
         raise ImageError(
@@ -88,7 +88,7 @@ class Batch:
     Attributes
     ----------
     places : tuple of int
-        Where in the stream they stood, counted from 0.
+        Their indices in the stream, counted from 0.
     recording : Recording
     """
 
@@ -105,13 +105,13 @@ def record_stream(
 ) -> Iterator[Batch]:
     """Record a stream of pictures of any length in bounded memory.
 
-    Pictures that are equally large once fitted share a pass, as far as they lie within `WINDOW` of
-    each other. No recording is kept here: drop a batch before asking for the next.
+    Pictures of equal size after fitting share a pass if they are within `WINDOW` of
+    each other. No recording is kept here: drop a batch before requesting the next.
 
     Parameters
     ----------
     most
-        Most pictures in one pass, by default `most_of`; fewer where the memory budget asks for it.
+        Most pictures in one pass, by default `most_of`; fewer where the memory budget requires it.
     """
     most = most_of(model) if most is None else most
     wanted = usual_needs(model) if needs is None else needs
@@ -137,7 +137,7 @@ def most_of(model: Model) -> int:
 
 
 def portion(model: Model, size: tuple[int, int], gradients: bool = False) -> int:
-    """How many inputs of (height, width) pixels share a pass at most."""
+    """Most inputs of (height, width) pixels that share a pass."""
     return fitting_batch(model, size, gradients, most_of(model))
 
 
@@ -146,7 +146,7 @@ def portions(
 ) -> Iterator[Tensor]:
     """The numbers from 0 to ``count`` - 1 in portions of inputs that may share a pass.
 
-    For methods that look at many variations of a picture; every portion is a step of
+    For methods with many variants of a picture; every portion is a step of
     `core.progress`.
 
     Parameters
@@ -154,7 +154,7 @@ def portions(
     size
         Height and width of the inputs in pixels.
     gradients
-        Whether the passes leave a graph behind.
+        Whether the passes keep a graph.
     """
     numbers = torch.arange(count, device=model.device, dtype=torch.int64)
     yield from progress.steps(torch.split(numbers, portion(model, size, gradients)))

@@ -1,4 +1,4 @@
-"""What the recording of a convolutional network can tell."""
+"""Recordings of convolutional networks."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class ConvolutionRecording(Recording):
     model: ConvNet
 
     def activations(self, tap: str) -> Tensor:
-        """Output of a stage, or what enters the pooling: (batch, channels, rows, columns)."""
+        """Output of a stage, or input of the pooling: (batch, channels, rows, columns)."""
         return self.on_grid(tap)

@@ -1,4 +1,4 @@
-"""What every recording can tell, of either kind of network."""
+"""Recordings of all kinds of network."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ REMEMBERED_GRADIENTS = 4
 
 
 class _Graphs:
-    """The recordings that hold a gradient graph; beyond a few the oldest lets go of it.
+    """The recordings that hold a gradient graph; beyond a limit the oldest releases it.
 
-    It is made anew if it is asked for again.
+    It is built again on request.
     """
 
     def __init__(self) -> None:
@@ -80,10 +80,10 @@ class Prediction(Frozen):
 
     @property
     def affirmed(self) -> npt.NDArray[np.int64]:
-        """Indices of what the model says of the picture, the most probable first.
+        """Indices of the classes that the model affirms, the most probable first.
 
-        The most probable class; of a model of labels all that are above one half, which may be none
-        and more than `indices` has.
+        The most probable class; for a model of labels all labels above one half, which may be none
+        or more than in `indices`.
         """
         if self.answer == "softmax":
             return self.indices[:1]
@@ -95,24 +95,25 @@ class Prediction(Frozen):
         return float(as_target(target).probability(self.logits, self.answer))
 
     def rank(self, target: int | Target) -> int:
-        """How many classes are more probable than this one: 0 for the first answer.
+        """The number of classes more probable than this one: 0 for the first answer.
 
         Raises
         ------
         ParameterError
-            Something else than one class is asked for.
+            The target is not a single class.
         """
         asked = as_target(target)
         if not asked.is_class:
             raise ParameterError(
-                f"{asked!r} has no rank, which is the rank of one class; ask for that of either."
+                f"{asked!r} has no rank, as only single classes have one; request that of either "
+                "class."
             )
         return int((self.logits > asked(self.logits)).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a model saw of one picture.
+    """A model's view of one picture.
 
     Attributes
     ----------
@@ -130,13 +131,13 @@ class View:
 
 
 class Recording:
-    """What one pass over a batch of equally large pictures left behind.
+    """The recorded tensors of one pass over a batch of pictures of equal size.
 
-    It serves every picture that needs no gradient without running the network again; gradients are
-    computed on demand and remembered per target. Safe to share between threads.
+    All maps without gradients are computed from it without running the network again; gradients are
+    computed on demand and cached per target. Safe to share between threads.
 
-    Whoever has its lock may wait for a place (`core.capacity`), so nobody may wait for the lock who
-    has a place: state the needs with `extend` first.
+    A thread that holds this recording's lock may wait for a slot (`core.capacity`), so never
+    acquire the lock while holding a slot: state the needs with `extend` first.
 
     Attributes
     ----------
@@ -145,13 +146,13 @@ class Recording:
     pixels : Tensor
         (batch, 3, height, width), the model's input.
     needs : Needs
-        What has been kept so far.
+        What has been recorded so far.
     logits : Tensor or None
         (batch, classes); ``None`` for a model without classes.
     seconds : float
         Wall time of the forward pass.
     is_batch : bool
-        Whether a list of pictures was recorded, so that a list of explanations is given back.
+        Whether a list of pictures was recorded, so that `explain` returns a list.
     """
 
     def __init__(
@@ -178,7 +179,7 @@ class Recording:
 
     @own_state()
     def _take(self, finished: Pass) -> None:
-        """Keep a pass: its tensors without graph, and the graph itself while it is wanted."""
+        """Store a pass: its tensors without graph, and the graph itself while it is needed."""
         for name in self.model.probes_for(finished.needs.keep):
             self._recorded[name] = finished.recorded[name].detach()
         for tap in finished.needs.keep:
@@ -190,7 +191,7 @@ class Recording:
 
     @property
     def _is_heavy(self) -> bool:
-        """Whether there is a graph that is more than next to nothing."""
+        """Whether there is an expensive graph."""
         graph = self._graph
         return graph is not None and not graph.needs.gradients <= self.model.cheap_gradients
 
@@ -199,17 +200,17 @@ class Recording:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels of what the model saw."""
+        """Height and width of the view in pixels."""
         return self.pixels.shape[2], self.pixels.shape[3]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tensors that are kept, and of a graph as far as its model can tell."""
+        """Bytes of the stored tensors, and of a graph as estimated by its model."""
         held, graph = self._graph, 0
         if held is not None and self._is_heavy:
             leaf = leaf_of(self.model, held.needs)
             graph = len(self) * self.model.footprint(self.size, True, leaf)
-        # Without the lock, which a thread that waits for its turn may hold for long.
+        # Without the lock, which a waiting thread may hold for long.
         remembered = [t for found in list(self._remembered.values()) for t in list(found.values())]
         tensors = [self.pixels, *list(self._recorded.values()), *remembered]
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
@@ -218,13 +219,15 @@ class Recording:
     def of(self, model: Model) -> Self:
         """This recording, if it is of ``model``; `ParameterError` if not."""
         if self.model is not model:
-            raise ParameterError("The recording was made with another model; record it anew.")
+            raise ParameterError(
+                "The recording was made with another model; record again with this one."
+            )
         return self
 
     def extend(self, needs: Needs) -> None:
-        """Make sure that ``needs`` are met; one more pass if they were not stated before."""
+        """Make sure that ``needs`` are met; runs another pass if necessary."""
         if needs.keep <= self.needs.keep and not needs.gradients:
-            return  # what is kept stays, and is read without the lock
+            return  # stored tensors are never removed, so they are read without the lock
         with self._lock:
             at_hand = self._graph.needs.gradients if self._graph else frozenset()
             wanted = frozenset() if needs.gradients <= at_hand else needs.gradients | at_hand
@@ -257,7 +260,7 @@ class Recording:
         """
         if self.logits is None:
             raise UnsupportedMethod(
-                f"{self.model.spec.title} was trained without classes and predicts none."
+                f"{self.model.spec.title} was trained without classes and makes no predictions."
             )
         logits = self.logits.float().cpu()
         values, indices = probabilities(logits, self.model.answer).topk(
@@ -294,9 +297,10 @@ class Recording:
             found = self._remember(("logits", asked))
             if not found.keys() >= set(taps):
                 graph = self._graph_of(taps)
-                # All that the graph can give at once: another method will not go back again.
+                # All gradients of the graph at once, so that another method needs no backward pass.
                 every = [tap for tap in self.model.taps if tap in graph.needs.gradients]
-                # A graph is large, so who has one goes ahead and is soon done with it.
+                # A graph is large, so its request goes to the head of the queue and releases it
+                # soon.
                 with capacity.admitted(ahead=True), own_state(gradients=True):
                     found.update(graph.gradients(self._picked(graph.output, asked), every))
             return {tap: found[tap] for tap in taps}
@@ -314,11 +318,11 @@ class Recording:
         return self._graph
 
     def _picked(self, scores: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Sum over the batch of what each picture's target makes of its scores (batch, classes)."""
+        """Sum over the batch of each picture's target on its scores (batch, classes)."""
         return of_each(targets, scores, lambda target, rows: target(rows)).sum()
 
     def _remember(self, key: object) -> dict[str, Tensor]:
-        """What is known for a key so far; a few keys are kept."""
+        """The cached gradients of a key; a few keys are kept."""
         found = self._remembered.setdefault(key, {})
         self._remembered.move_to_end(key)
         while len(self._remembered) > REMEMBERED_GRADIENTS:
@@ -326,12 +330,12 @@ class Recording:
         return found
 
     def release(self) -> None:
-        """Let go of the gradient graph, unless it is next to nothing; known gradients stay."""
+        """Release the gradient graph, unless it is cheap; cached gradients stay."""
         with self._lock:
             self._drop_graph()
 
     def release_if_idle(self) -> None:
-        """`release`, unless the recording is at work in another thread."""
+        """`release`, unless the recording is in use in another thread."""
         if self._lock.take_if_free():
             try:
                 self._drop_graph()

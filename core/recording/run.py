@@ -1,4 +1,4 @@
-"""What a pass is to keep, said once, and the one function that runs a pass."""
+"""The needs of a pass, and the only function that runs one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from core.numerics import own_state
 
 @dataclass(frozen=True)
 class Needs:
-    """What one pass has to leave behind; needs add up with ``|``.
+    """What one pass must record; needs are combined with ``|``.
 
     Attributes
     ----------
     keep
-        Taps whose tensors are to be read afterwards; see `Model.taps`.
+        Taps whose tensors are read afterwards; see `Model.taps`.
     gradients
-        Taps that gradients are going to be asked for: at them, or of them. The graph begins at
+        Taps at which gradients are needed. The graph begins at
         the first, so neither earlier layers nor parameters take part in a backward pass.
     """
 
@@ -41,34 +41,34 @@ class Needs:
         return Needs(self.keep | other.keep, self.gradients | other.gradients)
 
     def __le__(self, other: Needs) -> bool:
-        """Whether a pass made for ``other`` serves these needs as well."""
+        """Whether a pass made for ``other`` also meets these needs."""
         return self.keep <= other.keep and self.gradients <= other.gradients
 
     def checked(self, model: Model) -> Needs:
-        """These needs, if the model has all their taps and the gradients can be had.
+        """These needs, if the model has all their taps and the gradients are available.
 
         Raises
         ------
         ParameterError
-            They cannot.
+            A tap or gradient is not available.
         """
         for tap in sorted(self.keep | self.gradients, key=str):
             model.tap(tap)
         for tap in sorted(self.gradients, key=str):
             block, _, part = tap.rpartition(".")
             if part == "attention":
-                raise ParameterError(f"No gradient can be had at {tap!r}; choose a stage.")
-            if part in get_args(Projection):  # computed again beside the network, or joined in it
+                raise ParameterError(f"No gradient is available at {tap!r}; choose a stage.")
+            if part in get_args(Projection):  # not a tensor of its own in the network
                 raise ParameterError(
-                    f"No gradient can be had at {tap!r}; choose {block}.input, {block}.context or "
-                    f"{block}.output."
+                    f"No gradient is available at {tap!r}; choose {block}.input, {block}.context "
+                    f"or {block}.output."
                 )
         return self
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What one pass left behind.
+    """The result of one pass.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Pass:
 
 
 def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
-    """Send model input through a model once and keep what is needed.
+    """Run a model once on its input and record what is needed.
 
     Parameters
     ----------
@@ -114,9 +114,9 @@ def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
     Raises
     ------
     ImageError
-        What the pass would leave behind does not fit the memory budget.
+        The result of the pass would exceed the memory budget.
     BusyError
-        All places for computing stayed taken.
+        All slots for network passes were in use for too long.
     """
     size = (pixels.shape[2], pixels.shape[3])
     leaf = leaf_of(model, needs)
@@ -128,9 +128,9 @@ def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
         own_state(gradients=with_graph),
         probes.recording(recorder),
     ):
-        if pixels.is_inference():  # made by a caller, and of no use to any graph
+        if pixels.is_inference():  # created by a caller, and unusable in any graph
             pixels = pixels.clone()
-        started = time.perf_counter()  # waiting for a place is not the network's time
+        started = time.perf_counter()  # waiting for a slot is not part of the network's time
         output = model.score(pixels)
         if pixels.device.type == "cuda":
             torch.cuda.synchronize(pixels.device)
@@ -139,14 +139,14 @@ def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
 
 
 def leaf_of(model: Model, needs: Needs) -> str | None:
-    """Tap at which the graph begins that a pass leaves behind; ``None`` where it leaves none."""
+    """Tap at which the graph of a pass begins; ``None`` without a graph."""
     return next((tap for tap in model.taps if tap in needs.gradients), None)
 
 
 def fitting_batch(
     model: Model, size: tuple[int, int], gradients: bool, most: int, leaf: str | None = None
 ) -> int:
-    """How many pictures of (height, width) pixels may share a pass: 1 to ``most``.
+    """The number of pictures of (height, width) pixels that may share a pass: 1 to ``most``.
 
     Parameters
     ----------
@@ -171,6 +171,6 @@ def _check_footprint(
 
 
 def _gigabytes(count: int) -> str:
-    """Bytes for people: one digit, or two that count where there is little."""
+    """Bytes as text: one decimal, or two significant digits for small values."""
     amount = count / 2**30
     return f"{amount:.1f} GB" if amount >= 0.1 else f"{amount:.2g} GB"

@@ -1,4 +1,4 @@
-"""What the recording of a vision transformer can tell: attention, and its gradient."""
+"""Recordings of vision transformers: attention, and its gradient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.targets import Target, as_target
 
 ALL = slice(None)
 AT_A_TIME = {"cpu": 4 * 2**20, "cuda": 256 * 2**20, "mps": 64 * 2**20}
-"""Bytes of attention that are rebuilt at once; on a CPU what fits into its cache is fastest."""
+"""Bytes of attention computed at once; on a CPU, sizes that fit its cache are fastest."""
 
 
 def attention_needs(
@@ -30,16 +30,16 @@ def attention_needs(
     values: bool = False,
     gradients: Sequence[int] = (),
 ) -> Needs:
-    """What attention of some layers has to keep.
+    """Needs of the attention of some layers.
 
     Parameters
     ----------
     layers
         All by default.
     values
-        Whether values are wanted beside queries and keys.
+        Whether values are needed beside queries and keys.
     gradients
-        Layers at which the gradient of attention is going to be asked for.
+        Layers at which the gradient of attention is needed.
     """
     parts: tuple[Part, ...] = ("query", "key", "value") if values else ("query", "key")
     chosen = range(model.depth) if layers is None else layers
@@ -88,7 +88,7 @@ class TransformerRecording(Recording):
     # -- attention ---------------------------------------------------------------------------
 
     def keep_attention(self) -> None:
-        """Make sure that the attention of all layers can be read without one more pass."""
+        """Make sure that the attention of all layers can be read without another pass."""
         layers = range(self.model.depth)
         self.extend(Needs(block_tap(layer, kind) for layer in layers for kind in ("query", "key")))
 
@@ -99,7 +99,7 @@ class TransformerRecording(Recording):
         ------
         (batch, heads, some queries, key)
             Rows sum to 1. Together they are all of ``queries`` in order; only one part need exist
-            at a time, and whoever takes it may write into it.
+            at a time, and the consumer may write into it.
         """
         query, key = self.projection(layer, "query"), self.projection(layer, "key")
         bias, start = self._bias(layer, queries), 0
@@ -111,7 +111,7 @@ class TransformerRecording(Recording):
                 own = None if bias is None else bias[:, start:stop]
                 part = softmax_attention(asking, key, self.model.scale, own)
                 start = stop
-                if tally:  # queries that are no patches come first and are left out
+                if tally:  # queries of prefix tokens come first and are left out
                     total = total + part[:, :, first:].sum(dim=(1, 2))
                     first = max(0, first - part.shape[2])
             yield part
@@ -148,11 +148,11 @@ class TransformerRecording(Recording):
         return read
 
     def tally(self) -> None:
-        """Have whoever goes through all attention of a layer sum it up for `received` as well.
+        """Let code that iterates over all attention of a layer also sum it up for `received`.
 
-        To be called before maps are made, where `received` is going to be asked for.
+        Call it before maps are computed, if `received` is needed later.
         """
-        self.__dict__.setdefault("_received", {})  # at once, also where two threads come together
+        self.__dict__.setdefault("_received", {})  # atomic, also for concurrent threads
 
     def received(self) -> Tensor:
         """Attention each patch receives from the patches: (batch, rows, cols), not negative.
@@ -174,7 +174,7 @@ class TransformerRecording(Recording):
 
     @own_state()
     def readout_row(self) -> Tensor:
-        """Share of each last token in what the classifier reads: (batch, 1, tokens), sums to 1."""
+        """Share of each token in the input of the classifier: (batch, 1, tokens), sums to 1."""
         readout, prefix = self.model.readout, self.model.prefix
         if readout.attended:
             return self.model.pooling_attention(self.tensor(HEAD_INPUT)).unsqueeze(1)
@@ -190,7 +190,7 @@ class TransformerRecording(Recording):
     ) -> dict[int, Tensor]:
         """``∂y/∂O`` of the targets, per layer: (batch, heads, tokens, channels).
 
-        ``O = A·V`` is what each head gathers.
+        ``O = A·V`` is the output of the heads.
         """
         taps = {block_tap(layer, "context"): layer for layer in layers}
         found = self.gradients(list(taps), targets)
@@ -199,7 +199,7 @@ class TransformerRecording(Recording):
     def layer_score_gradients(self, targets: Sequence[int | Target]) -> dict[int, Tensor]:
         """``∂s_l/∂O_l`` for every layer, shaped as in `context_gradients`.
 
-        The score of a layer is what the head answers to its mean token,
+        The score of a layer is the head's logit for its mean token,
         ``s_l = head(norm(mean token of z_l))_c`` (Bousselham et al. 2024).
         """
         asked = tuple(map(as_target, targets))

@@ -1,8 +1,8 @@
-"""Many pictures through any number of models, kept as Parquet.
+"""Sweeps: many pictures through several models, stored as Parquet.
 
-``python -m core.sweep PICTURES --out FOLDER`` and `run` do the same. What is kept is listed in
-`core.sweep.schema`, where pictures may come from in `core.sweep.pictures`, which class a label
-means in `core.sweep.classes`.
+``python -m core.sweep PICTURES --out FOLDER`` and `run` do the same. `core.sweep.schema` lists the
+stored columns, `core.sweep.pictures` the sources of pictures, `core.sweep.classes` how labels are
+matched to classes.
 """
 
 from core.paths import SWEEPS

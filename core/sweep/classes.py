@@ -1,10 +1,10 @@
-"""Which class of a model a label means.
+"""Classes of a model by labels.
 
-The rule: names are equal once case, hyphens, underscores and repeated spaces are put aside. A class
-that goes by several names, with commas between them (``tiger cat, Felis tigris``), answers to each
-of them. A name that several classes have, and one that none has, means no class: the picture counts
-as unlabeled. Exceptions stand in a TOML file, one ``label = "name of the class"`` a line; an empty
-name says that there is no such class.
+Names are compared without case, hyphens, underscores and repeated spaces. A class
+with several names separated by commas (``tiger cat, Felis tigris``) matches each
+of them. A name of several classes, or of none, matches no class: the picture counts
+as unlabeled. Exceptions are in a TOML file, one ``label = "name of the class"`` per line; an empty
+name means that there is no such class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BETWEEN = re.compile(r"[\s_-]+")
 
 
 def normalized(name: str) -> str:
-    """A name as names are compared."""
+    """A name in the form used for comparison."""
     return _BETWEEN.sub(" ", name.casefold()).strip()
 
 
@@ -40,7 +40,7 @@ def _index(classes: tuple[str, ...]) -> dict[str, int]:
 def class_of(
     label: str, classes: Sequence[str], exceptions: Mapping[str, str] | None = None
 ) -> int | None:
-    """Index of the class that a label means; ``None`` if it means none."""
+    """Index of the class that a label matches; ``None`` if there is none."""
     other = {normalized(name): meant for name, meant in (exceptions or {}).items()}
     wanted = other.get(normalized(label), label)
     return _index(tuple(classes)).get(normalized(wanted)) if wanted else None
@@ -52,7 +52,7 @@ def read_exceptions(path: Path) -> tuple[tuple[str, str], ...]:
     Raises
     ------
     SweepError
-        It cannot be read, is not TOML, or holds something else than texts.
+        It cannot be read, is not TOML, or contains values that are not texts.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -64,7 +64,8 @@ def read_exceptions(path: Path) -> tuple[tuple[str, str], ...]:
     wrong = [label for label, meant in content.items() if not isinstance(meant, str)]
     if wrong:
         raise SweepError(
-            f"The exception {wrong[0]!r} in {path.name} is no text; write the name of a class, or "
+            f"The exception {wrong[0]!r} in {path.name} is not a text; write the name of a "
+            "class, or "
             '"" for none.'
         )
     return tuple(sorted(content.items()))

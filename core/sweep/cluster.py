@@ -1,8 +1,8 @@
-"""The engine that works on a Ray cluster, with Ray Data (``ray[data]``, see requirements.txt here).
+"""The engine for Ray clusters, with Ray Data (``ray[data]``, see requirements.txt here).
 
-Chunks go out as rows of a data set, tables come back and are written by the process that began the
-sweep, so that workers need no folder in common with it. Pictures of a folder must be found by every
-worker at the same path. A worker that is lost is replaced by Ray and its chunk is looked at anew.
+Chunks are sent as rows of a data set; tables are returned and written by the process that started
+the sweep, so that workers need no shared folder. Every worker must find the pictures of a folder at
+the same path. Ray replaces a lost worker and processes its chunk again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Worker:
 
 
 def run(plan: Plan, chunks: Iterable[Chunk], address: str | None) -> Iterator[tuple[int, Tables]]:
-    """Look at chunks wherever there is room: number and tables of each, as they are done.
+    """Process chunks on free workers: number and tables of each, as they finish.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def run(plan: Plan, chunks: Iterable[Chunk], address: str | None) -> Iterator[tu
     Raises
     ------
     SweepError
-        Ray is not installed, cannot be reached, or gave up.
+        Ray is not installed, cannot be reached, or failed.
     """
     try:
         import ray
@@ -71,7 +71,7 @@ def run(plan: Plan, chunks: Iterable[Chunk], address: str | None) -> Iterator[tu
             yield int(row["number"][0]), {name: _unpacked(one) for name, one in packed.items()}
     except ray.exceptions.RayError as error:
         told = str(error).strip().splitlines()[-1]
-        raise SweepError(f"Ray gave up: {told} The same command goes on from here.") from error
+        raise SweepError(f"Ray failed: {told} The same command continues from here.") from error
     finally:
         if begun:
             ray.shutdown()
@@ -94,7 +94,7 @@ def _begin(address: str | None) -> None:
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except Exception as error:  # each way not to reach a cluster has its own
+    except Exception as error:  # failures to reach a cluster differ in type
         raise SweepError(
             f"Ray cannot be reached at {address or 'this machine'}: {error}."
         ) from error
@@ -107,7 +107,7 @@ def _data_set(plan: Plan, chunks: list[Chunk]) -> Any:
     DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     cards = int(ray.cluster_resources().get("GPU", 0))
-    threads = 1  # a network for each core does more than one network on all of them
+    threads = 1  # one network per core is faster than one network on all cores
     workers = cards or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
     rows = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
     return ray.data.from_items(rows).map_batches(

@@ -19,20 +19,20 @@ from core.sweep.run import Engine, run
 from core.sweep.store import CHUNK
 
 DESCRIPTION = (
-    "Look at many pictures with several models, and keep answers, maps and how far they agree as "
-    "Parquet. Started again with the same arguments, an interrupted sweep goes on."
+    "Run several models on many pictures, and store answers, maps and their agreement as "
+    "Parquet. Started again with the same arguments, an interrupted sweep continues."
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m core.sweep", description=DESCRIPTION)
     add = found.add_argument
-    add("pictures", help="a folder, a Parquet file, or an address that fsspec knows")
+    add("pictures", help="a folder, a Parquet file, or an address supported by fsspec")
     add("--out", type=Path, required=True, help="folder of the sweep")
     add(
         "--models",
-        help=f"ids of 1 to {MOST_MODELS} models of any kind, with commas between them (default: "
+        help=f"comma-separated ids of 1 to {MOST_MODELS} models of any kind (default: "
         f"{','.join(DEFAULT)})",
     )
     add("--cnn", help="id of a convolutional network, in a sweep of a pair")
@@ -40,26 +40,26 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--maps",
         default="",
-        help="methods, with commas between them; each is asked of the models that it serves, and "
-        "MODEL:METHOD of one only (default: the usual one of each model)",
+        help="comma-separated methods; each is applied to the models that it supports, and "
+        "MODEL:METHOD to one only (default: the usual one of each model)",
     )
     add("--framing", choices=FITS, default="crop", help="how pictures are fitted")
     add(
         "--size",
         type=int,
-        help="side in pixels of what is seen (default: that of the first transformer)",
+        help="side of the fitted picture in pixels (default: that of the first transformer)",
     )
     add(
         "--target",
         choices=get_args(Target),
         default="own",
-        help="class of the maps: each model's own first answer, or one that all share",
+        help="class of the maps: each model's own first answer, or one for all models",
     )
     add("--evidence", action="store_true", help="measure deletion and insertion of every map")
-    add("--exceptions", type=Path, help="TOML file of labels whose class is called otherwise")
-    add("--chunk", type=int, default=CHUNK, help="pictures of one part (default: %(default)s)")
-    add("--engine", choices=get_args(Engine), default="here", help="where it runs")
-    add("--address", help="of a Ray cluster (default: one on this machine)")
+    add("--exceptions", type=Path, help="TOML file of labels whose class has another name")
+    add("--chunk", type=int, default=CHUNK, help="pictures per part (default: %(default)s)")
+    add("--engine", choices=get_args(Engine), default="here", help="where the sweep runs")
+    add("--address", help="address of a Ray cluster (default: one on this machine)")
     return found
 
 
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        print("Stopped; the same command continues from here.", file=sys.stderr)
         return 130
     return 0
 
@@ -109,13 +109,15 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def _models(models: str | None, cnn: str | None, vit: str | None) -> tuple[str, ...]:
-    """Ids of the models; ``--cnn`` and ``--vit`` name one of a pair, as they always did."""
+    """Ids of the models; ``--cnn`` and ``--vit`` name the models of a pair."""
     if models is None:
         pair = {"cnn": cnn or DEFAULT[0], "vit": vit or DEFAULT[1]}
         for family, model_id in pair.items():
             if find_spec(model_id).family != family:
-                raise ParameterError(f"The model {model_id!r} is no {family}; swap the two.")
+                raise ParameterError(f"The model {model_id!r} is not a {family}; swap the two.")
         return tuple(pair.values())
     if cnn or vit:
-        raise ParameterError("Models are named by --models or by --cnn and --vit; use one way.")
+        raise ParameterError(
+            "Models are given by --models or by --cnn and --vit; use one of the two."
+        )
     return _listed(models)

@@ -1,8 +1,8 @@
-"""The manifest of a sweep as it may be read: typed and bounded, whoever wrote it.
+"""The manifest of a sweep, validated and bounded, as it may be untrusted.
 
-Keys that are not known here are ignored, at any depth. The manifest of a sweep of 0.4 or 0.5, of a
-pair, is read as if it had been written now, but for its version and ``columns``: what its files
-call the maps.
+Unknown keys are ignored at any depth. The manifest of a sweep of a pair, of 0.4 or 0.5, is
+converted to the current form, except for its version and ``columns``: the column names of the
+maps in its files.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from core.sweep.plan import MOST_MODELS
 from core.sweep.schema import VERSION
 
 MOST_BYTES = 16 * 2**20
-"""Size of the file, at most."""
+"""Largest size of the file."""
 
 MOST_PICTURES = 10**9
 MOST_CLASSES = 10**6
 MOST_MAPS = 100
 MOST_RUNS = 10**5
 MOST_PART = 10**6
-"""Pictures of one part."""
+"""Pictures per part."""
 
 METHOD = r"[a-z0-9_]{1,80}"
 
 Key = Annotated[str, StringConstraints(pattern=rf"^(cnn|vit)_{METHOD}$")]
-"""What columns of a sweep of a pair call a map."""
+"""Name of a map in columns of a sweep of a pair."""
 
 MapName = Annotated[str, StringConstraints(pattern=rf"^(.{{1,300}}:)?{METHOD}$")]
 """A method, of all models or of one."""
@@ -62,7 +62,7 @@ class FramingPart(_Part):
 
 
 class _Asked(_Part):
-    """What was asked, whatever the layout."""
+    """The plan, common to all layouts."""
 
     pictures: Text
     maps: Annotated[list[MapName], Field(max_length=MOST_MAPS)]
@@ -74,33 +74,33 @@ class _Asked(_Part):
 
 
 class PlanPart(_Asked):
-    """What was asked; the values are checked when it is made a `core.sweep.Plan`."""
+    """The plan; its values are checked when it becomes a `core.sweep.Plan`."""
 
     models: Annotated[list[Short], Field(min_length=1, max_length=MOST_MODELS)]
 
 
 class PairPlanPart(_Asked):
-    """What was asked of a pair."""
+    """The plan of a sweep of a pair."""
 
     cnn: Short
     vit: Short
 
 
 class WeightsPart(_Part):
-    """A model of a pair that was asked."""
+    """A model of a pair."""
 
     id: Short
     weights_sha256: Short
 
 
 class ModelPart(WeightsPart):
-    """A model that was asked."""
+    """A model of the sweep."""
 
     family: Short
 
 
 class MethodPart(_Part):
-    """How a map was made."""
+    """Method and parameters of a map."""
 
     method: Annotated[str, StringConstraints(pattern=rf"^{METHOD}$")]
     parameters: Annotated[
@@ -110,13 +110,13 @@ class MethodPart(_Part):
 
 
 class MapPart(MethodPart):
-    """A map, and by its number the model that it is of."""
+    """A map, and the number of its model."""
 
     model: Annotated[int, Field(ge=0, lt=MOST_MODELS)]
 
 
 class SourcePart(_Part):
-    """Where the pictures lie."""
+    """The source of the pictures."""
 
     kind: Literal["folder", "address", "paths", "bytes"]
     root: Text
@@ -131,7 +131,7 @@ class PicturesPart(_Part):
 
 
 class RunPart(_Part):
-    """One of the runs that made it."""
+    """A run that wrote the sweep."""
 
     command: Annotated[str, StringConstraints(max_length=100_000)]
     began: Short
@@ -146,7 +146,7 @@ class _Manifest(_Part):
 
 
 class ManifestPart(_Manifest):
-    """All of it."""
+    """The whole manifest."""
 
     plan: PlanPart
     models: Annotated[list[ModelPart], Field(min_length=1, max_length=MOST_MODELS)]
@@ -164,7 +164,7 @@ class ManifestPart(_Manifest):
 
 
 class PairManifestPart(_Manifest):
-    """All of it, in a sweep of a pair."""
+    """The whole manifest of a sweep of a pair."""
 
     plan: PairPlanPart
     models: dict[Literal["cnn", "vit"], WeightsPart]
@@ -173,12 +173,12 @@ class PairManifestPart(_Manifest):
 
 
 def read_manifest(path: Path) -> Mapping[str, Any]:
-    """The manifest in a file, as plain data that is known to be what it must be.
+    """The manifest in a file, as validated plain data.
 
     Raises
     ------
     SweepError
-        There is none, it is too large, of another version, or says something impossible.
+        It is missing, too large, of another version, or invalid.
     """
     name = path.parent.name
     try:
@@ -189,11 +189,11 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         content = json.loads(data)
         version = content["version"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SweepError(f"{name} holds no sweep; choose a folder that one wrote.") from error
+        raise SweepError(f"{name} contains no sweep; choose the folder of one.") from error
     if version not in (VERSION, pair_layout.VERSION):
         raise SweepError(
             f"The sweep {name} has the layout {str(version)[:40]}, expected {VERSION} or "
-            f"{pair_layout.VERSION}; make it anew."
+            f"{pair_layout.VERSION}; make it again."
         )
     try:
         if version == VERSION:
@@ -203,13 +203,13 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:60] for part in first["loc"]) or "what it says"
         raise SweepError(
-            f"The sweep {name} cannot be opened: in its {path.name}, {where} is not what it must "
-            f"be ({first['msg']}); take the file from where the sweep was made."
+            f"The sweep {name} cannot be opened: in its {path.name}, {where} is invalid "
+            f"({first['msg']}); restore the file from where the sweep was made."
         ) from error
 
 
 def _of_a_pair(found: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a pair, as if it had been written now."""
+    """The manifest of a pair, in the current form."""
     plan, families = dict(found["plan"]), pair_layout.FAMILIES
     ids = {family: plan.pop(family) for family in families}
     weights = {key: one["weights_sha256"] for key, one in found["models"].items()}

@@ -1,7 +1,7 @@
-"""Sweeps of versions 0.4 and 0.5, read as if they were long.
+"""Sweeps of versions 0.4 and 0.5, read as long tables.
 
-They have one wide row a picture, of one CNN and one ViT, with a column for each map and each two
-maps. Their files stay as they are: every long table is a stack of projections of the wide one.
+They have one wide row per picture, of one CNN and one ViT, with columns for each map and each pair
+of maps. Their files are not changed: every long table is a stack of projections of the wide one.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 VERSION = 1
 
 FAMILIES = ("cnn", "vit")
-"""The models in their order; names of columns began with these."""
+"""The models in order, which are prefixes of column names."""
 
 Projection = Mapping[str, str | int]
-"""Where the columns of a long table are found: under a name, or as one number in all rows.
+"""Source of the columns of a long table: a column name, or one number for all rows.
 
-A column that is not named is null, and so is one of UMAP that the file does not have.
+Columns without a source, and missing columns of UMAP, are null.
 """
 
 
 def projections(maps: Sequence[str], evidence: bool) -> dict[str, list[Projection]]:
-    """How each long table is stacked from the wide one.
+    """Projections from which each long table is stacked.
 
     Parameters
     ----------
     maps
-        What columns call the maps, such as ``vit_rollout``, in their order.
+        Names of the maps in columns, such as ``vit_rollout``, in their order.
     evidence
         Whether deletion and insertion were measured.
     """
@@ -66,7 +66,7 @@ def projections(maps: Sequence[str], evidence: bool) -> dict[str, list[Projectio
 
 
 def needed(projections: Sequence[Projection], columns: Collection[str]) -> list[str]:
-    """Columns of the wide table that some columns of a long one are made of."""
+    """Columns of the wide table needed for some columns of a long one."""
     found = [one[name] for one in projections for name in columns if name in one]
     return list(dict.fromkeys(name for name in found if isinstance(name, str)))
 
@@ -74,12 +74,12 @@ def needed(projections: Sequence[Projection], columns: Collection[str]) -> list[
 def stacked(
     wide: pa.Table, table: str, projections: Sequence[Projection], columns: Sequence[str]
 ) -> pa.Table:
-    """Some columns of a long table, made of those of the wide one that are `needed`.
+    """Some columns of a long table, from the `needed` columns of the wide one.
 
     Raises
     ------
     pyarrow.ArrowInvalid, KeyError
-        The wide table has another column than it must.
+        The wide table has a wrong column.
     """
     import pyarrow as pa
 

@@ -1,12 +1,12 @@
-"""Where the pictures of a sweep come from, and how each is read again later.
+"""Sources of the pictures of a sweep, and how originals are read later.
 
 - A folder, at any depth; each folder directly below it is a label, as for `core.picture_files`,
   which also finds Caltech101 where torchvision puts it.
 - A Parquet file with a column of paths (``path``, ``file``, ``file_name`` or ``image_path``;
   relative ones are taken from the file's folder) or of bytes (``bytes``, ``image``, or the
-  ``image`` of Hugging Face data sets), and maybe a column ``label`` or ``class``.
-- An address that fsspec knows (``s3://``, ``gs://``, ``https://`` …), of a folder or a Parquet
-  file, as far as the library for it is installed.
+  ``image`` of Hugging Face data sets), and optionally a column ``label`` or ``class``.
+- An address supported by fsspec (``s3://``, ``gs://``, ``https://`` …), of a folder or a Parquet
+  file, if the library for it is installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Kind = Literal["folder", "address", "paths", "bytes"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the pictures lie.
+    """The source of the pictures.
 
     Attributes
     ----------
@@ -39,9 +39,9 @@ class Source:
         A ``"folder"`` of this machine, an ``"address"`` of a folder elsewhere, or a Parquet file
         that holds their ``"paths"`` or ``"bytes"``.
     root
-        The folder or the file; absolute, but in the manifest of a sweep that can be moved.
+        The folder or the file; absolute, except in the manifest of a sweep that can be moved.
     column
-        Of the Parquet file.
+        Column of the Parquet file.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of a source: its place in the list, its path there, its label or ``""``."""
+    """One picture of a source: its index in the list, its path, its label or ``""``."""
 
     index: int
     path: str
@@ -59,12 +59,12 @@ class Item:
 
 
 def list_pictures(given: str) -> tuple[Source, list[Item]]:
-    """All pictures of a folder, a Parquet file or an address, in an order that stays.
+    """All pictures of a folder, a Parquet file or an address, in a fixed order.
 
     Raises
     ------
     SweepError, ImageError
-        There is no such place, or no picture in it.
+        The source does not exist or contains no picture.
     """
     elsewhere = "://" in given
     if given.endswith(".parquet"):
@@ -81,10 +81,10 @@ def list_pictures(given: str) -> tuple[Source, list[Item]]:
 
 
 def read(source: Source, items: Sequence[Item]) -> Iterator[bytes | ImageError]:
-    """The files of some pictures, in order; an error in the place of one that cannot be had.
+    """The files of some pictures, in order; an error in place of one that cannot be read.
 
-    ``items`` of Parquet bytes must be in the order of their index. Of a file that is larger than
-    `core.images.MAX_FILE`, one byte more than that is read.
+    ``items`` of Parquet bytes must be in the order of their index. Of a file larger than
+    `core.images.MAX_FILE`, only one byte more than that is read.
     """
     if source.kind == "bytes":
         yield from _read_table(source, items)
@@ -93,24 +93,23 @@ def read(source: Source, items: Sequence[Item]) -> Iterator[bytes | ImageError]:
         try:
             with _open(_place(source, item)) as file:
                 data = file.read(MAX_FILE + 1)
-        except Exception as error:  # each file system of fsspec has its own
+        except Exception as error:  # file systems of fsspec differ in error types
             yield ImageError(f"{item.path} cannot be opened ({_said(error)}).")
         else:
             yield data
 
 
 def read_inside(source: Source, item: Item) -> bytes:
-    """The file of one picture, for somebody who was only shown the sweep.
+    """The file of one picture, for users who can see the sweep.
 
-    What the sweep says of its source may have been written by anybody. So nothing is read that
-    lies outside of the source's own folder, wherever links lead, and nothing that is no file. For
-    a Parquet file of paths that is the folder it lies in: pictures elsewhere, which a sweep may
-    look at, are not shown again.
+    The source stated in a sweep may be untrusted. So nothing outside the source's own folder is
+    read, wherever links lead, and nothing but regular files. For a Parquet file of paths that is
+    the folder of the file: pictures elsewhere, which a sweep may process, are not shown again.
 
     Raises
     ------
     SweepError
-        It lies outside, or is not to be had any more.
+        It is outside the folder, or no longer available.
     """
     try:
         if source.kind == "bytes":
@@ -123,19 +122,19 @@ def read_inside(source: Source, item: Item) -> bytes:
         return _read_below(_folder_of(source), item.path)
     except SweepError:
         raise
-    except Exception as error:  # each file system of fsspec has its own
+    except Exception as error:  # file systems of fsspec differ in error types
         told = str(error) if isinstance(error, ImageError) else f"{item.path} cannot be opened."
         raise SweepError(f"{told} The pictures of this sweep may have been moved.") from error
 
 
 def _folder_of(source: Source) -> str:
-    """The folder below which the pictures of a source lie, if they lie in one."""
+    """The folder of the pictures of a source, if there is one."""
     return posixpath.dirname(source.root) if source.kind == "paths" else source.root
 
 
 def _read_below(root: str, path: str) -> bytes:
-    """A file of bounded size below a folder of this machine or of one that fsspec knows."""
-    outside = SweepError(f"{path} lies outside of the pictures of this sweep.")
+    """A file of bounded size below a folder of this machine or of fsspec."""
+    outside = SweepError(f"{path} lies outside the picture folder of this sweep.")
     if "://" not in root:
         folder = Path(root).resolve()
         place = (folder / path).resolve()
@@ -147,7 +146,7 @@ def _read_below(root: str, path: str) -> bytes:
             return file.read(MAX_FILE + 1)
     import fsspec
 
-    # The path is added to what the address means, and never read as an address of its own.
+    # The path is joined to the resolved address, and never interpreted as an address itself.
     system, base = fsspec.url_to_fs(root)
     if isinstance(system, fsspec.get_filesystem_class("file")):
         return _read_below(base, path)
@@ -190,7 +189,7 @@ def _list_address(root: str) -> tuple[Source, list[Item]]:
     paths = [path.removeprefix(base).strip("/") for path in found]
     kept = [path for path in paths if posixpath.splitext(path)[1].lower() in ENDINGS]
     if not kept:
-        raise SweepError(f"{root} holds no picture; choose a folder of pictures.")
+        raise SweepError(f"{root} contains no picture; choose a folder of pictures.")
     items = [
         Item(index, path, readable_label(path.split("/")[0]) if "/" in path else "")
         for index, path in enumerate(kept)
@@ -269,7 +268,7 @@ def _rows(source: Source, wanted: Sequence[int]) -> Iterator[bytes | ImageError]
 def _bytes(value: object, row: int) -> bytes | ImageError:
     if isinstance(value, dict):  # as Hugging Face's datasets write pictures
         value = value.get("bytes")
-    return value if isinstance(value, bytes) else ImageError(f"Row {row} holds no picture.")
+    return value if isinstance(value, bytes) else ImageError(f"Row {row} contains no picture.")
 
 
 def chunks(items: Iterable[Item], size: int) -> list[tuple[Item, ...]]:

@@ -1,4 +1,4 @@
-"""What a sweep is to find out, as a frozen, checked value."""
+"""The plan of a sweep, as a frozen, checked value."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from core.models.spec import default_models, find_spec
 from core.recording.run import Needs
 
 DEFAULT = default_models()
-"""Ids of the models that are asked by default."""
+"""Ids of the default models."""
 
 MOST_MODELS = 4
 
 Target = Literal["own", "shared"]
 FITS = ("crop", "pad", "stretch", "whole")
-"""Ways to fit a picture that give all models the same pixels."""
+"""Fits that give all models the same pixels."""
 
 USUAL = ("cam", "gradient_rollout", "rollout")
-"""The map of a model where none is named is the first of these that it serves."""
+"""The default map of a model is the first of these that supports it."""
 
 EVIDENCE_STEPS = 8
 """Steps of the deletion and insertion curves."""
@@ -33,18 +33,18 @@ EVIDENCE_STEPS = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """Which pictures, which models, which maps.
+    """Pictures, models and maps of a sweep.
 
     Attributes
     ----------
     pictures
-        A folder, a Parquet file, or an address that fsspec knows; see `core.sweep.pictures`.
+        A folder, a Parquet file, or an address supported by fsspec; see `core.sweep.pictures`.
     models
         Ids of `core.catalog`, one to `MOST_MODELS`, of any kind.
     maps
-        Names of methods. Each is asked of the models that it serves; ``MODEL:METHOD`` asks one
-        model only, and ``cnn:METHOD`` or ``vit:METHOD`` those of a family. Without any, the usual
-        map of each model is made, see `usual_map`.
+        Names of methods. Each is applied to the models that it supports; ``MODEL:METHOD`` to one
+        model only, and ``cnn:METHOD`` or ``vit:METHOD`` to those of a family. Without any, the
+        usual map of each model is computed, see `usual_map`.
     framing
         How pictures are fitted, once for all models; one of `FITS`.
     target
@@ -54,18 +54,18 @@ class Plan:
     evidence
         Whether deletion and insertion areas are measured, with `EVIDENCE_STEPS` steps.
     parameters
-        Pairs of a parameter, such as ``rise.definition``, and its value; others are as the models
-        have them by default. A sweep that is gone on with keeps those that it began with.
+        Pairs of a parameter, such as ``rise.definition``, and its value; others have the models'
+        defaults. A continued sweep keeps its first parameters.
     exceptions
-        Pairs of a label and the name of its class where they are not called the same; an empty name
-        says that there is no such class.
+        Pairs of a label and the name of its class where they differ; an empty name
+        means that there is no such class.
 
     Raises
     ------
     ParameterError
-        A value that is none of the offered ones.
+        A value is not allowed.
     UnknownModel
-        No such id.
+        An id is unknown.
     """
 
     pictures: str
@@ -101,12 +101,12 @@ class Plan:
         for name, _ in self.parameters:
             if name.partition(".")[0] not in methods:
                 raise ParameterError(
-                    f"The parameter {name!r} is of none of the maps {', '.join(self.maps)}; name "
-                    "it as method.parameter."
+                    f"The parameter {name!r} belongs to none of the maps {', '.join(self.maps)}; "
+                    "write it as method.parameter."
                 )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, from which `from_dict` makes an equal plan."""
+        """Plain data, from which `from_dict` creates an equal plan."""
         return dataclasses.asdict(self) | {
             "models": list(self.models),
             "maps": list(self.maps),
@@ -116,7 +116,7 @@ class Plan:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Plan:
-        """The plan that `as_dict` wrote."""
+        """The plan from the result of `as_dict`."""
         return cls(
             **{
                 **content,
@@ -131,18 +131,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Asked:
-    """One map that is made of every picture.
+    """One map that is computed for every picture.
 
     Attributes
     ----------
     model
-        Number, in the plan, of the model that is asked.
+        Number of the model in the plan.
     method
         Name of the method.
     parameters
-        All parameters of the method, as the plan or else this model has them.
+        All parameters of the method, from the plan or else the model's defaults.
     needs
-        What a pass has to keep for it.
+        What a pass must record for it.
     """
 
     model: int
@@ -152,7 +152,7 @@ class Asked:
 
 
 def usual_map(model: Model) -> str:
-    """Name of the method that is asked of a model where no map is named."""
+    """Name of a model's default method."""
     served = [method.name for method in all_methods().values() if method.why_not(model) is None]
     return next((name for name in USUAL if name in served), served[0])
 
@@ -163,9 +163,9 @@ def asked(plan: Plan, models: Sequence[Model]) -> tuple[Asked, ...]:
     Raises
     ------
     UnknownMethod
-        No method of this name.
+        A method is unknown.
     UnsupportedMethod
-        No model can serve it, or evidence is wanted of one without classes.
+        No model supports it, or evidence is requested for a model without classes.
     """
     found: list[Asked] = []
     if not plan.maps:
@@ -177,7 +177,7 @@ def asked(plan: Plan, models: Sequence[Model]) -> tuple[Asked, ...]:
         given = [n for n, model in enumerate(models) if not colon or _is_called(model, of)]
         if not given:
             raise ParameterError(
-                f"The map {name!r} asks {of!r}, expected one of {', '.join(plan.models)}."
+                f"The map {name!r} is of {of!r}, expected one of {', '.join(plan.models)}."
             )
         serving = [number for number in given if known.why_not(models[number]) is None]
         if not serving:

@@ -1,8 +1,8 @@
-"""The light columns of all parts in one file a table, with projections of the embeddings.
+"""The light columns of all parts in one file per table, with projections of the embeddings.
 
 Principal components always; UMAP (McInnes et al. 2018, arXiv 1802.03426) where umap-learn is
 installed. Parts are read one after another, so that memory does not grow with the sweep; UMAP,
-which needs all at once, is left out beyond `MOST_FOR_UMAP` pictures.
+which needs all pictures at once, is left out beyond `MOST_FOR_UMAP` pictures.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ AXES = 2
 
 MOST_FOR_UMAP = 50_000
 SEED = 0
-"""Of UMAP, which is a random process."""
+"""Seed of UMAP, which is random."""
 
 ROW_GROUP = 65_536
-"""Pictures whose rows are put together; those of one model or map are one row group."""
+"""Pictures of a block; rows of one model or map in a block are one row group."""
 
 _Double = npt.NDArray[np.float64]
 
@@ -41,17 +41,17 @@ Read = Callable[[int, str, Sequence[str]], "pa.Table"]
 def write_rows(
     read: Read, parts: Sequence[int], models: int, maps: int, folder: Path, row_group: int
 ) -> None:
-    """Write the light columns of parts, in their order, one file a table.
+    """Write the light columns of parts, in order, one file per table.
 
-    The rows of some pictures and of one model, map or pair are a row group, which readers that ask
+    Rows of a block of pictures and of one model, map or pair are a row group, which queries
     for one of them find by its statistics. The file of pictures is written last.
 
     Parameters
     ----------
     models, maps
-        How many there are.
+        Number of each.
     row_group
-        Pictures of a row group.
+        Pictures per row group.
     """
     from pyarrow import parquet
 
@@ -82,7 +82,7 @@ def write_rows(
 def _blocks(
     read: Read, parts: Sequence[int], name: str, size: int, added: Sequence[_Components]
 ) -> Iterator[pa.Table]:
-    """The rows of a table, of so many pictures at a time, with components beside answers."""
+    """The rows of a table in blocks of pictures, with components beside answers."""
     import pyarrow as pa
 
     columns = [column for column in light_schemas()[name].names if column not in COMPONENTS]
@@ -130,7 +130,7 @@ class _Components:
         self._neighbors = self._umap(parts)
 
     def of(self, part: int) -> _Double:
-        """Of every row of a part that is of this model, ``nan`` where there is none.
+        """Components for every row of a part that is of this model, ``nan`` without an embedding.
 
         Returns
         -------
@@ -146,7 +146,7 @@ class _Components:
         return found
 
     def _embeddings(self, part: int) -> tuple[npt.NDArray[np.bool_], _Double]:
-        """Which rows of this model have an embedding, and these: (rows,), (some, channels)."""
+        """Mask of rows with an embedding of this model, and these: (rows,), (some, channels)."""
         import pyarrow.compute as pc
 
         table = self._read(part, "answers", ["model", "embedding"])
@@ -158,9 +158,9 @@ class _Components:
         return valid, values.astype(np.float64).reshape(int(valid.sum()), -1)
 
     def _umap(self, parts: Sequence[int]) -> dict[int, _Double]:
-        """UMAP of the embeddings, by part; empty where it is not made.
+        """UMAP of the embeddings, by part; empty if it is not computed.
 
-        It keeps neighborhoods and no distances; both axes are without meaning.
+        It preserves neighborhoods but not distances; the axes have no meaning.
         """
         if find_spec("umap") is None:
             return {}
@@ -185,8 +185,8 @@ class _Components:
 def principal_axes(embeddings: Iterable[_Double]) -> tuple[_Double, _Double]:
     """Mean (channels,) and the first principal axes (components, channels).
 
-    Of fewer pictures than channels from the pictures themselves, else from running sums. The sign
-    of an axis is that of its largest entry, so that a picture of it never flips; an axis that so
+    With fewer pictures than channels from the pictures themselves, else from running sums. The sign
+    of an axis is that of its largest entry, so that a plot never flips; an axis that so
     few pictures do not have is zero.
 
     Parameters

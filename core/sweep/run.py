@@ -1,4 +1,4 @@
-"""A sweep from its beginning, or from where it was interrupted, to its end."""
+"""Runs of a sweep, from the start or from an interruption to the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from core.errors import SweepError
 from core.models import Model
-from core.sweep import here
+from core.sweep import local_engine
 from core.sweep.plan import Plan
 from core.sweep.store import CHUNK, Sweep, as_begun, begin, writing
 from core.sweep.work import Chunk, Tables, Work
@@ -28,51 +28,51 @@ def run(
     on_progress: Callable[[int, int], bool | None] | None = None,
     command: str = "core.sweep.run",
 ) -> Sweep:
-    """Look at every picture of a plan that has no row yet.
+    """Process every picture of a plan that has no row yet.
 
     Parameters
     ----------
     plan
-        What is wanted.
+        The plan.
     out
-        Folder of the sweep; one that holds an interrupted sweep of the same plan is gone on with.
+        Folder of the sweep; an interrupted sweep of the same plan there is continued.
     engine
         ``"here"``: in this process. ``"ray"``: with Ray Data, see `core.sweep.cluster`.
     address
-        Of a Ray cluster; by default one is started on this machine and ended afterwards.
+        Address of a Ray cluster; by default one is started on this machine and ended afterwards.
     chunk
-        Pictures of one part: what is lost at most when a process is killed.
+        Pictures per part: the largest loss if the process is killed.
     models
-        The opened models of the plan, in its order, if they are at hand; not sent to other
+        The opened models of the plan, in its order, if available; not sent to other
         processes.
     strange
-        Whether anybody may have sent the pictures: each is decoded in a process of limited memory
+        Whether the pictures are untrusted: each is decoded in a process of limited memory
         and time, which takes longer; for the engine ``"here"``.
     on_progress
-        Called with the pictures done and all, first of all and after each part; ``False`` stops.
+        Called with the numbers of finished and all pictures, first at the start; ``False`` stops.
     command
-        What the manifest names as having begun it.
+        Command recorded in the manifest.
 
     Raises
     ------
     SweepError
-        The folder holds something else, another run writes there, the disk refuses, or the engine
+        The folder has other content, another run writes there, writing fails, or the engine
         is unknown or not installed.
     ParallaxError
-        A model, a map or the pictures cannot be had, or whoever watches (`core.watching`) ended
-        it; what was made stays.
+        A model, a map or the pictures are not available, or the watcher (`core.watching`) stopped
+        it; finished parts are kept.
     """
     if chunk < 1:
-        raise SweepError(f"A part of {chunk} pictures is none; choose at least 1.")
+        raise SweepError(f"The number of pictures per part is {chunk}; choose at least 1.")
     if address and engine != "ray":
-        raise SweepError(f"The engine {engine!r} takes no address; choose the engine ray.")
+        raise SweepError(f"The engine {engine!r} accepts no address; choose the engine ray.")
     if strange and engine != "here":
-        raise SweepError(f"The engine {engine!r} takes no pictures of others; choose here.")
+        raise SweepError(f"The engine {engine!r} accepts no untrusted pictures; choose here.")
     plan = as_begun(plan, Path(out))
     work = Work(plan, models, strange) if models else Work.open(plan, strange)
     start: Callable[[Iterable[Chunk]], Iterator[tuple[int, Tables]]]
     if engine == "here":
-        start = lambda chunks: here.run(work, chunks)  # noqa: E731
+        start = lambda chunks: local_engine.run(work, chunks)  # noqa: E731
     elif engine == "ray":
         from core.sweep import cluster
 

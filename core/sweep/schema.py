@@ -1,16 +1,16 @@
-"""The tables of a sweep, all of them long, each column with its meaning as metadata.
+"""The tables of a sweep, in long form, each column with its meaning as metadata.
 
 ==============  =========================================
-``pictures``    one row a picture
-``answers``     one row a picture and model
-``maps``        one row a map: a picture, a model, a method
-``divergences`` one row a picture and two models
-``agreements``  one row a picture and two maps
+``pictures``    one row per picture
+``answers``     one row per picture and model
+``maps``        one row per map: a picture, a model, a method
+``divergences`` one row per picture and two models
+``agreements``  one row per picture and two maps
 ==============  =========================================
 
-Models and maps are called by their number in the manifest, counted from 0. What needs all classes
-or whole maps (`divergences`, `agreements`) is measured while these are at hand; what can be told
-from rows, such as whether two models answer the same, is a question to them. Light columns are in
+Models and maps are numbered as in the manifest, from 0. Measures that need all classes
+or whole maps (`divergences`, `agreements`) are computed during the sweep; measures that follow
+from rows, such as equal answers of two models, are queries. Light columns are in
 ``rows`` as well; maps, embeddings and thumbnails (`HEAVY`) stay in the parts.
 """
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 2
-"""Raised when a column changes its meaning; sweeps of several versions are not mixed."""
+"""Version, incremented when a column changes its meaning; versions are never mixed."""
 
 TOP = 5
-"""Answers of each model that are kept."""
+"""Number of stored answers of each model."""
 
 HEAVY = ("thumbnail", "embedding", "relevance", "scale", "shape")
-"""Columns that are in the parts only."""
+"""Columns only in the parts."""
 
 COMPONENTS = ("pca_1", "pca_2", "umap_1", "umap_2")
-"""Columns of ``answers`` that are in ``rows`` only; those of UMAP are null where it is not made."""
+"""Columns of ``answers`` only in ``rows``; those of UMAP are null if it is not computed."""
 
 NUMBERED = {
     "pictures": (),
@@ -42,12 +42,12 @@ NUMBERED = {
     "divergences": ("first", "second"),
     "agreements": ("first", "second"),
 }
-"""The tables, and which columns tell rows of one picture from each other."""
+"""The tables, and the columns that distinguish rows of one picture."""
 
 
 @lru_cache(maxsize=1)
 def schemas() -> Mapping[str, pa.Schema]:
-    """The columns of every table, as the parts have them."""
+    """The columns of every table in the parts."""
     import pyarrow as pa
 
     half, whole, real = pa.list_(pa.float16()), pa.int32(), pa.float32()
@@ -123,7 +123,7 @@ def schemas() -> Mapping[str, pa.Schema]:
 
 @lru_cache(maxsize=1)
 def light_schemas() -> Mapping[str, pa.Schema]:
-    """The columns of every table, as ``rows`` has them: without `HEAVY`, with `COMPONENTS`."""
+    """The columns of every table in ``rows``: without `HEAVY`, with `COMPONENTS`."""
     import pyarrow as pa
 
     found = {}

@@ -1,20 +1,20 @@
-"""A sweep on disk: parts that are whole or not there, a manifest, and the rows in one file.
+"""A sweep on disk: atomically written parts, a manifest, and the rows in one file per table.
 
 ::
 
-    manifest.json         what was asked, of which models, with which versions; written last of
-                          all that a sweep begins with, so a folder without one has not begun
-    pictures.parquet      the list of pictures as it was at the beginning
+    manifest.json         plan, models and versions; written as the last file
+                          of the start, so a sweep without one has not started
+    pictures.parquet      the list of pictures at the start
     parts/TABLE/00000.parquet  all columns of the first pictures (`CHUNK` by default), and so on;
                           a file for each table of `core.sweep.schema`, ``pictures`` last
     rows/TABLE.parquet    the light columns of all parts, with projections of the embeddings
 
 A sweep of a pair, of 0.4 or 0.5, has wide rows in ``parts/00000.parquet`` and ``rows.parquet``
-instead (`core.sweep.pair_layout`). It is read, and is not gone on with.
+instead (`core.sweep.pair_layout`). It can be read but not continued.
 
-Every file is written beside its place, made durable and renamed into it: a process that is killed
-at any moment, or a loss of power, leaves whole files and leftovers that nobody reads. One run
-writes to a folder at a time; it holds the lock of ``.lock`` there. `Sweep.collect` needs no lock.
+Every file is written under a temporary name, synced and renamed: a process that is killed, or a
+power loss, leaves complete files and unused leftovers. Only one run writes to a folder at a time,
+holding the lock on ``.lock`` there. `Sweep.collect` needs no lock.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 64
-"""Pictures of one part by default."""
+"""Default number of pictures per part."""
 
 _MANIFEST, _PICTURES, _PARTS = "manifest.json", "pictures.parquet", "parts"
 _ROWS, _WIDE_ROWS = "rows", "rows.parquet"
 _SAME = ("version", "chunk", "plan", "models", "maps")
-"""Keys of the manifest that a sweep must agree in to be gone on with."""
+"""Keys of the manifest that must be equal to continue a sweep."""
 
 
 Row = dict[str, Any]
 _LOCK = ".lock"
 _collecting = threading.Lock()
-"""Rows are gathered once for all threads of a process that ask for them."""
+"""Rows are collected once for all threads of a process."""
 
 
 @contextmanager
 def _replacing(path: Path, sweep: Path) -> Iterator[Path]:
-    """As `core.files.replacing`; what the disk refuses is `SweepError`."""
+    """As `core.files.replacing`; errors of the disk become `SweepError`."""
     with _told(sweep):
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as part:
@@ -74,24 +74,24 @@ def _replacing(path: Path, sweep: Path) -> Iterator[Path]:
 
 @contextmanager
 def _told(sweep: Path) -> Iterator[None]:
-    """Make a sentence of what goes wrong with files of a sweep that are written."""
+    """Turn errors in writing files of a sweep into a sentence."""
     try:
         yield
     except OSError as error:
         raise SweepError(
             f"The sweep {sweep.name} cannot be written ({error.strerror or error}); what was made "
-            "stays, and the same sweep goes on from there once that is mended."
+            "is kept, and the same sweep continues from there once this is fixed."
         ) from error
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Be the only run that writes to the folder of a sweep, which is made if need be.
+    """Lock the folder of a sweep for writing; creates it if necessary.
 
     Raises
     ------
     SweepError
-        Another run writes there, in this process or in another, or the folder cannot be made.
+        Another run writes there, in this process or in another, or the folder cannot be created.
     """
     from filelock import FileLock, Timeout
 
@@ -115,7 +115,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class MapOf:
-    """A map that a sweep made of every picture: number of the model, and name of the method."""
+    """A map of a sweep: number of the model, and name of the method."""
 
     model: int
     method: str
@@ -123,14 +123,14 @@ class MapOf:
 
 @dataclass(frozen=True)
 class Stored:
-    """Where the light rows of a long table lie.
+    """Location of the light rows of a long table.
 
     Attributes
     ----------
     path
         A Parquet file.
     projections
-        The columns of the file that columns of the table are found in; several are stacked.
+        Columns of the file for columns of the table; several projections are stacked.
     """
 
     path: Path
@@ -145,7 +145,7 @@ class Sweep:
     ----------
     folder : Path
     manifest : mapping
-        What was asked, of which models, with which versions; of every layout as it is now.
+        Plan, models and versions; converted to the current layout.
     """
 
     folder: Path
@@ -153,7 +153,7 @@ class Sweep:
 
     @property
     def plan(self) -> Plan:
-        """What was asked."""
+        """The plan."""
         return Plan.from_dict(self.manifest["plan"])
 
     @property
@@ -163,27 +163,27 @@ class Sweep:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Ids of the models; elsewhere they are called by their place here."""
+        """Ids of the models; their numbers are the indices here."""
         return tuple(one["id"] for one in self.manifest["models"])
 
     @property
     def maps(self) -> tuple[MapOf, ...]:
-        """The maps; elsewhere they are called by their place here."""
+        """The maps; their numbers are the indices here."""
         return tuple(MapOf(one["model"], one["method"]) for one in self.manifest["maps"])
 
     @property
     def total(self) -> int:
-        """Pictures that were listed."""
+        """Number of listed pictures."""
         return int(self.manifest["pictures"]["count"])
 
     @property
     def parts(self) -> int:
-        """Parts that a finished sweep has."""
+        """Number of parts of the finished sweep."""
         return -(-self.total // int(self.manifest["chunk"]))
 
     @property
     def written(self) -> list[int]:
-        """Numbers of the parts that are there, in order; other files are none of them."""
+        """Numbers of the written parts, in order; other files are ignored."""
         names = {path.name for path in self.part(0).parent.glob("[0-9]*.parquet")}
         numbers = sorted(
             int(name[:-8]) for name in names if re.fullmatch(r"\d{5,9}\.parquet", name)
@@ -192,23 +192,23 @@ class Sweep:
 
     @property
     def done(self) -> int:
-        """Pictures that have their row."""
+        """Number of pictures with a row."""
         size = int(self.manifest["chunk"])
         return sum(min(size, self.total - number * size) for number in self.written)
 
     @property
     def finished(self) -> bool:
-        """Whether every picture has its row."""
+        """Whether every picture has a row."""
         return len(self.written) == self.parts
 
     @property
     def rows(self) -> Path:
-        """Folder of the light columns; it may be missing or behind: see `collect`."""
+        """Folder of the light columns; it may be missing or out of date: see `collect`."""
         return self.folder / _ROWS
 
     @property
     def tables(self) -> dict[str, Stored]:
-        """Where the light rows of each table lie, once they are collected."""
+        """Location of the light rows of each table, after `collect`."""
         if self._has_wide_rows():
             every = self._projections
             return {name: Stored(self.folder / _WIDE_ROWS, every[name]) for name in NUMBERED}
@@ -223,14 +223,14 @@ class Sweep:
         return pair_layout.projections(self.manifest["columns"], plan["evidence"])
 
     def _has_wide_rows(self) -> bool:
-        """Whether the rows that an earlier version wrote are up to the parts."""
+        """Whether rows written by an earlier version include all parts."""
         if not self.is_of_a_pair:
             return False
         return _parts_in(self.folder / _WIDE_ROWS) == len(self.written) > 0
 
     @property
     def source(self) -> Source:
-        """Where the pictures lie; a relative root is taken from the folder of the sweep.
+        """The source of the pictures; a relative root is resolved from the folder of the sweep.
 
         So a sweep can be moved together with its pictures.
         """
@@ -247,19 +247,19 @@ class Sweep:
         return [Item(*values) for values in zip(*columns, strict=True)]
 
     def chunks(self) -> Iterator[Chunk]:
-        """The parts that are missing, in order, as work."""
+        """The missing parts, in order, as chunks."""
         written = set(self.written)
         for number, items in enumerate(pictures.chunks(self.items, int(self.manifest["chunk"]))):
             if number not in written:
                 yield Chunk(number, self.source, items)
 
     def part(self, number: int, table: str = "pictures") -> Path:
-        """File of a table of a part; of a sweep of a pair there is one for all tables."""
+        """File of a table of a part; a sweep of a pair has one for all tables."""
         place = self.folder / _PARTS
         return (place if self.is_of_a_pair else place / table) / f"{number:05d}.parquet"
 
     def write(self, number: int, tables: Tables) -> None:
-        """Put a part into its place; it is there once the table of its pictures is."""
+        """Write a part; it counts as written once the table of its pictures exists."""
         from pyarrow import parquet
 
         for name in [*(name for name in tables if name != "pictures"), "pictures"]:
@@ -269,12 +269,12 @@ class Sweep:
     # -- reading back -------------------------------------------------------------------------
 
     def table(self, number: int, name: str, columns: Sequence[str]) -> pa.Table:
-        """Some columns of a table of a part, heavy ones too, in the order of its pictures.
+        """Some columns of a table of a part, including heavy ones, in the order of its pictures.
 
         Raises
         ------
         SweepError
-            It is missing, or not what it must be.
+            It is missing or invalid.
         """
         place = self.part(number, name)
         if not self.is_of_a_pair:
@@ -291,18 +291,18 @@ class Sweep:
             raise _damaged(place) from error
 
     def read(self, name: str, indices: Sequence[int], columns: Sequence[str]) -> list[Row]:
-        """Some columns of a table for some pictures, heavy ones too.
+        """Some columns of a table for some pictures, including heavy ones.
 
         Returns
         -------
         list of dict
-            In the order of ``indices``; of one picture in the order of the models or maps, none of
-            a picture that could not be looked at.
+            In the order of ``indices``; for one picture in the order of the models or maps; no rows
+            for a picture that could not be processed.
 
         Raises
         ------
         SweepError
-            A picture that has no row, or a part that cannot be read.
+            A picture has no row, or a part cannot be read.
         """
         size = int(self.manifest["chunk"])
         by = ("index", *NUMBERED[name])
@@ -315,7 +315,7 @@ class Sweep:
                 held[row["index"]].append(row)
         if name == "pictures" and not all(held.values()):
             raise SweepError(
-                f"A part of the sweep {self.folder.name} has fewer rows than it must; remove it "
+                f"A part of the sweep {self.folder.name} has fewer rows than expected; remove it "
                 "and start the sweep again."
             )
         for rows in held.values():
@@ -323,12 +323,12 @@ class Sweep:
         return [{one: row[one] for one in columns} for index in indices for row in held[index]]
 
     def original(self, index: int) -> bytes:
-        """The file of a picture, out of the source of this sweep and of nowhere else.
+        """The file of a picture, read only from the source of this sweep.
 
         Raises
         ------
         SweepError
-            It is gone, or lies outside.
+            It is no longer available, or outside the source.
         """
         columns = ["index", "path", "label"]
         listed = self.folder / _PICTURES
@@ -339,14 +339,14 @@ class Sweep:
         return pictures.read_inside(self.source, Item(**row))
 
     def collect(self) -> int:
-        """Bring the light rows up to the parts that are there; returns when they were written.
+        """Update the light rows to the written parts; returns the time of writing.
 
         Rows that an earlier version wrote stay as they are.
 
         Returns
         -------
         int
-            Nanoseconds; changes when they are written anew.
+            Nanoseconds; changes when they are written again.
 
         Raises
         ------
@@ -356,7 +356,7 @@ class Sweep:
         with _collecting:
             written = self.written
             if not written:
-                raise SweepError(f"The sweep {self.folder.name} has no rows yet; let it run first.")
+                raise SweepError(f"The sweep {self.folder.name} has no rows yet; run it first.")
             if any(_parts_in(one.path) != len(written) for one in self.tables.values()):
                 counts = len(self.models), len(self.maps)
                 try:
@@ -364,20 +364,20 @@ class Sweep:
                 except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
                     told = str(getattr(error, "strerror", None) or error).partition("\n")[0]
                     raise SweepError(
-                        f"The rows of the sweep {self.folder.name} cannot be gathered ({told}); "
+                        f"The rows of the sweep {self.folder.name} cannot be collected ({told}); "
                         "make sure that the folder can be written, that there is room on the disk, "
                         "and that its parts are whole."
                     ) from error
             return self.tables["pictures"].path.stat().st_mtime_ns
 
     def problem(self) -> str:
-        """Why it cannot be shown, in a sentence; empty if nothing is known against it.
+        """Why the sweep cannot be shown, in a sentence; empty if it can.
 
-        What is in its rows and parts is not looked at.
+        The content of rows and parts is not checked.
         """
         rows = self.rows, *([self.folder / _WIDE_ROWS] if self.is_of_a_pair else [])
         if any(place.exists() for place in rows) and not self.written:
-            return f"The sweep {self.folder.name} has lost its parts; copy the whole folder anew."
+            return f"The sweep {self.folder.name} has lost its parts; copy the whole folder again."
         return ""
 
 
@@ -421,18 +421,18 @@ def _parts_in(rows: Path) -> int:
 
 
 def open_sweep(folder: Path) -> Sweep:
-    """A sweep that has begun.
+    """A sweep that has been started.
 
     Raises
     ------
     SweepError
-        The folder holds none, one of another version, or one whose manifest cannot be true.
+        The folder contains no sweep, one of another version, or one with an invalid manifest.
     """
     return Sweep(folder, _completed(read_manifest(folder / _MANIFEST)))
 
 
 def _completed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with what an earlier version did not write, as it was meant then."""
+    """A manifest completed with the values that an earlier version implied."""
     plan, maps = dict(manifest["plan"]), list(manifest["maps"])
     parameters = dict(plan.get("parameters", {}))
     for number, asked in enumerate(maps):
@@ -445,7 +445,7 @@ def _completed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_begun(plan: Plan, folder: Path) -> Plan:
-    """A plan with the parameters of the sweep in a folder, if it leaves them open.
+    """A plan with the parameters of the sweep in a folder, where it states none.
 
     Raises
     ------
@@ -457,8 +457,8 @@ def as_begun(plan: Plan, folder: Path) -> Plan:
     there = open_sweep(folder)
     if there.is_of_a_pair:
         raise SweepError(
-            f"The sweep {folder.name} was begun by an earlier version, whose rows are laid out "
-            "differently: it can be opened and is not gone on with; choose another folder."
+            f"The sweep {folder.name} was begun by an earlier version with another layout "
+            "of rows: it can be opened but not continued; choose another folder."
         )
     if plan.parameters:
         return plan
@@ -468,19 +468,19 @@ def as_begun(plan: Plan, folder: Path) -> Plan:
 
 
 def find_sweeps(folder: Path) -> list[Sweep]:
-    """All sweeps directly in a folder, by name; what cannot be opened is left out."""
+    """All sweeps directly in a folder, by name; invalid ones are left out."""
     return list_sweeps(folder)[0]
 
 
 def list_sweeps(folder: Path) -> tuple[list[Sweep], dict[str, str]]:
-    """All sweeps directly in a folder, and what cannot be opened there.
+    """All sweeps directly in a folder, and the invalid ones.
 
     Returns
     -------
     sweeps : list of Sweep
         By name.
     broken : dict of str to str
-        Names of the folders that hold something else than a sweep, and a sentence for each.
+        Names of the folders without a valid sweep, and a sentence for each.
     """
     found, broken = [], {}
     for manifest in sorted(folder.glob(f"*/{_MANIFEST}")):
@@ -503,15 +503,15 @@ def begin(
     chunk: int,
     command: str,
 ) -> Sweep:
-    """Begin a sweep in a folder, or go on with the one that is there; called while `writing`.
+    """Start a sweep in a folder, or continue the one there; called within `writing`.
 
-    The list of pictures is that of the first beginning: what is added to a folder later takes no
-    part.
+    The list of pictures is that of the first start: pictures added to a folder later are
+    ignored.
 
     Raises
     ------
     SweepError
-        The folder holds a sweep of something else, or other files.
+        The folder contains a sweep with another plan, or other files.
     """
     asked = {
         "version": VERSION,
@@ -530,7 +530,7 @@ def begin(
             for one in maps
         ],
     }
-    asked = json.loads(json.dumps(asked))  # as it comes back from the file
+    asked = json.loads(json.dumps(asked))  # in the form read from the file
     run = {
         "command": command,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -559,7 +559,7 @@ def begin(
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """See that nothing but the beginning of a sweep is in a folder, if there is one."""
+    """Raise `SweepError` if a folder contains anything but a started sweep."""
     if not folder.is_dir():
         return
     foreign = [
@@ -573,7 +573,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _difference(folder: Path, key: str, there: Any, asked: Any) -> str:
-    """What two sweeps differ in, in a sentence."""
+    """The difference of two sweeps, in a sentence."""
     if isinstance(there, list) and isinstance(asked, list) and len(there) == len(asked):
         there, asked = dict(enumerate(there)), dict(enumerate(asked))
     if isinstance(there, dict) and isinstance(asked, dict):
@@ -582,7 +582,7 @@ def _difference(folder: Path, key: str, there: Any, asked: Any) -> str:
                 return _difference(folder, f"{key}.{name}", there.get(name), asked.get(name))
     return (
         f"The folder {folder.name} holds a sweep with {key} = {there!r}, not {asked!r}; choose "
-        "another folder, or ask for the same."
+        "another folder, or request the same."
     )
 
 

@@ -1,4 +1,4 @@
-"""The work on one chunk of pictures: the same function, wherever it runs."""
+"""The processing of one chunk of pictures, the same for all engines."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ SIDE = 96
 """Longer side of a thumbnail in pixels."""
 
 TOGETHER = 4
-"""Pictures that are decoded in one other process: each may take 12 MB, twice."""
+"""Pictures decoded per process: each may take 12 MB, twice."""
 
 _GIVEN = Framing("given")
 _Float = npt.NDArray[np.float32]
 Tables = dict[str, "pa.Table"]
-"""What a part consists of: a table for each name of `core.sweep.schema`."""
+"""The tables of a part, by their names in `core.sweep.schema`."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures that are looked at together and written as one part."""
+    """Pictures that are processed together and written as one part."""
 
     number: int
     source: Source
@@ -63,7 +63,7 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What one model made of one picture.
+    """The results of one model for one picture.
 
     Attributes
     ----------
@@ -72,8 +72,8 @@ class Seen:
     maps : mapping of int to Explanation
         By their number among all maps of the sweep.
     embedding : (channels,) float32
-        What the classifier gets: the mean over the last maps of a convolutional network, the
-        tokens that a transformer's classifier reads; the logits of a network without taps.
+        Input of the classifier: the mean over the last feature maps of a convolutional network, the
+        tokens that a transformer's classifier reads; logits for a network without taps.
     artifacts : int or None
         Patches that receive attention far beyond the rest; ``None`` for a CNN.
     """
@@ -86,20 +86,20 @@ class Seen:
 
 @dataclass(eq=False)
 class _Picture:
-    """One picture on its way.
+    """One picture being processed.
 
     Attributes
     ----------
     row
-        Of the table ``pictures``.
+        Its row in the table ``pictures``.
     classes
-        What the label means to each model.
+        Class of the label in each model.
     view
-        What the models see; ``None`` if it could not be read.
+        The fitted picture; ``None`` if it could not be read.
     seen
-        What models made of it, by their number; none of a picture with an error is written.
+        Results of the models, by number; not written for a picture with an error.
     areas
-        Deletion and insertion area of each map that was measured, by its number.
+        Deletion and insertion area of each measured map, by number.
     """
 
     row: dict[str, Any]
@@ -110,21 +110,21 @@ class _Picture:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it could be looked at so far."""
+        """Whether it has been processed without error so far."""
         return self.view is not None and not self.row["error"]
 
 
 class Work:
-    """The opened models of a plan, which look at chunks of pictures; hold one for each process.
+    """The opened models of a plan, for chunks of pictures; one instance per process.
 
-    Every portion of pictures that is read, and every pass, is a step of `core.progress`.
+    Every portion of pictures read, and every pass, is a step of `core.progress`.
 
     Parameters
     ----------
     models
         In the order of the plan.
     strange
-        Whether anybody may have sent the pictures, so that they are decoded in another process.
+        Whether the pictures are untrusted, so that they are decoded in another process.
     """
 
     def __init__(self, plan: Plan, models: Sequence[Model], strange: bool = False) -> None:
@@ -142,13 +142,13 @@ class Work:
         return cls(plan, [open_model(model_id) for model_id in plan.models], strange)
 
     def __call__(self, chunk: Chunk) -> Tables:
-        """Look at the pictures of a chunk: all tables, their pictures in the chunk's order.
+        """Process the pictures of a chunk: all tables, in the order of the chunk.
 
         Raises
         ------
         BusyError, Stopped
-            All places for computing stayed taken, or whoever watches ended it. Whatever is wrong
-            with a picture is in its row.
+            All slots for network passes were in use, or the watcher stopped it. Errors of a
+            picture are in its row.
         """
         import pyarrow as pa
 
@@ -165,10 +165,10 @@ class Work:
         }
         return {name: pa.Table.from_pylist(rows[name], schema=schemas()[name]) for name in rows}
 
-    # -- looking ------------------------------------------------------------------------------
+    # -- processing ---------------------------------------------------------------------------
 
     def look(self, chunk: Chunk) -> list[_Picture]:
-        """Read all pictures of a chunk, fit them once, and send them through every model."""
+        """Read all pictures of a chunk, fit them once, and run every model on them."""
         found = list(self._pictures(chunk))
         for number, model in enumerate(self.models):
             fitted = [one for one in found if one.is_whole]
@@ -196,7 +196,7 @@ class Work:
                     yield self._read(item, data)
 
     def _read(self, item: Item, data: bytes | ImageError) -> _Picture:
-        """One picture that is decoded here, or that could not be had."""
+        """One picture that is decoded here, or that could not be read."""
         if isinstance(data, ImageError):
             return self._fitted(item, None, data)
         try:
@@ -233,7 +233,7 @@ class Work:
     def _seen(
         self, number: int, views: Sequence[Image.Image], targets: Sequence[int | None]
     ) -> list[Seen | ParallaxError]:
-        """What a model makes of fitted pictures; where a batch fails, each is tried alone."""
+        """Results of a model for fitted pictures; if a batch fails, each picture is tried alone."""
         try:
             return list(self._pass(number, views, targets))
         except (BusyError, Stopped):
@@ -264,7 +264,7 @@ class Work:
         return [found[place] for place in range(len(views))]
 
     def _measure(self, found: Sequence[_Picture]) -> None:
-        """Deletion and insertion areas of every map that is not the same everywhere."""
+        """Deletion and insertion areas of every map that is not constant."""
         for number, wanted in enumerate(self.asked):
             cases: list[tuple[_Picture, Image.Image, Explanation]] = []
             for one in found:
@@ -309,7 +309,7 @@ class Work:
             yield row
 
     def _explained(self, one: _Picture) -> list[Explanation]:
-        """All maps of a picture, by their number."""
+        """All maps of a picture, by number."""
         return [one.seen[wanted.model].maps[n] for n, wanted in enumerate(self.asked)]
 
     def _maps(self, one: _Picture) -> Iterator[dict[str, Any]]:
@@ -362,9 +362,9 @@ def _embedding_taps(model: Model) -> tuple[str, ...]:
 def _read_off(
     model: Model, recording: Recording, maps: Mapping[int, Asked], targets: Sequence[int | None]
 ) -> list[Seen]:
-    """All that is kept of one pass, one for each of its pictures."""
+    """The stored results of one pass, one for each of its pictures."""
     if isinstance(recording, TransformerRecording):
-        recording.tally()  # the attention that maps rebuild serves the artifact patches, too
+        recording.tally()  # reuse the attention computed for maps to find artifact patches
     explained = {
         number: explain(model, recording, one.method, targets, **one.parameters)
         for number, one in maps.items()
@@ -377,7 +377,7 @@ def _read_off(
         tensor = None
         for tap in _embedding_taps(model):
             tensor = recording.tensor(tap)
-        if tensor is None:  # nothing inside is known
+        if tensor is None:  # a network without taps
             assert recording.logits is not None
             embeddings = recording.logits
         elif isinstance(recording, TransformerRecording):
@@ -404,7 +404,7 @@ def _log_probability(found: Prediction, target: int) -> float:
 
 
 def shared_classes(first: Model, second: Model) -> npt.NDArray[np.int64]:
-    """Indices of the classes that two models know by the same name: (2, shared)."""
+    """Indices of the classes that two models share by name: (2, shared)."""
     places = {name: index for index, name in enumerate(second.labels)}
     both = [(i, places[name]) for i, name in enumerate(first.labels) if name in places]
     return np.array(both, dtype=np.int64).reshape(-1, 2).T
@@ -413,10 +413,10 @@ def shared_classes(first: Model, second: Model) -> npt.NDArray[np.int64]:
 def divergence(
     first: Prediction, second: Prediction, shared: npt.NDArray[np.int64]
 ) -> float | None:
-    """Jensen–Shannon divergence of two answers over the classes that both models know.
+    """Jensen–Shannon divergence of two answers over the classes of both models.
 
-    Of models of labels (sigmoid) it is the mean over labels of the divergence of two distributions,
-    each of “holds” and “does not hold”.
+    For models of labels (sigmoid) it is the mean over labels of the divergence of two
+    distributions, each of “holds” and “does not hold”.
 
     Parameters
     ----------
@@ -427,7 +427,7 @@ def divergence(
     Returns
     -------
     float or None
-        In bits: 0 for equal answers, 1 for answers that share nothing (Lin 1991). ``None`` where
+        In bits: 0 for equal answers, 1 for answers without overlap (Lin 1991). ``None`` where
         the models share no class, or one has classes and the other labels.
     """
     if not shared.size or first.answer != second.answer:

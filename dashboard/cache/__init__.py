@@ -1,7 +1,7 @@
-"""How pages ask for what sessions share: wraps core, keys every picture by its digest.
+"""Access of pages to shared results: wraps core, keys every picture by its digest.
 
 All of it is held by the `Application` of the process: recordings, maps, measurements, pictures,
-views, and models beside the embedded pair by one `Memo`, within what the operator allows.
+views, and models beside the embedded pair by one `SharedCache`, within what the operator allows.
 Streamlit's own cache hands the application out and owns nothing.
 """
 
@@ -14,11 +14,15 @@ from dashboard.cache.models import (
     failed,
     look_again,
     model,
+    own_model,
+    own_models,
     ready,
     refusal,
+    spec,
     wishes,
 )
 from dashboard.cache.passes import (
+    Cost,
     Frame,
     Mask,
     Params,
@@ -26,6 +30,7 @@ from dashboard.cache.passes import (
     all_artifacts,
     artifacts,
     attention,
+    cost,
     explain,
     features,
     frames,
@@ -59,6 +64,7 @@ from dashboard.cache.sweeps import (
 from dashboard.uploads import OwnPictures
 
 __all__ = [
+    "Cost",
     "Frame",
     "Mask",
     "OwnPictures",
@@ -69,6 +75,7 @@ __all__ = [
     "answered",
     "artifacts",
     "attention",
+    "cost",
     "explain",
     "failed",
     "features",
@@ -81,6 +88,8 @@ __all__ = [
     "made_sweeps",
     "model",
     "original",
+    "own_model",
+    "own_models",
     "own_picture",
     "own_pictures",
     "pictured",
@@ -93,6 +102,7 @@ __all__ = [
     "seen",
     "settle",
     "shared",
+    "spec",
     "store",
     "summary",
     "sweep_table",

@@ -1,4 +1,4 @@
-"""Models: opened once, refusals remembered, downloads on their way."""
+"""Models: opened once, failures remembered, downloads shared."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from core import (
 )
 from dashboard.availability import Wishes
 from dashboard.cache.held import shared
-from dashboard.memo import Memo
+from dashboard.own_models import OwnModel, OwnModels
+from dashboard.shared_cache import SharedCache
 from dashboard.waiting import spinner
 
 
 def refusal(model_id: str) -> str:
-    """Why a model could not be had lately; empty if nothing is known against it."""
+    """Why a model was unavailable recently; empty if it was not."""
     return shared().refusals.get(model_id, _state(model_id))
 
 
 def refuse(model_id: str, reason: str) -> None:
-    """Remember for three minutes that a model cannot be had, or until one of its files changes."""
+    """Remember that a model is unavailable, for three minutes or until its files change."""
     shared().refusals.put(model_id, reason, _state(model_id))
 
 
 def _state(model_id: str) -> object:
     """Changes with the entry and the files of a model of one's own; ``None`` for all others."""
-    spec = next((spec for spec in core.catalog() if spec.id == model_id), None)
+    own = shared().own_model(model_id)
+    found = own.spec if own else None
+    spec = found or next((spec for spec in core.catalog() if spec.id == model_id), None)
     return (spec, spec.state) if spec is not None and spec.source == "local" else None
 
 
@@ -36,11 +39,32 @@ def failed(download: core.Download) -> None:
 
 
 def opened_model(model_id: str) -> Model:
-    """The one shared, frozen copy of a model, without a word; see `model`."""
+    """The one shared, frozen copy of a model, without a spinner; see `model`."""
     return shared().model(model_id)
 
 
-def memo_of(spec: ModelSpec) -> Memo:
+def spec(model_id: str) -> ModelSpec:
+    """The entry of a model of the catalog, or of one that was opened from a page.
+
+    Raises
+    ------
+    UnknownModel
+        No such id, or one that is not held here.
+    """
+    return shared().spec(model_id)
+
+
+def own_models() -> OwnModels:
+    """The models that were opened from a page."""
+    return shared().own_models
+
+
+def own_model(model_id: str) -> OwnModel | None:
+    """A model that was opened from a page, if it is held."""
+    return shared().own_model(model_id)
+
+
+def holder_of(spec: ModelSpec) -> SharedCache:
     """What holds a model, once it is open."""
     return shared().holder(spec)
 
@@ -48,7 +72,7 @@ def memo_of(spec: ModelSpec) -> Memo:
 def model(model_id: str) -> Model:
     """One shared, frozen copy of a model; a spinner while it is loaded for the first time.
 
-    The embedded pair is never dropped. A model that could not be had is tried again after three
+    The embedded pair is never dropped. An unavailable model is tried again after three
     minutes.
     """
     if reason := refusal(model_id):
@@ -62,7 +86,7 @@ def model(model_id: str) -> Model:
 
 
 def wishes() -> Wishes:
-    """The wishes of all sessions."""
+    """The download requests of all sessions."""
     return shared().wishes
 
 
@@ -72,5 +96,5 @@ def ready() -> dict[str, bool]:
 
 
 def look_again() -> None:
-    """Something has arrived: ask anew what is on this machine."""
+    """Check again which weights are on this machine, as a download has finished."""
     shared().ready.look_again()

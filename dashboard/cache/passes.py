@@ -1,9 +1,9 @@
-"""Views, recordings, and the maps that are read off them."""
+"""Views, recordings, and the maps computed from them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,10 +22,9 @@ from core import (
     Model,
     Recording,
     VisionTransformer,
-    find_spec,
 )
 from dashboard.cache.held import results
-from dashboard.cache.models import memo_of, opened_model
+from dashboard.cache.models import holder_of, opened_model, spec
 from dashboard.cache.pictures import from_sample
 from dashboard.scene import Picture, Scene, framing_of
 from dashboard.screen import OPENING, Shared
@@ -37,19 +36,19 @@ Params = tuple[tuple[str, Any], ...]
 
 
 def warm() -> None:
-    """Open the default models, all side by side, and make what the first screen shows."""
+    """Open the default models in parallel, and compute the first screen."""
     first = Shared(image=OPENING)
     with ThreadPoolExecutor(len(first.m)) as pool:
         list(pool.map(opened_model, first.m))
     start = next(sample for sample in core.samples() if sample.id == first.image)
-    opened = Scene(from_sample(start), tuple(map(find_spec, first.m)), framing_of(first))
+    opened = Scene(from_sample(start), tuple(map(spec, first.m)), framing_of(first))
     view(opened)
     for model_id in opened.ids:
         artifacts(model_id, opened)
 
 
 def view(scene: Scene, picture: Picture | None = None) -> Image.Image:
-    """What all models of the scene see of a picture; shared by all, so not to be changed."""
+    """The view of a picture for all models of the scene; shared, so do not modify it."""
     shown = picture or scene.picture
 
     def make() -> Image.Image:
@@ -63,9 +62,9 @@ def _of_view(scene: Scene, picture: Picture | None = None) -> tuple[Any, ...]:
 
 
 def seen(scene: Scene, picture: Picture | None = None) -> str:
-    """SHA-256 of what the models see of a picture.
+    """SHA-256 of the view of a picture.
 
-    Results are held under it: what one model makes of a view does not depend on which other models
+    Key of results: the results of one model for a view do not depend on which other models
     are shown, as long as all see the same pixels.
     """
 
@@ -82,12 +81,12 @@ def recording(
     picture: Picture | None = None,
     needs: core.Needs | None = None,
 ) -> Recording:
-    """One forward pass of a model over a picture; serves every slider afterwards.
+    """The recording of one forward pass over a picture, reused by every slider.
 
     Parameters
     ----------
     needs
-        What is going to be asked beyond the usual, so that the first pass serves it as well.
+        Further needs beyond the usual, so that the first pass covers them.
     """
     shown = picture or scene.picture
     view_shown, opened = view(scene, shown), opened_model(model_id)
@@ -99,15 +98,15 @@ def recording(
 
 
 def _recording_key(opened: Model, pixels: str) -> Any:
-    """The instance belongs to it, which a recording holds: opened anew it is another one."""
+    """Includes the model instance, which a recording holds: a reopened model has another key."""
     return ("recording", id(opened), pixels)
 
 
 def settle(scene: Scene | None) -> None:
-    """At the end of a run: let go of graphs, and of what is beyond the budget."""
+    """Release graphs and values beyond the budget, at the end of a run."""
     if scene is not None:
-        for spec in scene.models:
-            _let_go(memo_of(spec).peek(("model", spec.id)), scene)
+        for shown in scene.models:
+            _let_go(holder_of(shown).peek(("model", shown.id)), scene)
     results().settle()
 
 
@@ -124,7 +123,7 @@ def attention(model_id: str, scene: Scene, picture: Picture | None = None) -> At
 
 
 def artifacts(model_id: str, scene: Scene) -> Mask | None:
-    """Patches that receive far more attention than others, looked for in every layer's full
+    """Patches that receive far more attention than others, from every layer's full
     attention; ``None`` of a model without attention."""
     if not isinstance(opened_model(model_id), VisionTransformer):
         return None
@@ -139,15 +138,15 @@ def all_artifacts(scene: Scene) -> dict[str, Mask]:
 
 
 _NO_VIEW = Image.new("RGB", (1, 1))
-"""Stands in for the view in a cached explanation: one copy of it is kept, in `view`'s cache."""
+"""Placeholder of the view in a cached explanation, as `view` caches the only copy."""
 
 
 def key_of(
     model_id: str, scene: Scene, *what: Any, picture: Picture | None = None
 ) -> tuple[Any, ...]:
-    """Key of a result that holds no model, so it may outlive the one that made it.
+    """Key of a result that holds no model and may outlive its model instance.
 
-    Hence the weights belong to it and not the instance, whose `id` may be given to another.
+    Hence it includes the weights, not the instance, whose `id` may be reused.
     """
     return (model_id, opened_model(model_id).weights_digest, seen(scene, picture), *what)
 
@@ -157,9 +156,9 @@ _keeping: ContextVar[bool] = ContextVar("keeping", default=False)
 
 @contextmanager
 def keeping_graph(model_id: str, scene: Scene) -> Iterator[None]:
-    """Keep the graph of a recording for all classes asked for in a ``with`` block; then let go.
+    """Keep the graph of a recording for all classes within a ``with`` block; then release it.
 
-    May be nested: the outermost block lets go. A thread that is at work with the graph keeps it.
+    May be nested: the outermost block releases. A thread that uses the graph keeps it.
     """
     if _keeping.get():
         yield
@@ -169,7 +168,7 @@ def keeping_graph(model_id: str, scene: Scene) -> Iterator[None]:
         yield
     finally:
         _keeping.reset(token)
-        _let_go(memo_of(find_spec(model_id)).peek(("model", model_id)), scene)
+        _let_go(holder_of(spec(model_id)).peek(("model", model_id)), scene)
 
 
 def _let_go(opened: Model | None, scene: Scene) -> None:
@@ -190,9 +189,63 @@ def _explain(
             found: Explanation = core.explain(
                 recorded.model, recorded, method, target, **dict(params)
             )
+        if passes := core.count_passes(recorded, method, **dict(params)):
+            _paces[recorded.model.spec.id, recorded.size] = found.seconds / passes
         return replace(found, view=_NO_VIEW)
 
     return results().get(key_of(model_id, scene, method, target, params), make)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What maps that are not known yet would take.
+
+    Attributes
+    ----------
+    key
+        Of the maps.
+    passes
+        Forward passes of the network, or as many as take that long.
+    seconds
+        Estimate by one pass on this machine, or by the last map of many.
+    """
+
+    key: Hashable
+    passes: int
+    seconds: float
+
+
+def cost(
+    model_id: str,
+    scene: Scene,
+    method: str,
+    targets: Sequence[core.TargetLike | None],
+    params: Mapping[str, Any],
+) -> Cost | None:
+    """The cost of explanations; ``None`` where all are known or one pass serves them."""
+    if core.find_method(method).is_quick:
+        return None
+    chosen: Params = tuple(sorted(params.items()))
+    keys = [key_of(model_id, scene, method, target, chosen) for target in targets]
+    missing = [key for key in keys if results().peek(key) is None]
+    if not missing:
+        return None
+    recorded = recording(model_id, scene)
+    passes = core.count_passes(recorded, method, **params) * len(missing)
+    return Cost(tuple(keys), passes, passes * _pace(recorded, scene))
+
+
+_paces: dict[tuple[str, tuple[int, int]], float] = {}
+"""Seconds of a pass by model and size."""
+
+
+def _pace(recorded: Recording, scene: Scene) -> float:
+    """Seconds of a pass; of the first ones, which also prepare the network, none counts."""
+    key = recorded.model.spec.id, recorded.size
+    if key not in _paces:
+        again = core.record(recorded.model, view(scene), Framing("given"), core.Needs())
+        _paces[key] = min(recorded.seconds, again.seconds)
+    return _paces[key]
 
 
 def explain(
@@ -237,7 +290,7 @@ def frames(
     each: Sequence[dict[str, Any]],
     report: Callable[[int], None],
 ) -> list[Frame]:
-    """Maps of one model for many settings of a method, read off one recording.
+    """Maps of one model for many settings of a method, from one recording.
 
     Parameters
     ----------
@@ -257,7 +310,7 @@ def frames(
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What several pictures are compared by: one map per layer, and the answer.
+    """The data for comparing several pictures: one map per layer, and the answers.
 
     Attributes
     ----------
@@ -281,6 +334,6 @@ def _summary(model_id: str, scene: Scene, picture: Picture, fusion: str | None) 
 
 
 def summary(model_id: str, scene: Scene, picture: Picture, fusion: str | None = None) -> Summary:
-    """Per layer the mean over the heads, or with a fusion the joint map of all layers up to it."""
+    """Per layer the mean over the heads, or with a fusion the joint map up to that layer."""
     key = key_of(model_id, scene, "summary", fusion, picture=picture)
     return results().get(key, lambda: _summary(model_id, scene, picture, fusion))

@@ -1,4 +1,4 @@
-"""Samples, pictures of one's own, and the saved ones."""
+"""Samples, uploaded pictures, and saved ones."""
 
 from __future__ import annotations
 
@@ -68,22 +68,22 @@ def from_sample(chosen: Sample) -> Picture:
 
 
 def own_pictures() -> OwnPictures:
-    """The files of all sessions."""
+    """The uploaded files of all sessions."""
     return shared().uploads
 
 
 _late: ContextVar[dict[str, str] | None] = ContextVar("late", default=None)
-"""What this run could not read in time: sentences by digest."""
+"""Pictures not read in time in this run: sentences by digest."""
 
 _NAME = "\0"
-"""Stands for the name in a sentence that is kept for every name."""
+"""Placeholder of the name in a cached sentence."""
 
 
 def _decoded(digest: str, trusted: bool, data: Callable[[], bytes]) -> Image.Image:
-    """A picture, which is held as long as there is room.
+    """A decoded picture, cached within the budget.
 
-    What was not read in time says nothing of the file and is tried again, but not in the same run,
-    which asks for a picture several times.
+    A timeout is no property of the file, so the picture is tried again, but not in the same run,
+    which requests a picture several times.
     """
     late = _late.get()
     if late is not None and digest in late:
@@ -109,7 +109,7 @@ def reading_once() -> Iterator[None]:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Errors of a ``with`` block say the name of the picture."""
+    """Insert the picture's name into errors within a ``with`` block."""
     try:
         yield
     except (ImageError, BusyError) as error:
@@ -124,12 +124,12 @@ def _loaded(picture_id: str, name: str, digest: str, trusted: bool) -> Image.Ima
 
 
 def _refused(digest: str, trusted: bool, data: bytes) -> str:
-    """The sentence that refuses a file, empty for a picture; found out once."""
+    """The error sentence for a file, empty for a valid picture; computed once."""
 
     def make() -> str:
         try:
             _decoded(digest, trusted, lambda: data)
-        except ImageTimeout:  # no property of the file, so not to be remembered
+        except ImageTimeout:  # not a property of the file, so not cached
             raise
         except ImageError as error:
             return str(error)
@@ -139,15 +139,15 @@ def _refused(digest: str, trusted: bool, data: bytes) -> str:
 
 
 def _file(picture_id: str, name: str) -> bytes:
-    """The bytes of a picture of one's own."""
+    """The bytes of an uploaded picture."""
     found = own_pictures().get(picture_id) or _saved_file(picture_id)
     if found is None:
-        raise ImageError(f"The picture {name} is not held here any more; upload it again.")
+        raise ImageError(f"The picture {name} is no longer held here; upload it again.")
     return found[1]
 
 
 def own_picture(picture_id: str) -> Picture | None:
-    """A picture of one's own, if its file is still held or was saved."""
+    """An uploaded picture, if its file is still held or was saved."""
     found = own_pictures().get(picture_id) or _saved_file(picture_id)
     return None if found is None else from_bytes(found[1], found[0])
 
@@ -155,7 +155,7 @@ def own_picture(picture_id: str) -> Picture | None:
 def _saved_file(picture_id: str) -> tuple[str, bytes] | None:
     try:
         file = store().picture(picture_id.removeprefix(OWN))
-    except ParallaxError:  # without saved screens a picture is only not held any more
+    except ParallaxError:  # without saved screens the picture is just no longer held
         return None
     if file is None:
         return None
@@ -164,12 +164,12 @@ def _saved_file(picture_id: str) -> tuple[str, bytes] | None:
 
 
 def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
-    """A file as a picture; raises `ImageError` if it is none.
+    """A file as a picture; raises `ImageError` if it is not one.
 
     Parameters
     ----------
     trusted
-        It comes from the operator, and needs no process of its own to be read.
+        Whether it comes from the operator, so that no separate process is needed.
     """
     digest = digest_of(data)
     with _named(name):
@@ -180,7 +180,7 @@ def from_bytes(data: bytes, name: str, trusted: bool = False) -> Picture:
 
 
 def store() -> Store:
-    """Saved screens; opened when they are first asked for.
+    """Saved screens, opened on first use.
 
     Raises
     ------

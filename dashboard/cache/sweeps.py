@@ -20,20 +20,20 @@ from dashboard.sweeping import Made
 from dashboard.sweeps import SweepTable
 
 THUMBNAIL = 256
-"""Longest side in pixels of a thumbnail that is shown; sweeps write smaller ones."""
+"""Longest side in pixels of a displayed thumbnail; sweeps write smaller ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What a picture of a sweep looks like.
+    """The thumbnail and maps of a picture of a sweep.
 
     Attributes
     ----------
     view
-        The thumbnail; ``None`` where it is no picture.
+        The thumbnail; ``None`` if it is damaged.
     maps
-        The maps that are compared, each (rows, columns), by their number; without those that are
-        no maps.
+        The compared maps, each (rows, columns), by number; without
+        invalid ones.
     """
 
     view: Image.Image | None
@@ -41,26 +41,26 @@ class Look:
 
 
 def made_sweeps() -> Made:
-    """The sweeps that the application makes itself."""
+    """The sweeps made by the application."""
     return shared().sweeps
 
 
 def sweep_table(folder: Path) -> SweepTable:
-    """Questions to the rows of a sweep, brought up to the parts that are there.
+    """Queries on the rows of a sweep, updated to the written parts.
 
     Raises
     ------
     SweepError
-        There is none, or it has no rows yet.
+        The sweep does not exist or has no rows yet.
     """
     found = sweep.open_sweep(folder)
     return shared().sweep_table(found, found.collect())
 
 
 def answered(table: SweepTable, question: str, *given: Any) -> Any:
-    """What a method of `SweepTable` answers; kept as long as the rows stay as they are.
+    """The result of a method of `SweepTable`, cached while the rows do not change.
 
-    Shared by all sessions, so not to be changed.
+    Shared by all sessions, so do not modify it.
     """
     key = (question, table.sweep.folder, table.changed, table.compared, given)
     return shared().answer(key, lambda: getattr(table, question)(*given))
@@ -78,7 +78,7 @@ def pictured(table: SweepTable, indices: tuple[int, ...]) -> list[Look]:
     SweepError
         A part cannot be read.
     BusyError
-        Too many pictures of strangers wait to be decoded.
+        Too many untrusted pictures wait to be decoded.
     """
     asked = ("pictured", table.sweep.folder, table.changed, table.shown_maps, indices)
     return results().get(asked, lambda: _pictured(table, indices))
@@ -91,7 +91,7 @@ def _pictured(table: SweepTable, indices: tuple[int, ...]) -> list[Look]:
     decoded: Sequence[Image.Image | core.ImageError]
     if made_sweeps().holds(table.sweep.folder):
         decoded = [core.read_image(data) for data in files]
-    else:  # who wrote it is not known
+    else:  # untrusted
         decoded = core.read_untrusted_images([(data, "The thumbnail") for data in files], THUMBNAIL)
     maps: dict[int, dict[int, NDArray[np.float32]]] = {index: {} for index in indices}
     for row in table.sweep.read("maps", indices, ["index", "map", "relevance", "shape"]):
@@ -105,7 +105,7 @@ def _pictured(table: SweepTable, indices: tuple[int, ...]) -> list[Look]:
 
 
 def _grid(values: Any, shape: Any) -> NDArray[np.float32] | None:
-    """A map as it was stored; ``None`` if it is none."""
+    """A stored map; ``None`` if it is invalid."""
     try:
         height, width = shape
         found = np.asarray(values, np.float32).reshape(height, width)
@@ -115,14 +115,14 @@ def _grid(values: Any, shape: Any) -> NDArray[np.float32] | None:
 
 
 def original(folder: Path, index: int, digest: str) -> bytes:
-    """The file of a picture of a sweep, as long as it still is what was swept.
+    """The file of a picture of a sweep, if it has not changed since.
 
     Raises
     ------
     SweepError
-        It is gone, or another one.
+        It is no longer available, or has changed.
     ImageError
-        It is no picture.
+        It is not a picture.
     """
     asked = ("original", folder, index, digest)
     return results().get(asked, lambda: _original(folder, index, digest))
@@ -131,5 +131,7 @@ def original(folder: Path, index: int, digest: str) -> bytes:
 def _original(folder: Path, index: int, digest: str) -> bytes:
     data = sweep.open_sweep(folder).original(index)
     if core.digest(core.read_untrusted_image(data, f"Picture {index}")) != digest:
-        raise core.SweepError(f"Picture {index} of this sweep has been changed since it was swept.")
+        raise core.SweepError(
+            f"Picture {index} of this sweep has changed since the sweep was made."
+        )
     return data

@@ -1,4 +1,4 @@
-"""Widgets tied to the fields of the screen: each shows what is chosen and writes what is picked."""
+"""Widgets tied to the fields of the screen."""
 
 from dashboard.controls.classes import (
     class_picker,

@@ -1,4 +1,4 @@
-"""Which classes are asked about."""
+"""Widgets for the choice of classes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import streamlit as st
 
 from core import Model, Prediction
 from dashboard import session
-from dashboard.choices import MOST_CLASSES, Classes
+from dashboard.choices import MOST_CLASSES, OPPOSITE, Classes
 from dashboard.text import plain
 
 AUTOMATIC = ""
-"""What stands in a class list for "the program chooses"."""
+"""Entry of a class list for automatic choice."""
 
 
 def top_classes(
     prediction: Prediction, key: str, target: str = "", *, selectable: bool = True
 ) -> None:
-    """Top-5 table with probability bars; selecting a row makes that class the target."""
+    """Table of the first answers with bars; selecting a row makes that class the target."""
     import pandas as pd
 
     rows = pd.DataFrame(
@@ -54,7 +54,7 @@ def top_classes(
 
 
 def class_help(text: str, *models: Model) -> str:
-    """Help of a class list: a text, then what the cards of models say of their classes."""
+    """Help of a class list: a text, then the origin of classes from the models' cards."""
     for model in models:
         card = model.spec.card
         if card.class_origin or card.doubtful:
@@ -72,8 +72,8 @@ def class_picker(found: Classes, *models: Model) -> None:
         format_func=lambda name: name or f"automatic: {found.likely[0]}",
         filter_mode="contains",
         help=class_help(
-            "Type to search. Selecting a row of a table below does the same. “Automatic” is what "
-            "the picture is known to show, else the first answer of the first model.",
+            "Type to search. Selecting a row of a table below does the same. “Automatic” is the "
+            "known class of the picture, else the first answer of the first model.",
             *models,
         ),
         **session.bound(
@@ -85,18 +85,27 @@ def class_picker(found: Classes, *models: Model) -> None:
 
 
 def rather_than_picker(found: Classes) -> None:
-    """Name a second class, so that maps show what speaks for the first more than for it."""
+    """Name a second class, so that maps show what speaks for the first more than for it; or ask for
+    the opposite of a label."""
     first = found.shown[0]
+    opposite = [OPPOSITE] if found.of_labels else []
+    special = {AUTOMATIC: "no other class", OPPOSITE: "not this label"}
     st.selectbox(
         "Rather than",
-        [AUTOMATIC, *(name for name in found.names if name != first)],
-        format_func=lambda name: name or "no other class",
+        [AUTOMATIC, *opposite, *(name for name in found.names if name != first)],
+        format_func=lambda name: special.get(name, name),
         filter_mode="contains",
-        help="Maps that know the class then explain the difference of the two logits: where the "
-        f"picture is {plain(first)} rather than the other class. The difference of probabilities "
-        "is not explained, and nothing of what speaks for both.",
-        **session.bound("rather_than", found.rather_than, lambda name: name or None),
+        help="Class-specific maps then explain the difference of the two logits: what makes the "
+        f"picture {plain(first)} rather than the other class. They do not explain the difference "
+        "of probabilities, nor evidence shared by both classes."
+        + (" “Not this label” explains the negated logit." if opposite else ""),
+        **session.tied("rather_than", found.rather_than, _choose_other),
     )
+
+
+def _choose_other(name: str) -> None:
+    is_opposite = name == OPPOSITE
+    session.change(opposite=is_opposite, rather_than=None if is_opposite else name or None)
 
 
 def classes_picker(found: Classes, *models: Model) -> None:
@@ -109,8 +118,8 @@ def classes_picker(found: Classes, *models: Model) -> None:
         select_all=False,
         placeholder="Type to search any class",
         help=class_help(
-            "Type to search any class by name, four at most. “Automatic” are the first two of what "
-            "the picture is known to show and the models' own first answers; it comes back when "
+            "Type to search any class by name; choose up to four. “Automatic” is the first two "
+            "of the known classes of the picture and the models' first answers; it returns when "
             "the list is cleared.",
             *models,
         ),

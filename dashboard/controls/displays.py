@@ -1,4 +1,4 @@
-"""How maps are drawn."""
+"""Widgets for the display of maps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def display(
     Parameters
     ----------
     sharing
-        What a shared scale means on this page.
+        Meaning of a shared scale on this page.
     overlay
-        Whether maps lie over pictures here; without, opacity and smoothing are not offered.
+        Whether maps are overlaid on pictures; if not, opacity and smoothing are not offered.
     width
-        Whether the button fills its place.
+        Width of the button.
     """
     with st.popover("Display", icon=":material/palette:", width=width):
         if overlay:
@@ -33,16 +33,16 @@ def display(
                 "Map and picture",
                 ("overlay", "brightness"),
                 help="“Overlay” lays the map over the picture in colors; “brightness” shows the "
-                "picture itself, as bright as the map.",
+                "picture itself, scaled in brightness by the map.",
             )
             slider("opacity", "Opacity of the overlay", 0.0, 1.0, 0.05)
         select("colors", "Colors", SEQUENTIAL)
         if overlay:
             toggle(
                 "against",
-                "Show what speaks against",
-                help="Maps with negative values get red for what speaks for the class and blue for "
-                "what speaks against it. Otherwise only what speaks for it is colored.",
+                "Show evidence against",
+                help="In maps with negative values, red then marks evidence for the class and blue "
+                "evidence against it. Otherwise only evidence for the class is colored.",
             )
         segments("scale", "Scale", ("own", "shared"), help=sharing)
         slider(
@@ -51,7 +51,7 @@ def display(
             80.0,
             100.0,
             0.5,
-            help="Values above it share the brightest color, so that one patch cannot darken all "
+            help="Values above it share the brightest color, so that one patch does not darken all "
             "others. 100 clips nothing.",
         )
         if overlay:
@@ -60,8 +60,8 @@ def display(
                 "spikes",
                 "Isolated bright patches",
                 ("auto", "replace", "keep"),
-                help="Up to three patches of a ViT side by side that stand out far beyond those "
-                "around them can be shown as the median of those. “Auto” replaces them in rollout "
-                "with mean and max fusion, where a few of them outshine the rest.",
+                help="Up to three adjacent patches of a ViT whose values far exceed those "
+                "around them can be replaced by the median of their neighbors. “Auto” does so in "
+                "rollout with mean and max fusion, where such patches dominate the map.",
             )
     return Display.of(session.screen(), overlay=overlay)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import streamlit as st
@@ -41,8 +42,9 @@ def segments(
     titles: Callable[[str], str] = str.capitalize,
     help: str | None = None,
     hidden_label: bool = False,
+    also: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """A row of buttons, one of which is chosen."""
+    """A row of buttons, one of which is chosen; fields of ``also`` change with every choice."""
     value = chosen(field, options, default or options[0])
     picked: str | None = st.segmented_control(
         label,
@@ -51,7 +53,7 @@ def segments(
         format_func=titles,
         help=help,
         label_visibility="collapsed" if hidden_label else "visible",
-        **session.bound(field, value),
+        **session.tied(field, value, lambda held: session.change(**also, **{field: held})),
     )
     return picked or value
 
@@ -65,7 +67,7 @@ def slider(
     default: Any = None,
     help: str | None = None,
 ) -> Any:
-    """A slider; what the address wants beyond its ends is cut and said."""
+    """A slider; values in the address beyond its range are clipped and reported."""
     value = within(session.screen(), field, low, high, session.problem, default)
     if low == high:
         return value

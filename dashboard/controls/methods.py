@@ -1,4 +1,4 @@
-"""Which method makes a map, and its parameters."""
+"""Widgets for the method of a map and its parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dashboard.looks import Look
 
 
 def method_picker(choice: Choice, label: str) -> None:
-    """Choose another method that the model can serve; nothing where it is served by none."""
+    """Choose another method that supports the model; draws nothing if there is none."""
     if choice.method is None:
         return
     slot, served = choice.slot, choice.offered
@@ -28,7 +28,10 @@ def method_picker(choice: Choice, label: str) -> None:
         format_func=lambda name: (
             served[name].title + ("" if served[name].class_specific else " · no class")
         ),
-        help="\n\n".join(f"**{one.title}.** {one.meaning}" for one in served.values()),
+        help="\n\n".join(
+            f"**{one.title}.** {one.meaning}{'' if one.is_quick else ' Takes many passes.'}"
+            for one in served.values()
+        ),
         filter_mode="contains",
         **session.tied(slot.name, choice.method.name, put),
     )

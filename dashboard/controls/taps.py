@@ -1,4 +1,4 @@
-"""Widgets for the stage, block and channel of a network that is looked at."""
+"""Widgets for the stage, block and channel of a network."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from core import Tap, VisionTransformer
 from dashboard import session
 from dashboard.features import PARTS, Feature, offered_taps, stage_title
 
-MOST_ACTIVE = -1
-"""What stands in a channel list for "the program chooses"."""
+MOST_CONTRAST = -1
+"""Entry of a channel list for automatic choice."""
 
 
 def choose_feature(feature: Feature, tap: str, channel: int | None) -> None:
@@ -23,7 +23,7 @@ def tap_picker(feature: Feature, label: str, tap: str) -> None:
     Parameters
     ----------
     tap
-        The one that is shown; see `dashboard.features.tap_of`.
+        The current one; see `dashboard.features.tap_of`.
     """
     model = feature.model
     if isinstance(model, VisionTransformer):
@@ -68,32 +68,32 @@ def _block_picker(feature: Feature, label: str, model: VisionTransformer, tap: s
 
 
 def channel_picker(feature: Feature, label: str, tap: Tap, strongest: int, channel: int) -> None:
-    """Choose a channel of a tap; until one is chosen it is the strongest.
+    """Choose a channel of a tap; until one is chosen it is that with the most contrast.
 
     Parameters
     ----------
     channel
-        The one that is shown; see `dashboard.features.channel_of`.
+        The current one; see `dashboard.features.channel_of`.
     """
 
     def name(number: int) -> str:
-        if number == MOST_ACTIVE:
-            return f"most active: {name(strongest)}"
+        if number == MOST_CONTRAST:
+            return f"most contrast: {name(strongest)}"
         if tap.heads == 1:
             return str(number)
         return f"{number} (head {number // tap.channels}, channel {number % tap.channels})"
 
     st.selectbox(
         label,
-        [MOST_ACTIVE, *range(tap.features)],
+        [MOST_CONTRAST, *range(tap.features)],
         format_func=name,
         filter_mode="contains",
-        help="“Most active” is the channel with the largest mean of absolute values on this "
-        "picture.",
+        help="“Most contrast” is the channel with the widest range of values on this picture, from "
+        "the 10th to the 90th percentile of its places.",
         **session.tied(
             f"{feature.key}-channel",
-            channel if channel == feature.channel else MOST_ACTIVE,
-            lambda held: choose_feature(feature, tap.name, None if held == MOST_ACTIVE else held),
+            channel if channel == feature.channel else MOST_CONTRAST,
+            lambda held: choose_feature(feature, tap.name, None if held == MOST_CONTRAST else held),
         ),
     )
 

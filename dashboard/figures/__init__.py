@@ -1,11 +1,12 @@
-"""Results to Plotly figures, and pictures to pictures. Knows no Streamlit.
+"""Plotly figures of results, and conversions of pictures. Independent of Streamlit.
 
-Positions are in pixels of the view, so that every map lies exactly on what the model saw.
+Positions are in pixels of the view, so that every map is aligned with the model's input.
 """
 
 from dashboard.figures.base import (
     SEQUENTIAL,
     fading,
+    numbers,
     overlay,
     picture,
     scale,
@@ -16,7 +17,9 @@ from dashboard.figures.charts import (
     matrix,
 )
 from dashboard.figures.linking import (
+    Layers,
     Panel,
+    layers,
     linked,
 )
 from dashboard.figures.mosaics import (
@@ -33,9 +36,12 @@ from dashboard.figures.pictures import (
     data_uri,
     from_colors,
     jpeg,
+    png,
+    transparent_uri,
 )
 
 __all__ = [
+    "Layers",
     "Panel",
     "SEQUENTIAL",
     "attention_matrix",
@@ -46,13 +52,17 @@ __all__ = [
     "fading",
     "from_colors",
     "jpeg",
+    "layers",
     "linked",
     "mark_patch",
     "matrix",
     "mosaic",
     "mosaic_height",
+    "numbers",
     "openable",
     "overlay",
     "picture",
+    "png",
     "scale",
+    "transparent_uri",
 ]

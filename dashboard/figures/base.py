@@ -1,7 +1,8 @@
-"""What all figures stand on: the view in its own pixels, color scales and bars."""
+"""Common parts of figures: the view in its own pixels, color scales and bars."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,10 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.colors import get_colorscale, hex_to_rgb, sample_colorscale
 
+from core import rendering
 from dashboard.figures.pictures import data_uri
+
+_NUMBERS = re.compile(r"[\d.]+")
 
 SEQUENTIAL = ("Inferno", "Viridis", "Cividis", "Turbo")
 
@@ -25,7 +29,7 @@ CLEAR = "rgba(0,0,0,0)"
 def scale(name: str) -> list[list[Any]]:
     """A named color scale, spelled out.
 
-    Streamlit takes some dark hexadecimal colors for placeholders of its theme and would repaint
+    Streamlit treats some dark hexadecimal colors as placeholders of its theme and would replace
     the low end of a scale, so every color is written as rgb().
     """
     steps = get_colorscale(name)
@@ -36,11 +40,11 @@ def scale(name: str) -> list[list[Any]]:
 
 
 FADED = 0.5
-"""Distance from zero, as share of the scale's longer side, from which colors cover all that the
-overlay's opacity lets them."""
+"""Distance from zero, as share of the scale's longer side, beyond which colors have the full
+opacity of the overlay."""
 
 STEPS = 32
-"""Colors that a fading scale is written with, so that its opacity rises evenly."""
+"""Number of colors of a fading scale, so that its opacity rises smoothly."""
 
 
 @cache
@@ -60,6 +64,18 @@ def fading(name: str, zero: float = 0.0) -> list[list[Any]]:
         [place, f"rgba{color.removeprefix('rgb').removesuffix(')')}, {opacity:.3f})"]
         for place, color, opacity in zip(places, colors, opacities, strict=True)
     ]
+
+
+def numbers(steps: Any) -> rendering.Scale:
+    """A color scale of Plotly, with its colors as numbers: red, green, blue, perhaps opacity."""
+    return [(float(place), _color(str(color))) for place, color in steps]
+
+
+def _color(text: str) -> tuple[float, ...]:
+    if text.startswith("#"):
+        red, green, blue = hex_to_rgb(text)
+        return red, green, blue
+    return tuple(float(number) for number in _NUMBERS.findall(text))
 
 
 def canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
@@ -97,7 +113,7 @@ def lay_under(
     source
         A data URI.
     axes
-        What their names end with: nothing for the first, then "2", "3" and so on.
+        Suffix of their names: empty for the first, then "2", "3" and so on.
     """
     figure.add_layout_image(
         source=source,
@@ -135,7 +151,7 @@ def overlay(
     colors: str = "Inferno",
     smooth: bool = True,
 ) -> go.Figure:
-    """A map over the view it explains; hovering tells the raw value.
+    """A map over the view it explains; hovering shows the raw value.
 
     Parameters
     ----------

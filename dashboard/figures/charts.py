@@ -22,7 +22,7 @@ def attention_matrix(
     unit: str = "",
     marked: int | None = None,
 ) -> go.Figure:
-    """A whole attention matrix; pointing at a cell tells which token looks at which.
+    """A full attention matrix; hovering over a cell shows query, key and value.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def attention_matrix(
     names
         One name per token.
     ticks
-        What stands at the axes beside which tokens.
+        Labels of the axes and their tokens.
     high
         Value at the end of the color scale, which begins at 0.
     marked

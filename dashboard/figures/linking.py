@@ -1,4 +1,4 @@
-"""Maps side by side that are read, zoomed and moved together."""
+"""Linked maps side by side: hovering, zoom and pan apply to all."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from PIL import Image
 
-from core import heatmaps
-from dashboard.figures.base import CLEAR, DIVERGING, bar, centers, fading, lay_under, scale
+from core import heatmaps, rendering
+from dashboard.figures.base import (
+    CLEAR,
+    DIVERGING,
+    bar,
+    centers,
+    fading,
+    lay_under,
+    numbers,
+    scale,
+)
 from dashboard.figures.pictures import data_uri
 from dashboard.text import in_figure
 
 TITLE, SUBTITLE, BARS = 27, 17, 52
-"""Pixels above the panels of `linked`, for titles and for each line of subtitles, and below them,
+"""Pixels above the panels of `linked`, for titles and for each line of subtitles, and below,
 for color bars."""
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One place of `linked`: the picture, with or without a map.
+    """One panel of `linked`: the picture, with or without a map.
 
     Attributes
     ----------
@@ -36,14 +45,14 @@ class Panel:
     unit
         Title of the color bar.
     signed
-        Whether zero belongs into the middle of the scale.
+        Whether zero is the middle of the scale.
     fades
-        Whether the picture stays as it is where the value is zero, so that colors cover it the
-        more the farther a value is from zero.
+        Whether the picture is unchanged where the value is zero, so that opacity grows
+        with the distance from zero.
     image
-        What is shown in place of the view.
+        Picture shown instead of the view.
     absolute
-        Whether a reading gives the value itself, not its share of the largest.
+        Whether hovering shows the value itself, not its share of the largest.
     """
 
     title: str
@@ -69,16 +78,16 @@ def linked(
     bars: bool = True,
     corners: Sequence[str] = (),
 ) -> go.Figure:
-    """Panels of one view side by side: pointing at a place reads it in all, zoom moves all.
+    """Panels of one view side by side: hovering reads a place in all, zoom applies to all.
 
     Parameters
     ----------
     brightness
-        Show the picture as bright as the map instead of a map in colors.
+        Scale the brightness of the picture by the map instead of coloring it.
     bars
         Whether there are color bars below the panels.
     corners
-        What a click on the corner of each panel does, in a few words; its custom data is the
+        Text on the effect of a click on the corner of each panel; its custom data is the
         number of the panel.
     """
     count, gap = len(panels), 0.012
@@ -93,13 +102,8 @@ def linked(
         left = i * (span + gap)
         axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         lit = brightness and panel.relevance is not None
-        source = (
-            data_uri(panel.image)
-            if panel.image is not None
-            else data_uri(brightened(view, panel))
-            if lit
-            else plain
-        )
+        below = _below(view, panel, lit)
+        source = plain if below is view else data_uri(below)
         lay_under(figure, source, 0, 0, view.width, view.height, suffix)
         figure.update_layout(
             {
@@ -130,7 +134,7 @@ def linked(
                     x=centers(view.width, high),
                     y=centers(view.height, tall),
                     zmin=panel.low,
-                    zmax=panel.high if panel.high > panel.low else panel.low + 1e-9,
+                    zmax=_top(panel),
                     zsmooth="best" if smooth else False,
                     opacity=0.0 if lit else opacity,
                     colorscale=_colors(panel, colors),
@@ -185,6 +189,57 @@ def linked(
     return figure
 
 
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A panel of `linked` as pictures.
+
+    Attributes
+    ----------
+    picture
+        What lies below.
+    map
+        RGBA, of the same size; ``None`` where there is none, or where it is the brightness.
+    bar
+        Of the map.
+    """
+
+    panel: Panel
+    picture: Image.Image
+    map: Image.Image | None
+    bar: rendering.Bar | None
+
+
+def layers(
+    view: Image.Image,
+    panel: Panel,
+    *,
+    opacity: float,
+    colors: str,
+    smooth: bool,
+    brightness: bool,
+) -> Layers:
+    """The picture and the map of a panel, apart; parameters as in `linked`."""
+    lit = brightness and panel.relevance is not None
+    below = _below(view, panel, lit)
+    if panel.relevance is None or lit:
+        return Layers(panel, below, None, None)
+    ends = rendering.Bar(numbers(_colors(panel, colors)), panel.low, _top(panel), panel.unit)
+    above = rendering.layer(panel.relevance, ends, below.size, opacity=opacity, smooth=smooth)
+    return Layers(panel, below, above, ends)
+
+
+def _below(view: Image.Image, panel: Panel, lit: bool) -> Image.Image:
+    """The picture below the map of a panel."""
+    if panel.image is not None:
+        return panel.image
+    return brightened(view, panel) if lit else view
+
+
+def _top(panel: Panel) -> float:
+    """The value at the upper end of the color scale, above the lower one."""
+    return panel.high if panel.high > panel.low else panel.low + 1e-9
+
+
 def _colors(panel: Panel, sequential: str) -> list[list[Any]]:
     """The color scale of a panel's map."""
     name = DIVERGING if panel.signed else sequential
@@ -192,7 +247,7 @@ def _colors(panel: Panel, sequential: str) -> list[list[Any]]:
 
 
 def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:
-    """A mark in the upper right corner that can be clicked; Streamlit tells of clicks on points."""
+    """A mark in the upper right corner that can be clicked; Streamlit reports clicks on points."""
     inset = 0.05 * max(view.size)
     return {
         "type": "scatter",
@@ -211,7 +266,7 @@ def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:
 
 
 def _readings(panels: Sequence[Panel], rows: int, cols: int) -> list[list[str]]:
-    """What every panel has at each place of the finest grid, mostly as shares of its largest."""
+    """Values of every panel at each place of the finest grid, mostly as shares of its largest."""
     lines = []
     for panel in panels:
         if panel.relevance is None:
@@ -236,7 +291,7 @@ def _readings(panels: Sequence[Panel], rows: int, cols: int) -> list[list[str]]:
 
 
 def brightened(view: Image.Image, panel: Panel) -> Image.Image:
-    """The view, as bright at every place as the panel's map."""
+    """The view, with its brightness scaled by the panel's map."""
     assert panel.relevance is not None
     low = 0.0 if panel.signed else panel.low
     size = (view.height, view.width)

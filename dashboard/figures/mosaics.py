@@ -1,4 +1,4 @@
-"""Many small maps in one figure, each of which opens large."""
+"""Many small maps in one figure, each of which can be enlarged."""
 
 from __future__ import annotations
 
@@ -172,19 +172,19 @@ def openable(
     size: int = 60,
     marked: int | None = None,
 ) -> go.Figure:
-    """Lay an invisible point on every map of a mosaic, so that a click tells which one it was.
+    """Put an invisible point on every map of a mosaic, so that a click identifies the map.
 
     Parameters
     ----------
     shape
         Of the maps: rows and columns of the mosaic, rows and columns of a map.
     texts
-        What pointing at each map says, in reading order; the point's number comes back with a
-        click. Without a text a map cannot be clicked.
+        Hover text of each map, in reading order; a click returns the point's
+        number. A map without a text cannot be clicked.
     named
         Whether each map has a title above it.
     size
-        Of the points in pixels, about that of a map.
+        Size of the points in pixels, about that of a map.
     marked
         Number of a map to outline.
     """

@@ -10,7 +10,7 @@ from dashboard.figures.base import centers
 
 
 def clickable(figure: go.Figure, view: Image.Image, grid: tuple[int, int]) -> go.Figure:
-    """Lay an invisible point on every patch, so that a click tells which one it was.
+    """Put an invisible point on every patch, so that a click identifies the patch.
 
     Clicks on a heat map itself are not reported to Streamlit; those on points are.
     """

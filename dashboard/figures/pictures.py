@@ -1,4 +1,4 @@
-"""Pictures to pictures and to files."""
+"""Conversions of pictures."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def data_uri(image: Image.Image, quality: int = 85) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()
 
 
+def png(image: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def transparent_uri(image: Image.Image) -> str:
+    """A picture with transparent places as a PNG data URI."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
 def thumbnail(image: Image.Image, side: int = 240) -> Image.Image:
     """A picture at most ``side`` pixels long, its shape kept."""
     small = image.copy()
@@ -30,7 +42,7 @@ def thumbnail(image: Image.Image, side: int = 240) -> Image.Image:
 
 
 def cut_out(view: Image.Image, mask: npt.NDArray[np.bool_], dark: float = 0.2) -> Image.Image:
-    """The view as it is where a mask (rows, cols) holds, dark elsewhere."""
+    """The view, darkened outside a mask (rows, cols)."""
     size = (view.width, view.height)
     light = np.where(mask, 255, round(255 * dark)).astype(np.uint8)
     stretched = Image.fromarray(light).resize(size, Image.Resampling.NEAREST)

@@ -1,7 +1,7 @@
-"""Saved screens, their pictures and the notes on them, in any database that SQLAlchemy speaks to.
+"""Saved screens, their pictures and the notes on them, in any database that SQLAlchemy supports.
 
-Knows no Streamlit. `dashboard.store.store.Store` is imported where one is opened: what a page needs
-until then are the records.
+Independent of Streamlit. `dashboard.store.store.Store` is imported only where one is opened; until
+then pages need only the records.
 """
 
 from dashboard.store.records import Card, Draft, File, Note, Saved, Size, StoreError

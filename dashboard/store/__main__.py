@@ -1,4 +1,4 @@
-"""What the operator does with saved screens, on the machine: list, show, delete, import, export.
+"""The operator's commands for saved screens: list, show, delete, import, export.
 
 ::
 
@@ -8,8 +8,7 @@
     python -m dashboard.store import FILE.zip
     python -m dashboard.store export FILE.zip
 
-Ends with 0 if it did what it was asked, with 1 and a sentence if it could not, with 2 if it was
-asked wrongly.
+Exits with 0 on success, with 1 and a sentence on failure, with 2 on wrong arguments.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from dashboard.store.records import Saved, StoreError
 from dashboard.store.store import ID, Store
 
 LARGEST = 200 * 2**20
-"""Bytes of an archive that is imported; a page takes fewer."""
+"""Largest imported archive in bytes; the page accepts fewer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; returns the exit code."""
+    """Run a command; returns the exit code."""
     given = _parser().parse_args(arguments)
     act: Callable[[Store, argparse.Namespace], None] = given.act
     try:
@@ -50,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m dashboard.store",
-        description="Saved screens, for the operator. Without --store it is the database that the "
-        "application itself opens: PARALLAX_STORE, or a file in PARALLAX_DATA. Keys of Streamlit's "
-        "secrets are not read here.",
+        description="Manage saved screens, for the operator. Without --store it opens the database "
+        "that the application itself uses: PARALLAX_STORE, or a file in PARALLAX_DATA. Streamlit's "
+        "secrets are not read.",
         epilog="Exit codes: 0 done, 1 not done (one sentence on the error stream says why), "
-        "2 not understood.",
+        "2 wrong arguments.",
     )
     parser.add_argument("--store", help="the database, as a URL of SQLAlchemy")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -70,22 +69,22 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--search", default="", help="words in the title, the name or a note")
     listing.add_argument("--most", type=_count, default=100, help="lines at most (100)")
     listing.add_argument("--skip", type=_count, default=0, help="screens to leave out first (0)")
-    shown = command("show", _show, "All that is kept of a screen, without its files.")
+    shown = command("show", _show, "All that is stored about a screen, without its files.")
     shown.add_argument("id", type=_id)
     deleted = command(
         "delete",
         _delete,
         "Delete screens for good, with their notes and the pictures that no other screen shows. "
-        "Copies that somebody exported, and backups, stay.",
+        "Exported copies and backups are not affected.",
     )
     deleted.add_argument("id", type=_id, nargs="+")
     deleted.add_argument("--yes", action="store_true", help="do not ask")
     taken = command(
-        "import", _import, "Take in an archive, also one that is too large for a page.", True
+        "import", _import, "Import an archive, also one that is too large for the page.", True
     )
     taken.add_argument("file", type=Path)
     given = command(
-        "export", _export, "Write screens into an archive: as many as one takes, or those of IDs."
+        "export", _export, "Write screens into an archive: as many as fit, or those of IDs."
     )
     given.add_argument("file", type=Path)
     given.add_argument("id", type=_id, nargs="*")
@@ -95,24 +94,28 @@ def _parser() -> argparse.ArgumentParser:
 
 def _id(text: str) -> str:
     if not ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no id; expected 32 digits, see list")
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not an id; expected 32 digits, see list"
+        )
     return text
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number of at least 0")
     return int(text)
 
 
 def _opened(address: str, makes: bool) -> Store:
-    """The store; a file that is not there is made only where something is put into it."""
+    """The store; a missing file is created only by commands that write."""
     try:
         url = make_url(address)
     except ArgumentError as error:
-        raise StoreError("--store is no URL of SQLAlchemy, such as sqlite:////a/file.") from error
+        raise StoreError("--store is not a SQLAlchemy URL, such as sqlite:////a/file.") from error
     if url.get_backend_name() == "sqlite" and not makes and not Path(url.database or "").is_file():
-        raise StoreError("There is no such file of saved screens; check --store or PARALLAX_STORE.")
+        raise StoreError(
+            "The file of saved screens does not exist; check --store or PARALLAX_STORE."
+        )
     return Store(address)
 
 
@@ -203,7 +206,7 @@ def _got(store: Store, screen_id: str) -> Saved:
 
 
 def _line(text: str) -> str:
-    """Text of anybody on one line of a terminal, without signs that would steer it."""
+    """Untrusted text on one line of a terminal, without control characters."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 

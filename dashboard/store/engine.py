@@ -1,4 +1,4 @@
-"""Opening a database: durable, shared by several processes, brought up to date under a lock."""
+"""Opening a database: durable, shared by several processes, upgraded under a lock."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ PATIENCE = 30
 """Seconds that a writer to a file waits for another."""
 
 CONNECTING, ANSWERING = 3, 5
-"""Seconds that a server may take to be reached, and for one statement; waiting for its locks is
-part of that."""
+"""Seconds for connecting to a server, and for one statement, including the wait for its locks."""
 
 GRACE = 2.0
-"""Seconds after `ANSWERING` for the server to say itself that it stopped; then it is hung up on."""
+"""Seconds after `ANSWERING` for the server to report a timeout; then the connection is closed."""
 
 UPDATING = 600
-"""Seconds that one statement may take that changes the tables."""
+"""Seconds for one statement that changes the tables."""
 
 LOCK = 7_401_911
-"""Number of the lock under which PostgreSQL changes the tables; any number of our own."""
+"""Number of the lock under which PostgreSQL changes the tables; an arbitrary number."""
 
 
 class Moved(SQLAlchemyError):
-    """The file of a database is not where it was when it was opened."""
+    """The file of a database was moved since it was opened."""
 
 
 class Newer(SQLAlchemyError):
@@ -41,12 +40,12 @@ class Newer(SQLAlchemyError):
 
 
 def opened(address: str) -> Engine:
-    """An engine for an address of SQLAlchemy; the folder of a local file is made.
+    """An engine for a SQLAlchemy URL; the folder of a local file is created.
 
-    SQLite writes ahead and waits for the disk at each commit, so that neither the end of a
-    process nor of the machine loses what was saved. Transactions that write say so when they
-    begin (`writing`), so that two of them wait for each other instead of failing. A server that
-    does not answer is waited for a few seconds only.
+    SQLite uses a write-ahead log and syncs each commit, so that saved data survives a crash of the
+    process or the machine. Writing transactions are marked at their start (`writing`), so that two
+    of them wait for each other instead of failing. A server that does not respond is waited for a
+    few seconds only.
     """
     url = make_url(address)
     if url.get_backend_name() == "sqlite":
@@ -57,7 +56,7 @@ def opened(address: str) -> Engine:
 
 
 def writing(engine: Engine) -> Engine:
-    """The same engine for transactions that write."""
+    """The same engine for writing transactions."""
     return engine.execution_options(parallax_writes=True)
 
 
@@ -71,8 +70,8 @@ def _sqlite(url: URL) -> Engine:
     """Device and number of the file, from the first connection on."""
 
     def check() -> None:
-        """A connection goes on writing to a file that was moved or deleted, and a new one would
-        make an empty file in its place: neither is what anybody wants."""
+        """Raise `Moved` if the file was moved or deleted: a connection would keep writing to it,
+        and a new one would create an empty file in its place."""
         if file is not None and known and _identity(file) != known[0]:
             raise Moved
 
@@ -125,8 +124,8 @@ def _postgresql(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def began(connection: Connection) -> None:
-        # For this transaction only, as a pool of connections before the server may hand this one
-        # to others. UTC, as a moment of the year 9999 is one of the year 10,000 elsewhere.
+        # For this transaction only, as a connection pooler may reuse the connection for others.
+        # UTC, as a time in the year 9999 is in the year 10,000 in other zones.
         updates = connection.get_execution_options().get("parallax_updates")
         seconds = UPDATING if updates else ANSWERING
         dbapi: Any = connection.connection.dbapi_connection
@@ -140,7 +139,7 @@ def _postgresql(url: URL) -> Engine:
 
 
 def bring_up_to_date(engine: Engine) -> None:
-    """Make or change the tables in one transaction; who comes second waits and finds them made.
+    """Create or upgrade the tables in one transaction; concurrent calls wait for it.
 
     Raises
     ------

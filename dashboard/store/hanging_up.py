@@ -1,8 +1,7 @@
-"""A connection to PostgreSQL that hangs up on a server which has stopped answering.
+"""A connection to PostgreSQL that closes if the server stops responding.
 
-The server's own limits end a statement that takes too long or waits for a lock. They do not help
-where the server itself stands still, or the network swallows what is sent. Imported only where
-psycopg is there.
+The server's own limits end a statement that takes too long or waits for a lock. They do not help if
+the server itself hangs or the network drops packets. Imported only if psycopg is installed.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ import psycopg
 
 
 class Impatient(psycopg.Connection[Any]):
-    """Every answer is waited for at most ``limit`` seconds; then the connection is closed."""
+    """A connection that waits for every response at most ``limit`` seconds, then closes."""
 
     limit: float = 7.0
 
     def wait(self, gen: Any, *given: Any, **options: Any) -> Any:
-        """As psycopg has it; psycopg looks up ten times a second, also if nothing has come.
+        """As in psycopg, which wakes up ten times a second even without data.
 
         Raises
         ------
         psycopg.OperationalError
-            Nothing came in time.
+            No data arrived in time.
         """
         return super().wait(self._watched(gen), *given, **options)
 

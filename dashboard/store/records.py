@@ -1,4 +1,4 @@
-"""What is saved and read, as plain values: importing them asks for no database library."""
+"""Records of saved screens as plain values, independent of database libraries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import datetime
 from core import ParallaxError
 
 TITLE, AUTHOR, NOTE = 120, 60, 4000
-"""Characters of what people type."""
+"""Most characters of typed texts."""
 
 MOST_NOTES = 500
-"""Notes on one screen."""
+"""Most notes on one screen."""
 
 
 class StoreError(ParallaxError):
-    """What was saved cannot be had, or what is to be saved not be kept."""
+    """Saved data is not available, or data cannot be saved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class File:
     Attributes
     ----------
     name
-        As whoever brought it calls it.
+        Name given by the user.
     """
 
     name: str
@@ -41,7 +41,7 @@ class File:
 
 @dataclass(frozen=True)
 class Note:
-    """What somebody wrote about a saved screen."""
+    """A user's note on a saved screen."""
 
     id: str
     author: str
@@ -56,13 +56,13 @@ class Draft:
     Attributes
     ----------
     id
-        New by default; an archive brings its own, so that nothing is taken in twice.
+        New by default; screens of an archive have one, so that nothing is imported twice.
     facts
-        Pairs of a kind (``"picture"``, ``"model"``, ``"class"``) and a value to be found by.
+        Pairs of a kind (``"picture"``, ``"model"``, ``"class"``) and a value, for searches.
     manifest
         Text of a `dashboard.manifest.Manifest`.
     pictures
-        Files that it needs, the first of them first.
+        Files that it needs, the main picture first.
     thumbnail, still
         JPEG or PNG files.
     arrays
@@ -86,12 +86,12 @@ class Draft:
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """A saved screen as it was when it was read.
+    """A saved screen at the time of reading.
 
     Attributes
     ----------
     version
-        To be handed back with a change, which is refused if somebody else was faster.
+        Passed with a change, which is rejected if another user changed the screen first.
     """
 
     id: str
@@ -107,22 +107,22 @@ class Saved:
 
     @property
     def noted(self) -> int:
-        """How many notes there are."""
+        """Number of notes."""
         return len(self.notes)
 
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """What a list shows of a saved screen; none of it is large.
+    """The data of a saved screen for lists; all of it is small.
 
     Attributes
     ----------
     answers
         Title of a model, its most probable class, and the probability, 0 to 1; for each model.
     noted
-        How many notes there are.
+        Number of notes.
     thumbnail
-        Empty where a list was asked for without.
+        Empty if the list was requested without thumbnails.
     """
 
     id: str

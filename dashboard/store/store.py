@@ -1,4 +1,4 @@
-"""Save, find, note, rename, archive: each call is one transaction, kept whole or not at all."""
+"""Save, find, note, rename, archive: each call is one transaction."""
 
 from __future__ import annotations
 
@@ -56,29 +56,29 @@ from dashboard.store.tables import CardRow, FactRow, NoteRow, PictureRow, Screen
 
 ID = re.compile(r"[0-9a-f]{32}")
 FACT = 255
-"""Characters of a fact."""
+"""Most characters of a fact."""
 
 MOST_KNOWN = 300
-"""Values of a kind of fact that are listed."""
+"""Most listed values of a kind of fact."""
 
 MOST_WORDS = 8
-"""Words that are searched for."""
+"""Most words of a search."""
 
 MOST_THUMBNAIL = 2**20
-"""Bytes of a thumbnail that a list reads; those that are made here have a tenth."""
+"""Largest thumbnail that a list reads, in bytes; those made here have a tenth."""
 
 REST = 5.0
-"""Seconds for which a database that did not answer is not asked again."""
+"""Seconds before an unresponsive database is queried again."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _silent: dict[str, float] = {}
-"""When databases that did not answer may be asked again, by address."""
+"""Times from which unresponsive databases are queried again, by address."""
 _silence = threading.Lock()
 
 
 class Store:
-    """All saved screens; may be used by several threads, and beside other processes.
+    """All saved screens; may be used by several threads and processes.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Store:
     Raises
     ------
     StoreError
-        From every method: the database cannot be reached, or refuses.
+        From every method: the database cannot be reached, or reports an error.
     """
 
     def __init__(self, address: str) -> None:
@@ -102,26 +102,26 @@ class Store:
                 self._engine.dispose()
                 raise
         self._writing = engines.writing(self._engine)
-        weakref.finalize(self, self._engine.dispose)  # not left to whoever collects garbage
+        weakref.finalize(self, self._engine.dispose)  # not left to garbage collection
 
     def close(self) -> None:
-        """Give back all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
     # -- to save --------------------------------------------------------------------------------
 
     def save(self, draft: Draft) -> str:
-        """Keep a screen with all that belongs to it; returns its id.
+        """Save a screen with all its data; returns its id.
 
-        One that is there already keeps what it has, and gains the notes that it lacks.
+        An existing screen is not changed, except that missing notes are added.
         """
         screen_id = draft.id or uuid.uuid4().hex
         if not ID.fullmatch(screen_id):
-            raise StoreError(f"{screen_id[:40]!r} is no id of a saved screen.")
+            raise StoreError(f"{screen_id[:40]!r} is not the id of a saved screen.")
         if (size := len(draft.manifest.encode())) > summary.MOST_MANIFEST:
             raise StoreError(
-                f"What is to be kept of this screen has {size / 2**20:.1f} MB beside its arrays; "
-                f"at most {summary.MOST_MANIFEST // 2**20} are kept, so let it show less at once."
+                f"The description of this screen has {size / 2**20:.1f} MB beside its arrays, "
+                f"at most {summary.MOST_MANIFEST // 2**20} MB are allowed; show less at once."
             )
 
         def write(session: Session) -> None:
@@ -130,7 +130,7 @@ class Store:
                 session.add(_row(screen_id, draft))
                 session.flush()
                 session.add(_card_row(screen_id, draft))
-                # In one order for all, so that two who save do not wait for each other.
+                # In a fixed order, so that concurrent saves do not deadlock.
                 for file in sorted(draft.pictures, key=lambda file: file.digest):
                     _keep_picture(session, file)
                 for place, file in enumerate(draft.pictures):
@@ -149,7 +149,7 @@ class Store:
         return screen_id
 
     def add_note(self, screen_id: str, author: str, text: str) -> None:
-        """Add a note; notes of several people never meet."""
+        """Add a note; concurrent notes never conflict."""
         _short_enough("A name", author, AUTHOR)
         _short_enough("A note", text, NOTE)
         note = Note(uuid.uuid4().hex, author, text, datetime.now(UTC))
@@ -158,7 +158,7 @@ class Store:
             _found(session, screen_id)
             if _count_notes(session, screen_id) >= MOST_NOTES:
                 raise StoreError(
-                    f"This screen has {MOST_NOTES} notes, and takes no more; save it again and go "
+                    f"This screen has {MOST_NOTES} notes, which is the limit; save it again and go "
                     "on there."
                 )
             session.add(_note_row(screen_id, note))
@@ -167,12 +167,12 @@ class Store:
         self._write(write, "kept")
 
     def rename(self, screen_id: str, title: str, version: int) -> None:
-        """Give another title; refused if the screen was changed since ``version`` was read."""
+        """Change the title; rejected if the screen was changed since ``version`` was read."""
         _short_enough("A title", title, TITLE)
         self._change(screen_id, version, "title", _clean(title))
 
     def archive(self, screen_id: str, archived: bool, version: int) -> None:
-        """Put away, or fetch back. Refused as `rename` is."""
+        """Archive or restore; rejected as in `rename`."""
         self._change(screen_id, version, "archived", archived)
 
     def _change(self, screen_id: str, version: int, field: str, value: Any) -> None:
@@ -187,13 +187,13 @@ class Store:
             self._write(write, "changed")
         except StaleDataError as error:
             raise StoreError(
-                "Somebody else changed this screen meanwhile; look at it again, then try once more."
+                "Another user has changed this screen meanwhile; open it again, then try once more."
             ) from error
 
     def delete(self, screen_id: str) -> None:
-        """Take away a screen for good, with its notes and the pictures that no other shows.
+        """Delete a screen for good, with its notes and the pictures that no other screen shows.
 
-        For the operator: pages only put away.
+        For the operator: pages only archive.
         """
 
         def write(session: Session) -> None:
@@ -210,7 +210,7 @@ class Store:
         self._write(write, "deleted")
 
     def _write(self, act: Callable[[Session], None], what: str) -> None:
-        """Do all or nothing; once more where another brought the same screen at that moment."""
+        """Run one transaction; retried if the same screen was saved concurrently."""
         begun = self._asked(what)
         for attempt in (1, 2):
             try:
@@ -231,7 +231,7 @@ class Store:
     def get(self, screen_id: str) -> Saved | None:
         """A screen by its id.
 
-        Its manifest is empty if an earlier version kept one that is longer than may be read now.
+        Its manifest is empty if an earlier version stored one that exceeds the current limit.
         """
         fields = (ScreenRow.id, ScreenRow.title, ScreenRow.author, ScreenRow.created)
         more = (ScreenRow.page, ScreenRow.archived, ScreenRow.version)
@@ -269,17 +269,17 @@ class Store:
         skip: int = 0,
         thumbnails: bool = True,
     ) -> tuple[list[Card], int]:
-        """Screens, the newest first, and how many there are in all.
+        """Screens, the newest first, and their total number.
 
         Parameters
         ----------
         text
-            Words in the title, the author's name or a note, as `dashboard.store.summary.fold`
-            compares them.
+            Words in the title, the author's name or a note, compared as by
+            `dashboard.store.summary.fold`.
         facts
             Pairs of a kind and a value, all of which a screen must have; see `Draft`.
         archived
-            Which of the two; ``None`` for both.
+            Whether to return archived screens or the others; ``None`` for both.
         """
         wanted = _wanted(text, page, facts, archived)
         with self._told("read"), Session(self._engine) as session:
@@ -297,7 +297,7 @@ class Store:
         most: int | None = None,
         skip: int = 0,
     ) -> list[Size]:
-        """What the screens that `find` would give add to an archive."""
+        """Sizes in an archive of the screens that `find` would return."""
         wanted = _part(_newest_first(_wanted(text, page, facts, archived)), most, skip)
         with self._told("read"), Session(self._engine) as session:
             ids = list(session.scalars(wanted))
@@ -325,7 +325,7 @@ class Store:
             return [Size(name, *held.get(name, (0, 0)), pictures=pictures[name]) for name in ids]
 
     def known(self, kind: str, most: int = MOST_KNOWN) -> list[str]:
-        """Values of a kind of fact, sorted, those that most screens have; of ``"page"`` as well."""
+        """The most frequent values of a kind of fact, or of ``"page"``, sorted."""
         column = ScreenRow.page if kind == "page" else FactRow.value
         wanted = select(column).group_by(column).order_by(func.count().desc(), column).limit(most)
         if kind != "page":
@@ -334,7 +334,7 @@ class Store:
             return sorted(session.scalars(wanted), key=lambda value: (summary.fold(value), value))
 
     def has(self, kind: str, value: str) -> bool:
-        """Whether any screen has a fact, or is of a page."""
+        """Whether any screen has a fact, or belongs to a page."""
         wanted = exists().where(FactRow.kind == kind, FactRow.value == value)
         if kind == "page":
             wanted = exists().where(ScreenRow.page == value)
@@ -355,7 +355,7 @@ class Store:
             return None if row is None else File(row.name, row.data)
 
     def pictures_of(self, screen_id: str) -> list[File]:
-        """The pictures of a screen, the first of them first."""
+        """The pictures of a screen, the main one first."""
         with self._told("read"), Session(self._engine) as session:
             rows = session.scalars(
                 select(PictureRow)
@@ -367,10 +367,10 @@ class Store:
             return [File(row.name, row.data) for row in rows]
 
     def draft(self, screen_id: str) -> Draft:
-        """A screen with all that belongs to it, to be taken elsewhere."""
+        """A screen with all its data, for export."""
         saved = self.get(screen_id)
         if saved is None:
-            raise StoreError("There is no such saved screen; look for it on the Review page.")
+            raise StoreError("This saved screen does not exist; search for it on the Review page.")
         return Draft(
             title=saved.title,
             author=saved.author,
@@ -387,11 +387,11 @@ class Store:
         )
 
     def still(self, screen_id: str) -> bytes:
-        """The still picture of a screen; empty if there is no such screen."""
+        """The still picture of a screen; empty if the screen does not exist."""
         return self._one(ScreenRow.still, screen_id)
 
     def arrays(self, screen_id: str) -> bytes:
-        """The arrays of a screen, as an NPZ file; empty if there is no such screen."""
+        """The arrays of a screen, as an NPZ file; empty if the screen does not exist."""
         return self._one(ScreenRow.arrays, screen_id)
 
     def _one(self, column: Any, screen_id: str) -> bytes:
@@ -399,15 +399,15 @@ class Store:
             return session.scalar(select(column).where(ScreenRow.id == screen_id)) or b""
 
     def _manifest(self) -> Any:
-        """The manifest in a statement, empty if it is too long."""
+        """The SQL expression of the manifest, empty if it is too long."""
         size: Any = func.octet_length(ScreenRow.manifest)
-        if self._engine.dialect.name == "sqlite":  # which has that from 3.43 on
+        if self._engine.dialect.name == "sqlite":  # supported from 3.43 on
             size = func.length(cast(ScreenRow.manifest, LargeBinary))
         return case((size <= summary.MOST_MANIFEST, ScreenRow.manifest), else_="")
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """Turn what a database or its file says into a sentence."""
+        """Turn errors of a database or its file into a sentence."""
         begun = self._asked(what)
         try:
             yield
@@ -416,9 +416,9 @@ class Store:
             raise StoreError(f"Saved screens cannot be {what} here: {_reason(error)}.") from error
 
     def _asked(self, what: str) -> float:
-        """The moment at which the database is asked; one that was silent is left alone a while.
+        """The time of a query; raises at once for a database that was recently unresponsive.
 
-        A page asks several times, and each would have its reader wait as long as the first.
+        A page runs several queries, each of which would wait as long as the first.
         """
         now = monotonic()
         with _silence:
@@ -441,11 +441,11 @@ class Store:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words that name no host, no file and nothing that anybody saved."""
+    """The reason for an error, without host names, file names or user data."""
     cause = getattr(error, "orig", None) or error
     state = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
-    # A message may quote what was to be saved; only those from before there was a statement
-    # are about the connection alone.
+    # A message may quote user data; only messages from before any statement concern the
+    # connection alone.
     said = "" if getattr(error, "statement", None) else str(cause).strip().partition("\n")[0][:300]
     told = isinstance(error, SQLAlchemyError) and hasattr(error, "orig")
     _log.warning(
@@ -460,34 +460,34 @@ def _reason(error: Exception) -> str:
             "start the application again"
         )
     if isinstance(error, (engines.Newer, CommandError)):
-        return "a newer version of Parallax has changed the database; start that version"
+        return "a newer version of Parallax has upgraded the database; start that version"
     if isinstance(error, ImportError):
-        return "the driver of the database is not installed; the operator installs it"
+        return "the database driver is not installed; the operator must install it"
     if isinstance(error, (ArgumentError, NoSuchModuleError)):
-        return "the operator's setting of their database is no address of SQLAlchemy"
+        return "the database that the operator set is not a SQLAlchemy URL"
     if isinstance(error, NoConnection) or state in ("57014", "55P03"):
         return "the database took too long to answer; try again in a minute"
     by_state = {
-        "SQLITE_BUSY": "others are writing at this moment; try again in a minute",
-        "SQLITE_LOCKED": "others are writing at this moment; try again in a minute",
-        "SQLITE_FULL": "the disk is full; the operator makes room",
-        "SQLITE_READONLY": "the database takes no changes; the operator allows them",
-        "SQLITE_CORRUPT": "the database is damaged; the operator restores it from a copy",
-        "SQLITE_NOTADB": "the file is no database; the operator names another",
-        "53100": "the disk is full; the operator makes room",
-        "25006": "the database takes no changes; the operator allows them",
-        "42501": "the database takes no changes; the operator allows them",
+        "SQLITE_BUSY": "other writes are in progress; try again in a minute",
+        "SQLITE_LOCKED": "other writes are in progress; try again in a minute",
+        "SQLITE_FULL": "the disk is full; the operator must free space",
+        "SQLITE_READONLY": "the database is read-only; the operator must allow changes",
+        "SQLITE_CORRUPT": "the database is damaged; the operator must restore a backup",
+        "SQLITE_NOTADB": "the file is not a database; the operator must set another",
+        "53100": "the disk is full; the operator must free space",
+        "25006": "the database is read-only; the operator must allow changes",
+        "42501": "the database is read-only; the operator must allow changes",
     }
     for beginning, words in by_state.items():
         if str(state).startswith(beginning):
             return words
     if isinstance(error, IntegrityError):
-        return "others changed the same at this moment; try again"
+        return "another user changed the same screen; try again"
     if isinstance(error, OSError) or str(state).startswith("SQLITE_CANTOPEN"):
-        return "their file cannot be opened; the operator looks at the folder and its rights"
+        return "their file cannot be opened; the operator must check the folder and its permissions"
     if getattr(error, "orig", None) is not None and not getattr(error, "statement", None):
         return "the database cannot be reached; try again in a minute, or ask the operator"
-    return "the database refuses; the log of the application says more"
+    return "the database reports an error; the application's log has the details"
 
 
 def _short_enough(what: str, text: str, most: int) -> None:
@@ -529,13 +529,13 @@ def _part(wanted: Select[Any], most: int | None, skip: int) -> Select[Any]:
 
 
 def _portions(ids: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
-    """Some at a time, as databases bound the values of one statement."""
+    """Ids in portions, as databases limit the values of one statement."""
     for start in range(0, len(ids), size):
         yield ids[start : start + size]
 
 
 def _bounded(column: Any) -> Any:
-    """A thumbnail in a statement, empty if it is too large."""
+    """The SQL expression of a thumbnail, empty if it is too large."""
     return case((func.length(column) <= MOST_THUMBNAIL, column), else_=literal(b"", LargeBinary))
 
 
@@ -580,14 +580,14 @@ def _count_notes(session: Session, screen_id: str) -> int:
 def _found(session: Session, screen_id: str) -> ScreenRow:
     row = session.get(ScreenRow, screen_id)
     if row is None:
-        raise StoreError("There is no such saved screen; look for it on the Review page.")
+        raise StoreError("This saved screen does not exist; search for it on the Review page.")
     return row
 
 
 def _seek_again(session: Session, screen_id: str) -> None:
-    """Write anew what a screen is searched by, out of what it holds now.
+    """Update the search text of a screen from its current content.
 
-    Whoever changes the same screen waits here for the other, and reads what the other wrote.
+    Concurrent changes of the same screen wait here for each other and read the latest content.
     """
     session.flush()
     session.execute(
@@ -608,7 +608,7 @@ def _seek_again(session: Session, screen_id: str) -> None:
 
 
 def _keep_picture(session: Session, file: File) -> None:
-    """Keep a file unless it is there, or is being brought by another at this moment."""
+    """Store a file unless it exists or is being stored concurrently."""
     if session.get(PictureRow, file.digest) is None:
         row = PictureRow(
             digest=file.digest, name=_clean(file.name), data=file.data, created=datetime.now(UTC)
@@ -621,7 +621,7 @@ def _keep_picture(session: Session, file: File) -> None:
 
 
 def _clean(text: str) -> str:
-    """A text without the one sign that PostgreSQL does not take."""
+    """A text without the one character that PostgreSQL rejects."""
     return text.replace("\0", " ")
 
 

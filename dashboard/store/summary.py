@@ -1,7 +1,6 @@
-"""What is kept of a screen to list and find it, so that lists need not read what is large.
+"""Data of a screen for lists and searches, so that they need not read large columns.
 
-Reads what earlier versions stored as well, which was not bounded then: whatever a text holds, the
-answer is short.
+Also reads unbounded data of earlier versions: the result is short whatever a text contains.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from collections.abc import Iterable
 from typing import Any
 
 MOST_MANIFEST = 2 * 2**20
-"""Bytes of a manifest that are read."""
+"""Most bytes of a manifest that are read."""
 
 MOST_ANSWERS = 16
 WORDS = 200
-"""Characters of a model's or a class's name."""
+"""Most characters of a model's or a class's name."""
 
 Answer = tuple[str, str, float]
 """Title of a model, its most probable class, and the probability, 0 to 1."""
@@ -29,21 +28,21 @@ _HEADER = 256
 
 
 def fold(text: str) -> str:
-    """A text for comparing whatever its case and the way its letters are composed.
+    """A text normalized for comparison, independent of case and Unicode composition.
 
-    NFKC and full case folding of the Unicode standard (section 3.13), done here and not by a
-    database: SQLite's own ``lower`` knows ASCII only, that of PostgreSQL depends on its locale.
+    NFKC and full case folding of the Unicode standard (section 3.13), done here and not by the
+    database: SQLite's own ``lower`` supports ASCII only, that of PostgreSQL depends on its locale.
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def sought(texts: Iterable[str]) -> str:
-    """Several texts as one to be searched."""
+    """Several texts as one search text."""
     return fold("\n".join(texts)).replace("\0", " ")
 
 
 def first_answers(manifest: str) -> list[Answer]:
-    """What each model answered first, as far as a manifest says it; in the order of its models."""
+    """The first answer of each model in a manifest, in the order of its models."""
     held = _loaded(manifest)
     models, answers = held.get("models"), held.get("answers")
     if not isinstance(answers, dict):
@@ -62,7 +61,7 @@ def first_answers(manifest: str) -> list[Answer]:
 
 
 def read_answers(stored: str) -> list[Answer]:
-    """Answers out of the column that keeps them; empty if they are not as they must be."""
+    """Answers from their column; empty if they are invalid."""
     try:
         return [(str(a), str(b), float(c)) for a, b, c in json.loads(stored)][:MOST_ANSWERS]
     except (ValueError, TypeError, RecursionError):
@@ -70,7 +69,7 @@ def read_answers(stored: str) -> list[Answer]:
 
 
 def unpacked_arrays(manifest: str) -> int:
-    """Bytes of the arrays that a manifest lists."""
+    """Bytes of the arrays listed in a manifest."""
     arrays = _loaded(manifest).get("arrays")
     total = 0
     for about in arrays.values() if isinstance(arrays, dict) else ():

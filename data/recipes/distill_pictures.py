@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance
 from data.recipes.picture_sources import NATURAL, SIDE, Source
 
 FINEST = 160
-"""Least side in pixels of what is cut out of a photograph; below, enlarging would only blur."""
+"""Least side in pixels of a crop; smaller ones would only be blurred by enlarging."""
 
 
 def random_crop(image: Image.Image, rng: np.random.Generator, least: float) -> Image.Image:
@@ -19,7 +19,7 @@ def random_crop(image: Image.Image, rng: np.random.Generator, least: float) -> I
     image
         The photograph.
     rng
-        Source of chance.
+        Random generator.
     least
         Smallest share of the shorter side that the crop may have.
     """
@@ -47,11 +47,11 @@ def place(cutout: Image.Image, ground: Image.Image, rng: np.random.Generator) ->
     Parameters
     ----------
     cutout
-        RGBA, cropped to what is not transparent.
+        RGBA, cropped to its opaque part.
     ground
         RGB square.
     rng
-        Source of chance.
+        Random generator.
     """
     scale = SIDE * rng.uniform(0.4, 1.3) / max(cutout.size)
     size = (max(1, round(cutout.width * scale)), max(1, round(cutout.height * scale)))
@@ -83,14 +83,14 @@ def draw(
     kind
         "natural" or "cutout".
     rng
-        Source of chance.
+        Random generator.
     augment
-        Whether crops may be small and colors changed; not so for held-out pictures.
+        Whether crops may be small and colors changed; false for held-out pictures.
 
     Returns
     -------
     tuple
-        The picture, and the position of its main source.
+        The picture, and the index of its main source.
     """
 
     def pick(wanted: str) -> int:

@@ -1,4 +1,4 @@
-"""Make all that is shipped again: one list of steps, each of which goes on where it was stopped.
+"""Rebuild all shipped files: a list of steps, each of which continues where it was stopped.
 
 Run by hand; later changes of weights, methods or layouts run it again::
 
@@ -7,8 +7,8 @@ Run by hand; later changes of weights, methods or layouts run it again::
         --earlier FILE
     python -m data.recipes.everything --from demo-sweep …
 
-``data/README.md`` says where photographs, packages, pictures and the earlier fit come from. A step
-that has ended is written down in the folder ``--work`` and left out next time, unless ``--from`` or
+``data/README.md`` states the sources of photographs, packages, pictures and the earlier fit. A
+finished step is recorded in the folder ``--work`` and skipped next time, unless ``--from`` or
 ``--only`` names it.
 """
 
@@ -30,13 +30,13 @@ class Step:
     Attributes
     ----------
     name
-        For people and ``--from``.
+        Name, also for ``--from``.
     module
-        What follows ``python -m``.
+        Module for ``python -m``.
     arguments
-        ``{photographs}`` and the like stand for the folders of the command line.
+        ``{photographs}`` and the like are replaced by folders of the command line.
     makes
-        What it writes.
+        Files that it writes.
     """
 
     name: str
@@ -113,6 +113,12 @@ STEPS = (
         "data/sweeps/demonstration",
     ),
     Step(
+        "maximizations",
+        "pages.activation_maximization.make_examples",
+        (),
+        "data/maximizations.jpg and .json, the gallery of Activation maximization",
+    ),
+    Step(
         "shapes",
         "data.recipes.weight_shapes",
         (),
@@ -128,21 +134,21 @@ STEPS = (
 
 
 def wanted(first: str | None, only: Sequence[str], ended: Sequence[str]) -> list[Step]:
-    """The steps that are to run.
+    """The steps to run.
 
     Parameters
     ----------
     first
-        Name of the step that is the first to run, ended or not, with all that follow.
+        Name of the first step to run, finished or not, with all later ones.
     only
-        Names of the only steps to run, ended or not.
+        Names of the only steps to run, finished or not.
     ended
-        Names of steps that have ended before.
+        Names of finished steps.
 
     Raises
     ------
     SystemExit
-        No step has such a name.
+        A name is unknown.
     """
     names = [step.name for step in STEPS]
     for name in (*only, *([first] if first else [])):
@@ -161,9 +167,9 @@ def command(step: Step, folders: dict[str, Path | None]) -> list[str]:
     Parameters
     ----------
     step
-        What to run.
+        The step.
     folders
-        What stands for the names in its arguments.
+        Folders by the names in its arguments.
 
     Raises
     ------

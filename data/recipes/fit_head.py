@@ -1,4 +1,4 @@
-r"""Fit the transformer's classes to photographs, and put what was fitted into a file of its own.
+r"""Fit the transformer's classes to photographs, and write the fitted tensors to their own file.
 
 Run by hand, never by the application; `data/README.md` has the commands and says where the
 photographs come from. Features come first, then a fit for each fold and one to all photographs,
@@ -9,7 +9,7 @@ then the file, its card and its figures::
     python -m data.recipes.fit_head --cache features --earlier earlier.safetensors --folds
     python -m data.recipes.fit_head --cache features --earlier earlier.safetensors
 
-What was made is kept in the cache, so that a run that was stopped goes on where it was.
+Results are kept in the cache, so that a stopped run continues where it was.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def open_backbone() -> nn.Module:
 
 
 def fold_of(name: str) -> int:
-    """The fold in which a photograph is held out; -1 for those that always teach.
+    """The fold in which a photograph is held out; -1 for those always used in the fit.
 
-    A labeled sample is the only one of its class, so its class is left out with it. Of Caltech a
+    A labeled sample is the only one of its class, so its class is left out with it. For Caltech a
     family goes as a whole.
     """
     one = photograph(name)
@@ -101,9 +101,9 @@ def earlier_fit(path: Path, backbone: nn.Module) -> Weights:
     Parameters
     ----------
     path
-        A whole transformer, or what was fitted of it.
+        A whole transformer, or its fitted tensors.
     backbone
-        Has what the file lacks.
+        Provides the tensors missing in the file.
     """
     state = Student(backbone, CLASSES).state_dict()
     stored = load_file(path)
@@ -122,7 +122,7 @@ def fitted(
     epochs: int,
     earlier: Weights | None,
 ) -> Student:
-    """Fit a student, or read it where it was fitted before."""
+    """Fit a student, or read it if it was fitted before."""
     student = Student(backbone, known.shape[1])
     if not path.exists():
         classes = load_file(WEIGHTS / CNN_FILE)["classifier.weight"].float()
@@ -163,7 +163,7 @@ def fit_fold(
 
 
 def right_answers(cache: Path) -> dict[str, Any]:
-    """Measure, on what the folds held out, how often the true class is named.
+    """Measure top-1 and top-5 accuracy on the held-out pictures of the folds.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def right_answers(cache: Path) -> dict[str, Any]:
 
 
 def taught(views: Views, known: Tensor) -> np.ndarray:
-    """Count, for each class, the photographs that show it.
+    """Count the photographs of each class.
 
     These are the photographs of which a view's target has the class first, if their folder names
     it or the teacher is sure of it.
@@ -307,7 +307,7 @@ def main() -> None:
     shipped = vit_model(CLASSES)
     shipped.load_state_dict(own | file, strict=True)
     details["last_layer"] = differences(backbone, shipped, single_samples(shipped))
-    # Measured by another recipe, of these weights only once it has run again.
+    # Measured by another recipe, valid for these weights only after it has run again.
     details |= {name: read_details()[name] for name in ("samples", "composites")}
 
     save_weights(file, WEIGHTS / HEAD_FILE)

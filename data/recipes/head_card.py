@@ -1,6 +1,6 @@
-"""The card of the distilled classes: what the application shows of what was measured.
+"""The card of the distilled classes: the measurements that the application shows.
 
-The measurements in full stand on the card under ``details``; everything above them follows from
+The full measurements are on the card under ``details``; all other entries follow from
 them, so that a card is always written as a whole.
 """
 
@@ -37,7 +37,7 @@ def card_of(details: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     details
-        What `fit_head.measured` returned, and what other recipes added.
+        Result of `fit_head.measured`, and additions of other recipes.
     """
     files, least = details["source_files_of_class"], details["least_files"]
     sure = f"where that one is sure (above {details['confident']:.0%})"

@@ -1,4 +1,4 @@
-"""How good the classes are: right answers, agreement with the teacher, coverage, calibration."""
+"""Quality of the classes: accuracy, agreement with the teacher, coverage, calibration."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 SURE = 0.3
 """Probability above which the teacher is sure of its first class."""
 LEAST_FILES = 3
-"""Photographs that must show a class to learn from, or else it is doubtful."""
+"""Fewest photographs of a class in the fit; below this it is marked as doubtful."""
 FACTORS = torch.linspace(0.4, 2.5, 43)
 
 
 def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:
     """The standard error of a rate, by a bootstrap over families of files.
 
-    Crops of one photograph resemble each other, so a hundred of them say little more than one.
+    Crops of one photograph are correlated, so a hundred of them give little more than one.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def error_of_rate(hits: np.ndarray, family: np.ndarray) -> float:
 
 
 def rates(ranked: Tensor, wanted: Tensor, family: np.ndarray) -> dict[str, float | int]:
-    """How often a wanted class is the first, and is among the five.
+    """Top-1 and top-5 rates of right classes.
 
     Parameters
     ----------
@@ -82,13 +82,14 @@ def agreement(
     family
         Number or name of each picture's family.
     files
-        How many photographs taught each class, (1000,).
+        Number of photographs in the fit of each class, (1000,).
 
     Returns
     -------
     dict
         Rates for crops of photographs and for cut-outs where the teacher is sure; rates by the
-        teacher's confidence (over all crops), and by how many photographs taught the class.
+        teacher's confidence (over all crops), and by the number of photographs of the class in the
+        fit.
     """
     best, first = logits.softmax(-1).max(-1)
     ranked, wanted, sure = scores.topk(5).indices, first_of(logits), best > SURE
@@ -113,7 +114,7 @@ def agreement(
 
 
 def best_scale(scores: Tensor, logits: Tensor) -> float:
-    """What to multiply scores by so that a probability tells how often it is right.
+    """The factor of scores that calibrates probabilities.
 
     Temperature scaling (Guo et al. 2017): the factor with the least cross-entropy against the
     teacher's first class.
@@ -129,9 +130,9 @@ def best_scale(scores: Tensor, logits: Tensor) -> float:
 
 
 def calibration(scores: Tensor, logits: Tensor) -> dict[str, Any]:
-    """Measure whether the student is as often right as its probability says.
+    """Measure the calibration of the student's probabilities.
 
-    "Right" is to name the teacher's first class. The expected calibration error is the mean
+    "Right" means the teacher's first class. The expected calibration error is the mean
     difference between probability and agreement over ten equally wide bins (Guo et al. 2017).
 
     Parameters
@@ -173,7 +174,7 @@ def draw_reliability(before: dict[str, Any], after: dict[str, Any], path: Path) 
     Parameters
     ----------
     before, after
-        What `calibration` returned.
+        Results of `calibration`.
     path
         SVG file to write.
     """

@@ -1,4 +1,4 @@
-"""What teacher and student say of the shipped pictures of one object."""
+"""Answers of teacher and student for the shipped pictures of one object."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def names_of_samples() -> list[str]:
 
 
 def single_samples(model: nn.Module) -> Tensor:
-    """The central squares of these pictures, normalized as a timm model wants them.
+    """The central squares of these pictures, normalized for a timm model.
 
     Parameters
     ----------
     model
-        Its configuration names mean and deviation.
+        Its configuration states mean and deviation.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def on_samples(vit: nn.Module) -> dict[str, dict[str, object]]:
     Parameters
     ----------
     vit
-        The transformer as it is shipped.
+        The shipped transformer.
     """
     labels = (LABELS / "imagenet1k.txt").read_text(encoding="utf-8").splitlines()
     cnn = timm.create_model(CNN_ARCHITECTURE).eval()

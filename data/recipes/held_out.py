@@ -1,9 +1,9 @@
 """Held-out pictures of packages, for the agreement of both models.
 
 The sources are desktop backgrounds, samples and cut-outs (`picture_sources`), without labels:
-only the teacher says what they show. Other files of theirs taught the earlier fit that the shipped
-one goes on from; those that are drawn here taught neither. ``validation`` serves to choose the
-scale of the probabilities, ``test`` to measure.
+only the teacher's classes are known. Other files of these packages were used in the earlier fit,
+which the shipped one continues; those drawn here were used in neither. ``validation`` is used to
+choose the scale of the probabilities, ``test`` to measure.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The student: the last block's way to the class token, and a linear head on it.
+"""The student: the last block's path to the class token, and a linear head on it.
 
 For timm's transformers of the embedded one's kind: one prefix token, biases, no norm of queries and
-keys. The last block's queries, keys and first norm stay as they are, and with them the attention of
-every layer. A picture then reaches the class token of the last block only through the token itself
-and one mean of the normalized tokens for each head, weighted with the attention of the class token.
-These few vectors are kept for each picture, so that a fit needs no pass through the network.
+keys. The last block's queries, keys and first norm are not changed, and so neither is the attention
+of every layer. A picture then reaches the class token of the last block only through the token
+itself and one mean of the normalized tokens for each head, weighted with the attention of the class
+token. These few vectors are kept for each picture, so that a fit needs no pass through the network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 
 def class_attention(backbone: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The class token's attention in the last block, and the tokens that it is paid to.
+    """The class token's attention in the last block, and the tokens attended to.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def class_attention(backbone: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor
 
 @torch.inference_mode()
 def block_inputs(backbone: nn.Module, inputs: Tensor) -> Tensor:
-    """All that the last block's class token depends on, its attention held fixed.
+    """The vectors on which the last block's class token depends, with fixed attention.
 
     Parameters
     ----------
@@ -100,20 +100,20 @@ def differences(before: nn.Module, after: nn.Module, inputs: Tensor) -> dict[str
 
 
 class Student(nn.Module):
-    """Class scores from what `block_inputs` returns.
+    """Class scores from the result of `block_inputs`.
 
     Parameters
     ----------
     backbone
         A vision transformer of this kind; it is copied from, not changed.
     classes
-        Width of the head, which begins at zero.
+        Width of the head, which is initialized with zeros.
 
     Attributes
     ----------
     block
-        A copy of the last block. Its queries, keys and first norm take no part in `forward`,
-        so a gradient step leaves them as they are.
+        A copy of the last block. Its queries, keys and first norm are not used in `forward`,
+        so a gradient step does not change them.
     norm
         A copy of the norm after it.
     head

@@ -4,7 +4,7 @@ Run by hand, with a folder of color photographs, of which none is shipped::
 
     python -m data.recipes.mean_spectrum --photographs photographs/imagenet-samples
 
-The folder of 1,000 photographs, one for each ImageNet class, that the shipped file was measured on
+The folder of 1,000 photographs, one for each ImageNet class, on which the shipped file was measured
 is described in ``data/README.md``. Each photograph's largest centered square is scaled to `SIDE`
 pixels; colors are decorrelated by the principal axes of all their pixels.
 """
@@ -55,7 +55,7 @@ def measure(paths: Sequence[Path], side: int = SIDE) -> dict[str, Array]:
         products += flat @ flat.T / flat.shape[1]
     mean = total / len(paths)
     variances, axes = np.linalg.eigh(products / len(paths) - np.outer(mean, mean))
-    axes = axes[:, ::-1]  # of the largest variance first
+    axes = axes[:, ::-1]  # the largest variance first
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(3)])
     colors = axes * np.sqrt(variances[::-1])
     channels = np.linalg.inv(colors)

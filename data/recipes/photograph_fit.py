@@ -1,8 +1,8 @@
-"""Fit the last block's way to the class token and a linear head to the photographs.
+"""Fit the last block's path to the class token and a linear head to the photographs.
 
-What is wanted of each view is a mixture of the teacher's scores and of what is known of the
-photograph: classes that its folder names are lifted above all others, and what the teacher says of
-the rest stays, because it is all that is known of classes that resemble it.
+The target of each view combines the teacher's scores with the label of the photograph: classes
+that its folder names are raised above all others, and the teacher's scores of the others are kept,
+because they are the only information on similar classes.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ WEIGHT_DECAY = 1.0
 RIDGE = 0.03
 WARM_UP = 0.1
 LIFT = 1.0
-"""By how much a class that a folder names is lifted above the teacher's first."""
+"""How far a class named by a folder is raised above the teacher's first."""
 CROWDING = 0.4
 """A folder of n views counts as n to the power of one minus this."""
 PART = 4096
 OWN_FEATURES = 2
-"""Vectors before those that the last block is fitted to."""
+"""Vectors before those used in the fit of the last block."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Views:
     view
         Number of the view.
     inputs
-        What the last block's class token depends on, (views, 1 + heads, channels).
+        Inputs of the last block's class token, (views, 1 + heads, channels).
     logits
         The teacher's class scores of the same pixels, (views, 1000).
     own
@@ -86,7 +86,7 @@ def read_views(cache: Path) -> Views:
 
 
 def classes_of(samples: list[str]) -> Callable[[str], list[int]]:
-    """What tells the classes that come into question for a photograph.
+    """A function from photographs to their possible classes.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def classes_of(samples: list[str]) -> Callable[[str], list[int]]:
     Returns
     -------
     callable
-        From a photograph's name to indices of classes; empty where its folder says nothing.
+        From a photograph's name to indices of classes; empty if its folder names none.
     """
     stems = [Path(name).stem for name in sorted(samples)]
     if len(stems) != CLASSES:
@@ -116,7 +116,7 @@ def classes_of(samples: list[str]) -> Callable[[str], list[int]]:
 
 
 def known_classes(views: Views) -> Tensor:
-    """The classes that come into question, (views, 1000) booleans; none where unknown."""
+    """The possible classes, (views, 1000) booleans; none if unknown."""
     samples = sorted({name for name in views.names.tolist() if name.startswith(f"{LABELED}/")})
     classes = classes_of(samples)
     out = torch.zeros(len(views), CLASSES, dtype=torch.bool)
@@ -126,7 +126,7 @@ def known_classes(views: Views) -> Tensor:
 
 
 def lifted(logits: Tensor, known: Tensor) -> Tensor:
-    """Lift the classes that come into question above all others.
+    """Raise the possible classes above all others.
 
     Parameters
     ----------
@@ -138,8 +138,8 @@ def lifted(logits: Tensor, known: Tensor) -> Tensor:
     Returns
     -------
     torch.Tensor
-        The scores, where the best of the known classes is `LIFT` above what was the first. The
-        other known classes keep their distance to it unless they would sink.
+        The scores, with the best of the known classes `LIFT` above the former first. The
+        other known classes keep their distance to it unless their scores would fall.
     """
     first = logits.amax(1, keepdim=True)
     best = logits.masked_fill(~known, -torch.inf).amax(1, keepdim=True)
@@ -148,7 +148,7 @@ def lifted(logits: Tensor, known: Tensor) -> Tensor:
 
 
 def counts_of(views: Views) -> Tensor:
-    """What each view counts in the fit, (views,)."""
+    """The weight of each view in the fit, (views,)."""
     found = [photograph(name) for name in views.names.tolist()]
     sizes = Counter((one.collection, one.folder) for one in found)
     return torch.tensor([sizes[one.collection, one.folder] ** -CROWDING for one in found])
@@ -156,7 +156,7 @@ def counts_of(views: Views) -> Tensor:
 
 @torch.inference_mode()
 def in_parts(module: Callable[[Tensor], Tensor], inputs: NDArray[np.float16]) -> Tensor:
-    """What a module makes of every row."""
+    """The output of a module for every row."""
     parts = torch.from_numpy(inputs).split(PART)
     return torch.cat([module(part.float()) for part in parts])
 
@@ -171,7 +171,7 @@ def ridge(tokens: Tensor, scores: Tensor, counts: Tensor) -> tuple[Tensor, Tenso
     scores
         Class scores, (views, 1000).
     counts
-        What each view counts, (views,).
+        Weight of each view, (views,).
 
     Returns
     -------
@@ -199,26 +199,26 @@ def fit(
     """Fit a student to views of photographs.
 
     Without an earlier fit, the head starts from a regression of the teacher's scores and the last
-    block from its own weights; queries and keys stay. What is added to the head is ``classes @
-    change``: the teacher's own class vectors turn what the student learns into classes, so that
-    what a picture teaches about one class reaches those that resemble it.
+    block from its own weights; queries and keys stay. The addition to the head is ``classes @
+    change``: the teacher's own class vectors map the student's features to classes, so that
+    a picture of one class also trains similar classes.
 
     Parameters
     ----------
     backbone
         The transformer; not changed.
     views
-        What to fit to.
+        The views.
     known
-        What `known_classes` returned for them.
+        Result of `known_classes` for them.
     classes
         The teacher's class vectors, (1000, channels).
     seed
         Seed of the order.
     epochs
-        Times that as many views are drawn as there are.
+        Number of epochs; each draws as many views as there are.
     earlier
-        State of a student that an earlier fit gave, to go on from.
+        State of a student from an earlier fit, as start.
 
     Returns
     -------

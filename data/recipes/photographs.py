@@ -1,4 +1,4 @@
-"""The labeled photographs that teach the transformer's classes: files, families, views.
+"""The labeled photographs for the fit of the transformer's classes: files, families, views.
 
 They are read from a folder outside the project and are never copied into it; `data/README.md` names
 the collections and their licenses.
@@ -17,7 +17,7 @@ from PIL import Image
 from core.images import fit_image
 
 SIDE = 224
-"""Side in pixels of what both models see."""
+"""Side in pixels of both models' input."""
 LABELED = "imagenet-samples"
 COLLECTIONS = (LABELED, "caltech101", "clothing", "grocery")
 SEED = 21
@@ -38,10 +38,10 @@ class Photograph:
     collection
         One of `COLLECTIONS`.
     folder
-        What the collection sorts it under: a category, a garment, a product; for the labeled
+        Its category in the collection: a category, a garment, a product; for the labeled
         samples the file's own stem.
     family
-        Name that files share which may look alike.
+        Name shared by files that may look alike.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Photograph:
 
 
 def photograph(name: str) -> Photograph:
-    """What a file's path says of it.
+    """The facts in a file's path.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def photograph(name: str) -> Photograph:
         (number,) = re.findall(r"\d+", path.stem)
         return Photograph(name, collection, folder, f"{folder} {int(number) // BUNDLE}")
     if collection == "grocery":
-        # A burst may go on in another part of the data set, so a product is one family.
+        # A burst may continue in another part of the data set, so a product is one family.
         return Photograph(name, collection, folder, folder)
     return Photograph(name, collection, folder, name)
 
@@ -104,10 +104,10 @@ def view_of(image: Image.Image, name: str, number: int) -> Image.Image:
     image
         The photograph, RGB.
     name
-        Its name, which with the number decides what is cut out.
+        Its name, which with the number determines the crop.
     number
         0 is the central square, as the transformer is evaluated. Others are random parts of 35 to
-        100 % of the area, every second of them mirrored.
+        100 % of the area, every second one mirrored.
     """
     if number == 0:
         return fit_image(image, "native", (SIDE, SIDE), resample=Image.Resampling.BICUBIC)

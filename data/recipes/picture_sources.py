@@ -1,7 +1,7 @@
-"""Where the pictures for the classes come from, and how they are split.
+"""Sources of the held-out pictures, and their split.
 
-They lie in packages of Debian and npm, unpacked below one folder, one subfolder for each package.
-They serve to fit and to measure only and are not part of the project. Nothing here needs a label.
+They are in packages of Debian and npm, unpacked below one folder, one subfolder per package.
+They are used only for fits and measurements, are not part of the project, and need no labels.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ PHOTOGRAPHS: dict[str, tuple[str, str]] = {
     ),
     "startbootstrap-creative": ("dist/assets/img/**/*.jpg", "thumbnails"),
 }
-"""Package to the pattern of its photographs, and a pattern of those that are left out (portraits
+"""Package to the pattern of its photographs, and a pattern of those left out (portraits
 of the makers, drawings, smaller copies)."""
 PACKAGES = (
     *WALLPAPERS,
@@ -75,7 +75,7 @@ DUPLICATE_BITS = 6
 
 @dataclass
 class Source:
-    """One picture file and the family that it shares a side of the split with.
+    """One picture file and its family, which is on one side of the split.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Source:
     image
         RGB or RGBA, long side at most 2400 pixels.
     family
-        Name that near duplicates share.
+        Name shared by near duplicates.
     always_train
         Never held out.
     """
@@ -99,14 +99,14 @@ class Source:
 
 
 def shrink(image: Image.Image, mode: str) -> Image.Image:
-    """The picture in the wanted mode with a long side of at most 2400 pixels."""
+    """The picture in a mode, with a long side of at most 2400 pixels."""
     image = image.convert(mode)
     image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     return image
 
 
 def flat_share(image: Image.Image) -> float:
-    """The share of a picture that its most frequent coarse color covers."""
+    """The share of a picture covered by its most frequent coarse color."""
     small = np.asarray(image.convert("RGB").resize((64, 64)), dtype=np.int64) // 32
     codes = small[..., 0] * 64 + small[..., 1] * 8 + small[..., 2]
     return float(np.bincount(codes.ravel()).max() / codes.size)
@@ -135,7 +135,7 @@ def wallpapers(root: Path) -> Iterator[Source]:
 def opencv_samples(root: Path) -> Iterator[Source]:
     """The photographs of OpenCV's documentation, one family that is never held out.
 
-    They hold stereo pairs, frames of one scene and results drawn over the same picture.
+    They contain stereo pairs, frames of one scene and results drawn over the same picture.
     """
     package = "opencv-doc"
     for path in sorted((root / package).rglob("*")):
@@ -152,7 +152,7 @@ def opencv_samples(root: Path) -> Iterator[Source]:
 
 
 def photographs(root: Path) -> Iterator[Source]:
-    """The photographs that lie in packages as plain files, each a family of its own."""
+    """The photographs in packages as plain files, each its own family."""
     for package, (pattern, left_out) in PHOTOGRAPHS.items():
         for path in sorted((root / package).glob(pattern)):
             inside = path.relative_to(root / package).as_posix()
@@ -163,7 +163,7 @@ def photographs(root: Path) -> Iterator[Source]:
 
 
 def embedded_webp(data: bytes) -> Iterator[Image.Image]:
-    """The WebP pictures that a Qt resource file holds uncompressed."""
+    """The uncompressed WebP pictures of a Qt resource file."""
     position = 0
     while (start := data.find(b"RIFF", position)) >= 0:
         length = int.from_bytes(data[start + 4 : start + 8], "little") + 8
@@ -216,13 +216,13 @@ def flashcards(root: Path) -> Iterator[Source]:
 
 
 def fingerprint(image: Image.Image) -> int:
-    """64 bits that say where brightness falls from left to right on an 8 by 8 grid."""
+    """64 bits: where brightness falls from left to right on an 8 by 8 grid."""
     gray = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int64)
     return int("".join("1" if bit else "0" for bit in (gray[:, 1:] < gray[:, :-1]).ravel()), 2)
 
 
 def merge_duplicates(sources: list[Source]) -> None:
-    """Give one family name to photographs that look almost the same, or mirrored.
+    """Give one family name to photographs that look almost the same, possibly mirrored.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def collect(root: Path) -> list[Source]:
 def split_of(source: Source) -> str:
     """The side of the split that a source is on.
 
-    It follows from the name of its family alone, so that another package moves no picture to the
+    It depends only on the name of its family, so that a new package moves no picture to the
     other side unless it resembles a new one.
     """
     if source.always_train:
@@ -296,7 +296,7 @@ def split(sources: list[Source]) -> dict[str, dict[str, list[list[int]]]]:
     Parameters
     ----------
     sources
-        What `collect` returned.
+        Result of `collect`.
 
     Returns
     -------

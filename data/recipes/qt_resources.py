@@ -14,7 +14,7 @@ FOLDER, PACKED = 2, 5
 
 
 def resource_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
-    """Path and content of each file that is stored as it is.
+    """Path and content of each uncompressed file.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def resource_files(archive: bytes) -> Iterator[tuple[str, bytes]]:
     Raises
     ------
     ValueError
-        It is no resource archive.
+        It is not a resource archive.
     """
     if archive[:4] != b"qres":
         raise ValueError("no Qt resource archive: its first four bytes are not 'qres'")

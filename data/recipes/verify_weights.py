@@ -39,7 +39,7 @@ REFERENCES = {
     "keys": f"{LAST_LAYER}.attention.attention.key.bias",
     "final": "backbone.layernorm.bias",
 }
-"""What is compared, and the constant that the graph adds last to get it."""
+"""Compared tensors, and the constant that the graph adds last for each."""
 EXPECTED = {"chelsea.jpg": (281, 282, 285), "coffee.jpg": (967,), "camera.jpg": (872,)}
 
 
@@ -149,7 +149,7 @@ def tokens(
 
 
 def observed(model: torch.nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Run a transformer and return what enters its last attention, and its final tokens.
+    """The input of a transformer's last attention, and its final tokens.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def compare(name: str, ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> fl
     Parameters
     ----------
     name
-        What is compared.
+        Name of the comparison.
     ours, theirs
         By the keys of `REFERENCES`.
     """
@@ -202,7 +202,7 @@ def compare(name: str, ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> fl
 def report(
     cnn: dict[str, Tensor], vit: dict[str, Tensor], graph_bytes: bytes, folder: Path
 ) -> None:
-    """Print every comparison, store the reference for the tests, and refuse a bad build.
+    """Print every comparison, store the reference for the tests, and reject a bad build.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def report(
     graph_bytes
         The ONNX model that the transformer was read from.
     folder
-        Where the weight files lie and the reference goes.
+        Folder of the weight files and the reference.
     """
     halved = to_half(vit)
     shipped = load_file(folder / VIT_FILE)
@@ -239,15 +239,15 @@ def report(
 
 
 def store_reference(theirs: dict[str, Tensor], folder: Path) -> None:
-    """Keep what the graph says of the class token and some patches, for tests without the graph.
+    """Store the graph's class token and some patches, for tests without the graph.
 
     Parameters
     ----------
     theirs
-        What the graph gave at 518 pixels. The final tokens are left out: the shipped last block
+        Outputs of the graph at 518 pixels. The final tokens are left out: the shipped last block
         is fitted.
     folder
-        Where the file goes.
+        Folder of the file.
     """
     count = theirs["tokens"].shape[1]
     chosen = np.linspace(1, count - 1, KEPT_PATCHES).round().astype(np.int64)
@@ -264,7 +264,7 @@ def check_cnn(cnn: dict[str, Tensor], folder: Path) -> None:
     cnn
         State dict in float32, before rounding.
     folder
-        Where the weight file lies.
+        Folder of the weight file.
     """
     model = timm.create_model(CNN_ARCHITECTURE).eval()
     transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))

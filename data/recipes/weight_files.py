@@ -1,4 +1,4 @@
-"""The embedded models' weight files: their names, what of them is fitted, how they are written."""
+"""The embedded models' weight files: names, fitted tensors, and writing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DEPTH = 12
 CLASSES = 1000
 LAST = f"blocks.{DEPTH - 1}."
 FITTED = (f"{LAST}attn.", f"{LAST}ls", f"{LAST}norm2.", f"{LAST}mlp.", "norm.", "head.")
-"""Beginnings of the names that ``fit_head`` fits. Of ``attn.qkv`` these are the values only:
-queries and keys stay, and with them every layer's attention."""
+"""Prefixes of the tensors that ``fit_head`` fits. Of ``attn.qkv`` only the values are fitted:
+queries and keys, and so every layer's attention, do not change."""
 
 Weights = dict[str, Tensor]
 
 
 def vit_model(classes: int = 0) -> torch.nn.Module:
-    """The transformer's architecture as the weight file expects it.
+    """The transformer's architecture for the weight file.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def vit_model(classes: int = 0) -> torch.nn.Module:
 
 
 def to_half(weights: Weights) -> Weights:
-    """Round floating-point tensors to half precision, refusing values that it cannot hold.
+    """Round floating-point tensors to half precision, rejecting values out of its range.
 
     Parameters
     ----------
@@ -59,14 +59,14 @@ def to_half(weights: Weights) -> Weights:
 
 
 def check_fitted(backbone: Weights, fitted: Weights) -> None:
-    """Refuse a file of fitted tensors that holds others, or another attention.
+    """Reject a file of fitted tensors with other tensors, or with another attention.
 
     Parameters
     ----------
     backbone
         State dict without a head, as it was read from the graph, in half precision.
     fitted
-        What is to take the place of its tensors, and the head.
+        The tensors that replace those of the backbone, and the head.
     """
     for name, tensor in fitted.items():
         if not name.startswith(FITTED):
@@ -105,14 +105,14 @@ def write_checksums(folder: Path = WEIGHTS) -> None:
 
 
 def save_weights(weights: Weights, path: Path) -> None:
-    """Write a weight file that everyone may read.
+    """Write a weight file that all users of the system may read.
 
     Parameters
     ----------
     weights
         State dict in half precision.
     path
-        Where to write; the name says which of the two architectures it is.
+        Destination; the name determines which of the two architectures it is.
     """
     architecture = CNN_ARCHITECTURE if path.name == CNN_FILE else VIT_ARCHITECTURE
     save_file(weights, path, metadata={"architecture": architecture})

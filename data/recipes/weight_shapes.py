@@ -1,7 +1,7 @@
-"""Write core/models/shapes.json.gz: which names and shapes the weights of every architecture have.
+"""Write core/models/shapes.json.gz: names and shapes of the weights of every architecture.
 
-Every classifier of timm and torchvision is built without memory, and those of transformers in the
-sizes that are common on the hub. To be run again when a library has new architectures::
+Every classifier of timm and torchvision is built without memory, and those of transformers in
+common sizes of the hub. Run it again when a library has new architectures::
 
     python -m data.recipes.weight_shapes
 """
@@ -30,7 +30,7 @@ Row = tuple[tuple[str, ...], str, tuple[Any, ...]]
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shape of all that a state dict of a network holds."""
+    """Shapes of all entries of a network's state dict."""
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
@@ -41,7 +41,7 @@ def of_timm() -> Iterator[Row]:
     for name in timm.list_models():
         try:
             module = without_memory(ModelSpec(name, name, "cnn", "timm", name), CLASSES, {})
-        except Exception as error:  # networks that are no classifiers
+        except Exception as error:  # networks that are not classifiers
             logger.warning("%s is left out: %s", name, error)
             continue
         if module is None:  # its constructor needs values
@@ -68,7 +68,7 @@ def of_torchvision() -> Iterator[Row]:
 
 
 def vit(width: int, depth: int, heads: int, **more: Any) -> dict[str, Any]:
-    """What makes a transformer's configuration."""
+    """The arguments of a transformer's configuration."""
     sizes = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
     return {**sizes, "intermediate_size": 4 * width, **more}
 
@@ -143,11 +143,11 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
         vit(*BASE, use_relative_position_bias=True, layer_scale_init_value=0.1),
     ),
 }
-"""Sizes that are common on the hub: name, type and what its configuration differs in."""
+"""Common sizes on the hub: name, type and differences of its configuration."""
 
 
 def of_transformers() -> Iterator[Row]:
-    """Rows of classifiers of transformers, under the names of its files of before and of today."""
+    """Rows of classifiers of transformers, under earlier and current names of tensors."""
     from transformers import AutoConfig
     from transformers.core_model_loading import revert_weight_conversion
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
@@ -155,7 +155,7 @@ def of_transformers() -> Iterator[Row]:
     for name, (model_type, settings) in TRANSFORMERS.items():
         config = AutoConfig.for_model(model_type, **settings)
         kinds = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
-        kind = kinds[-1] if isinstance(kinds, tuple) else kinds  # DeiT's with both classifiers
+        kind = kinds[-1] if isinstance(kinds, tuple) else kinds  # DeiT with both classifiers
         with WithoutMemory():
             module = kind(config)
         paths = tuple(

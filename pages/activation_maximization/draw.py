@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
-from PIL import Image
 
 from core import VisionTransformer
 from dashboard import controls, figures, panels, session
-from dashboard.text import plain
+from dashboard.text import duration, plain
+from pages.activation_maximization import examples
 from pages.activation_maximization.run import Making, Result, Run, expected
 from pages.activation_maximization.settings import (
     DEFAULT,
@@ -23,7 +22,7 @@ from pages.activation_maximization.settings import (
 from pages.activation_maximization.view import Maximization, Picture
 
 EVERY = 1.5
-"""Seconds between two looks at the growing pictures."""
+"""Seconds between two updates of the growing pictures."""
 
 STYLE = """
 <style>
@@ -35,18 +34,19 @@ STYLE = """
 }
 </style>
 """
-"""Settings stay wide enough to be read."""
+"""The settings keep a readable width."""
 
 
 def draw(view: Maximization) -> None:
-    """Settings at the left; pictures that grow, and those that were made, at the right."""
+    """Settings at the left; growing and finished pictures at the right."""
     panels.head(
         "Activation maximization",
-        "Pictures made from noise so that one class or channel answers as strongly as possible.",
+        "Pictures optimized from noise so that one class or channel responds as strongly as "
+        "possible.",
         "All models get the same number of steps and the same seed. A picture shows what excites "
-        "**one class or channel** most, not what it needs in photographs, and it depends on the "
-        "regularizers. A transformer's patch grid shows up as **seam energy**: 0 means that steps "
-        "across patch borders are no larger than steps inside patches.",
+        "**one class or channel** most, not what it needs in photographs, and depends on the "
+        "regularizers. **Seam energy** measures the visible patch grid of a transformer: 0 means "
+        "that steps across patch borders are no larger than steps inside patches.",
         "Olah 2017 (Feature Visualization, Distill), Lucid; the seam penalty is this project's own",
     )
     st.html(STYLE)
@@ -79,24 +79,24 @@ def _settings(chosen: Settings) -> None:
         _size(chosen.size)
     with st.expander("Regularizers and seed", icon=":material/tune:"):
         controls.number("seed", "Seed", 0, 2**31 - 1)
-        _weight("variation", "Total variation", "Charges every step between pixels.")
-        _weight("gray", "Distance from gray", "Charges colors far from mid-gray.")
+        _weight("variation", "Total variation", "Penalizes differences between neighboring pixels.")
+        _weight("gray", "Distance from gray", "Penalizes colors far from mid-gray.")
         _weight(
             "seam",
             "Seam penalty (ViT)",
-            "Charges steps across patch borders that are larger than those inside patches.",
+            "Penalizes steps across patch borders that are larger than those inside patches.",
         )
         controls.toggle(
             "moves",
             "Random moves",
-            help="Shifts, turns and scales the picture a little before each look. Without them the "
-            "patch grid of a transformer shows most.",
+            help="Shifts, rotates and scales the picture slightly before each step. Without them "
+            "the patch grid of a transformer is most visible.",
         )
     controls.toggle(
         "effect",
         "Show the seam penalty's effect",
-        help="Makes the picture of a model with patches twice, without and with the penalty, from "
-        "the same seed.",
+        help="Makes the picture of each model with patches twice, without and with the penalty, "
+        "from the same seed.",
     )
 
 
@@ -131,7 +131,7 @@ def _weight(field: str, label: str, help: str) -> None:
 
 
 def _start_or_stop(view: Maximization) -> None:
-    """The button above the settings, with what is going to be made below it."""
+    """The button above the settings, with the planned pictures below it."""
     run, tasks = view.run, view.settings.tasks
     if run is None and st.button(
         "Start",
@@ -153,7 +153,7 @@ def _start_or_stop(view: Maximization) -> None:
             disabled=run.stopped,
             on_click=run.stop,
         )
-        st.caption("What you change below counts for the next run.")
+        st.caption("Changes below take effect in the next run.")
     elif tasks:
         count = f"{len(tasks)} picture{'s' if len(tasks) > 1 else ''}, {tasks[0].steps} steps"
         seconds = expected(tasks)
@@ -162,7 +162,7 @@ def _start_or_stop(view: Maximization) -> None:
 
 
 def _watch(run: Run) -> None:
-    """The pictures of the run that goes on, looked at again and again until it has ended."""
+    """The pictures of the current run, updated until it has ended."""
     if run.ended:
         st.rerun()
     run.watch()
@@ -171,9 +171,9 @@ def _watch(run: Run) -> None:
         with column:
             _heading(result)
             if result.image is None:
-                st.caption("Waits for its turn.")
+                st.caption("Waiting for its turn.")
                 continue
-            # In the message itself: a file would be gone when the next picture is there.
+            # As a data URI: a file would be removed before the next picture arrives.
             preview = figures.data_uri(result.image, quality=65)
             st.image(preview, width="stretch", alt=f"Grows: {result.name}")
             st.caption(f"Step {len(result.history)} of {result.planned}")
@@ -186,13 +186,6 @@ def _status(run: Run) -> str:
     if left is None:
         return "Timing the first steps …"
     return f"{run.current.title}: {duration(left)} left"
-
-
-def duration(seconds: float) -> str:
-    """A time that was estimated, for people."""
-    if seconds < 100:
-        return f"about {max(1, round(seconds))} s"
-    return f"about {round(seconds / 60)} min"
 
 
 # -- what was made --------------------------------------------------------------------------------
@@ -208,12 +201,13 @@ def _results(view: Maximization) -> None:
         if view.run is None:
             st.info(
                 "Press **Start**: the pictures grow here, step by step. You can stop at any time, "
-                "change settings or look at another page meanwhile; what has been made stays.",
+                "change settings or open another page meanwhile; finished steps are kept.",
                 icon=":material/auto_awesome:",
             )
+            examples.draw()
         return
     if view.run is not None:
-        st.markdown("**The run before**, until this one has ended")
+        st.markdown("**The previous run**, until this one has ended")
     columns = st.columns(max(2, len(view.results)))
     for place, (column, picture) in enumerate(zip(columns, view.results, strict=False)):
         with column:
@@ -237,7 +231,7 @@ def _picture(made: Picture, place: int) -> None:
     st.image(made.image, width="stretch", output_format="PNG", alt=made.name)
     st.download_button(
         "PNG",
-        data=_png(made.image),
+        data=partial(figures.png, made.image),
         file_name=_file_name(result),
         mime="image/png",
         icon=":material/download:",
@@ -248,7 +242,7 @@ def _picture(made: Picture, place: int) -> None:
         "Seam energy",
         f"{round(made.energy, 2) + 0.0:+.2f}",
         help=f"For patches of {result.patch} pixels, on the picture as shown: 0 means that no "
-        "patch grid is visible; below 0 the borders are smoother than the insides.",
+        "patch grid is visible; below 0 the steps across borders are the smaller ones.",
     )
     stopped = "" if made.steps >= result.planned else f", stopped at {made.steps}"
     objective = result.objective[:1].upper() + result.objective[1:]
@@ -257,15 +251,6 @@ def _picture(made: Picture, place: int) -> None:
         f"pixels, seed {result.seed}, {'with' if result.moves else 'without'} random moves. "
         f"Trained on: {result.pretraining}."
     )
-
-
-def _png(image: Image.Image) -> Callable[[], bytes]:
-    def png() -> bytes:
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
-
-    return png
 
 
 def _file_name(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""What is chosen of Activation maximization."""
+"""Options of Activation maximization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dashboard import screen
 
 
 class Options(screen.Options):
-    """What is chosen of Activation maximization."""
+    """Options of Activation maximization."""
 
     objective: Literal["class", "channel"] = "class"
     steps: Annotated[int, Field(ge=16, le=512)] = 48

@@ -1,4 +1,4 @@
-"""What Streamlit runs for Activation maximization."""
+"""Entry point of Activation maximization for Streamlit."""
 
 from dashboard import session, show
 from pages.activation_maximization.draw import draw

@@ -1,7 +1,7 @@
-"""Pictures that are made, in a thread of its own. Knows no Streamlit.
+"""Maximizations in a separate thread. Independent of Streamlit.
 
-A page may be left, and any of its widgets touched, while a run goes on: the page only looks at it.
-What a finished run leaves holds numbers, pictures and titles, and no model.
+A page can be left, and its widgets used, during a run: the page only reads its state. The result
+of a finished run contains numbers, pictures and titles, but no model.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from PIL import Image
 
 import core
 from core import MethodError, Model, Objective, ParallaxError, Regularization, Transforms
-from dashboard.background import Job
+from dashboard.jobs import Job
 
 PATIENCE = 300.0
-"""Seconds after which a run that nobody looks at stops."""
+"""Seconds after which a run that no page shows stops."""
 
 TRIAL = 3
-"""Steps by which the time of a run is estimated; the first does not count."""
+"""Steps from which the time of a run is estimated, without the first."""
 
 STILL = Transforms(0.0, 0.0, 0.0, 0.0)
-"""No random moves."""
+"""No random transforms."""
 
 _log = logging.getLogger(__name__)
 _paces: dict[tuple[str, int], float] = {}
@@ -32,14 +32,14 @@ _paces: dict[tuple[str, int], float] = {}
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One picture to be made.
+    """One picture to optimize.
 
     Attributes
     ----------
     side
         Of the picture in pixels.
     patch
-        At which seams are measured and charged.
+        Patch side for measuring and penalizing seams.
     """
 
     title: str
@@ -54,12 +54,12 @@ class Task:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the time of a step depends on."""
+        """Key of the time of a step."""
         return self.model.spec.id, self.side
 
     @property
     def code(self) -> str:
-        """The expression that makes the picture; see `dashboard.python_lines`."""
+        """The expression for the picture; see `dashboard.python_lines`."""
         regularization = f"core.{self.regularization!r}"
         return (
             f"np.asarray(core.maximize(models[{self.model.spec.id!r}], {self.objective!r}, "
@@ -69,13 +69,13 @@ class Task:
         )
 
     def check(self) -> None:
-        """Raise `MethodError` if there is no such class, layer or channel."""
+        """Raise `MethodError` if the class, layer or channel does not exist."""
         self.objective.needs(self.model)
 
 
 @dataclass(eq=False)
 class Result:
-    """A picture as far as it has grown, with all that is said of it."""
+    """The current state of a picture, with its description."""
 
     title: str
     objective: str
@@ -91,7 +91,7 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Title with the objective, for people."""
+        """Title with the objective."""
         return f"{self.title}, {self.objective}"
 
     @classmethod
@@ -111,12 +111,12 @@ class Result:
 
 
 def pace(task: Task) -> float | None:
-    """Seconds of a step, as far as this process has measured it."""
+    """Seconds per step, if this process has measured it."""
     return _paces.get(task.key)
 
 
 def expected(tasks: Sequence[Task]) -> float | None:
-    """Seconds that pictures are going to take; ``None`` if that was not measured yet."""
+    """Estimated seconds for pictures; ``None`` without a measurement."""
     times = [pace(task) for task in tasks]
     known = [seconds for seconds in times if seconds is not None]
     if len(known) < len(times):
@@ -125,7 +125,7 @@ def expected(tasks: Sequence[Task]) -> float | None:
 
 
 class Run(Job):
-    """Pictures that are made one after the other.
+    """Pictures that are optimized one after the other.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Run(Job):
         super().__init__(self._work, list(tasks), name="maximization")
 
     def watch(self) -> None:
-        """Say that somebody still looks."""
+        """Report that a page still shows the run."""
         self._watched = time.monotonic()
 
     @property
@@ -156,7 +156,7 @@ class Run(Job):
 
     @property
     def seconds_left(self) -> float | None:
-        """As the measured steps let expect; ``None`` before there are any."""
+        """Estimated seconds left from the measured steps; ``None`` before there are any."""
         left = 0.0
         for key, result in zip(self._keys, self.results, strict=True):
             if key not in _paces:
@@ -166,7 +166,7 @@ class Run(Job):
 
     @property
     def current(self) -> Result:
-        """The picture that grows at the moment."""
+        """The picture being optimized."""
         growing = [r for r in self.results if len(r.history) < r.planned]
         return growing[0] if growing else self.results[-1]
 
@@ -181,7 +181,7 @@ class Run(Job):
                         self._make(task, result)
         except Exception:
             _log.exception("a maximization failed")
-            self.problems.append("The run ended by a fault of the program, which is in its log.")
+            self.problems.append("The run was ended by an internal error; the log has the details.")
 
     def _goes_on(self) -> bool:
         if time.monotonic() - self._watched > PATIENCE:
@@ -189,19 +189,19 @@ class Run(Job):
         return not self.stopped
 
     def _measure(self, tasks: Sequence[Task]) -> None:
-        """Make a few steps of what was never timed, so that the whole can be estimated."""
+        """Run a few steps of untimed tasks, to estimate the total time."""
         for task in tasks:
             if task.key not in _paces and self._goes_on():
                 try:
                     self._steps(task, TRIAL, None)
                 except ParallaxError:
-                    continue  # it is going to be said where the picture is to be made
+                    continue  # reported later, when the picture is due
 
     def _make(self, task: Task, result: Result) -> None:
         try:
             self._steps(task, task.steps, result)
         except core.Stopped:
-            return  # while it waited for its turn; what has been made stays
+            return  # stopped while waiting; finished pictures are kept
         except ParallaxError as error:
             self.problems.append(f"{task.title}: {error}")
 
@@ -233,17 +233,17 @@ class Run(Job):
         )
 
 
-# -- what was made --------------------------------------------------------------------------------
+# -- results --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What the last run that ended has left, and the run that goes on, if there is one.
+    """The results of the last finished run, and the current run, if there is one.
 
     Attributes
     ----------
     results
-        What has grown; holds no model.
+        The results; hold no model.
     problems
         Why a picture could not be made, one sentence each.
     """
@@ -253,7 +253,7 @@ class Made:
     run: Run | None = None
 
     def settled(self) -> Made:
-        """The same; of a run that has ended what it leaves, if it leaves anything."""
+        """This state; if the run has ended, with its results."""
         run = self.run
         if run is None or not run.ended:
             return self
@@ -263,17 +263,17 @@ class Made:
 
 @dataclass
 class Making:
-    """What a session has made, and what it is making."""
+    """The finished and running maximizations of a session."""
 
     made: Made = field(default_factory=Made)
 
     def settled(self) -> Made:
-        """What was made so far; looked at once in each run of the page."""
+        """The results so far; read once per run of the page."""
         self.made = self.made.settled()
         return self.made
 
     def begin(self, tasks: Sequence[Task]) -> None:
-        """Start a run; what cannot be made is kept as a problem, and what was made before stays."""
+        """Start a run; invalid tasks are stored as problems, and earlier results are kept."""
         try:
             self.made = replace(self.made, run=Run(tasks).start())
         except MethodError as error:
@@ -281,7 +281,7 @@ class Making:
 
 
 def made_of(tasks: Sequence[Task]) -> Made:
-    """Pictures that are made now, to the end."""
+    """The results of tasks, computed to the end."""
     if not tasks:
         return Made()
     making = Making()

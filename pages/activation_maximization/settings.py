@@ -1,4 +1,4 @@
-"""What is to be maximized, and how: the screen's choices as tasks. Knows no Streamlit."""
+"""Settings of maximization: the screen's choices as tasks. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from pages.activation_maximization.options import Options
 from pages.activation_maximization.run import STILL, Task
 
 STEPS = (16, 512)
-"""The fewest and the most steps that are offered."""
+"""Fewest and most steps offered."""
 
 DEFAULT = Regularization()
 SIDES = (112, 168, 224, 336)
-"""About the sides that are offered, in pixels; rounded to whole patches."""
+"""Approximate sides offered, in pixels; rounded to whole patches."""
 
 NO_PATCH = 16
-"""Pixels that stand in for a patch where no model has patches."""
+"""Patch side in pixels if no model has patches."""
 
 START = 168
-"""About the side that a picture has until another is chosen."""
+"""Approximate default side of a picture."""
 
 WEIGHTS = ("variation", "gray", "seam")
-"""Fields of the screen that are weights of the `Regularization`."""
+"""Fields of the screen for weights of the `Regularization`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """The channel of a model that is to be maximized.
+    """The channel of a model to maximize.
 
     Attributes
     ----------
     strongest
-        The one that is most active on the picture.
+        The channel with the most contrast on the picture.
     """
 
     feature: Feature
@@ -58,7 +58,7 @@ class Channel:
 
     @property
     def objective(self) -> Objective:
-        """Of a transformer features are counted over all heads."""
+        """The objective; for a transformer features are counted over all heads."""
         model, name = self.feature.model, self.tap.name
         if not isinstance(model, VisionTransformer):
             return core.conv_channel(name, self.channel)
@@ -79,9 +79,9 @@ class Size:
     Attributes
     ----------
     side
-        Pixels of a picture of a model that takes any.
+        Side in pixels for models that accept any size.
     offered
-        What can be chosen; empty where every model takes one size only.
+        Sides offered; empty if every model accepts one size only.
     whole
         Pixels that sides are multiples of.
     """
@@ -93,18 +93,18 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """All that is chosen on the page.
+    """All choices of the page.
 
     Attributes
     ----------
     what
         ``class`` or ``channel``.
     classes, channels
-        Of the one or the other; nothing of the other.
+        The chosen classes or channels; the other is empty.
     refusals
-        Why one of the models takes no part, one sentence each.
+        Why models are excluded, one sentence each.
     tasks
-        What is to be made.
+        The pictures to optimize.
     """
 
     models: tuple[Model, ...]
@@ -122,7 +122,7 @@ class Settings:
 
 
 def settings(make: Maker, models: Sequence[Model]) -> Settings:
-    """What the screen chooses; models are asked for answers or activations where need be."""
+    """The choices of the screen; runs models for answers or activations if necessary."""
     now, tell = make.screen, make.problem
     seed, own = now.shared.seed, now.of(Options)
     what = one_of(now, "objective", ("class", "channel"), "class", tell)
@@ -194,7 +194,7 @@ def _wanted(
 
 def _patch(models: Sequence[Model]) -> int:
     """Pixels of a side of a patch of the first model that has patches, by which seams of pictures
-    of models without are measured; `NO_PATCH` where none has any."""
+    of models without are measured; `NO_PATCH` if no model has any."""
     found = (model.patch for model in models if isinstance(model, VisionTransformer))
     return next(found, NO_PATCH)
 
@@ -211,7 +211,7 @@ def _size(now: Screen, models: Sequence[Model], patch: int, tell: Tell) -> Size:
 
 
 def weight_limit(name: str) -> float:
-    """The largest weight that is offered."""
+    """The largest weight offered."""
     return 4 * float(getattr(DEFAULT, name))
 
 
@@ -224,7 +224,7 @@ def _weight(now: Screen, name: str, tell: Tell) -> float:
 
 
 def _asked(make: Maker, models: Sequence[Model]) -> Classes:
-    """The class of all models; what the picture is known to show needs no pass."""
+    """The class of all models; known classes of the picture need no pass."""
     labeled = [model for model in models if model.classes]
     known = make.looked_at.picture.classes
     answers = []
@@ -234,7 +234,7 @@ def _asked(make: Maker, models: Sequence[Model]) -> Classes:
 
 
 def _of_class(models: Sequence[Model], target: str) -> tuple[dict[Model, Objective], Sequence[str]]:
-    """One class for all models, as far as they know it."""
+    """One class for all models that have it."""
     objectives: dict[Model, Objective] = {}
     refusals: list[str] = []
     for model in models:
@@ -244,19 +244,19 @@ def _of_class(models: Sequence[Model], target: str) -> tuple[dict[Model, Objecti
                 "one; choose Channel to see what excites one of its channels."
             )
         elif target not in model.labels:
-            refusals.append(f"{model.spec.title} knows no class {target!r}.")
+            refusals.append(f"{model.spec.title} has no class {target!r}.")
         else:
             objectives[model] = core.class_logit(index_of(model, target))
     return objectives, refusals
 
 
 def _channel(make: Maker, number: int, model: Model) -> Channel:
-    """A channel of a model, by default the most active one of a layer in the middle or at the end.
+    """A channel of a model, by default that with the most contrast, of a middle or late layer.
 
     Parameters
     ----------
     number
-        Place of the model among those that are shown.
+        Index of the model in the list.
     """
     feature = feature_of(make.screen, number, model, make.problem)
     if isinstance(model, VisionTransformer):
@@ -266,5 +266,5 @@ def _channel(make: Maker, number: int, model: Model) -> Channel:
     tap = model.tap(tap_of(feature, default, make.problem))
     with waiting.spinner(f"Reading {tap.name} …"):
         values = cache.features(model.spec.id, make.looked_at, tap.name)
-    strongest = int(representations.by_activity(values)[0])
+    strongest = int(representations.by_contrast(values)[0])
     return Channel(feature, tap, strongest, channel_of(feature, tap, strongest, make.problem))

@@ -1,4 +1,4 @@
-"""What Activation maximization shows: what is to be made, and what was made so far."""
+"""Content of Activation maximization: planned and finished pictures."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pages.activation_maximization.settings import Settings, settings
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture that was made.
+    """An optimized picture.
 
     Attributes
     ----------
     image
-        As it was when it was last looked at.
+        The picture at the time of the view.
     name
-        Title with the objective, for people.
+        Title with the objective.
     steps
-        How many were done.
+        Number of steps done.
     energy
         Seam energy of the picture as shown.
     """
@@ -38,18 +38,18 @@ class Picture:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Maximization(View):
-    """What Activation maximization shows.
+    """Content of Activation maximization.
 
     Attributes
     ----------
     run
-        What is being made; changes while it is looked at.
+        The current run; its state changes.
     results
-        Pictures of the last run that ended.
+        Pictures of the last finished run.
     failures
-        Why a picture of that run could not be made, one sentence each.
+        Why pictures of that run failed, one sentence each.
     losses
-        Curves of the losses; ``None`` as long as there are no pictures.
+        Curves of the losses; ``None`` without pictures.
     """
 
     settings: Settings
@@ -60,12 +60,12 @@ class Maximization(View):
 
 
 def view(make: Maker, made: Made | None = None) -> Maximization:
-    """What the screen asks for, with what was made.
+    """The view of the screen, with the results.
 
     Parameters
     ----------
     made
-        What a session has made so far; without it, pictures are made now, to the end.
+        Results of a session so far; without them, all pictures are computed now.
     """
     scene = make.looked_at
     chosen = settings(make, [cache.model(model_id) for model_id in scene.ids])

@@ -1,4 +1,4 @@
-"""Any channel of one model beside any channel of another."""
+"""One channel of a model beside one of another."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pages.attention.parts import Float, Mosaic, fitted, mosaic
 from pages.attention.sides import Features, Side, TwoSides, chosen_sides, coarse, side, titles
 
 STRONGEST = 6
-"""Channels that are shown small."""
+"""Number of small channel maps."""
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """A channel of a model that has features.
+    """A channel of a model with features.
 
     Attributes
     ----------
     note
-        What must be known of the map; may be empty.
+        Note on the map; may be empty.
     strongest
-        The most active channels, that one first.
+        The channels with the most contrast, that one first.
     maps
-        Of the strongest.
+        Maps of the strongest.
     """
 
     side: Side
@@ -42,14 +42,14 @@ class Channel:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Channels(TwoSides):
-    """What the tab shows.
+    """Content of the tab.
 
     Attributes
     ----------
     channels
-        Of the sides that have features.
+        Channels of the sides with features.
     figure
-        ``None`` where none has any.
+        ``None`` if no side has any.
     """
 
     channels: tuple[Channel, ...]
@@ -135,7 +135,7 @@ def _strongest(
     view: Image.Image,
     display: Display,
 ) -> Mosaic:
-    """The most active channels, small."""
+    """The channels with the most contrast, small."""
     best = _best(found)
     maps = np.stack([coarse(found.values[i])[0] for i in best])
     return mosaic(
@@ -144,7 +144,7 @@ def _strongest(
         maps,
         [str(i) for i in best],
         display,
-        f"The {len(best)} most active channels of {found.tap.name}",
+        f"The {len(best)} channels of {found.tap.name} with the most contrast",
         marked=best.index(number) if number in best else None,
         columns=3,
         under=view,

@@ -27,28 +27,28 @@ TABS = {
 }
 
 NONE_HAS_ATTENTION = (
-    "None of the models has attention that this page shows; add a vision transformer at the side, "
-    "or look at Channels or Patch similarity."
+    "None of the models has attention that this page can show; add a vision transformer in the "
+    "sidebar, or open Channels or Patch similarity."
 )
 
 
 def draw(view: AttentionView) -> None:
-    """The head, the tabs in a line, and what the open one shows."""
+    """The head, the row of tabs, and the content of the open tab."""
     inside = plain(view.asked.spec.title) if view.asked else "a vision transformer"
     panels.head(
         "Attention",
         "Each map shows how much the class token, or a patch you click, attends to every patch of "
         f"the picture, inside **{inside}**.",
         "**Layers × heads** and **One layer** show attention as it is, for one query: the class "
-        "token or a patch you choose. It tells from where information is gathered in that layer, "
+        "token or a patch you choose. It shows where that layer gathers information from, "
         "not why the model answers as it does.\n\n"
         "**Joint maps** multiply the layers, with equal weight for the residual connection, so "
-        "that a map tells which patches of the picture reach the class token through all layers "
+        "that a map shows which patches of the picture reach the class token through all layers "
         "up to one.\n\n"
         "**Channels** shows single features of two models.\n\n"
-        "**Patch similarity** shows which places a model represents like the one you choose.\n\n"
-        "Attention to tokens that have no place in the picture (class token, registers) is in no "
-        "map; how much that is stands beside the maps.",
+        "**Patch similarity** shows which places a model represents like the chosen one.\n\n"
+        "Attention to tokens without a place in the picture (class token, registers) is not part "
+        "of a map; its share is stated beside the maps.",
         "Dosovitskiy 2020, Caron 2021 (DINO), Abnar & Zuidema 2020 (joint maps), Amir 2021 "
         "(similarity), Oquab 2023 (components as colors), Darcet 2023 (registers)",
     )
@@ -60,8 +60,8 @@ def draw(view: AttentionView) -> None:
             _transformer_picker(view)
         with st.container(width=140):
             controls.display(
-                "“Shared” gives all maps shown the same ends, so that equal colors mean equal "
-                "values; “own” gives each map its own.",
+                "“Shared” gives all maps the same color range, so that equal colors mean equal "
+                "values; “own” gives each map its own range.",
                 overlay=False,
             )
     _tab(view)

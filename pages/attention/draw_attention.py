@@ -13,7 +13,7 @@ from pages.attention.pointer import pointed_patches
 
 
 def every_map(shown: EveryMap) -> None:
-    """All layers and heads for one query; a click opens one."""
+    """All layers and heads for one query; a click enlarges one."""
     left, right = st.columns([1, 3], gap="medium")
     with left:
         query_picker(shown.query)
@@ -21,7 +21,7 @@ def every_map(shown: EveryMap) -> None:
     with right:
         st.caption(
             f"How much {shown.reader} attends to every patch, in each layer (from top to bottom) "
-            "and head (from left to right). Click a map to see it large."
+            "and head (from left to right). Click a map to enlarge it."
         )
         mosaic(shown.maps, lambda number: _open_map(number, shown.heads))
 
@@ -32,7 +32,7 @@ def _open_map(number: int, heads: int) -> None:
 
 
 def _prefix_table(shown: EveryMap) -> None:
-    """How much falls on tokens without a place, per layer and head."""
+    """Share of attention to tokens without a place, per layer and head."""
     if shown.prefix is None:
         st.caption("This model has patches only, so the maps show all of its attention.")
         return
@@ -40,7 +40,7 @@ def _prefix_table(shown: EveryMap) -> None:
     panels.chart(shown.prefix.figure)
     st.caption(
         f"Columns are heads. The lightest color is 0 %, the darkest 100 %. This share of what "
-        f"{shown.reader} attends to has no place in the picture, so the maps leave it out."
+        f"{shown.reader} attends to has no place in the picture, so the maps do not show it."
     )
 
 
@@ -56,7 +56,7 @@ def one_layer(shown: OneLayer) -> None:
         controls.toggle(
             "matrix",
             "Matrix",
-            help="How much every token attends to every other, instead of one query's map.",
+            help="How much every token attends to every other token, instead of one query's map.",
         )
         query_picker(shown.query)
         if isinstance(shown.shown, Matrix):
@@ -80,7 +80,7 @@ def one_layer(shown: OneLayer) -> None:
 
 
 def _head_picker(shown: OneLayer) -> None:
-    mean = -1  # a select box takes None for "nothing chosen"
+    mean = -1  # a select box treats None as "nothing chosen"
     st.selectbox(
         "Head",
         [mean, *range(shown.heads)],
@@ -100,7 +100,7 @@ def _one_query(shown: OneQuery, heads: int) -> None:
 
     panels.chart(shown.large)
     small_print(shown.outside)
-    st.markdown("**All heads of this layer** · click one to see it large")
+    st.markdown("**All heads of this layer** · click one to enlarge it")
     mosaic(shown.maps, open_head)
     st.markdown(
         f"**Masks** · the smallest set of patches with {shown.mass} of each head's attention"
@@ -138,15 +138,15 @@ def joint_maps(shown: JointMaps) -> None:
             0.0,
             MOST_DISCARDED,
             0.01,
-            help="Share of the smallest attention values of each layer that are set to zero.",
+            help="Share of each layer's attention values, the smallest ones, that is set to zero.",
         )
         opacity()
         st.caption(
-            f"Joint maps are read at {shown.reader}, which the classifier reads; a chosen patch "
-            "plays no part here."
+            f"Joint maps are read at {shown.reader}, the input of the classifier; a chosen patch "
+            "has no effect here."
         )
     with right:
         panels.chart(shown.large)
         small_print(shown.outside)
-        st.markdown("**After every layer** · click one to see it large")
+        st.markdown("**After every layer** · click one to enlarge it")
         mosaic(shown.maps, lambda index: session.change(layer=index))

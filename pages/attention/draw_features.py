@@ -1,4 +1,4 @@
-"""Tabs that set two models side by side."""
+"""Tabs with two models side by side."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def _tap_picker(side: Side) -> None:
 
 
 def channels(shown: Channels) -> None:
-    """Choices above the figure, the most active channels below it."""
+    """Choices above the figure, the channels with the most contrast below it."""
     _side_picker(shown)
     left, *places = st.columns(1 + len(shown.sides), gap="medium")
     with left:
         st.caption(
             "Each map is one channel: how strongly one feature is present at every place. Red is "
-            "positive, blue negative, and zero lies in the middle of the colors; channels that "
+            "positive, blue negative, and zero is the middle of the colors; channels that "
             "are never negative use the colors chosen under Display."
         )
         opacity()
@@ -70,7 +70,7 @@ def channels(shown: Channels) -> None:
     for place, channel in zip(places, shown.channels, strict=True):
         with place:
             small_print(channel.note)
-            st.markdown("**Most active channels** · click one")
+            st.markdown("**Channels with the most contrast** · click one")
             mosaic(channel.maps, _choose_of(channel))
 
 
@@ -80,7 +80,7 @@ def _channel_picker(shown: Channel) -> None:
 
 
 def _choose_of(shown: Channel) -> Callable[[int], None]:
-    """What a click on one of the most active channels does."""
+    """The callback for a click on one of the channels with the most contrast."""
     feature, tap = shown.side.feature, shown.found.tap.name
     return lambda index: controls.choose_feature(feature, tap, shown.strongest[index])
 
@@ -89,7 +89,7 @@ def _choose_of(shown: Channel) -> Callable[[int], None]:
 
 
 def similarity(shown: Similarity) -> None:
-    """The query on the left; on the right two models, above their likeness and components."""
+    """The query on the left; on the right similarity and components of two models."""
     _side_picker(shown)
     left, right = st.columns([1, 3], gap="medium")
     with left:
@@ -104,14 +104,14 @@ def similarity(shown: Similarity) -> None:
             panels.chart(shown.cosines)
             st.caption(
                 "Cosine between the features of the outlined place and those of every other: 1 is "
-                "the same direction, 0 unrelated. On another grid the place is the one that holds "
-                "the middle of the chosen patch."
+                "the same direction, 0 unrelated. On another grid the place is the one that "
+                "contains the center of the chosen patch."
             )
         if shown.components is not None:
             panels.chart(shown.components)
             st.caption(
                 "The first three principal components of the same features as red, green and "
-                "blue: places of one color are represented alike. Each component runs from its "
-                "1st to its 99th percentile; colors of two models have nothing to do with each "
+                "blue: places of the same color have similar features. Each component runs from "
+                "its 1st to its 99th percentile; colors of two models cannot be compared with each "
                 "other."
             )

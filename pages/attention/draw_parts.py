@@ -1,4 +1,4 @@
-"""Widgets that several tabs draw."""
+"""Widgets shared by several tabs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pages.attention.parts import Mosaic, Query
 
 
 def opacity() -> None:
-    """How much of the picture the maps cover."""
+    """Slider for the opacity of the maps."""
     controls.slider("opacity", "Opacity of the maps", 0.0, 1.0, 0.05)
 
 
 def layer_slider(layers: int) -> None:
-    """Choose one of so many layers, the last to begin with."""
+    """Choose a layer, by default the last."""
     controls.slider("layer", "Layer", 0, layers - 1, 1, layers - 1)
 
 
 def small_print(text: str) -> None:
-    """A caption, if there is something to say."""
+    """A caption, if the text is not empty."""
     if text:
         st.caption(text)
 
@@ -57,12 +57,12 @@ def _kind(query: Query) -> None:
         else:
             session.change(query=None)
 
-    by_click = " A click on the picture chooses the patch you click."
+    by_click = " Click a patch in the picture to choose it."
     st.radio(
         "Whose attention",
         list(names),
         format_func=lambda name: names[name][:1].upper() + names[name][1:],
-        help="“One patch” begins with the one in the middle." + (by_click if query.figure else ""),
+        help="“One patch” starts with the central one." + (by_click if query.figure else ""),
         **session.tied("query-kind", "readout" if query.patch is None else "patch", switch),
     )
 

@@ -1,4 +1,4 @@
-"""The tab that sets several pictures side by side."""
+"""The tab with several pictures side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pages.attention.words import percent
 def several(shown: Several) -> None:
     """Choices, the maps in one figure, the answers as a table."""
     if shown.cropped:
-        st.caption("Several pictures share one shape, so they are cropped here.")
+        st.caption("All pictures here need one shape, so they are cropped.")
     _choose(shown.pictures)
     if shown.maps is None:
         st.info("None of these pictures can be read.", icon=":material/collections:")
@@ -52,7 +52,7 @@ def several(shown: Several) -> None:
 
 
 def _choose(shown: Pictures) -> None:
-    """Samples and one's own by hand, or drawn from the operator's folder, if there is one."""
+    """Samples and uploads chosen by hand, or drawn from the operator's folder, if there is one."""
     if shown.source is not None:
         names = {"chosen": "Chosen", "drawn": "Drawn at random"}
 
@@ -83,7 +83,7 @@ def _draw_at_random(shown: Pictures) -> None:
 
 
 def _choose_by_hand(chosen: list[str]) -> None:
-    """Samples and own pictures, in one list; what was chosen stays in the address."""
+    """Samples and uploaded pictures in one list; the choice stays in the address."""
     offered = offered_pictures(session.screen().of(Options).several, session.current().own)
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     left.multiselect(
@@ -99,15 +99,15 @@ def _choose_by_hand(chosen: list[str]) -> None:
 
 
 def _upload(chosen: list[str]) -> None:
-    """Take files; what was read goes into the list, and the box is empty again."""
+    """Upload files; readable ones are added to the list, and the box is emptied."""
 
-    def take(files: Any) -> None:
+    def take(given: Any) -> None:
         added = []
-        for file in files or []:
+        for file in session.uploaded(given):
             data = file.getvalue()
             try:
                 picture = cache.from_bytes(data, file.name)
-            except ImageTimeout as error:  # the others would be waited for as long
+            except ImageTimeout as error:  # the others would take as long
                 session.say(str(error))
                 break
             except ImageError as error:
@@ -118,7 +118,7 @@ def _upload(chosen: list[str]) -> None:
             added.append(picture.id)
         every = list(dict.fromkeys([*chosen, *added]))
         if len(every) > MOST:
-            session.say(f"Up to {MOST} pictures are shown at a time; the newest replace the first.")
+            session.say(f"Up to {MOST} pictures are shown at a time; new ones replace the oldest.")
         session.change(several=tuple(every[-MOST:]))
 
     st.file_uploader(

@@ -1,4 +1,4 @@
-"""All layers and heads for one query, and the attention that no map shows."""
+"""All layers and heads for one query, and the attention outside the maps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pages.attention.words import layer_names, percent, prefix_text, reader, sen
 
 @dataclass(frozen=True, eq=False)
 class PrefixTable:
-    """How much falls on tokens without a place, per layer and head.
+    """Share of attention to tokens without a place, per layer and head.
 
     Attributes
     ----------
     names
-        Of these tokens.
+        Names of these tokens.
     share
         On average, as text.
     """
@@ -34,14 +34,14 @@ class PrefixTable:
 
 @dataclass(frozen=True, eq=False)
 class EveryMap:
-    """What the tab shows.
+    """Content of the tab.
 
     Attributes
     ----------
     reader
-        Whose attention it is, in words.
+        The query, in words.
     prefix
-        ``None`` of a model that has patches only.
+        ``None`` for a model with patches only.
     """
 
     query: Query
@@ -81,7 +81,7 @@ def _maps(make: Maker, attention: Attention, maps: Float, whose: str, display: D
         limits=limits,
     )
     texts = [
-        f"{row}, {column}: {_peak(tile)}<br>click to see it large"
+        f"{row}, {column}: {_peak(tile)}<br>click to enlarge it"
         for row, tiles in zip(rows, shown, strict=True)
         for column, tile in zip(columns, tiles, strict=True)
     ]

@@ -26,20 +26,20 @@ MOST_DISCARDED = 0.99
 
 @dataclass(frozen=True, eq=False)
 class JointMaps:
-    """What the tab shows.
+    """Content of the tab.
 
     Attributes
     ----------
     layers
-        How many there are.
+        Number of layers.
     fusion
-        What is shown until another is chosen.
+        Default fusion.
     reader
-        What the classifier reads, in words.
+        Input of the classifier, in words.
     large
         The picture and one of the maps.
     outside
-        What that map does not show; empty where it shows all.
+        Attention outside that map; empty if there is none.
     """
 
     layers: int

@@ -1,4 +1,4 @@
-"""One layer: a head or their mean large, all of them small, and the patches that matter."""
+"""One layer: one head or the mean enlarged, all heads small, and masks of patches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pages.attention.words import (
 )
 
 MOST_TOKENS = 1500
-"""Tokens up to which a whole attention matrix is sent to the browser."""
+"""Most tokens for which a full attention matrix is sent to the browser."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class OneQuery:
     large
         One map and its mask over the picture.
     outside
-        What the map does not show; empty where it shows all.
+        Attention outside the map; empty if there is none.
     mass
         Share of the attention in each mask, as text.
     """
@@ -65,7 +65,7 @@ class Matrix:
     Attributes
     ----------
     figure
-        ``None`` where there are more tokens than a browser shows well.
+        ``None`` if there are too many tokens for a browser.
     note
         How to read it, or why it is not drawn.
     """
@@ -78,16 +78,16 @@ class Matrix:
 
 @dataclass(frozen=True, eq=False)
 class OneLayer:
-    """What the tab shows.
+    """Content of the tab.
 
     Attributes
     ----------
     view
-        The picture as the model sees it.
+        The view of the model.
     layers, heads
-        How many there are.
+        Number of layers and heads.
     layer, head
-        Which are shown; no head is the mean over all.
+        The current layer and head; ``None`` is the mean over the heads.
     prefix
         Tokens before the patches.
     """
@@ -127,13 +127,13 @@ def one_layer(make: Maker, model: VisionTransformer, display: Display) -> OneLay
 
 
 def chosen_layer(make: Maker, attention: Attention) -> int:
-    """The layer of the screen, the last until another is chosen."""
+    """The layer of the screen, by default the last."""
     last = attention.layers - 1
     return int(within(make.screen, "layer", 0, last, make.problem, last))
 
 
 def _chosen_head(make: Maker, attention: Attention) -> int | None:
-    """The head of the screen; none is the mean over all."""
+    """The head of the screen; ``None`` is the mean over the heads."""
     wanted = make.screen.of(Options).head
     if wanted is not None and wanted >= attention.heads:
         make.problem(
@@ -238,7 +238,7 @@ def _matrix(
     title = head_text(layer, head)
     if tokens > MOST_TOKENS:
         note = (
-            f"The matrix has {tokens} × {tokens} cells, more than a browser shows well; choose a "
+            f"The matrix has {tokens} × {tokens} cells, too many for a browser; choose a "
             "smaller size."
         )
         return Matrix(title, tokens, None, note)
@@ -275,12 +275,12 @@ def _matrix(
             "attention-matrix",
             figure,
             f"Attention from every token to every token: {title}, each row sums to 1",
-            # names of rows beside, of columns above
+            # names of rows at the side, of columns above
             f"calc(min({THREE_QUARTERS} - 6rem, 640px) + 130px)",
         )
     )
     note = (
-        "Each row is one query and adds up to 100 %. Point at a cell to read which token attends "
+        "Each row is one query and adds up to 100 %. Point at a cell to see which token attends "
         "to which and how much; drag to zoom in, double-click to zoom out. Tokens are in this "
         f"order: {', '.join([*prefix, 'then'])} the patches row by row."
         + (" The outlined row is the query chosen on the left." if marked is not None else "")

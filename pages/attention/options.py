@@ -1,4 +1,4 @@
-"""What is chosen of Attention."""
+"""Options of Attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dashboard.screen import Index, Name, Seed, Share
 
 
 class Options(screen.Options):
-    """What is chosen of Attention."""
+    """Options of Attention."""
 
     tab: Literal["grid", "layer", "joint", "channels", "similarity", "several"] = "grid"
     layer: Index | None = None

@@ -1,4 +1,4 @@
-"""What Streamlit runs for Attention."""
+"""Entry point of Attention for Streamlit."""
 
 from dashboard import show
 from pages.attention.draw import draw

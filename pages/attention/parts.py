@@ -1,4 +1,4 @@
-"""What several tabs make: attention, the query, mosaics that open."""
+"""Shared parts of tabs: attention, the query, mosaics."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fitted(
     count: int,
     width: str = "100cqi",
 ) -> Figure:
-    """Keep a figure of `figures.linked` with ``count`` panels, as high as these are."""
+    """Store a figure of `figures.linked` with ``count`` panels, with a matching height."""
     return make.show(Figure(key, figure, alt, rows.height_of(figure, view, count, width), width))
 
 
@@ -51,16 +51,16 @@ def fitted(
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """Whose attention or likeness is shown.
+    """The query of attention or similarity.
 
     Attributes
     ----------
     grid
         Rows and columns of patches.
     readout
-        What stands in for a patch until one is chosen, in words; empty where only patches serve.
+        The default query, in words; empty if it must be a patch.
     figure
-        The picture, in which a patch can be clicked; ``None`` where it is not drawn.
+        The picture, in which a patch can be clicked; ``None`` if it is not drawn.
     """
 
     grid: Grid
@@ -70,7 +70,7 @@ class Query:
 
     @property
     def middle(self) -> tuple[int, int]:
-        """The patch that is chosen first."""
+        """The default patch."""
         return self.grid[0] // 2, self.grid[1] // 2
 
 
@@ -97,15 +97,15 @@ def query(
     *,
     by_click: bool = True,
 ) -> Query:
-    """The query that is chosen, outlined in the picture.
+    """The chosen query, outlined in the picture.
 
     Parameters
     ----------
     readout
-        What stands in for a patch until one is chosen; ``None`` where only patches serve, which
-        gives the one in the middle.
+        The default query; ``None`` if it must be a patch, which
+        gives the central one.
     by_click
-        Whether the picture is drawn, to be clicked.
+        Whether the clickable picture is drawn.
     """
     rows, cols = grid
     patch = chosen_patch(make, grid)
@@ -134,7 +134,7 @@ def query(
 
 @dataclass(frozen=True, eq=False)
 class Mosaic(Figure):
-    """Many small maps in one figure; a click on one tells its number.
+    """Many small maps in one figure; a click returns the number of a map.
 
     Attributes
     ----------
@@ -168,15 +168,15 @@ def mosaic(
     ----------
     maps : (count, rows, cols)
     marked
-        Number of the one that is outlined.
+        Number of the outlined map.
     under
         A picture to draw beneath each.
     shade
         The maps are masks: darken where they are 0.
     signed
-        Zero belongs into the middle of the colors.
+        Zero is the middle of the colors.
     unit
-        What the colors are; by default what `Display` says.
+        Title of the colors; by default that of `Display`.
     width
         Of the column, as a length of CSS.
     """
@@ -188,7 +188,7 @@ def mosaic(
     colors, limits = display.colors, None
     if shade:
         limits = (0.0, 1.0)
-    elif signed:  # the middle of the scale has to be zero in each map
+    elif signed:  # zero must be the middle of the scale in each map
         colors = "RdBu_r"
         ends = np.percentile(np.abs(maps), display.percentile, axis=(1, 2))
         ends = np.maximum(ends.max() if display.shared else ends, 1e-12)
@@ -214,7 +214,7 @@ def mosaic(
         opacity=opacity,
         shade=shade,
     )
-    texts = [f"{name}: click to see it large" for name in names]
+    texts = [f"{name}: click to enlarge it" for name in names]
     figures.openable(figure, shape, texts, named=True, size=100, marked=marked)
     height = f"calc({figures.mosaic_height(shape, width, named=True)})"
     said = sentence(unit or ends_text(limits, display))

@@ -1,4 +1,4 @@
-"""Query and key of the cell of an attention matrix that is pointed at, outlined in the picture."""
+"""Query and key of the hovered cell of an attention matrix, outlined in the picture."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ export default function ({ parentElement, data }) {
     text.textContent = idle;
   };
   let plot = null;
-  const attach = () => {  // the chart comes later than this, and anew when its data change
+  const attach = () => {  // the chart comes later than this, and again when its data change
     const found = document.querySelector(`.st-key-${chart} .js-plotly-plot`);
     if (!found || found === plot || !found.on) return;
     plot = found;
@@ -79,7 +79,7 @@ _mount = st.components.v2.component("parallax_pointed_patches", html=_HTML, css=
 
 
 def pointed_patches(view: Image.Image, grid: tuple[int, int], prefix: int, chart: str) -> None:
-    """The picture, in which the cell that is pointed at in a chart is outlined: no rerun is needed.
+    """The picture with the patches of the hovered cell of a chart outlined, without a rerun.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures as columns, layers as rows, and what the model answers to each."""
+"""Pictures as columns, layers as rows, and the answers for each picture."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from pages.attention.options import Options
 from pages.attention.words import layer_names, outside, percent, readout_text, sentence
 
 MOST = 8
-"""Pictures that are shown at most."""
+"""Most pictures shown."""
 
 FIRST = 4
-"""Pictures that are shown until others are chosen."""
+"""Default pictures."""
 
 FEW = 4
-"""Layers that are shown when not all are."""
+"""Number of layers shown if not all."""
 
 WIDE, TALL = 1040, 1040
-"""Pixels that the maps may take."""
+"""Height available for the maps in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Which pictures are shown.
+    """The pictures shown.
 
     Attributes
     ----------
     source
-        Whether they are drawn from the operator's folder; ``None`` where there is no such folder.
+        Whether they are drawn from the operator's folder; ``None`` without such a folder.
     unreadable
-        Sentences on those that cannot be read.
+        Sentences on unreadable pictures.
     """
 
     shown: tuple[Picture, ...]
@@ -62,7 +62,7 @@ class Maps:
     ends
         A sentence on the ends of the colors.
     outside
-        What no map shows; empty where they show all.
+        Attention outside the maps; empty if there is none.
     summaries
         One for each picture.
     """
@@ -75,18 +75,18 @@ class Maps:
 
 @dataclass(frozen=True, eq=False)
 class Several:
-    """What the tab shows.
+    """Content of the tab.
 
     Attributes
     ----------
     cropped
-        Whether the pictures are cropped although the whole of them is wanted.
+        Whether the pictures are cropped although the fit “whole” is chosen.
     depth
-        Layers that the model has.
+        Number of layers of the model.
     what
-        What each map shows, as a sentence.
+        Meaning of each map, as a sentence.
     maps
-        ``None`` where no picture can be read.
+        ``None`` if no picture can be read.
     """
 
     cropped: bool
@@ -124,23 +124,23 @@ def several(make: Maker, model: VisionTransformer, display: Display) -> Several:
 
 
 def _pictures(make: Maker) -> Pictures:
-    """Up to eight pictures, as the screen has them."""
+    """Up to eight pictures of the screen."""
     folder, chosen = settings.pictures(), make.screen.of(Options)
     if folder is not None and chosen.draw is not None:
         return _drawn(folder, chosen.drawn, chosen.draw)
     if chosen.draw is not None:
-        make.problem("No folder of pictures to draw from is set up here; draw is ignored.")
+        make.problem("No folder of pictures to draw from is configured here; draw is ignored.")
     return Pictures(_chosen(make), None if folder is None else False)
 
 
 def _chosen(make: Maker) -> tuple[Picture, ...]:
-    """Samples and own pictures, as the address names them."""
+    """Samples and uploaded pictures named in the address."""
     wanted = make.screen.of(Options).several
     offered = offered_pictures(wanted)
     for picture_id in wanted:
         if picture_id not in offered:
             gone = (
-                "a picture of somebody's own that is not held here any more"
+                "an uploaded picture that is no longer held here"
                 if picture_id.startswith(OWN)
                 else f"the picture {picture_id!r}, which is unknown here"
             )
@@ -156,7 +156,7 @@ def _drawn(folder: Path, count: int, seed: int) -> Pictures:
         try:
             data = file.path.read_bytes()
             found.append(cache.from_bytes(data, file.title, trusted=True))
-            cache.own_pictures().put(file.title, data)  # it may be saved or exported
+            cache.own_pictures().put(file.title, data)  # for saving and export
         except (ImageError, OSError) as error:
             unreadable.append(str(error))
     return Pictures(tuple(found), True, tuple(unreadable))
@@ -201,7 +201,7 @@ def _figure(
     rows: list[int],
     display: Display,
 ) -> tuple[Figure, str]:
-    """One figure, so that every map lies exactly under its picture; and the ends of its colors."""
+    """One figure, so that every map is aligned with its picture; and the ends of its colors."""
     maps = np.stack([summary.maps[rows] for summary in found], axis=1)
     limits = shared_limits(maps.reshape(-1, *maps.shape[2:]), display)
     above = np.full((1, *maps.shape[1:]), np.nan, dtype=np.float32)
@@ -231,7 +231,7 @@ def _figure(
 
 
 def _cut(text: str, letters: int) -> str:
-    """Text of at most so many letters."""
+    """A text shortened to at most ``letters`` characters."""
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 

@@ -1,9 +1,10 @@
-"""Two models whose features are set side by side."""
+"""Features of two models side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from pages.attention.options import Options
 from pages.attention.parts import Float, Grid
 
 MOST_CELLS = 56
-"""Rows or columns up to which a map is drawn as it is."""
+"""Most rows or columns of a map drawn at full resolution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,25 +37,25 @@ class Features:
 
     @property
     def code(self) -> str:
-        """The expression that makes them; see `dashboard.python_lines`."""
+        """The expression for them; see `dashboard.python_lines`."""
         return f"core.features(models[{self.model.spec.id!r}], view, {self.tap.name!r}, given)"
 
-    @property
+    @cached_property
     def order(self) -> npt.NDArray[np.intp]:
-        """Channels, the one with the largest mean of absolute values first."""
-        return representations.by_activity(self.values)
+        """Channels by contrast over the places, the most first."""
+        return representations.by_contrast(self.values)
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the models.
+    """One of the two models.
 
     Attributes
     ----------
     tap
-        Name of the one that is shown.
+        Name of the current tap.
     found
-        ``None`` where there are no features.
+        ``None`` without features.
     refusal
         Why there are none.
     """
@@ -66,12 +67,12 @@ class Side:
 
     @property
     def model(self) -> Model:
-        """Whose features they are."""
+        """The model of the features."""
         return self.feature.model
 
 
 def chosen_sides(make: Maker) -> list[str]:
-    """Ids of the models whose features are shown: the first two, until others are chosen."""
+    """Ids of the models shown, by default the first two."""
     ids, wanted = make.looked_at.ids, make.screen.of(Options).sides
     for name in wanted:
         if name not in ids:
@@ -80,12 +81,12 @@ def chosen_sides(make: Maker) -> list[str]:
 
 
 def titles(make: Maker) -> dict[str, str]:
-    """Of all models that can be chosen, by id."""
+    """Titles of all available models, by id."""
     return {spec.id: spec.title for spec in make.looked_at.models}
 
 
 def side(make: Maker, model: Model, beside: Sequence[Model]) -> Side:
-    """The features of a model at the tap that is chosen, or why there are none.
+    """The features of a model at the chosen tap, or why there are none.
 
     Parameters
     ----------
@@ -107,10 +108,10 @@ def side(make: Maker, model: Model, beside: Sequence[Model]) -> Side:
 
 
 def _first_tap(model: Model, beside: Sequence[Model], view: Image.Image) -> str:
-    """What is shown of a model at first.
+    """The default tap of a model.
 
-    Of one with blocks what leaves the last; else the stage whose places are about as many as the
-    patches of a model beside it, or the last stage where none has any.
+    With blocks, the output of the last one; otherwise the stage whose number of places is closest
+    to the patches of another model shown, or the last stage.
     """
     if isinstance(model, VisionTransformer):
         return f"{model.layers[-1].name}.output"
@@ -124,7 +125,7 @@ def _first_tap(model: Model, beside: Sequence[Model], view: Image.Image) -> str:
 
 
 def coarse(values: Float) -> tuple[Float, str]:
-    """A map small enough to draw, and a sentence if it had to be made smaller."""
+    """A map reduced to a drawable size, and a sentence if it was reduced."""
     rows, cols = values.shape
     shrink = max(rows, cols) / MOST_CELLS
     if shrink <= 1:
@@ -136,12 +137,12 @@ def coarse(values: Float) -> tuple[Float, str]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TwoSides:
-    """What a tab with models side by side shows.
+    """Content of a tab with two models side by side.
 
     Attributes
     ----------
     titles
-        Of all models that can be chosen, by id.
+        Titles of all available models, by id.
     """
 
     titles: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""How alike a model represents a chosen patch and every other, and the same as colors."""
+"""Similarity of a model's features at a chosen patch and elsewhere, and components as colors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pages.attention.words import percent
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Similarity(TwoSides):
-    """What the tab shows.
+    """Content of the tab.
 
     Attributes
     ----------
     cosines, components
-        Likeness to the chosen patch, and principal components as colors; ``None`` where no model
+        Similarity to the chosen patch, and principal components as colors; ``None`` if no model
         has features.
     """
 
@@ -34,7 +34,7 @@ class Similarity(TwoSides):
 
 
 def similarity(make: Maker, display: Display) -> Similarity:
-    """Likeness to a patch, for two models."""
+    """Similarity to a patch, for two models."""
     models = [cache.model(name) for name in chosen_sides(make)]
     view, grid = cache.view(make.looked_at), measurements.grid_of(make.looked_at)
     asked = query(make, view, grid, None)
@@ -118,6 +118,6 @@ def _colors(make: Maker, panels: Sequence[figures.Panel], view: Image.Image) -> 
 
 
 def _place(patch: tuple[int, int], grid: Grid, other: Grid) -> tuple[int, int]:
-    """Where the middle of a patch lies in another grid over the same picture."""
+    """The place of a patch's center in another grid over the same picture."""
     row, col = (int((i + 0.5) * n / m) for i, m, n in zip(patch, grid, other, strict=True))
     return row, col

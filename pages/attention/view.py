@@ -1,10 +1,11 @@
-"""What Attention shows, made of the screen and the scene."""
+"""Content of Attention, made from the screen and the scene."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import core
 from core import VisionTransformer
 from dashboard import cache
 from dashboard.display import Display
@@ -19,25 +20,29 @@ from pages.attention.several import Several, several
 from pages.attention.similarity import Similarity, similarity
 
 OF_FEATURES = ("channels", "similarity")
-"""Tabs that any model can be seen on."""
+"""Tabs for any model."""
 
 Tab = EveryMap | OneLayer | JointMaps | Channels | Similarity | Several
-"""What one of the tabs shows."""
+"""Content of a tab."""
+
+
+WITHIN = "window_attention"
+"""Method of Compare that shows attention which cannot be followed from layer to layer."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AttentionView(View):
-    """What Attention shows.
+    """Content of Attention.
 
     Attributes
     ----------
     transformers
         The models that have attention, by id.
     asked
-        The one whose attention is shown, the first until another is chosen; ``None`` where none
-        has any.
+        The one whose attention is shown, by default the first; ``None`` if no model
+        has attention.
     tab
-        What the open tab shows; ``None`` where it needs attention and no model has any.
+        Content of the open tab; ``None`` if it needs attention and no model has any.
     """
 
     transformers: Mapping[str, VisionTransformer]
@@ -47,7 +52,7 @@ class AttentionView(View):
 
 
 def view(make: Maker) -> AttentionView:
-    """Run the model that is asked once, or two models for their features; make the open tab."""
+    """Run one model, or two for their features, and make the open tab."""
     chosen = make.screen.of(Options)
     offered = transformers(make.looked_at)
     asked = offered.get(chosen.transformer or "", next(iter(offered.values()), None))
@@ -65,7 +70,11 @@ def view(make: Maker) -> AttentionView:
             )
         make.attended(asked.spec.id)
         tab = _of_attention(make, asked, chosen.tab, display)
-    limits = [model.limits for model in map(cache.model, make.looked_at.ids) if model.limits]
+    models = [cache.model(model_id) for model_id in make.looked_at.ids]
+    limits = [model.limits for model in models if model.limits]
+    if any(method.name == WITHIN for model in models for method in core.methods(model)):
+        title = core.find_method(WITHIN).title
+        limits.append(f"Compare shows attention within windows: choose its method “{title}”.")
     return make.view(
         AttentionView, transformers=offered, asked=asked, tab=tab, limits=tuple(limits)
     )

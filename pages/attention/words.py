@@ -1,4 +1,4 @@
-"""Tokens, layers and shares of attention in words."""
+"""Texts on tokens, layers and shares of attention."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TOKENS = {
     "reg_token": "register",
     "register_tokens": "register",
 }
-"""Parameters that hold tokens before the patches, as the libraries name them, in their order."""
+"""Names of parameters with tokens before the patches, in the libraries, in order."""
 
 
 def prefix_names(model: VisionTransformer) -> list[str]:
     """One name for each token before the patches, such as ``class token`` or ``register 2``.
 
-    Read off the parameters that hold them; where these do not add up, tokens are only numbered.
+    From the names of their parameters; if the numbers do not match, tokens are only numbered.
     """
     counts: dict[str, int] = {}
     held = {name.rpartition(".")[2]: p for name, p in model.module.named_parameters()}
@@ -52,12 +52,12 @@ def prefix_text(model: VisionTransformer) -> str:
 
 
 def readout_text(readout: Readout) -> str:
-    """What the classifier reads, in a few words."""
+    """The input of the classifier, in a few words."""
     return readout.text.partition(",")[0]
 
 
 def reader(readout: Readout, patch: Patch) -> str:
-    """Whose attention is shown."""
+    """The query, in words."""
     if patch is None:
         return readout_text(readout)
     return f"the patch in row {patch[0]}, column {patch[1]}"
@@ -79,9 +79,9 @@ def percent(share: float) -> str:
 
 
 def outside(model: VisionTransformer, share: float, when: str = "on average over heads") -> str:
-    """What no map shows: how much falls on tokens that have no place in the picture.
+    """A sentence on the share of attention to tokens without a place in the picture.
 
-    Empty where there are none.
+    Empty if there are none.
     """
     if not model.prefix:
         return ""
@@ -89,5 +89,5 @@ def outside(model: VisionTransformer, share: float, when: str = "on average over
 
 
 def sentence(text: str) -> str:
-    """Words as a sentence."""
+    """A text as a sentence."""
     return f"{text[:1].upper()}{text[1:]}."

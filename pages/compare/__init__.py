@@ -1,1 +1,1 @@
-"""A picture and one to four looks at it: model × method × parameters, for the same class."""
+"""One to four columns (model, method, parameters) for the same picture and class."""

@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 import core
-from dashboard import columns, controls, models, panels, session
+from dashboard import cache, columns, controls, models, panels, session
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 from dashboard.text import plain
@@ -27,38 +27,41 @@ STYLE = """
 
 
 def draw(view: Compare) -> None:
-    """The head, a row of columns, and figures with top fives below it."""
+    """The head, a row of columns, and numbers and top-5 tables below it."""
     head = panels.head(
         "Compare",
         "The same pixels, the same class, through every model: bright places count for that class.",
         "Each map shows which places of the picture count for **one class**, by that model's own "
         "computation. Bright does not mean that the object is there. A map marked “no class” "
-        "(plain rollout, attention) is the same whatever the class: it shows where the ViT looks, "
-        "not why it answers. Name a second class under **Rather than**, and the maps show what "
-        "speaks for the first more than for the second. Colors begin at zero, where the picture "
-        "is left as it is; what speaks against the class is colored, in blue, only if you ask for "
-        "it under Display. Point at a place to read it in all maps; drag to zoom, double-click to "
-        "zoom out. **Add a column** sets another model beside these, or another method or "
-        "definition of one that is there.",
+        "(plain rollout, attention) is the same whatever the class: it shows where the ViT "
+        "attends, not why it predicts that class. Choose a second class under **Rather than**, "
+        "and the maps show what supports the first class more than the second; of labels, what "
+        "speaks against one. Colors begin at "
+        "zero, where the picture is left as it is; evidence against the class is colored, in "
+        "blue, only if you turn it on under Display. Point at a place to read it in all maps; "
+        "drag to zoom, double-click to zoom out; **Full screen** shows all maps large. "
+        "**Add a column** adds another model, or another "
+        "method or definition for a model already shown.",
         "Zhou 2016 (CAM), Selvaraju 2017 (Grad-CAM), Abnar & Zuidema 2020 (rollout), Chefer 2021, "
         "Bousselham 2024 (LeGrad)",
     )
     with head:
         _adder(view)
         controls.display(
-            "The maps have different units, so on one scale each is shown as multiples of its own "
-            "mean (negative values as 0): equal colors mean an equal share of the relevance.",
+            "The maps have different units, so on a shared scale each is shown in multiples of "
+            "its own mean (negative values as 0): equal colors mean an equal share of the "
+            "relevance.",
             width="content",
         )
+    panels.doubt(view.doubt)
     with st.container(key="looks"):
         _heads(view)
-        panels.doubt(view.doubt)
         panels.row(view.row)
-    if view.conclusion:
-        st.markdown(f"**{plain(view.conclusion)}**")
     with st.container(key="answers"):
         figures, *tables = st.columns(1 + len(view.models), gap="medium")
     with figures:
+        if view.conclusion:
+            st.markdown(f":small[**{plain(view.conclusion)}**]")
         panels.agreement(view.agreement)
         for choice, note in zip(view.choices, view.notes, strict=True):
             if note:
@@ -73,7 +76,7 @@ def draw(view: Compare) -> None:
                 view.classes.shown[0] if view.classes.shown else "",
                 shown.picture.digest,
             )
-    panels.training_note(shown.models)
+    panels.training_note([*view.models.values()])
     st.caption(view.times)
 
 
@@ -81,7 +84,7 @@ def draw(view: Compare) -> None:
 
 
 def _heads(view: Compare) -> None:
-    """The class above the picture; method, parameters and place above each column."""
+    """The class above the picture; method, parameters and position above each column."""
     count = len(view.choices)
     st.html(STYLE.replace("LEAST", str(least(count))))
     first, *places = st.columns(count + 1, gap="small", vertical_alignment="bottom")
@@ -103,7 +106,7 @@ def _labeled(view: Compare) -> list[core.Model]:
 
 
 def _arrange(number: int, count: int) -> None:
-    """Move a column or take it away."""
+    """Move or remove a column."""
     if count == 1:
         return
 
@@ -126,7 +129,7 @@ def _arrange(number: int, count: int) -> None:
 
 
 def _adder(view: Compare) -> None:
-    """Add a column: another model, or another method or definition of one that is there."""
+    """Add a column: another model, or another method or definition for a model shown."""
     full = len(view.choices) >= MOST
     with st.popover(
         "Add a column",
@@ -145,7 +148,7 @@ def _adder(view: Compare) -> None:
             placeholder="Choose a model",
             **session.tied("add-column", None, _add),
         )
-        st.caption("Or one more column of a model that is there, with another method:")
+        st.caption("Or another column with a model already shown and another method:")
         for model_id, model in view.models.items():
             st.selectbox(
                 plain(model.spec.title),
@@ -161,14 +164,14 @@ def _adder(view: Compare) -> None:
 def _add(model_id: str | None, method: str | None = "") -> None:
     if model_id is None or method is None:
         return
-    session.become(columns.added(session.screen(), Look(core.find_spec(model_id).id, method)))
+    session.become(columns.added(session.screen(), Look(cache.spec(model_id).id, method)))
 
 
 # -- better than chance? --------------------------------------------------------------------------
 
 
 def _chance(view: Compare) -> None:
-    """One line per map on whether it beats chance, computed once somebody asks for it."""
+    """One line per map on whether it is better than chance, computed on request."""
     for choice, verdict in zip(view.choices, view.verdicts, strict=False):
         st.caption(f"**{plain(choice.name)}.** {plain(verdict.rstrip('.'))}.")
     checked = bool(view.verdicts)
@@ -177,7 +180,7 @@ def _chance(view: Compare) -> None:
         key="check",
         type="tertiary",
         icon=":material/science:",
-        help="Removes patches in the order of each map and compares with random orders, with the "
-        "order from the center outward and with that of edges; the page Evidence shows the curves.",
+        help="Removes patches in the order of each map and compares with random order, with "
+        "center-outward order and with edge order; the page Evidence shows the curves.",
         on_click=lambda: session.change(checked=not checked),
     )

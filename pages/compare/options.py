@@ -1,4 +1,4 @@
-"""What is chosen of Compare."""
+"""Options of Compare."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from dashboard import screen
 
 
 class Options(screen.Options):
-    """What is chosen of Compare."""
+    """Options of Compare."""
 
     checked: bool = False

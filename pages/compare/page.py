@@ -1,4 +1,4 @@
-"""What Streamlit runs for Compare."""
+"""Entry point of Compare for Streamlit."""
 
 from dashboard import show
 from pages.compare.draw import draw

@@ -1,4 +1,4 @@
-"""What Compare shows, made of the screen and the scene."""
+"""Content of Compare, made from the screen and the scene."""
 
 from __future__ import annotations
 
@@ -7,52 +7,44 @@ from dataclasses import dataclass
 
 from core import Explanation, Model, Prediction
 from dashboard import cache, measurements, rows
-from dashboard.choices import (
-    Choice,
-    Classes,
-    choice,
-    classes,
-    column_slots,
-    needs_of,
-    told_apart,
-)
+from dashboard.choices import Choice, Classes, is_opposite
 from dashboard.display import Display
 from dashboard.rows import Agreement, Row
 from dashboard.view import Maker, View
 from pages.compare.options import Options
 
 KEY = "compare"
-"""Of the row of maps."""
+"""Key of the row of maps."""
 
 NARROWEST = 188
-"""Pixels that a column has at least: the picture and two columns fit into 800 beside the side bar;
-what does not fit is reached by scrolling."""
+"""Least width of a column in pixels: the picture and two columns fit into 800 beside the sidebar;
+more columns scroll."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compare(View):
-    """What Compare shows.
+    """Content of Compare.
 
     Attributes
     ----------
     models
-        All that are shown, by id.
+        The models shown, by id.
     choices
         One for each column.
     predictions
-        By model; those that have classes.
+        By model, for those with classes.
     row
         The picture and all maps.
     notes
-        What must be known to read each map, as Markdown; one for each column.
+        What a reader must know about each map, as Markdown; one for each column.
     doubt
         What makes the maps tell little; empty where nothing does.
     conclusion
         What the agreement comes to, in a sentence; empty of one map.
     verdicts
-        For each column whether its map beats chance; empty until somebody asks.
+        For each column whether its map is better than chance; empty until requested.
     times
-        How long passes and maps took.
+        Times of passes and maps.
     """
 
     models: Mapping[str, Model]
@@ -70,23 +62,10 @@ class Compare(View):
 
 def view(make: Maker) -> Compare:
     """Run every model once, and read all maps off these passes."""
-    now, scene = make.screen, make.looked_at
-    models = {model_id: cache.model(model_id) for model_id in scene.ids}
-    chosen = told_apart(
-        [choice(slot, models[slot.look.model], make.problem) for slot in column_slots(now)]
-    )
-    recordings = {
-        model: make.recording(model_id, needs_of(chosen, model))
-        for model_id, model in models.items()
-    }
-    answers = {
-        model: recording.predictions()[0]
-        for model, recording in recordings.items()
-        if model.classes
-    }
-    asked = classes(now, scene.picture.classes, list(answers), list(answers.values()), make.problem)
+    now, scene, found = make.screen, make.looked_at, make.columns()
+    chosen, answers, asked = found.choices, found.answers, found.classes
     maps: list[tuple[str, Explanation | str]] = [
-        (one.model.spec.title, make.look(one, asked.target)) for one in chosen
+        (one.model.spec.title, make.map_of(one, asked.target)) for one in chosen
     ]
     row, notes = rows.looks(
         make,
@@ -98,22 +77,23 @@ def view(make: Maker) -> Compare:
         details=[one.own for one in chosen],
         least=least(len(chosen)),
     )
-    agreed = rows.agreement(
-        [(one.name, found) for one, (_, found) in zip(chosen, maps, strict=True)]
-    )
+    agreed = rows.agreement([(one.name, made) for one, (_, made) in zip(chosen, maps, strict=True)])
     return make.view(
         Compare,
-        models=models,
+        models=found.models,
         choices=chosen,
         classes=asked,
         predictions={model.spec.id: answer for model, answer in answers.items()},
         row=row,
         notes=tuple(notes),
-        doubt=rows.doubt(scene.picture, answers, *asked.target),
+        # A map of “not this label” explains what the model does not affirm.
+        doubt=""
+        if is_opposite(asked.target)
+        else rows.doubt(scene.picture, answers, *asked.target),
         agreement=agreed,
         conclusion=rows.conclusion(agreed),
         verdicts=_verdicts(make, chosen, asked.target) if now.of(Options).checked else (),
-        times=rows.times(chosen, maps, recordings),
+        times=rows.times(chosen, maps, found.recordings),
     )
 
 
@@ -122,5 +102,5 @@ def _verdicts(make: Maker, chosen: Sequence[Choice], classes: Sequence[str]) -> 
 
 
 def least(count: int) -> int:
-    """Pixels that the picture and so many columns take at least."""
+    """Least width in pixels of the picture and ``count`` columns."""
     return NARROWEST * (count + 1)

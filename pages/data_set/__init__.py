@@ -1,1 +1,1 @@
-"""Thousands of pictures through several models: figures first, then the pictures behind them."""
+"""Sweeps of many pictures: numbers first, then the pictures behind them."""

@@ -1,4 +1,4 @@
-"""What the screen chooses of a sweep, as far as its rows have it. Knows no Streamlit."""
+"""The screen's choices for a sweep, resolved against its rows. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Filters = tuple[str, ...]
 _SIGN = r"(<=|>=|!=|=|<|>)"
 
 
-# -- which models are compared --------------------------------------------------------------------
+# -- compared models ------------------------------------------------------------------------------
 
 
 def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
-    """The rows with the two models side by side that the screen names, of more than two."""
+    """The rows with the two compared models that the screen names, of more than two."""
     models = table.sweep.models
     two = [table.first, table.second]
     for place, name in enumerate(("sweep_first", "sweep_second")):
@@ -27,12 +27,12 @@ def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
             two[place] = models.index(wanted)
         elif wanted is not None:
             tell(
-                f"{name} is {wanted!r}, which is no model of this sweep; shown instead: "
+                f"{name} is {wanted!r}, which is not a model of this sweep; shown instead: "
                 f"{table.titles[two[place]]}."
             )
     first, second = two
     if first == second and len(models) > 1:
-        # Whichever was chosen stays; the other one makes room.
+        # The chosen one stays; the other one is replaced.
         kept = asked.sweep_second is not None and asked.sweep_first is None
         other = next(number for number in range(len(models)) if number != first)
         first, second = (other, second) if kept else (first, other)
@@ -40,7 +40,7 @@ def compared(table: SweepTable, asked: Options, tell: Tell) -> SweepTable:
 
 
 def attends(table: SweepTable, number: int) -> bool:
-    """Whether a model has patches that can be artifacts."""
+    """Whether a model can have artifact patches."""
     return bool(table.sweep.manifest["models"][number]["family"] != "cnn")
 
 
@@ -48,7 +48,7 @@ def attends(table: SweepTable, number: int) -> bool:
 
 
 def filters(table: SweepTable, asked: Options, tell: Tell) -> Filters:
-    """What is wanted only, with columns called as they are now; what means nothing is left out."""
+    """The filters, with current column names; invalid ones are left out."""
     kept = []
     for text in asked.where:
         try:
@@ -59,18 +59,19 @@ def filters(table: SweepTable, asked: Options, tell: Tell) -> Filters:
     return tuple(kept)
 
 
-def likely_filters(table: SweepTable) -> Filters:
-    """Filters that are offered, beside those that a reader may write."""
+def likely_filters(table: SweepTable, kept: Filters) -> Filters:
+    """Suggested filters, beside those that a user can type; none that contradicts a kept one."""
     models = {number: table.sweep.models[number] for number in table.compared}
     offered = ["same_answer=no", "same_answer=yes"] if len(models) == 2 else []
     offered += [f"artifacts:{one}>0" for number, one in models.items() if attends(table, number)]
     if table.labeled:
         offered += [f"right:{one}={answer}" for one in models.values() for answer in ("yes", "no")]
-    return tuple(offered)
+    decided = {text.partition("=")[0] for text in kept}  # of other signs the sign is part of it
+    return tuple(text for text in offered if text.partition("=")[0] not in decided)
 
 
 def readable(table: SweepTable, text: str) -> str:
-    """A filter, for people; as it is if it is none."""
+    """Text of a filter; unchanged if it is invalid."""
     column, *rest = re.split(_SIGN, text, maxsplit=1)
     if not rest:
         return text
@@ -87,31 +88,31 @@ def replaced(where: Filters, column: str, *conditions: str) -> Filters:
 
 
 def axis(table: SweepTable, asked: Options, field: str, default: str, tell: Tell) -> str:
-    """The column of an axis; the address may call it as it was called before."""
+    """The column of an axis; the address may use an earlier name."""
     wanted = getattr(asked, field)
     value = default if wanted is None else table.named(wanted)
     if value in table.columns and value in table.numbers:
         return value
-    tell(f"{field} is {wanted!r}, which is not to be had here; shown instead: {default}.")
+    tell(f"{field} is {wanted!r}, which is not available here; shown instead: {default}.")
     return default
 
 
 def color(table: SweepTable, asked: Options, tell: Tell) -> str:
-    """What points are colored by; the default is the first that these rows have."""
+    """The color of points; the default is the first available."""
     colors, wanted = table.colors(), asked.color
     if wanted in colors:
         return wanted
     if wanted != Options.model_fields["color"].default:
-        tell(f"color is {wanted!r}, which is not to be had here; shown instead: {colors[0]}.")
+        tell(f"color is {wanted!r}, which is not available here; shown instead: {colors[0]}.")
     return colors[0]
 
 
 def order(table: SweepTable, orders: Mapping[str, str], asked: Options, tell: Tell) -> str:
-    """The way through the pictures; the default is the first that these rows have."""
+    """The order of pictures; the default is the first available."""
     first, given = next(iter(orders)), asked.order
     wanted = table.order_named(given)
     if wanted in orders:
         return wanted
     if given != Options.model_fields["order"].default:
-        tell(f"order is {given!r}, which is not to be had here; shown instead: {first}.")
+        tell(f"order is {given!r}, which is not available here; shown instead: {first}.")
     return first

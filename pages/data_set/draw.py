@@ -36,20 +36,20 @@ STYLE = """
 
 
 def draw(view: DataSet) -> None:
-    """The sweep that is chosen, what is wanted of it, figures, and the pictures behind them."""
+    """The chosen sweep, filters, numbers, and the pictures behind them."""
     panels.head(
         "Data set",
-        "How often do the models agree, and on which pictures do they not?",
-        "A **sweep** has sent many pictures through its models and kept answers and maps. Figures, "
-        "points, classes and pictures below are those that the **filters** leave. Draw a box in "
-        "the scatter, or select a class, to filter; type a filter such as divergence>0.5 for "
-        "anything else.\n\n"
-        "Of more than two models two are compared at a time.\n\n"
+        "How often do the models agree, and on which pictures do they differ?",
+        "A **sweep** runs many pictures through its models and stores answers and maps. The "
+        "figures, points, classes and pictures below are those that pass the **filters**. Draw a "
+        "box in the scatter, or select a class, to filter; type a filter such as divergence>0.5 "
+        "for anything else.\n\n"
+        "With more than two models, two are compared at a time.\n\n"
         "**Divergence of the answers** is the Jensen–Shannon divergence over the classes that both "
-        "models know: 0 bits for the same answer, 1 for answers that share nothing. **Rank "
+        "models have: 0 bits for equal answers, 1 for answers without overlap. **Rank "
         "correlation** and **overlap** compare the first map of each model, at the finer of their "
         "two grids. An **artifact patch** receives attention far beyond all others.\n\n"
-        "**Look closer** shows a picture with all its answers, and opens it on the other pages.",
+        "**Look closer** shows a picture with all its answers and opens it on the other pages.",
         "Lin 1991 (divergence), Darcet 2023 (artifact patches)",
     )
     st.html(STYLE)
@@ -96,7 +96,7 @@ def _contents(contents: Contents) -> None:
 
 
 def _compared(table: SweepTable) -> None:
-    """Choose two models of more."""
+    """Choose two of several models."""
     models = table.sweep.models
     with st.container(key="data-set-models"):
         left, right = st.columns(2)
@@ -115,7 +115,7 @@ def _compared(table: SweepTable) -> None:
 
 
 def _compare(field: str, table: SweepTable) -> Callable[[str], None]:
-    """Put another model beside the one that stays."""
+    """Callback that replaces one of the compared models."""
     models = table.sweep.models
     shown = {"sweep_first": models[table.first], "sweep_second": models[table.second]}
     return lambda held: session.change(**(shown | {field: held}), leaf=1)
@@ -125,15 +125,15 @@ def _compare(field: str, table: SweepTable) -> Callable[[str], None]:
 
 
 def _filters(contents: Contents) -> None:
-    """Choose what is wanted only."""
+    """Choose filters."""
     kept = list(contents.filters)
     st.multiselect(
         "Filters",
         list(dict.fromkeys([*kept, *contents.offered_filters])),
         accept_new_options=True,
         format_func=lambda text: chosen.readable(contents.table, text),
-        placeholder="All pictures. Choose, or type a column and a value: divergence>0.5",
-        help=f"All of them hold together. Columns: {contents.columns_named}.",
+        placeholder="All pictures. Choose a filter, or type a column and a value: divergence>0.5",
+        help=f"A picture must pass all filters. Columns: {contents.columns_named}.",
         **session.tied("where", kept, lambda held: _filter(tuple(held))),
     )
 
@@ -149,7 +149,7 @@ def _numbers(numbers: Sequence[Number]) -> None:
 
 
 def _scatter(table: SweepTable, made: Scatter) -> None:
-    """Two columns against each other; a box filters, a click picks."""
+    """A scatter of two columns; a box filters, a click picks a picture."""
     left, middle, right = st.columns([5, 5, 3])
     with left:
         _axis(table, "x", "Across", made.x)
@@ -195,7 +195,7 @@ def _axis(table: SweepTable, field: str, label: str, value: str) -> None:
 
 
 def _classes(table: SweepTable, made: Classes, filters: Filters) -> None:
-    """The table of classes; one that is selected filters."""
+    """The table of classes; selecting one filters."""
     titles = [table.titles[number] for number in table.compared]
     percent = {
         name: st.column_config.NumberColumn(text, format="percent", width="small")
@@ -233,7 +233,7 @@ def _classes(table: SweepTable, made: Classes, filters: Filters) -> None:
 
 
 def _downloads(table: SweepTable, filters: Filters) -> None:
-    """The rows that the filters leave, as files that are made when they are asked for."""
+    """Downloads of the filtered rows, made on request."""
 
     def made(kind: str) -> Callable[[], bytes]:
         return lambda: table.download(kind, filters)  # type: ignore[arg-type]
@@ -249,15 +249,15 @@ def _downloads(table: SweepTable, filters: Filters) -> None:
                 data=made(kind),
                 file_name=f"{name}.{kind}",
                 icon=":material/download:",
-                help=f"What the filters leave, a row for each picture: {what}. With what every "
-                "model and map says, and the agreement of those that are compared.",
+                help=f"The filtered pictures, one row each: {what}. With the answers of every "
+                "model, the values of every map, and the agreement of those compared.",
                 key=f"download-{kind}",
                 on_click="ignore",
             )
 
 
 def _limits(limits: Limits) -> None:
-    """What these figures cannot say."""
+    """Limits of these numbers."""
     if limits.unknown:
         st.caption(plain(limits.unknown))
         return

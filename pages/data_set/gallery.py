@@ -1,4 +1,4 @@
-"""The pictures behind the figures, drawn: the gallery, and one looked at closer."""
+"""Drawing of pictures: the gallery, and one picture in detail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS = 4
 
 
 def gallery(made: Gallery) -> None:
-    """Pictures in the order that the reader chooses, with both answers and small maps."""
+    """Pictures in the chosen order, with both answers and small maps."""
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     with left:
         st.selectbox(
@@ -24,13 +24,13 @@ def gallery(made: Gallery) -> None:
             **session.tied("order", made.order, lambda held: session.change(order=held, leaf=1)),
         )
     with right:
-        # A key for each page: the widget takes its value at birth only.
+        # A key for each page: the widget reads its value only when created.
         number = made.page_number
         key = f"leaf-{number}"
         tie = session.tied(key, number, lambda held: session.change(leaf=held), seed=False)
         st.pagination(made.pages, default=number, **tie)
     if not made.cards:
-        st.info("The filters leave no picture here.", icon=":material/filter_alt_off:")
+        st.info("No picture passes the filters.", icon=":material/filter_alt_off:")
         return
     with st.container(key="data-set-gallery"):
         for start in range(0, len(made.cards), COLUMNS):
@@ -52,7 +52,7 @@ def _card(card: Card) -> None:
 
 
 def picked(made: Picked) -> None:
-    """One picture with all answers and figures, and links that open it."""
+    """One picture with all answers and numbers, and links that open it."""
     with st.container(border=True, key="picked"):
         top, close = st.columns([6, 1], vertical_alignment="center")
         top.markdown(made.title)
@@ -73,7 +73,7 @@ def picked(made: Picked) -> None:
                 if top_five:
                     st.markdown(top_five)
                 else:
-                    st.caption("Trained without classes: it predicts none.")
+                    st.caption("Trained without classes: no predictions.")
         _links(made)
 
 

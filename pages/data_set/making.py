@@ -1,4 +1,4 @@
-"""Widgets for sweeps: which one is looked at, how far it is, and one of a visitor's pictures."""
+"""Widgets for sweeps: choice, progress, and sweeps of uploaded pictures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dashboard.text import plain
 from pages.data_set.sources import Source
 
 EVERY = 1.5
-"""Seconds between two looks at a sweep that is being made."""
+"""Seconds between two updates of a running sweep."""
 
 
 @dataclass
 class OwnSweeps:
-    """Names of the sweeps that a session made, and how many boxes for uploads it has emptied."""
+    """Names of the sweeps made by a session, and the number of its emptied upload boxes."""
 
     names: list[str] = field(default_factory=list)
     boxes: int = 0
@@ -32,7 +32,7 @@ class OwnSweeps:
 
 
 def chooser(source: Source) -> None:
-    """Choose the sweep to look at."""
+    """Choose the sweep to show."""
     made = cache.made_sweeps()
     runs = {name: made.get(name) for name in session.kept(OwnSweeps).names}
     own = {name: run.title for name, run in runs.items() if run is not None}
@@ -42,23 +42,23 @@ def chooser(source: Source) -> None:
         list(titles),
         format_func=titles.__getitem__,
         filter_mode="contains",
-        help="Sweeps of the folder that the operator names, and of what you bring. A large one is "
+        help="Sweeps of the operator's folder, and of pictures that you upload. Larger sweeps are "
         "made with python -m core.sweep.",
         **session.tied("sweep", source.name, _choose),
     )
 
 
 def _choose(name: str) -> None:
-    """Another sweep: what was chosen of the one before means nothing in it."""
+    """Change the sweep and reset choices, which are not valid for another sweep."""
     nothing = dict.fromkeys(("picked", "x", "y", "sweep_first", "sweep_second"))
     session.change(sweep=name, where=(), leaf=1, **nothing)
 
 
-# -- how far it is --------------------------------------------------------------------------------
+# -- progress -------------------------------------------------------------------------------------
 
 
 def progress(source: Source) -> None:
-    """How far a sweep is, looked at again and again, with buttons that stop it or go on."""
+    """Progress of a sweep, updated regularly, with buttons to stop or continue."""
     run = source.run
     if run is None:
         return
@@ -82,7 +82,7 @@ def _watch(run: Run) -> None:
     middle.checkbox(
         "Keep going when I leave",
         value=run.readers.keeps(reader),
-        help="Otherwise it ends when all who look at it have closed this application.",
+        help="Otherwise the sweep ends when all users who show it have closed this application.",
         key="keep-sweep",
         on_change=lambda: run.readers.keep(reader, bool(session.held("keep-sweep"))),
     )
@@ -90,7 +90,7 @@ def _watch(run: Run) -> None:
         "Stop",
         icon=":material/stop:",
         width="stretch",
-        help="Keeps the rows that have been made. If others look at it, it goes on for them.",
+        help="Keeps the finished rows. If other users show the sweep, it continues for them.",
         key="stop-sweep",
         disabled=run.stopped,
         on_click=lambda: run.readers.stop(reader),
@@ -98,14 +98,14 @@ def _watch(run: Run) -> None:
 
 
 def _paused(run: Run) -> None:
-    """A sweep that this reader has stopped, or that ended before its time."""
+    """A sweep that this session has stopped, or that ended early."""
     left, right = st.columns([6, 1], vertical_alignment="center")
     left.caption(f"Stopped after {run.done} of {run.total} pictures of “{plain(run.title)}”.")
     right.button(
         "Go on",
         icon=":material/play_arrow:",
         width="stretch",
-        help="From where it stopped.",
+        help="Continues where it stopped.",
         key="go-on-with-sweep",
         on_click=session.guarded(lambda: _go_on(run)),
     )
@@ -119,21 +119,22 @@ def _opened(models: Sequence[str]) -> tuple[Model, ...]:
     return tuple(cache.model(model_id) for model_id in models)
 
 
-# -- a sweep of one's own -------------------------------------------------------------------------
+# -- a sweep of uploaded pictures
+# -------------------------------------------------------------------------
 
 
 def maker(scene: Scene) -> None:
-    """Choose pictures and sweep them with the models and the fit of the side bar."""
-    # Another key after each sweep: the box is closed and empty again, and the files are let go.
+    """Choose pictures and sweep them with the models and the fit of the sidebar."""
+    # Another key after each sweep: the box is closed and emptied, and its files are released.
     key = f"sweep-upload-{session.kept(OwnSweeps).boxes}"
     with st.popover(
         "Sweep pictures", icon=":material/add_photo_alternate:", width="stretch", key=f"{key}-box"
     ):
         st.caption(
             f"Up to {MOST_PICTURES} pictures, {core.size_text(MOST_BYTES)} together, with the "
-            "models and the fit chosen at the side. All maps are of one class: the first answer of "
-            "the first model that has classes. The pictures stay on this server until newer "
-            "sweeps take their place."
+            "models and the fit chosen in the sidebar. All maps are of one class: the first "
+            "answer of the first model that has classes. The pictures stay on this server until "
+            "newer sweeps replace them."
         )
         files = st.file_uploader(
             "Pictures",
@@ -145,8 +146,8 @@ def maker(scene: Scene) -> None:
         if len(files) > MOST_PICTURES or sum(one.size for one in files) > MOST_BYTES:
             session.say(
                 f"{len(files)} pictures with {core.size_text(sum(one.size for one in files))} were "
-                f"brought, at most {MOST_PICTURES} with {core.size_text(MOST_BYTES)} are swept at "
-                "a time; choose fewer, or make them smaller first."
+                f"uploaded; the limit for one sweep is {MOST_PICTURES} with "
+                f"{core.size_text(MOST_BYTES)}; choose fewer, or make them smaller first."
             )
             _empty_box()
             session.again()
@@ -165,7 +166,7 @@ def maker(scene: Scene) -> None:
             st.button(
                 f"Sweep {MOST_PICTURES} of the operator's folder",
                 icon=":material/folder_open:",
-                help="Drawn at random, the same ones every time.",
+                help="Drawn at random, always the same ones.",
                 on_click=lambda: _begin("Drawn from the folder", _drawn(folder), scene),
             )
 
@@ -194,6 +195,12 @@ def _empty_box() -> None:
 
 def _begin(title: str, files: list[tuple[str, bytes]], scene: Scene) -> None:
     chosen = scene.ids
+    if own := [spec.title for spec in scene.models if cache.own_model(spec.id) is not None]:
+        session.say(
+            f"{own[0]} was opened from this page, and sweeps are made with models of the catalog; "
+            "write it into models.toml (python -m core.models add) to sweep with it."
+        )
+        return
     models = _opened(chosen)
 
     def plan(pictures: str) -> sweep.Plan:

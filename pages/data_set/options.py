@@ -1,8 +1,8 @@
-"""What is chosen of Data set."""
+"""Options of Data set."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,12 @@ from dashboard.screen import Place
 
 
 class Options(screen.Options):
-    """What is chosen of Data set."""
+    """Options of Data set."""
+
+    aside: ClassVar[str] = (
+        "A sweep has its own pictures and models. Those below are for the other pages, and its "
+        "models for new sweeps."
+    )
 
     sweep: str | None = None
     sweep_first: str | None = None

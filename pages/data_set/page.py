@@ -1,4 +1,4 @@
-"""What Streamlit runs for Data set."""
+"""Entry point of Data set for Streamlit."""
 
 from dashboard import show
 from pages.data_set.draw import draw

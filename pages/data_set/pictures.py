@@ -1,6 +1,6 @@
-"""The pictures behind the figures: some of a way through them, and one of them closer.
+"""Pictures of a sweep: a page of the gallery, and one picture in detail.
 
-Knows no Streamlit.
+Independent of Streamlit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Card:
     index
         Of the picture in its sweep.
     images, lines
-        The thumbnail with maps over it, and what is said of it, as HTML.
+        The thumbnail with maps over it, and its description, as HTML.
     """
 
     index: int
@@ -45,14 +45,14 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures in the order that was chosen.
+    """Pictures in the chosen order.
 
     Attributes
     ----------
     orders : mapping
-        Titles of the ways that can be chosen, by name.
+        Titles of the available orders, by name.
     page_number, pages
-        Which of how many parts is shown, from 1.
+        Current page, from 1, and number of pages.
     """
 
     order: str
@@ -64,7 +64,7 @@ class Gallery:
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """A picture that is looked at closer.
+    """A picture shown in detail.
 
     Attributes
     ----------
@@ -73,9 +73,9 @@ class Picked:
     images
         As of a `Card`.
     answers
-        Of each model its title and its top five, as Markdown; of one without classes no top five.
+        Title and top 5 of each model, as Markdown; no top 5 for models without classes.
     address
-        The picture with models, maps and fit of the sweep, as the address of a page; empty where
+        The picture with models, maps and fit of the sweep, as the address of a page; empty if
         it cannot be opened.
     refusal
         Why it cannot be opened; empty otherwise.
@@ -90,7 +90,7 @@ class Picked:
 
 
 def gallery(table: SweepTable, filters: Filters, now: Screen, tell: Tell) -> Gallery:
-    """The pictures of the part that the screen names."""
+    """The pictures of the current page."""
     asked, orders = now.of(Options), table.orders()
     order = chosen.order(table, orders, asked, tell)
     number = asked.leaf
@@ -117,7 +117,7 @@ def gallery(table: SweepTable, filters: Filters, now: Screen, tell: Tell) -> Gal
 
 
 def _images(table: SweepTable, seen: Seen, look: Look, now: Screen) -> str:
-    """The thumbnail and the maps that are compared over it, as HTML."""
+    """The thumbnail and the compared maps over it, as HTML."""
     if look.view is None:
         return "<p>The thumbnail of this picture is damaged.</p>"
     shown = [("Picture", look.view)]
@@ -142,7 +142,7 @@ def _images(table: SweepTable, seen: Seen, look: Look, now: Screen) -> str:
 
 
 def _lines(table: SweepTable, seen: Seen) -> str:
-    """The answers of the models that are compared, and what the picture is, as HTML."""
+    """The answers of the compared models, and facts about the picture, as HTML."""
     lines = []
     for number in table.compared:
         found = seen.answers.get(number)
@@ -168,7 +168,7 @@ def _lines(table: SweepTable, seen: Seen) -> str:
 
 
 def _two(numbers: Sequence[int]) -> tuple[int, int]:
-    """What tables call two models or maps; of one there is none."""
+    """The key of two models or maps in tables."""
     return (min(numbers, default=-1), max(numbers, default=-1))
 
 
@@ -176,13 +176,13 @@ def _two(numbers: Sequence[int]) -> tuple[int, int]:
 
 
 def picked(table: SweepTable, now: Screen, tell: Tell) -> Picked | None:
-    """The picture that the screen looks at closer; ``None`` where it names none."""
+    """The picture that the screen shows in detail; ``None`` if there is none."""
     index = now.of(Options).picked
     if index is None:
         return None
     found = cache.answered(table, "rows", (index,))
     if not found or found[0].picture["error"]:
-        tell(f"picked is {index}, which this sweep has no figures of; it is ignored.")
+        tell(f"picked is {index}, for which this sweep has no figures; it is ignored.")
         return None
     [seen] = found
     [look] = cache.pictured(table, (index,))
@@ -203,7 +203,7 @@ def picked(table: SweepTable, now: Screen, tell: Tell) -> Picked | None:
 
 
 def _facts(table: SweepTable, seen: Seen) -> str:
-    """Figures of a picture that are not said elsewhere: of the models that are compared."""
+    """Further numbers of a picture, for the compared models."""
     facts: list[tuple[str, float | None]] = []
     if len(table.compared) == 2:
         apart = seen.divergences.get(_two(table.compared), {})
@@ -228,7 +228,7 @@ def _facts(table: SweepTable, seen: Seen) -> str:
 
 
 def _top(table: SweepTable, seen: Seen, number: int) -> str:
-    """The first answers of a model; empty of one without classes."""
+    """The first answers of a model; empty without classes."""
     found = seen.answers.get(number, {})
     if not found.get("top"):
         return ""
@@ -251,12 +251,12 @@ def _opened(table: SweepTable, seen: Seen, now: Screen) -> tuple[dict[str, list[
         picture = cache.from_bytes(data, name)
         cache.own_pictures().put(name, data)
         return _screen(table, seen, picture.id, now).address(), ""
-    except ParallaxError as error:  # also a model or a fit that is not known here
+    except ParallaxError as error:  # including an unknown model or fit
         return {}, str(error)
 
 
 def _screen(table: SweepTable, seen: Seen, picture_id: str, now: Screen) -> Screen:
-    """The screen that shows what the sweep saw, with the models and maps that are compared."""
+    """The screen with the picture as in the sweep, and the compared models and maps."""
     plan, sizes = table.sweep.plan, Shared.model_fields["size"].annotation
     size = str(plan.framing.size) if plan.framing.size else "own"
     changes: dict[str, Any] = {"image": picture_id}

@@ -1,4 +1,4 @@
-"""The scatter of a sweep's rows. Knows no Streamlit."""
+"""The scatter of a sweep's rows. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dashboard.sweeps import OTHER, Points
 
 _CLEAR = "rgba(0,0,0,0)"
 _COLORS = ("#0d9488", "#d97706", "#7c6ee0", "#db2777", "#65a30d", "#0284c7", "#b45309", "#9f1239")
-"""Told apart on a light and on a dark ground."""
+"""Colors that can be distinguished on light and dark backgrounds."""
 
 _QUIET = "#8a8f98"
 _NAMED = {
@@ -21,14 +21,14 @@ _NAMED = {
     "unlabeled": _QUIET,
     "none": _QUIET,
 }
-"""Colors of the groups of agreement and outcome, by what frames call them."""
+"""Colors of the groups of agreement and outcome, by their names in frames."""
 
 
 def scatter(points: Points, x_title: str, y_title: str) -> go.Figure:
-    """One point a picture, a color for each group; a point's number is the picture's index."""
+    """One point per picture, a color for each group; a point's number is the picture's index."""
     figure = go.Figure()
     frame = points.frame
-    of_labels = OTHER in points.groups  # a label may be called as a group is
+    of_labels = OTHER in points.groups  # a label may have the name of a group
     for number, (group, title) in enumerate(points.groups.items()):
         part = frame[frame["group"] == group]
         if part.empty:

@@ -1,4 +1,4 @@
-"""Which sweep is looked at, and how far it is. Knows no Streamlit."""
+"""The chosen sweep and its progress. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from dashboard.sweeping import SAMPLES, Run
 from pages.data_set.options import Options
 
 DEMONSTRATION = "demonstration"
-"""What the address calls the sweep that comes with the application."""
+"""Name in the address of the sweep shipped with the application."""
 
 OWN = "own-"
-"""How names of sweeps begin that visitors make."""
+"""Prefix of names of users' sweeps."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The sweep that is chosen, among those that are offered.
+    """The chosen sweep, and those offered.
 
     Attributes
     ----------
     name
-        What the address calls it.
+        Name in the address.
     offered, others : mapping
-        Titles by name; what a session made itself stands between them.
+        Titles by name; the session's own sweeps are listed between them.
     folder
-        Where it is; ``None`` where it cannot be opened.
+        Its folder; ``None`` if it cannot be opened.
     run
-        What makes it, where that is this application.
+        The run that makes it, if made by this application.
     making
-        Whether this reader waits for its end.
+        Whether this session waits for its end.
     warning
-        Why it cannot be opened, or ended before its time; empty otherwise.
+        Why it cannot be opened, or ended early; empty otherwise.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Source:
 
 
 def chosen(asked: Options, tell: Tell) -> Source:
-    """The sweep that is asked for; that of the samples is begun if need be."""
+    """The requested sweep; that of the samples is started if necessary."""
     folder = settings.sweeps()
     found, broken = sweep.list_sweeps(folder) if folder else ([], {})
     stored = {one.folder.name: one for one in [*found, *sweep.find_sweeps(sweep.SWEEPS)]}
@@ -78,7 +78,7 @@ def chosen(asked: Options, tell: Tell) -> Source:
         else made.get(name, reader)
     )
     if run is None:
-        warning = broken.get(name, "It is not held any more.")
+        warning = broken.get(name, "It is no longer held here.")
         return Source(name, offered, others, warning=warning)
     making = not run.ended and run.readers.looks(reader)
     return Source(name, offered, others, run.folder, run, making, run.problem)

@@ -1,4 +1,4 @@
-"""What Data set shows, made of the screen and the rows of a sweep."""
+"""Content of Data set, made from the screen and the rows of a sweep."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_NAMED = 40
-"""Columns that the help of the filters names."""
+"""Most columns listed in the help of the filters."""
 
 PENDING = "Figures and pictures appear once the sweep is done."
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number of the first line: what it is called, its text, and what it means."""
+    """A number at the top: its title, text and meaning."""
 
     label: str
     value: str
@@ -41,16 +41,16 @@ class Number:
 
 @dataclass(frozen=True, eq=False)
 class Scatter:
-    """Two columns against each other.
+    """A scatter of two columns.
 
     Attributes
     ----------
     x, y
         Names of the columns.
     color, colors
-        What points are colored by, of what they can be colored by.
+        Color option of the points, and all options.
     accounts
-        How many points of how many are shown, as a sentence.
+        Number of shown points and of all, as a sentence.
     """
 
     x: str
@@ -68,13 +68,13 @@ class Classes:
     Attributes
     ----------
     key
-        Tells it from the table of other rows or filters.
+        Key that depends on rows and filters.
     title
         As Markdown.
     column
-        What a filter calls the column of the names.
+        Name of the column in filters.
     frame
-        ``name`` and ``pictures``; of what there is also ``first`` and ``second`` (shares of right
+        ``name`` and ``pictures``; if available also ``first`` and ``second`` (shares of right
         answers), ``same`` (share of same answers) and ``correlation`` (median).
     """
 
@@ -86,16 +86,16 @@ class Classes:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the figures cannot say.
+    """Limits of the numbers.
 
     Attributes
     ----------
     unknown
-        Why it cannot be told what was asked; empty otherwise.
+        Why the plan cannot be read; empty otherwise.
     made
-        How the rows were made.
+        Description of the sweep.
     failures
-        Path and error of pictures that could not be looked at.
+        Paths and errors of failed pictures.
     """
 
     unknown: str = ""
@@ -106,18 +106,18 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What is shown of a sweep's rows.
+    """The content from a sweep's rows.
 
     Attributes
     ----------
     table
-        Questions to the rows, with the models that are compared.
+        Queries on the rows, with the compared models.
     other_weights
-        Which models had other weights than here, as a sentence; empty where none had.
+        Models with other weights than here, as a sentence; empty if there are none.
     filters, offered_filters
-        What is wanted only, and what else can be wanted.
+        Current and suggested filters.
     columns_named
-        Columns that a filter may name, as Markdown.
+        Columns for filters, as Markdown.
     """
 
     table: SweepTable
@@ -135,18 +135,18 @@ class Contents:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DataSet(View):
-    """What Data set shows.
+    """Content of Data set.
 
     Attributes
     ----------
     source
-        The sweep that is looked at.
+        The chosen sweep.
     pending
-        Said where the sweep is still being made; empty otherwise.
+        Sentence if the sweep is still running; empty otherwise.
     missing
         Why there are no rows; empty otherwise.
     contents
-        ``None`` as long as there are no rows.
+        ``None`` without rows.
     """
 
     source: Source
@@ -156,11 +156,11 @@ class DataSet(View):
 
 
 def view(make: Maker) -> DataSet:
-    """Ask the rows of the sweep that is chosen; nothing is computed but where it has to be made."""
+    """Query the rows of the chosen sweep; models run only if the sweep must be made."""
     asked = make.screen.of(Options)
     source = sources.chosen(asked, make.problem)
     if source.making:
-        if not presence.reader():  # who makes files of a view does not look again
+        if not presence.reader():  # an export is not updated later
             make.problem(f"The sweep {source.name} is still being made. {PENDING}")
         return make.view(DataSet, source=source, pending=PENDING)
     if source.folder is None:
@@ -185,7 +185,7 @@ def _contents(make: Maker, table: SweepTable) -> Contents:
         table=table,
         other_weights=_other_weights(table.sweep),
         filters=filters,
-        offered_filters=chosen.likely_filters(table),
+        offered_filters=chosen.likely_filters(table, filters),
         columns_named=f"{named}{more}",
         numbers=_numbers(table, filters),
         scatter=_scatter(make, table, filters, asked),
@@ -197,7 +197,7 @@ def _contents(make: Maker, table: SweepTable) -> Contents:
 
 
 def _other_weights(found: sweep.Sweep) -> str:
-    """Which of the models that come with the application had other weights then."""
+    """The embedded models whose weights differ from those of the sweep, as a sentence."""
     titles = [
         core.find_spec(part["id"]).title
         for part in found.manifest["models"]
@@ -207,13 +207,13 @@ def _other_weights(found: sweep.Sweep) -> str:
     if not titles:
         return ""
     return (
-        f"Made with other weights of {plain(' and '.join(titles))} than those here: answers and "
-        "maps are not those that the other pages show."
+        f"Made with other weights of {plain(' and '.join(titles))} than those used here: answers "
+        "and maps differ from those on the other pages."
     )
 
 
 def _key(name: str, *about: object) -> str:
-    """A key that is another one for whatever else is shown."""
+    """A key that changes with the content."""
     return f"{name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}"
 
 
@@ -231,10 +231,10 @@ def _numbers(table: SweepTable, filters: Filters) -> tuple[Number, ...]:
     part = f" of {found.all:,}" if found.pictures != found.all else ""
     numbers = [Number("Pictures", f"{found.pictures:,}{part}")]
     if len(table.compared) == 2:
-        said = "Both first answers have one name."
+        said = "Both first answers have the same name."
         numbers.append(Number("Same first answer", share(found.same), said))
     if table.labeled:
-        known = f"Of the {found.labeled:,} pictures whose label is a class that the model knows."
+        known = f"Of the {found.labeled:,} pictures whose label is a class of the model."
         right = (found.first_right, found.second_right)
         numbers += [
             Number(f"{table.titles[number]} right", share(value), known)
@@ -248,7 +248,7 @@ def _numbers(table: SweepTable, filters: Filters) -> tuple[Number, ...]:
         )
         numbers += [
             Number("Rank correlation, median", correlation, f"Of {of}."),
-            Number("Overlap of top 20 %, median", overlap, f"Of {of}; 0.11 is what chance gives."),
+            Number("Overlap of top 20 %, median", overlap, f"Of {of}; 0.11 is the chance level."),
         ]
     if found.failed:
         failed = "Pictures without a row of figures."
@@ -273,7 +273,7 @@ def _scatter(make: Maker, table: SweepTable, filters: Filters, asked: Options) -
 
 
 def _classes(table: SweepTable, filters: Filters) -> Classes:
-    """By class: who is right how often, and where the difference is largest."""
+    """By class: accuracy of each model, the largest difference first."""
     titles = [table.titles[number] for number in table.compared]
     two = len(titles) == 2
     if table.labeled:
@@ -294,7 +294,7 @@ def _classes(table: SweepTable, filters: Filters) -> Classes:
     )
 
 
-# -- what they cannot say -------------------------------------------------------------------------
+# -- limits ---------------------------------------------------------------------------------------
 
 
 def _limits(table: SweepTable, filters: Filters) -> Limits:
@@ -303,11 +303,10 @@ def _limits(table: SweepTable, filters: Filters) -> Limits:
     try:
         plan = table.sweep.plan
         specs = [core.find_spec(model_id) for model_id in plan.models]
-    except ParallaxError as unknown:  # a model or a fit that is not known here
-        return Limits(unknown=f"What was asked cannot be told here: {unknown}")
+    except ParallaxError as unknown:  # an unknown model or fit
+        return Limits(unknown=f"This cannot be shown here: {unknown}")
     sentences = [
-        f"The {table.sweep.total:,} pictures are those that somebody chose; shares are of them, "
-        "and of nothing else.",
+        f"The {table.sweep.total:,} pictures are a chosen set; shares refer to this set only.",
         _of_training([specs[number] for number in table.compared]),
         *dict.fromkeys(spec.card.class_origin for spec in specs),
         _of_classes(plan, specs),
@@ -325,22 +324,22 @@ def _limits(table: SweepTable, filters: Filters) -> Limits:
 
 
 def _of_training(compared: Sequence[core.ModelSpec]) -> str:
-    """Whether the models that are compared were trained on the same data; empty for one."""
+    """Whether the compared models were trained on the same data; empty for one."""
     if len(compared) < 2:
         return ""
     if compared[0].matches(compared[1]):
         return "Both models were trained on the same data."
     return (
-        "The pair is unmatched: not trained on the same data, so a difference is not one between "
-        "architectures."
+        "The pair is unmatched: the models were not trained on the same data, so a difference "
+        "cannot be attributed to their architectures."
     )
 
 
 def _of_classes(plan: sweep.Plan, specs: Sequence[core.ModelSpec]) -> str:
-    """What class the maps are of."""
+    """A sentence on the class of the maps."""
     if plan.target == "own":
         if len(specs) == 1:
-            return "Maps explain the model's own first answer, whether it is right or not."
+            return "Maps explain the model's own first answer, right or wrong."
         return (
             "Each model's maps explain its own first answer, so where the answers differ the maps "
             "are of different classes."

@@ -1,1 +1,1 @@
-"""The same question asked of every model, and whether a map is true to its model."""
+"""Tests of maps and models: removal, curves, randomization, pointing."""

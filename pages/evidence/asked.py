@@ -1,4 +1,4 @@
-"""What Evidence asks about, whatever the question. Knows no Streamlit."""
+"""The looks and classes of Evidence, common to all questions. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import Model, Prediction, Target
-from dashboard.choices import Choice, Tell, target_of
+from dashboard.choices import Choice, named, target_of, unknown_of
 from dashboard.scene import Scene
-from dashboard.screen import Screen
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What the page asks about: the chosen looks, the class, what replaces what is removed.
+    """The chosen looks, the class, and the fill of removed parts.
 
     Attributes
     ----------
     classes
-        Names of one class, or of two where the first is asked for rather than the second.
+        As in `dashboard.choices.target_of`.
     answers
-        Of the models that have classes, to the whole picture.
+        Answers of the models with classes for the unchanged picture.
     fill
         A name of `core.FILLS`.
     """
@@ -33,57 +32,44 @@ class Asked:
 
     @property
     def label(self) -> str:
-        """What is asked for, for people."""
+        """The target, as text."""
         return named(self.classes)
 
     @property
     def is_class(self) -> bool:
-        """Whether one class is asked for, and not one rather than another."""
+        """Whether one class is asked for, and not one rather than another or its opposite."""
         return len(self.classes) == 1
 
     @property
     def asked(self) -> list[Model]:
-        """All models that have a look, each once, in the order of their first looks."""
+        """All models with a look, each once, in the order of their first looks."""
         return models_of(self.choices)
 
     @property
     def models(self) -> list[Model]:
-        """Those that know what is asked for."""
+        """The models that have the classes of the target."""
         return [model for model in self.asked if not self._unknown(model)]
 
     def _unknown(self, model: Model) -> list[str]:
-        return [name for name in self.classes if name not in model.labels]
+        return unknown_of(model, self.classes)
 
     def refusals(self) -> tuple[str, ...]:
-        """A sentence for each model that cannot be asked."""
+        """A sentence for each model without these classes."""
         return tuple(
-            f"{model.spec.title} knows no class {unknown[0]!r}: not asked."
+            f"{model.spec.title} has no class {unknown[0]!r} and is left out."
             for model in self.asked
             if (unknown := self._unknown(model))
         )
 
     def number(self, model: Model) -> int:
-        """The place of a model in the list of models, which keys its widgets and figures."""
+        """The index of a model in the list of models, which keys its widgets and figures."""
         return self.scene.ids.index(model.spec.id)
 
     def target(self, model: Model) -> int | Target:
-        """What a model is asked for, by the indices of its own classes."""
+        """The target for a model, by the indices of its classes."""
         return target_of(model, self.classes)
-
-
-def named(classes: Sequence[str]) -> str:
-    """Name one class, or one rather than another, as `core.Target.text` does."""
-    return " rather than ".join(classes)
 
 
 def models_of(choices: Sequence[Choice]) -> list[Model]:
     """The models of looks, each once."""
     return list(dict.fromkeys(choice.model for choice in choices))
-
-
-def within(now: Screen, field: str, low: int, high: int, tell: Tell) -> int:
-    """A whole number of the screen; what is beyond its ends is cut and told."""
-    wanted = int(now.value(field))
-    if not low <= wanted <= high:
-        tell(f"{field} is {wanted:g}, expected {low} to {high}; shown at the end.")
-    return min(max(wanted, low), high)

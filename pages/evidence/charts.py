@@ -1,4 +1,4 @@
-"""Curves of the Evidence page. Knows no Streamlit."""
+"""Curves of the Evidence page. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core import Faithfulness, Randomization, Robustness
 from dashboard.text import in_figure
 
 COLORS = ("#0f8278", "#e07a1f", "#7c5cd6", "#c2417f", "#3b82c4", "#8a8f2a", "#b4532a", "#5b6472")
-"""Of maps, in their order; readable on light and on dark."""
+"""Colors of maps, in order; readable on light and dark backgrounds."""
 
 GRAY = "#8b909a"
 BAND = "rgba(139,144,154,.25)"
@@ -40,16 +40,16 @@ def both_curves(
     chance: Mapping[str, Sequence[Faithfulness]],
     marked: tuple[str, str, int] | None = None,
 ) -> go.Figure:
-    """Deletion on the left, insertion on the right; one line a map, chance as a band.
+    """Deletion on the left, insertion on the right; one line per map, chance as a band.
 
     Parameters
     ----------
     found
         Curves by the name of the map.
     chance
-        Curves of maps that know nothing of the model: several of each.
+        Curves of maps that do not depend on the model, several of each.
     marked
-        Name, curve and step of a point that is marked.
+        Name, curve and step of a marked point.
     """
     figure = make_subplots(
         1, 2, shared_yaxes=True, subplot_titles=("Deletion", "Insertion"), horizontal_spacing=0.04
@@ -124,7 +124,7 @@ def _line(
 
 
 def strengths(found: Mapping[str, Robustness], axis: str, marked: float) -> go.Figure:
-    """Probability of the class over the strength of a change, one line a model."""
+    """Probability of the class over the strength of a change, one line per model."""
     figure = go.Figure()
     for number, (name, one) in enumerate(found.items()):
         places = [f"{strength:.3g}" for strength in one.strengths]
@@ -151,10 +151,10 @@ def strengths(found: Mapping[str, Robustness], axis: str, marked: float) -> go.F
 
 
 def correlations(found: Mapping[str, Randomization]) -> go.Figure:
-    """Rank correlation with the original map over the depth, one line a model.
+    """Rank correlation with the original map over the depth, one line per model.
 
     The depth is the share of the layers that were randomized, as models have different numbers.
-    A dashed line is how much two draws on the intact model agree, of a method that draws.
+    A dashed line is the agreement of two draws on the intact model, for random methods.
     """
     figure = go.Figure()
     for number, (name, one) in enumerate(found.items()):

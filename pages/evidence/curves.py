@@ -1,4 +1,4 @@
-"""Is the map true? Deletion and insertion curves of maps, beside chance. Knows no Streamlit."""
+"""Deletion and insertion curves of maps, compared with chance. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL import Image
 import core
 from core import Faithfulness, Judgment, Model
 from dashboard import measurements
-from dashboard.choices import look_values
+from dashboard.choices import look_values, within
 from dashboard.looks import Look
 from dashboard.screen import Screen
 from dashboard.view import Figure, Maker
 from pages.evidence import charts
-from pages.evidence.asked import Asked, within
+from pages.evidence.asked import Asked
 from pages.evidence.options import Options
 
 FAINT = 0.01
-"""Probability in the intact picture below which shares of it mean little."""
+"""Probability for the intact picture below which shares are unreliable."""
 
 FIGURES = (
     "deletion_area",
@@ -35,7 +35,7 @@ FIGURES = (
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Which maps of a model are measured.
+    """The measured maps of a model.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class Chosen:
     offered
         Titles of its methods by name.
     methods
-        Names of those that are chosen.
+        Names of the chosen ones.
     maps
-        A name that no other map of the model has, method and parameters of each map.
+        Unique name, method and parameters of each map.
     """
 
     model: Model
@@ -67,10 +67,10 @@ class Side:
     number
         As in `Asked.number`.
     table
-        A row for each map and for each kind of order without meaning: name, `FIGURES`, and how
+        A row for each map and each kind of uninformative order: name, `FIGURES`, and how
         a map compares with chance.
     faint
-        That shares say little, where the intact picture's probability is below `FAINT`.
+        A warning if the intact picture's probability is below `FAINT`.
     """
 
     model_id: str
@@ -90,9 +90,9 @@ class AtStep:
     title, name
         Of the model and of the map.
     share
-        Of the patches that are removed or restored.
+        Share of the patches removed or restored.
     probability
-        Of what is asked for.
+        Probability of the target.
     """
 
     title: str
@@ -112,17 +112,17 @@ class Curves:
     Attributes
     ----------
     label
-        What is asked for.
+        The target, as text.
     chosen
-        For each model that has a look.
+        One for each model with a look.
     measured
-        Whether they were measured; without, nothing below is there.
+        Whether they were measured; otherwise the fields below are empty.
     without
-        Why there are no curves of some map, one sentence each.
+        Why maps have no curves, one sentence each.
     orders
-        Random orders that stand for chance.
+        Number of random orders.
     refusals
-        Why models are not asked, one sentence each.
+        Why models are excluded, one sentence each.
     """
 
     label: str
@@ -136,7 +136,7 @@ class Curves:
 
 
 def curves(make: Maker, asked: Asked) -> Curves:
-    """Measure the chosen maps of every model, once somebody asks for it."""
+    """Measure the chosen maps of every model, on request."""
     chosen = {model: _chosen(make, asked, model) for model in asked.asked}
     if not make.screen.of(Options).measured:
         return Curves(asked.label, tuple(chosen.values()))
@@ -174,7 +174,7 @@ def listed(now: Screen, model_id: str) -> list[Look]:
 
 
 def _chosen(make: Maker, asked: Asked, model: Model) -> Chosen:
-    """Those that the screen lists, as far as the model has them; else those of the looks."""
+    """The maps listed in the screen, as far as available; else those of the looks."""
     offered = {one.name: one.title for one in core.methods(model)}
     looks = [one for one in asked.choices if one.model is model and one.method is not None]
     wanted = {}
@@ -263,7 +263,7 @@ def _table(
 
 
 def _against_chance(judged: Judgment) -> str:
-    """Whether a map beats chance, and how it compares with each order without meaning."""
+    """Whether a map is better than chance, and its comparison with each uninformative order."""
     parts = [f"{one.title}: {one.verdict} (± {one.margin:.2f})" for one in judged.rivals]
     return f"{'yes' if judged.better else 'no'} · {' · '.join(parts)}"
 
@@ -274,7 +274,7 @@ def _against_chance(judged: Judgment) -> str:
 def _marked(
     make: Maker, asked: Asked, found: Mapping[Model, Mapping[str, Faithfulness]]
 ) -> Marked | None:
-    """The step of the screen, of the last model's first map where it names none."""
+    """The step of the screen, by default of the last model's first map."""
     chosen = make.screen.of(Options)
     known = {
         f"{model.spec.id}.{name}": (model, name)

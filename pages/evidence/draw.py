@@ -31,31 +31,36 @@ FILL_NAMES = {
 
 
 def draw(view: Evidence) -> None:
-    """The head, what is asked, and the answer to the question."""
+    """The head, the choices, and the result of the chosen question."""
     panels.head(
         "Evidence",
-        "Take away what a map calls important, and see what every model then answers.",
-        "A map is a claim about a model. **Take it away** shows what the answer loses. **Is the "
-        "map true?** removes patches in the map's order and compares with random order, the order "
-        "from the center outward and that of edges; what lies within the stated interval is not "
-        "distinguishable. **Was it learned?** makes the model forget, layer by layer: a map that "
-        "stays does not show what the model knows. A method that draws at random (RISE, "
-        "SmoothGrad) draws anew each time, and how much two draws on the intact model agree is the "
-        "most that can be expected. **Does it know the class?** puts four pictures into one and "
-        "looks where each class's map lies. All models always get the same pixels, and parts are "
-        "removed on the patch grid of the first ViT. Name a second class under **Rather than**, "
-        "and maps, curves and answers are of the difference of the two logits: what is shown as a "
-        "probability is then that of the first class where it is one of the two.",
+        "Remove what a map marks as important, and see what every model then answers.",
+        "A map is a claim about a model. **Take it away** shows how the answer changes. **Is the "
+        "map true?** removes patches in the map's order and compares with random order, "
+        "center-outward order and edge order; within the stated interval they are not "
+        "distinguishable. **Was it learned?** randomizes the weights, layer by layer: a map that "
+        "does not change does not depend on what was learned. A method with random draws (RISE, "
+        "SmoothGrad) draws again each time; the agreement of two draws on the intact model is the "
+        "upper limit. **Does it know the class?** puts four pictures into one and "
+        "measures where the map of each class lies. All models always get the same pixels, and "
+        "parts are removed on the patch grid of the first ViT. Choose a second class under "
+        "**Rather than**, and maps, curves and answers are those of the difference of the two "
+        "logits; a stated probability is then that of the first class, given one of the two.",
         "Zeiler & Fergus 2014, Petsiuk 2018 (deletion, insertion), Adebayo 2018 (randomization), "
         "Böhle 2021 (grid pointing), Naseer 2021 (dropping, shuffling)",
     )
     controls.segments(
-        "question", "Question", tuple(QUESTIONS), titles=QUESTIONS.__getitem__, hidden_label=True
+        "question",
+        "Question",
+        tuple(QUESTIONS),
+        titles=QUESTIONS.__getitem__,
+        hidden_label=True,
+        also={"measured": False},  # of another question, nothing was asked to be measured
     )
     _choices(view)
     found = view.found
     if found is None:
-        st.info("No model here has classes, so there is no answer that could change.")
+        st.info("None of the models has classes, so there is no answer to measure.")
     elif isinstance(found, Removal):
         draw_removal.draw(found)
     elif isinstance(found, Curves):
@@ -67,7 +72,7 @@ def draw(view: Evidence) -> None:
 
 
 def _choices(view: Evidence) -> None:
-    """The class, a method for each look, what replaces what is removed, and the display."""
+    """The class, a method for each look, the fill, and the display."""
     wide = [2.5] * len(view.choices)
     class_column, *look_columns, fill_column, parameter_column, display_column = st.columns(
         [3, *wide, 2, 2, 2], vertical_alignment="bottom"
@@ -99,15 +104,15 @@ def _choices(view: Evidence) -> None:
         controls.display("Maps of one model on one scale.")
 
 
-# -- does it depend on what was learned -----------------------------------------------------------
+# -- randomization --------------------------------------------------------------------------------
 
 
 def _randomized(found: Randomized) -> None:
     left, right = st.columns([6, 1], gap="medium", vertical_alignment="bottom")
     left.caption(
-        "Weights are drawn anew from the classifier down, each with the mean and the spread of "
-        "what was learned, on a private copy. A map that stays the same does not depend on the "
-        "model's weights; it may show edges of the picture instead (Adebayo 2018)."
+        "Weights are redrawn from the classifier down, each tensor with the mean and standard "
+        "deviation of the learned one, on a private copy. A map that stays the same does not "
+        "depend on the model's weights; it may show edges of the picture instead (Adebayo 2018)."
     )
     with right:
         draw_curves.measure_button(found.measured)
@@ -121,12 +126,12 @@ def _randomized(found: Randomized) -> None:
         panels.chart(one.figure)
         st.caption(one.note)
     st.caption(
-        "A map that is zero everywhere: the class no longer depends on what the map reads. What is "
-        "said of a map holds for the intact model."
+        "A map that is zero everywhere: the class no longer depends on what the map reads. The "
+        "text below a map holds for the intact model."
     )
 
 
-# -- does it know the class -----------------------------------------------------------------------
+# -- pointing -------------------------------------------------------------------------------------
 
 
 def _pointing(found: Pointing) -> None:
@@ -146,13 +151,14 @@ def _pointing(found: Pointing) -> None:
     for one in found.looks:
         _pointed(one)
     st.caption(
-        "The share of a map's positive relevance in the quarter of the picture whose class it was "
-        "asked for. The class is what the picture is known to show, else the model's first answer "
-        "to it alone. In quarters pictures are half as large, which some models know less well."
+        "The share of a map's positive relevance in the quarter of the picture whose class it "
+        "explains. The class is the known class of the picture, else the model's first answer "
+        "to it alone. Pictures in quarters have half the size, on which some models are less "
+        "accurate."
         + (
             ""
             if found.is_class
-            else " Each class is asked for alone here, not rather than another."
+            else " Each class is explained alone here, not rather than another."
         )
     )
 

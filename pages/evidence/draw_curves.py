@@ -16,7 +16,7 @@ from pages.evidence.options import Options
 
 
 def draw(found: Curves) -> None:
-    """Which maps are measured, and their curves beside chance."""
+    """The choice of maps, and their curves with chance."""
     *wide, last = st.columns(
         [*[3] * len(found.chosen), 1], gap="medium", vertical_alignment="bottom"
     )
@@ -27,8 +27,8 @@ def draw(found: Curves) -> None:
         measure_button(found.measured)
     if not found.measured:
         st.info(
-            "Patches are removed in the order of a map (deletion) or put back into the replaced "
-            "picture (insertion), and the class's probability is read at each of "
+            "Patches are removed in the order of a map (deletion) or put back into the fully "
+            "replaced picture (insertion), and the class's probability is measured at each of "
             f"{measurements.STEPS} steps. Press **Measure**.",
             icon=":material/science:",
         )
@@ -48,10 +48,10 @@ def draw(found: Curves) -> None:
         "The area under deletion should be small and that under insertion large; shares are of the "
         "intact picture's probability. Random is the mean and the standard deviation of "
         f"{found.orders} draws. A map is better than chance if it is better than random order and "
-        "than the order from the center outward, by more than 95 % of gaps between orders without "
-        "meaning on this picture (Student's interval from the random orders); within that it is "
-        "not distinguishable. A replaced patch is itself something to see, so compare maps with "
-        "chance, not with 0 or 1. Of equally relevant patches the first in reading order goes "
+        "than center-outward order, by more than 95 % of the gaps between uninformative orders "
+        "on this picture (Student's interval from the random orders); within that it is "
+        "not distinguishable. A replaced patch is itself visible to the model, so compare maps "
+        "with chance, not with 0 or 1. Of equally relevant patches the first in reading order goes "
         "first."
     )
     for sentence in found.refusals:
@@ -59,10 +59,10 @@ def draw(found: Curves) -> None:
 
 
 def measure_button(measured: bool) -> None:
-    """Start what takes many passes, or close it.
+    """Start a long measurement, or close it.
 
-    While it is computed the button is still the one of before, so it does the opposite of what the
-    screen then says: a second click ends the computation.
+    During the computation the button still has its previous state, so a second click sets the
+    opposite and ends the computation.
     """
     st.button(
         "Close" if measured else "Measure",
@@ -70,7 +70,7 @@ def measure_button(measured: bool) -> None:
         type="secondary" if measured else "primary",
         icon=":material/close:" if measured else ":material/play_arrow:",
         width="stretch",
-        help="Ends what is still computed; what is finished stays known." if measured else None,
+        help="Ends what is still being computed; finished results are kept." if measured else None,
         on_click=lambda: session.change(measured=not session.screen().of(Options).measured),
     )
 
@@ -96,7 +96,7 @@ def _maps_picker(chosen: Chosen) -> None:
         max_selections=8,
         filter_mode="contains",
         select_all=False,
-        help="A map that is chosen above keeps its parameters; others have their defaults.",
+        help="A map chosen above keeps its parameters; others have their defaults.",
         **session.tied(f"maps-{chosen.number}", list(chosen.methods), choose),
     )
 
@@ -128,8 +128,8 @@ def _areas(side: Side) -> None:
             ),
             "chance": st.column_config.TextColumn(
                 "Better than chance",
-                help="Better than random order and than the order from the center outward, by more "
-                "than the interval; how it compares with each is said.",
+                help="Better than random order and than center-outward order, by more "
+                "than the interval; the result for each is listed.",
             ),
         },
     )

@@ -1,4 +1,4 @@
-"""What is taken away or changed, and the answers: widgets and layout."""
+"""Removal and changes, and the answers: widgets and layout."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import streamlit as st
 
 from core import CHANGES
 from dashboard import controls, panels, session
+from dashboard.choices import is_opposite, named
 from dashboard.text import plain
 from dashboard.view import Figure
-from pages.evidence.asked import named
 from pages.evidence.options import text_of_mask
 from pages.evidence.removal import DRAWN, LAST_SEED, TAKEN, Before, Mask, Removal
 
 
 def draw(found: Removal) -> None:
-    """What is changed on the left, what the models answer on the right."""
+    """The change on the left, the models' answers on the right."""
     left, right = st.columns([2, 3], gap="medium")
     with left:
         titles = TAKEN | {name: change.title for name, change in CHANGES.items()}
@@ -26,7 +26,7 @@ def draw(found: Removal) -> None:
             "What is changed",
             list(titles),
             format_func=titles.__getitem__,
-            help="The first two take parts away, the others change the picture as a whole. "
+            help="The first two remove parts; the others change the whole picture. "
             "All models always get the same picture.",
         )
         if found.change in TAKEN:
@@ -44,8 +44,8 @@ def draw(found: Removal) -> None:
             st.markdown(f"**{plain(named(found.classes))}** as the change grows")
             panels.chart(found.curve)
             st.caption(
-                "Hollow: the first answer is no longer that of the whole picture. One draw for "
-                "each strength; another seed moves the curve."
+                "Hollow: the first answer differs from that for the unchanged picture. One draw "
+                "for each strength; another seed gives another curve."
             )
     for sentence in found.refusals:
         st.info(plain(sentence), icon=":material/block:")
@@ -55,7 +55,7 @@ def _taken(found: Removal) -> None:
     if found.change == "map":
         controls.slider(
             "top",
-            "Share that is taken away",
+            "Share that is removed",
             0.01,
             1.0,
             0.01,
@@ -79,7 +79,7 @@ def _taken(found: Removal) -> None:
 
 
 def _patches(figure: Figure, removed: Mask, patch: tuple[int, int]) -> None:
-    """The picture as the models get it; a click, a box or the keyboard changes what is removed."""
+    """The models' input; a click, a box or the keyboard changes the removed patches."""
     rows, cols = removed.shape
     row, col = patch
 
@@ -101,8 +101,8 @@ def _patches(figure: Figure, removed: Mask, patch: tuple[int, int]) -> None:
 
     panels.chart(figure, on_select=session.guarded(pick), selection_mode=("points", "box"))
     st.caption(
-        f"{int(removed.sum())} of {removed.size} patches are taken away. Click a patch to take it "
-        "away or put it back; drag a box over several."
+        f"{int(removed.sum())} of {removed.size} patches are removed. Click a patch to remove it "
+        "or put it back; drag a box over several."
     )
     boxes = st.columns([1, 1, 1], gap="small", vertical_alignment="bottom")
     boxes[0].number_input(
@@ -151,8 +151,10 @@ def _before_and_after(one: Before, classes: tuple[str, ...]) -> None:
 
     what = "Probability of the class"
     if len(classes) > 1:
-        # A narrow column cuts the label.
-        what = f"{plain(named(classes))}: probability of the first, where it is one of the two,"
+        # A narrow column truncates the label.
+        what = f"{plain(named(classes))}: probability of the first, given one of the two,"
+    if is_opposite(classes):
+        what = "Probability that the label does not hold"
     st.metric(
         f"{plain(one.title)} · {plain(named(classes))}",
         f"{one.now:.1%}",

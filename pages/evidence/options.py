@@ -1,4 +1,4 @@
-"""What is chosen of Evidence."""
+"""Options of Evidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dashboard.screen import PATCHES, Text
 
 
 class Options(screen.Options):
-    """What is chosen of Evidence."""
+    """Options of Evidence."""
 
     looks: ClassVar[tuple[str, ...]] = ("maps",)
 
@@ -34,7 +34,7 @@ class Options(screen.Options):
 
     @property
     def mask(self) -> npt.NDArray[np.bool_] | None:
-        """Patches that are taken away, (rows, cols); ``None`` where none were chosen."""
+        """Removed patches, (rows, cols); ``None`` if none were chosen."""
         if self.removed is None:
             return None
         shape, _, digits = self.removed.partition("-")
@@ -54,5 +54,5 @@ class Options(screen.Options):
 
 
 def text_of_mask(mask: npt.NDArray[np.bool_]) -> str:
-    """What `Options.removed` is for a mask."""
+    """The value of `Options.removed` for a mask."""
     return f"{mask.shape[0]}x{mask.shape[1]}-{np.packbits(mask).tobytes().hex()}"

@@ -1,4 +1,4 @@
-"""What Streamlit runs for Evidence."""
+"""Entry point of Evidence for Streamlit."""
 
 from dashboard import show
 from pages.evidence.draw import draw

@@ -1,6 +1,6 @@
-"""Does it know the class? Four pictures in one, and where each class's map lies.
+"""Grid pointing: four pictures in one, and where each class's map lies.
 
-Knows no Streamlit.
+Independent of Streamlit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pages.evidence.asked import Asked
 from pages.evidence.options import Options
 
 CORNERS = ("upper left", "upper right", "lower left", "lower right")
-"""Where the four pictures of a grid stand, row by row."""
+"""Positions of the four pictures of a grid, row by row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,12 @@ class Pointed:
     title
         Of the model and the map.
     refusal
-        Why there are none; empty where there are.
+        Why there are none; empty otherwise.
     mean
         Share of a map's positive relevance that lies in the right quarter, on average; ``nan``
-        where none is known.
+        without any share.
     notes
-        What must be known to read the map of each corner; empty where nothing must.
+        Note on the map of each corner; may be empty.
     """
 
     title: str
@@ -53,12 +53,12 @@ class Pointed:
 
 @dataclass(frozen=True, eq=False)
 class Pointing:
-    """Four pictures in one, asked of every look.
+    """Four pictures in one, with the results of every look.
 
     Attributes
     ----------
     pictures
-        Ids of those that are chosen; nothing is asked unless they are four.
+        Ids of the chosen pictures; nothing is computed unless there are four.
     is_class
         As in `Asked`.
     """
@@ -69,7 +69,7 @@ class Pointing:
 
 
 def pointing(make: Maker, asked: Asked) -> Pointing:
-    """Put four pictures into one, and ask every look for the class of each."""
+    """Put four pictures into one, and compute every look's map of each class."""
     pictures = _four(make)
     names = tuple(picture.id for picture in pictures)
     if len(pictures) != len(CORNERS):
@@ -81,12 +81,12 @@ def pointing(make: Maker, asked: Asked) -> Pointing:
 
 
 def _four(make: Maker) -> list[Picture]:
-    """The four pictures: those of the screen, else the first that show different things."""
+    """The four pictures: those of the screen, else the first with different classes."""
     wanted = make.screen.of(Options).four
     by_id = offered_pictures(wanted)
     for name in wanted:
         if name not in by_id:
-            make.problem(f"four has {name!r}, which is no picture here.")
+            make.problem(f"four has {name!r}, which is not a picture here.")
     different: dict[str, str] = {}
     for picture in by_id.values():
         if picture.classes:

@@ -1,4 +1,4 @@
-"""Was it learned? Maps of models that forget, layer after layer. Knows no Streamlit."""
+"""Maps of models that are randomized layer by layer. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Depths:
     figure
         The map of the intact model first.
     note
-        What must be known to read the maps, as Markdown.
+        What a reader must know about the maps, as Markdown.
     """
 
     title: str
@@ -38,14 +38,14 @@ class Depths:
 
 @dataclass(frozen=True, eq=False)
 class Randomized:
-    """Every chosen map as layer after layer of its model forgets what it learned.
+    """Every chosen map, with its model randomized layer by layer.
 
     Attributes
     ----------
     measured
-        Whether models were randomized; without, nothing below is there.
+        Whether models were randomized; otherwise the fields below are empty.
     without
-        Why some map cannot be had, one sentence each.
+        Why maps are not available, one sentence each.
     correlations
         Over the depth.
     """
@@ -57,7 +57,7 @@ class Randomized:
 
 
 def randomization(make: Maker, asked: Asked) -> Randomized:
-    """Randomize the model of every look, once somebody asks for it."""
+    """Randomize the model of every look, on request."""
     if not make.screen.of(Options).measured:
         return Randomized()
     found: dict[str, tuple[int, Randomization]] = {}
@@ -109,11 +109,11 @@ def _depths(make: Maker, number: int, title: str, one: Randomization) -> Depths:
 
 
 def _ceiling(one: Randomization) -> str:
-    """How much two draws of a method agree where nothing was forgotten."""
+    """A sentence on the agreement of two draws on the intact model."""
     if one.ceiling is None:
         return ""
     return (
-        f"{one.original.title} draws at random, and draws anew for each network: two draws on the "
-        f"intact model correlate at {rows.number(one.ceiling)} (dashed), so no depth can be "
-        "expected above that."
+        f"{one.original.title} uses random draws, made again for each network: two draws on the "
+        f"intact model correlate at {rows.number(one.ceiling)} (dashed), so no higher value "
+        "can be expected at any depth."
     )

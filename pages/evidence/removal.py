@@ -1,6 +1,6 @@
-"""Parts taken away, or the picture changed as a whole: what every model then answers.
+"""Answers of all models after removal of parts, or a change of the whole picture.
 
-Knows no Streamlit.
+Independent of Streamlit.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from PIL import Image
 import core
 from core import CHANGES, Model, Prediction, heatmaps
 from dashboard import cache, figures, measurements
-from dashboard.choices import Choice, Tell
+from dashboard.choices import Choice, Tell, within
 from dashboard.screen import Screen
 from dashboard.view import Figure, Maker, relevance
 from pages.evidence import charts
-from pages.evidence.asked import Asked, within
+from pages.evidence.asked import Asked
 from pages.evidence.options import Options
 
 Mask = npt.NDArray[np.bool_]
 
 TAKEN = {"map": "Top of a map", "patches": "Patches you choose"}
-"""What can be taken away; the other changes are of the picture as a whole."""
+"""Options of removal; the other changes are of the whole picture."""
 
 DRAWN = ("shuffle", "drop")
 """Changes of the whole picture that depend on a seed."""
@@ -34,17 +34,17 @@ LAST_SEED = 9999
 
 @dataclass(frozen=True)
 class Before:
-    """What a model answers before and after.
+    """A model's answers before and after a change.
 
     Attributes
     ----------
     number
         Of the model, as in `Asked.number`.
     was, now
-        Probability of what is asked for, in the whole picture and in the changed one.
+        Probability of the target for the unchanged and the changed picture.
     rows
-        Classes that are among the first answers to one of both, with their probabilities in the
-        whole picture and in the changed one, the most probable in the latter first.
+        Classes among the first answers to one of the two, with their probabilities for the
+        unchanged and the changed picture, the most probable for the latter first.
     """
 
     title: str
@@ -56,38 +56,38 @@ class Before:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """What is taken away or changed, and what follows.
+    """The removal or change, and its results.
 
     Attributes
     ----------
     change
-        What is changed: a key of `TAKEN` or of `core.CHANGES`.
+        The change: a key of `TAKEN` or of `core.CHANGES`.
     classes
         As in `Asked`.
     names
-        Of the looks whose map can be taken away.
+        Names of the looks whose map can be removed.
     top_of
-        Place of the look whose map is taken away.
+        Index of the look whose map is removed.
     refusal
-        Why nothing is taken away; empty where something is.
+        Why nothing is removed; empty otherwise.
     map_name
-        Whose map is taken away, for people; empty where it is no map's.
+        Title of the removed map; empty if patches were chosen.
     mask
-        Patches that are taken away; ``None`` where the picture is changed as a whole.
+        Removed patches; ``None`` if the whole picture is changed.
     patches
         The picture without them.
     patch
-        Row and column that are offered for the keyboard.
+        Row and column for keyboard input.
     picture
-        The picture changed as a whole.
+        The changed picture.
     strengths
-        How far it can be changed, and ``strength`` how far it is.
+        Available strengths, and the current ``strength``.
     answers
-        Of each model that is asked.
+        Answers of each model.
     curve
         Probabilities over the strength.
     refusals
-        Why models are not asked, one sentence each.
+        Why models are excluded, one sentence each.
     """
 
     change: str
@@ -108,7 +108,7 @@ class Removal:
 
 
 def removal(make: Maker, asked: Asked) -> Removal:
-    """Take parts away, or change the picture as a whole, and ask all models."""
+    """Remove parts, or change the whole picture, and run all models."""
     return (_taken if make.screen.of(Options).change in TAKEN else _changed)(make, asked)
 
 
@@ -155,12 +155,12 @@ def _taken(make: Maker, asked: Asked) -> Removal:
 
 
 def _chosen(make: Maker) -> Mask:
-    """The patches of the screen, as far as the picture has them."""
+    """The chosen patches of the screen, if they fit the picture."""
     grid, mask = measurements.grid_of(make.looked_at), make.screen.of(Options).mask
     if mask is not None and mask.shape != grid:
         make.problem(
             f"removed is for {mask.shape[0]} × {mask.shape[1]} patches, but this picture has "
-            f"{grid[0]} × {grid[1]}; nothing is taken away."
+            f"{grid[0]} × {grid[1]}; nothing is removed."
         )
         mask = None
     mask = np.zeros(grid, bool) if mask is None else mask
@@ -169,13 +169,13 @@ def _chosen(make: Maker) -> Mask:
 
 
 def _whose_map(now: Screen, names: tuple[str, ...], tell: Tell) -> int:
-    """Place of the look whose map is taken away: the last one until another is chosen."""
+    """Index of the look whose map is removed, by default the last."""
     options = now.of(Options)
     last = len(names) - 1
     if not last or options.top_of is None:
         return last
     if options.top_of > last:
-        tell(f"top_of is {options.top_of!r}, which is not to be had here; shown instead: {last}.")
+        tell(f"top_of is {options.top_of!r}, which is not available here; shown instead: {last}.")
         return last
     return options.top_of
 
@@ -184,7 +184,7 @@ def _top(
     make: Maker, choice: Choice, classes: tuple[str, ...], share: float
 ) -> tuple[Mask, str] | str:
     """The patches of the highest relevance and the map's name, or why there is no map."""
-    found = make.look(choice, classes)
+    found = make.map_of(choice, classes)
     if isinstance(found, str):
         return found
     grid = measurements.grid_of(make.looked_at)
@@ -195,7 +195,7 @@ def _top(
 
 
 def _patches(shown: Image.Image, removed: Mask) -> Figure:
-    """The picture as the models get it; every patch can be chosen."""
+    """The models' input, with clickable patches."""
     rows, cols = removed.shape
     figure = figures.clickable(figures.picture(shown), shown, (rows, cols))
     figure.update_layout(dragmode="select", margin={"b": 4})
@@ -246,7 +246,7 @@ def _changed(make: Maker, asked: Asked) -> Removal:
 
 
 def _strength(now: Screen, view: Image.Image, tell: Tell) -> tuple[tuple[float, ...], float]:
-    """How far a picture can be changed, and how far it is."""
+    """The available strengths for a picture, and the current one."""
     chosen = now.of(Options)
     known = CHANGES[chosen.change]
     offered = tuple(s for s in known.strengths if s <= known.highest(view))

@@ -1,4 +1,4 @@
-"""What Evidence shows, made of the screen and the scene."""
+"""Content of Evidence, made from the screen and the scene."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core import Model
-from dashboard import cache
-from dashboard.choices import Choice, Classes, choice, classes, column_slots, needs_of, told_apart
+from dashboard.choices import Choice, Classes, classes, needs_of
 from dashboard.view import Maker, View
 from pages.evidence.asked import Asked, models_of
 from pages.evidence.curves import Curves, curves
@@ -24,21 +23,21 @@ QUESTIONS: Mapping[str, Callable[[Maker, Asked], Found]] = {
     "randomization": randomization,
     "pointing": pointing,
 }
-"""What makes the answer to each question of `Screen.question`."""
+"""Function for each question of `Screen.question`."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence(View):
-    """What Evidence shows.
+    """Content of Evidence.
 
     Attributes
     ----------
     choices
         One for each look.
     labeled
-        The models with a look that have classes.
+        The models with a look and classes.
     found
-        The answer to the question; ``None`` where no model has classes.
+        The result of the question; ``None`` if no model has classes.
     """
 
     choices: tuple[Choice, ...]
@@ -48,13 +47,10 @@ class Evidence(View):
 
 
 def view(make: Maker) -> Evidence:
-    """Run every model once, then ask the question of the screen."""
+    """Run every model once, then compute the chosen question."""
     options = make.screen.of(Options)
     now, scene = make.screen, make.looked_at
-    models = {model_id: cache.model(model_id) for model_id in scene.ids}
-    chosen = told_apart(
-        [choice(slot, models[slot.look.model], make.problem) for slot in column_slots(now)]
-    )
+    chosen = make.choices()
     answers = {
         model: make.recording(model.spec.id, needs_of(chosen, model)).predictions()[0]
         for model in models_of(chosen)

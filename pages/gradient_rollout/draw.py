@@ -25,15 +25,15 @@ STYLE = """
 
 
 def draw(view: GradientRollout) -> None:
-    """Choices in a line, the rows of maps, how much they differ, the animation."""
+    """Choices in a line, the rows of maps, their differences, the animation."""
     panels.head(
         "Gradient rollout",
-        "What counts for one class and what for another, on the same picture.",
+        "Which places count for one class and which for another, on the same picture.",
         "Each column is **one class**, each row one model's maps of these classes. Plain rollout, "
-        "first in the row of a ViT, is the same picture for every class: it shows where the ViT "
-        "looks, not why it answers. The ViT's maps weight attention by a gradient, which is local: "
-        "they do not tell what the model would answer without a patch. Point at a place to read it "
-        "in all maps of a row; drag to zoom, double-click to zoom out.",
+        "first in the row of a ViT, is the same for every class: it shows where the ViT "
+        "attends, not why it predicts a class. The ViT's maps weight attention by a gradient, "
+        "which is local: they do not show what the model would predict without a patch. Point at "
+        "a place to read it in all maps of a row; drag to zoom, double-click to zoom out.",
         "Gildenblat 2020 (vit-explain), Chefer 2021, Bousselham 2024 (LeGrad), Zhou 2016 (CAM)",
     )
     _choices(view)
@@ -58,11 +58,11 @@ def _choices(view: GradientRollout) -> None:
         for row in view.maps:
             controls.parameter_widgets(row.choice)
     with display_column:
-        controls.display("On one scale equal colors mean equal values in a model's maps.")
+        controls.display("On a shared scale equal colors mean equal values in all maps of a model.")
 
 
 def _rows(view: GradientRollout) -> None:
-    """A row of maps for each model, with what must be known to read them beside."""
+    """A row of maps for each model, with notes beside it."""
     maps_column, notes_column = st.columns([3, 1], gap="medium")
     # Rows are as high as the maps are at the width of this column, not of the page; where that is
     # narrow, the notes go below.
@@ -84,7 +84,7 @@ def _rows(view: GradientRollout) -> None:
 
 
 def _differences(view: GradientRollout) -> None:
-    """How much the maps of two classes differ, as a table."""
+    """The differences of maps of two classes, as a table."""
     import pandas as pd
 
     if not view.differences:
@@ -110,9 +110,9 @@ def _differences(view: GradientRollout) -> None:
         column_config={"Rank correlation": form, "Overlap of top 20 %": form},
     )
     st.caption(
-        "Maps that told two classes apart perfectly would have a correlation far below 1 and, "
-        "where the objects stand on different halves of the picture, shares near 0 % and 100 %. "
-        "Shares are of what is positive; a dash stands where nothing is, or where a map's zero "
+        "Maps that separate two classes perfectly have a correlation far below 1 and, "
+        "where the objects are in different halves of the picture, shares near 0 % and 100 %. "
+        "Shares are of positive relevance; a dash means that there is none, or that the map's zero "
         "means nothing."
     )
 
@@ -125,7 +125,7 @@ def _animation(shown: Animation) -> None:
     st.caption(
         "The share of each layer's smallest entries that is set to zero grows from 0 to 0.99, for "
         "plain rollout and for gradient rollout of one class beside it. Every frame has its own "
-        "scale; at high ratios only what passes through a few entries is left."
+        "scale; at high ratios only paths through a few entries are left."
     )
     with st.container(horizontal=True, gap="small", key="animate"):
         for name in shown.offered:
@@ -160,7 +160,7 @@ def _button(name: str, chosen: bool) -> None:
 
 
 def _side(shown: Animated) -> None:
-    """One animation with what must be known to read it, and its GIF; or why there is none."""
+    """One animation with its note and GIF, or why there is none."""
     if shown.figure is None:
         panels.title(shown.title, "no map")
         st.info(plain(shown.refusal), icon=":material/block:")

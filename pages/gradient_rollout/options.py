@@ -1,4 +1,4 @@
-"""What is chosen of Gradient rollout."""
+"""Options of Gradient rollout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dashboard.screen import Looks
 
 
 class Options(screen.Options):
-    """What is chosen of Gradient rollout."""
+    """Options of Gradient rollout."""
 
     looks: ClassVar[tuple[str, ...]] = ("row",)
 

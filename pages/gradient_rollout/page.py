@@ -1,4 +1,4 @@
-"""What Streamlit runs for Gradient rollout."""
+"""Entry point of Gradient rollout for Streamlit."""
 
 from dashboard import show
 from pages.gradient_rollout.draw import draw

@@ -1,6 +1,6 @@
-"""What Gradient rollout shows: a row for each model, a column for each class.
+"""Content of Gradient rollout: a row for each model, a column for each class.
 
-The first column has what is the same for all classes: plain rollout of a model that has attention,
+The first column is the same for all classes: plain rollout of a model with attention,
 else the picture.
 """
 
@@ -29,10 +29,10 @@ RATIOS = (*(round(0.1 * i, 1) for i in range(10)), 0.95, 0.99)
 """Discard ratios of the animation."""
 
 ROLLOUT = "rollout"
-"""What `Options.animated` is where no class is wanted; a class of this name is not known."""
+"""Value of `Options.animated` for plain rollout; no class has this name."""
 
 WIDE = 3
-"""Panels in a row up to which their titles and color bars are written out."""
+"""Most panels in a row with full titles and color bars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +51,11 @@ class Maps:
     Attributes
     ----------
     choice
-        The method that makes its maps, or why there is none.
+        The method of its maps, or why there is none.
     columns
         Its maps, one for each class; empty without a method.
     notes
-        What must be known to read the maps, a Markdown sentence group for each that needs any.
+        What a reader must know about the maps, as Markdown, one entry per map with notes.
     """
 
     choice: Choice
@@ -71,14 +71,14 @@ class Maps:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much one model's maps of two classes differ.
+    """The difference of one model's maps of two classes.
 
     Attributes
     ----------
     correlation, overlap
         Spearman's rank correlation in [-1, 1], and intersection over union of the brightest fifth.
     right : tuple of float
-        Share of each map on the right half; ``nan`` where its zero means nothing.
+        Share of each map on the right half; ``nan`` if its zero has no meaning.
     """
 
     model: str
@@ -97,7 +97,7 @@ class Animated:
     maps
         One (rows, cols) for each of `RATIOS`; empty with a refusal.
     note
-        What must be known to read them.
+        What a reader must know about them.
     """
 
     method: str
@@ -115,9 +115,9 @@ class Animation:
     Attributes
     ----------
     offered
-        Classes that can be animated, then `ROLLOUT`.
+        Classes available for animation, then `ROLLOUT`.
     wanted
-        Which of them is; ``None`` until somebody asks.
+        The chosen one; ``None`` until requested.
     """
 
     offered: tuple[str, ...]
@@ -127,18 +127,18 @@ class Animation:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GradientRollout(View):
-    """What Gradient rollout shows.
+    """Content of Gradient rollout.
 
     Attributes
     ----------
     labeled
-        The models that have classes.
+        The models with classes.
     doubt
-        What makes the maps tell little; empty where nothing does.
+        Why the maps explain little; empty if they do not.
     unit
-        Of the color bars, where it is not written at them.
+        Unit of the color bars, if not written beside them.
     animation
-        ``None`` where no model has attention.
+        ``None`` if no model has attention.
     """
 
     maps: tuple[Maps, ...]
@@ -199,7 +199,7 @@ def view(make: Maker) -> GradientRollout:
 
 
 def _slot(now: Screen, number: int, model: Model) -> Slot:
-    """What a model's row holds; ``number`` is the model's place."""
+    """The slot of a model's row; ``number`` is the model's index."""
     model_id = model.spec.id
 
     def rows_of(of: Screen) -> dict[str, Look]:
@@ -217,7 +217,7 @@ def _has_rollout(model: Model) -> bool:
 
 
 def _is_wide(count: int) -> bool:
-    """Whether there is room to write out titles and color bars of so many classes."""
+    """Whether there is space for full titles and color bars of ``count`` classes."""
     return count + 1 <= WIDE
 
 
@@ -225,7 +225,7 @@ def _is_wide(count: int) -> bool:
 
 
 def _columns(make: Maker, one: Choice, names: Sequence[str]) -> tuple[Column, ...]:
-    """The maps of one model, one for each class; what cannot be made says why."""
+    """The maps of one model, one for each class, or why there is none."""
     if one.method is None:
         return ()
     model, method, found = one.model, one.method.name, []
@@ -249,7 +249,7 @@ def _maps(
     display: Display,
     count: int,
 ) -> Maps:
-    """One model's maps in a row behind plain rollout or the picture."""
+    """One model's maps in a row after plain rollout or the picture."""
     wide = _is_wide(count)
     artifacts = cache.artifacts(one.model.spec.id, make.looked_at)
     panels, notes = [figures.Panel("Picture", "as the models see it" if wide else "")], []
@@ -284,7 +284,7 @@ def _maps(
 def _rollout_panel(
     rolled: Explanation, display: Display, artifacts: Mask | None, wide: bool
 ) -> tuple[figures.Panel, str]:
-    """Plain rollout as the first panel of a row, and what must be known to read it."""
+    """Plain rollout as the first panel of a row, and its note."""
     relevance, note = rows.without_spikes(rolled, display, artifacts)
     unit = display.unit("relevance") if wide else ""
     panel = rows.panel_of(
@@ -295,7 +295,7 @@ def _rollout_panel(
 
 
 def _differences(maps: Sequence[Maps]) -> tuple[Difference, ...]:
-    """How much the maps of each two classes differ, for every model."""
+    """The differences of maps of each two classes, for every model."""
     found = []
     for row in maps:
         made = [one.explanation for one in row.columns if one.explanation is not None]
@@ -319,7 +319,7 @@ def _differences(maps: Sequence[Maps]) -> tuple[Difference, ...]:
 def _animation(
     make: Maker, maps: Sequence[Maps], names: Sequence[str], display: Display
 ) -> Animation | None:
-    """Rollout and gradient rollout as the discard ratio grows; computed when it is asked for."""
+    """Rollout and gradient rollout as the discard ratio grows; computed on request."""
     row = next((one for one in maps if _has_rollout(one.model)), None)
     if row is None:
         return None
@@ -328,7 +328,7 @@ def _animation(
     wanted = make.screen.of(Options).animated
     if wanted is not None and wanted != ROLLOUT and wanted not in model.labels:
         make.problem(
-            f"animated is {wanted!r}, which {model.spec.title} does not know; shown instead: plain "
+            f"animated is {wanted!r}, which {model.spec.title} does not have; shown instead: plain "
             "rollout."
         )
         wanted = ROLLOUT
@@ -392,7 +392,7 @@ def _animated(
         said.append(f"{shares} of the mass falls on prefix tokens and is not shown.")
     blank = [label for label, made in zip(labels, maps, strict=True) if not np.any(made)]
     if blank:
-        said.append(f"Blank, because nothing is left: ratio {', '.join(blank)}.")
+        said.append(f"Blank, because no attention is left: ratio {', '.join(blank)}.")
     return Animated(method, title, tuple(maps), kept, " ".join(filter(None, said)))
 
 

@@ -1,1 +1,1 @@
-"""Screens that were saved with a title and notes."""
+"""Saved screens with titles and notes."""

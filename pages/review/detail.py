@@ -1,4 +1,4 @@
-"""One saved screen: large, with what can be done with it and what was said of it."""
+"""One saved screen in detail, with its actions and notes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dashboard.text import plain
 from dashboard.view import slug
 
 MOST_OFFERED = 200
-"""Saved screens that are offered to be shown beside one."""
+"""Most saved screens offered for comparison."""
 
 
 # -- in a few words -------------------------------------------------------------------------------
@@ -29,10 +29,10 @@ def byline(saved: Card | Saved) -> str:
 
 
 def _day(moment: datetime) -> str:
-    """A moment on the clock of whoever looks."""
+    """A date in the time zone of the browser."""
     try:
         local = moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))
-    except (KeyError, ValueError, OSError, OverflowError):  # the last, of the year 9999
+    except (KeyError, ValueError, OSError, OverflowError):  # the last one for the year 9999
         local = moment
     return f"{local:%Y-%m-%d %H\\:%M}"
 
@@ -46,7 +46,7 @@ def described(saved: Saved) -> Manifest | None:
 
 
 def answer_lines(answers: Sequence[tuple[str, str, float]]) -> str:
-    """What each model answered first, a line for each, as Markdown."""
+    """The first answer of each model, one line each, as Markdown."""
     return "  \n".join(
         f"{plain(title)}: {plain(name)} {share:.0%}" for title, name, share in answers
     )
@@ -56,19 +56,19 @@ def answer_lines(answers: Sequence[tuple[str, str, float]]) -> str:
 
 
 def found(*ids: str | None) -> list[Saved]:
-    """The saved screens of these ids, as far as they are here."""
+    """The saved screens of these ids, as far as they exist."""
     shown = []
     for screen_id in dict.fromkeys(ids):
         saved = None if screen_id is None else cache.store().get(screen_id)
         if saved is not None:
             shown.append(saved)
         elif screen_id is not None:
-            session.problem("A saved screen that the address names is not in the store here.")
+            session.problem("A saved screen named in the address is not in this store.")
     return shown
 
 
 def bar(shown: list[Saved]) -> None:
-    """The way back, and another saved screen to be shown beside."""
+    """The link back, and the choice of another saved screen for comparison."""
     others, _ = cache.store().find(archived=None, most=MOST_OFFERED, thumbnails=False)
     offered: list[Card | Saved] = [*others, *shown[1:]]
     titles = {
@@ -98,7 +98,7 @@ def bar(shown: list[Saved]) -> None:
 
 
 def detail(saved: Saved, *, alone: bool) -> None:
-    """A saved screen large, with what can be done with it and what was said of it."""
+    """A saved screen in detail, with its actions and notes."""
     about = described(saved)
     shelf = " · archived" if saved.archived else ""
     with st.container(gap=None):
@@ -113,7 +113,7 @@ def detail(saved: Saved, *, alone: bool) -> None:
             "Take back" if saved.archived else "Archive",
             key=f"archive-{saved.id}",
             icon=":material/unarchive:" if saved.archived else ":material/archive:",
-            help=None if saved.archived else "Puts it away; nothing is deleted.",
+            help=None if saved.archived else "Moves the screen to the archive; nothing is deleted.",
             on_click=session.guarded(
                 lambda: cache.store().archive(saved.id, not saved.archived, saved.version)
             ),
@@ -123,7 +123,7 @@ def detail(saved: Saved, *, alone: bool) -> None:
         st.image(cache.store().still(saved.id), width="stretch", alt=_alt(about))
     with right:
         if about is None:
-            st.warning("What was saved of this screen cannot be read any more.")
+            st.warning("The data of this saved screen can no longer be read.")
         else:
             st.markdown("**First answers**")
             answers = summary.first_answers(saved.manifest)
@@ -132,12 +132,12 @@ def detail(saved: Saved, *, alone: bool) -> None:
 
 
 def open_link(about: Manifest) -> None:
-    """A link to the page with everything as it was."""
+    """A link to the page with all saved choices."""
     target, problems = about.read_screen()
     for sentence in problems:
         session.problem(sentence)
     if target.page not in pages() or target.page == "review":
-        st.caption("It was made on a page that is not here.")
+        st.caption("It was made on a page that does not exist here.")
         return
     sharing.expect(about)
     st.page_link(

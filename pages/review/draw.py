@@ -1,4 +1,4 @@
-"""Widgets and layout of Review: saved screens are looked for, seen, annotated, taken elsewhere."""
+"""Widgets and layout of Review: search, view, annotate, export and import saved screens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STYLE = """
 
 
 def draw() -> None:
-    """The gallery, or one or two saved screens that the address names."""
+    """The gallery, or one or two saved screens named in the address."""
     _head()
     asked = session.screen().of(Options)
     shown = detail.found(asked.first, asked.second)
@@ -42,20 +42,20 @@ def draw() -> None:
 
 
 def _head() -> None:
-    """Title, and the ways in."""
+    """The title, and the menu for opening and importing."""
     st.html(STYLE)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
         st.title("Review", anchor=False)
         st.caption(
-            "What was saved here, by everybody who opens this application. **Save & export** on "
-            "the other pages puts a screen here."
+            "Screens that users of this application have saved. **Save & export** on "
+            "the other pages adds a screen."
         )
     with right, st.popover("Open or import", icon=":material/upload_file:", width="stretch"):
         _bring_in()
 
 
-# -- to bring in ----------------------------------------------------------------------------------
+# -- import ---------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -68,9 +68,9 @@ class Imported:
 def _bring_in() -> None:
     """Open a manifest, or import an archive into the store."""
     st.caption(
-        "A **manifest** (JSON) opens one screen and saves nothing. An **archive** (ZIP) is taken "
-        "into this store with its pictures and notes: everybody who opens this application sees "
-        "them. What is here already is left as it is and gains the notes that it lacks."
+        "A **manifest** (JSON) opens one screen and saves nothing. An **archive** (ZIP) is "
+        "imported into this store with its pictures and notes: all users of this application see "
+        "them. Screens that exist already are not changed, except that missing notes are added."
     )
     file = st.file_uploader(
         "Manifest or archive", type=["json", "zip"], max_upload_size=20, key="bring-in"
@@ -95,7 +95,7 @@ def _bring_in() -> None:
 
 
 def _import(data: bytes) -> int:
-    """Take an archive into the store; ends at its next step when its reader leaves."""
+    """Import an archive into the store; ends at its next step when its session leaves."""
     bar, told = st.progress(0.0, "Waiting for other archives"), 0.0
 
     def tell(share: float) -> None:

@@ -1,4 +1,4 @@
-"""The saved screens as cards, with what looks for some of them and takes them elsewhere."""
+"""The saved screens as cards, with search, filters and export."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
+from PIL import Image
 
-from dashboard import archive, cache, session
+import core
+from dashboard import archive, cache, figures, session
 from dashboard.registry import pages
-from dashboard.store import Card
+from dashboard.store import Card, Saved
 from dashboard.text import plain
-from pages.review import detail
+from pages.review import detail, examples
 from pages.review.options import Options
 
 _log = logging.getLogger(__name__)
 
 MOST_KNOWN = 300
-"""Values of a kind that a filter offers."""
+"""Most values of a kind in a filter."""
 
 AT_A_TIME = 12
-"""Saved screens that are shown at a time."""
+"""Saved screens per page."""
+
+MOST_SLIDES, SLIDE = 24, 1600
+"""Screens of a presentation, and the longest side of each in pixels."""
+
+NOTES, LINE = 2, 160
+"""Notes of a screen in a presentation, and most characters of each."""
 
 _FROM_THE_FIRST: dict[str, Any] = {"saved_leaf": 0, "export_from": 0}
-"""What goes along with every change of what is looked for."""
+"""Changes that accompany every change of the search."""
 
 FILTERS = {
     "of_page": ("Page", "page"),
@@ -39,12 +47,12 @@ FILTERS = {
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What the gallery is asked for.
+    """The search of the gallery.
 
     Attributes
     ----------
     page_number
-        Which part of them is shown, from 0.
+        Current page, from 0.
     """
 
     text: str
@@ -55,19 +63,19 @@ class Wanted:
 
     @property
     def filters(self) -> dict[str, Any]:
-        """What `Store.find` is asked, beside the text."""
+        """Arguments of `Store.find`, beside the text."""
         return {"page": self.page, "facts": self.facts, "archived": self.archived}
 
     def find(self, most: int | None = None, skip: int = 0) -> tuple[list[Card], int]:
-        """Saved screens, the newest first, and how many there are."""
+        """Saved screens, the newest first, and their total number."""
         return cache.store().find(self.text, **self.filters, most=most, skip=skip)
 
 
-# -- to look for ----------------------------------------------------------------------------------
+# -- search ---------------------------------------------------------------------------------------
 
 
 def filters() -> Wanted:
-    """Search, filters and the switch between the two shelves."""
+    """Search, filters and the switch to archived screens."""
     asked, store = session.screen().of(Options), cache.store()
     search, *places = st.columns([3, 2, 2, 2, 2], vertical_alignment="bottom")
     search.text_input(
@@ -86,14 +94,14 @@ def filters() -> Wanted:
         chosen = getattr(asked, field)
         if chosen is not None and chosen not in known:
             if len(known) < MOST_KNOWN or not store.has(kind, chosen):
-                session.problem(f"Nothing that is saved here has the {label.lower()} {chosen!r}.")
+                session.problem(f"No saved screen has the {label.lower()} {chosen!r}.")
             known = [chosen, *known]
         place.selectbox(
             label,
             ["", *known],
             format_func=partial(_offered, kind),
             filter_mode="contains",
-            help=f"The {MOST_KNOWN} that most saved screens have."
+            help=f"The {MOST_KNOWN} values that most saved screens have."
             if len(known) >= MOST_KNOWN
             else None,
             **session.tied(field, chosen or "", _writer(field)),
@@ -114,13 +122,13 @@ def _offered(kind: str, name: str) -> str:
 
 
 def page_title(name: str) -> str:
-    """A page, for people; also one that is not here."""
+    """Title of a page, also of an unknown one."""
     known = pages().get(name)
     return name.replace("_", " ").capitalize() if known is None else known.title
 
 
 def gallery(wanted: Wanted) -> None:
-    """Saved screens as cards, some at a time."""
+    """Saved screens as cards, page by page."""
     found, count = wanted.find(AT_A_TIME, wanted.page_number * AT_A_TIME)
     if not found and wanted.page_number:  # beyond the last
         wanted = replace(wanted, page_number=0)
@@ -129,7 +137,7 @@ def gallery(wanted: Wanted) -> None:
         st.markdown(f"**{count} saved screen{'' if count == 1 else 's'}**", width="content")
         st.toggle(
             "Archived",
-            help="Screens that were put away. Pages delete nothing; the operator can.",
+            help="Archived screens. Only the operator can delete screens.",
             **session.tied(
                 "archived",
                 wanted.archived,
@@ -137,15 +145,22 @@ def gallery(wanted: Wanted) -> None:
             ),
         )
         if count:
+            st.button(
+                "Present",
+                icon=":material/slideshow:",
+                key="present",
+                help=f"These screens one by one in full screen, at most the newest {MOST_SLIDES}.",
+                on_click=lambda: session.change(presented=True),
+            )
             _export(wanted, count)
     if not found:
-        st.info(
-            "Nothing is saved here yet."
-            if not (wanted.text or wanted.page or wanted.facts or wanted.archived)
-            else "No saved screen is like that; take a filter back.",
-            icon=":material/collections_bookmark:",
-        )
+        if wanted.text or wanted.page or wanted.facts or wanted.archived:
+            st.info("No saved screen matches; remove a filter.", icon=":material/filter_alt_off:")
+        else:
+            examples.draw()
         return
+    if session.screen().of(Options).presented:
+        _present(wanted)
     with st.container(key="gallery"):
         for saved in found:
             _card(saved)
@@ -162,13 +177,13 @@ def gallery(wanted: Wanted) -> None:
 
 
 def _card(saved: Card) -> None:
-    """A card; one that cannot be drawn, whatever was stored, costs itself and not the page."""
+    """A card; an invalid one shows an error in its place instead of breaking the page."""
     with st.container(border=True, key=f"card-{saved.id}", gap="small"):
         try:
             _content(saved)
         except Exception:
             _log.warning("a saved screen could not be shown in the gallery", exc_info=True)
-            st.caption("This saved screen cannot be shown; the operator can look at it.")
+            st.caption("This saved screen cannot be shown; ask the operator to check it.")
 
 
 def _content(saved: Card) -> None:
@@ -185,14 +200,45 @@ def _content(saved: Card) -> None:
     )
 
 
-# -- to take elsewhere ----------------------------------------------------------------------------
+# -- presentation ---------------------------------------------------------------------------------
+
+
+def _present(wanted: Wanted) -> None:
+    """The filtered screens one by one in full screen."""
+    from dashboard import lightbox  # only where it is needed
+
+    cards, _ = wanted.find(MOST_SLIDES)
+    screens = [saved for card in cards if (saved := cache.store().get(card.id)) is not None]
+    # Stills come out of archives as well, which may be from anywhere.
+    stills = core.read_untrusted_images(
+        [(cache.store().still(saved.id), saved.title) for saved in screens], SLIDE
+    )
+    slides = [
+        lightbox.Slide(
+            saved.title, _lines(saved), figures.data_uri(still), still.width / still.height
+        )
+        for saved, still in zip(screens, stills, strict=True)
+        if isinstance(still, Image.Image)
+    ]
+    lightbox.present("presentation", slides, lambda: session.change(presented=False))
+
+
+def _lines(saved: Saved) -> str:
+    """Author, day and first notes of a screen."""
+    lines = [" · ".join(filter(None, [saved.author, f"{saved.created:%Y-%m-%d}"]))]
+    return "\n".join(
+        [*lines, *(" ".join(note.text.split())[:LINE] for note in saved.notes[:NOTES])]
+    )
+
+
+# -- export ---------------------------------------------------------------------------------------
 
 
 def _export(wanted: Wanted, count: int) -> None:
-    """All that the filters leave as one file, or as several, each of which can be imported."""
+    """The filtered screens as one file, or as several, each of which can be imported."""
     store, start = cache.store(), session.screen().of(Options).export_from
     start = start if start < count else 0
-    # A few more than fit, as those that are too large do not count.
+    # A few more than fit, as screens that are too large are skipped.
     sizes = store.sizes(wanted.text, **wanted.filters, most=archive.MOST_EXPORTED + 1, skip=start)
     taken, too_large, seen = archive.fitting(sizes)
     if not start and seen == count and not too_large:
@@ -200,15 +246,15 @@ def _export(wanted: Wanted, count: int) -> None:
         return
     with st.popover("Export", icon=":material/download:"):
         st.caption(
-            f"{_these(start, seen)} of {count}, the newest first, are what one file takes "
-            f"({archive.FULL // 2**20} MB, {archive.MOST_EXPORTED} screens), so that it can be "
+            f"{_these(start, seen)} of {count}, the newest first, fit into one file "
+            f"({archive.FULL // 2**20} MB, {archive.MOST_EXPORTED} screens) that can be "
             "imported again."
         )
         if too_large:
             many = "1 of them is" if len(too_large) == 1 else f"{len(too_large)} of them are"
             st.caption(
-                f"{many} too large and left out: view and export it alone; the operator can import "
-                "such a file."
+                f"{many} too large and left out: open and export each alone; the operator can "
+                "import such files."
             )
         if taken:
             _export_button(taken, f"Export {_these(start, seen).lower()}")
@@ -239,7 +285,7 @@ def _export_button(ids: list[str], label: str) -> None:
         file_name="parallax-review.zip",
         mime="application/zip",
         icon=":material/download:",
-        help="What the filters leave, with pictures, arrays, stills and notes.",
+        help="The filtered screens, with pictures, arrays, stills and notes.",
         key="export-all",
         on_click="ignore",
     )

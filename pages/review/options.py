@@ -1,4 +1,4 @@
-"""What is chosen of Review."""
+"""Options of Review."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dashboard.screen import Index, SavedId, Sought
 
 
 class Options(screen.Options):
-    """What is chosen of Review."""
+    """Options of Review."""
 
     is_saved: ClassVar[bool] = False
 
@@ -23,3 +23,4 @@ class Options(screen.Options):
     second: SavedId | None = None
     saved_leaf: Index = 0
     export_from: Index = 0
+    presented: bool = False

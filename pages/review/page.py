@@ -1,4 +1,4 @@
-"""What Streamlit runs for Review."""
+"""Entry point of Review for Streamlit."""
 
 from pages.review.draw import draw
 

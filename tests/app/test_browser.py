@@ -192,9 +192,9 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
     with serve(tmp_path / "server.log", PYTHONPATH=str(first)) as url:
         page = patient(browser.new_page(viewport={"width": 1440, "height": 900}))
         page.goto(url)
-        opening = page.locator(".opening img")
+        opening = page.locator(".splash img")
         page.wait_for_function(
-            """count => document.querySelectorAll('.opening img').length === count
+            """count => document.querySelectorAll('.splash img').length === count
                 && document.querySelector('h1')?.innerText === 'Compare'
                 && !document.querySelector('.st-key-compare-figure')""",
             arg=len(core.samples()),
@@ -256,4 +256,44 @@ def test_activation_maximization_grows_and_can_be_stopped(browser: Browser, addr
         expect(stop).to_be_hidden(timeout=280_000)
         settle(page)
         screenshot(page, "activation_maximization")
+    page.close()
+
+
+@pytest.mark.slow
+def test_full_screen_shows_all_panels_and_is_led_by_keys(browser: Browser, address: str) -> None:
+    page = visit(browser, f"{address}/?image=cat-beside-cup")
+    for _ in range(2):  # a corner that was clicked before opens it again
+        box = page.locator(".st-key-compare .scatterlayer path.point").nth(1).bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        viewer = page.locator("dialog[open]")
+        expect(viewer.locator("figure")).to_have_count(3)
+        assert "large=compare.1" in page.url
+        widths = [e.bounding_box() for e in viewer.locator(".pane").all()]
+        assert sum(found["width"] for found in widths if found) > 0.9 * 1440
+        title, panes = viewer.locator("output"), viewer.locator(".pane")
+        page.keyboard.press("ArrowRight")
+        expect(title).to_have_text("2 of 3: EfficientNet-Lite0")
+        page.keyboard.down("h")
+        expect(panes.locator(".layer")).to_be_hidden()
+        page.keyboard.up("h")
+        expect(panes.locator(".layer")).to_be_visible()
+        page.keyboard.press("b")
+        expect(viewer.locator("figcaption")).to_contain_text("DINOv2 ViT-S/14")
+        page.keyboard.press("b")
+        expect(viewer.locator("figcaption")).to_contain_text("EfficientNet-Lite0")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+        expect(title).to_have_text("All 3")
+        page.keyboard.press("+")
+        zoomed = [e.get_attribute("style") for e in viewer.locator(".both").all()]
+        assert "scale(1.5)" in str(zoomed[0])
+        assert zoomed == zoomed[:1] * 3, "all panels together"
+        page.keyboard.press("Escape")
+        expect(viewer).to_have_count(0)
+        settle(page)
+        assert "large" not in page.url
+    page.get_by_role("button", name="Full screen").click()
+    expect(page.locator("dialog[open]")).to_have_count(1)
+    check(page)
     page.close()

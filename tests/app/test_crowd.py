@@ -50,7 +50,7 @@ async def _leave(address: str, count: int) -> tuple[float, int]:
             await somebody.ask(crowd.Screen("compare", f"vit_map=rise&vit_map.seed={number}"))
         following = [asyncio.ensure_future(somebody.end()) for somebody in people]
         deadline = time.monotonic() + 240
-        while not any("before yours" in text for one in people for text in one.told):
+        while not any("ahead of yours" in text for one in people for text in one.told):
             assert time.monotonic() < deadline, "nobody was told a place"
             await asyncio.sleep(0.1)
         for one in following:

@@ -245,7 +245,7 @@ def test_a_sweep_can_be_stopped_and_gone_on_with() -> None:
 
 def test_no_picture_left_is_said() -> None:
     app = healthy(start("data_set", sweep="made-up", where="divergence>2"))
-    assert any("leave no picture" in info.value for info in app.info)
+    assert any("No picture passes" in info.value for info in app.info)
     assert figure(app, "Same first answer") == "–"
 
 
@@ -286,7 +286,7 @@ def test_a_picture_opens_on_the_other_pages_as_it_was_swept(folder: Path) -> Non
 def test_what_is_not_shown_is_said() -> None:
     app = healthy(start("data_set", sweep="real"))
     said = "\n".join(text.value for text in app.markdown)
-    assert "those that somebody chose" in said
+    assert "are a chosen set" in said
     assert "unmatched" in said
     assert "fitted to one labeled photograph of each" in said
 
@@ -401,3 +401,18 @@ def test_a_picture_of_a_sweep_of_before_opens_on_the_other_pages() -> None:
     said = "".join(element.proto.body for element in app.get("html"))
     assert f"{CNN} CAM" in said
     assert f"{VIT} {core.find_method('rollout').title}" in said
+
+
+def test_a_filter_that_contradicts_a_chosen_one_is_not_offered(made_up: AppTest) -> None:
+    offered = made_up.multiselect(key="screen-where").options
+    kept = healthy(start("data_set", sweep="made-up", where=["same_answer=no"]))
+    left = kept.multiselect(key="screen-where").options
+    [chosen] = [text for text in left if text.startswith("Same first answer")]
+    assert chosen.endswith("= no")
+    assert len(left) == len(offered) - 1
+
+
+def test_the_side_bar_says_what_it_is_for_here(made_up: AppTest) -> None:
+    said = "A sweep has its own pictures and models."
+    assert any(said in caption.value for caption in made_up.caption)
+    assert not any(said in caption.value for caption in start("compare").caption)

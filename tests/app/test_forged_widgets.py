@@ -7,13 +7,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from PIL import Image
+from streamlit.proto.Common_pb2 import FileURLs
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from streamlit.runtime.uploaded_file_manager import DeletedFile, UploadedFile, UploadedFileRec
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.local_script_runner import LocalScriptRunner
 
-from dashboard import server
+from dashboard import cache, frame, server, session
 from dashboard.frame import FAILED as SENTENCE
-from tests.support.application import address, start
+from dashboard.uploads import digest_of, own_id
+from tests.support.application import address, png, start, upload
 
 ROOM = 10**9
 SELECTIONS = (
@@ -112,3 +116,27 @@ def test_a_forged_value_is_at_most_a_sentence(page: str) -> None:
             for name, values in query.items():
                 app.query_params[name] = values
     assert seen > 5
+
+
+def test_a_file_that_the_browser_still_lists_is_not_read_again() -> None:
+    data = png(Image.new("RGB", (90, 90), "orchid"))
+    record = UploadedFileRec("new", "new.png", "image/png", data)
+    listed = [DeletedFile("let go before"), UploadedFile(record, FileURLs())]
+    app = start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "current", lambda: app.session_state["_session"])
+        patch.setattr(session, "become", lambda screen: looked_at.append(screen.shared.image))
+        looked_at: list[str] = []
+        frame._take(listed)
+    assert looked_at == [own_id(digest_of(data))]
+    assert session.uploaded(None) == session.uploaded(DeletedFile("one")) == []
+
+
+def test_a_picture_of_others_is_not_removed() -> None:
+    theirs = upload(start(), "theirs.png", png(Image.new("RGB", (90, 90), "olive")))
+    [picture_id] = address(theirs)["image"]
+    mine = upload(start(), "mine.png", png(Image.new("RGB", (90, 90), "plum")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "current", lambda: mine.session_state["_session"])
+        frame._remove(picture_id)
+    assert cache.own_pictures().get(picture_id) is not None

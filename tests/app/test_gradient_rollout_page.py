@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import animations, cache
 from pages.gradient_rollout import view as page
 from tests.support import application
-from tests.support.application import figures, healthy, switch
+from tests.support.application import address, figures, healthy, switch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +53,7 @@ def test_shares_of_maps_without_a_zero_are_dashes() -> None:
     vit, cnn = table.value["Share on the right half"]
     assert vit == "– / –"
     assert "%" in cnn
-    assert any("a map's zero means nothing" in " ".join(c.value.split()) for c in app.caption)
+    assert any("the map's zero means nothing" in " ".join(c.value.split()) for c in app.caption)
 
 
 def test_automatic_classes_are_said_and_the_picker_has_names_only() -> None:
@@ -88,6 +88,12 @@ def test_unknown_class_in_the_address_is_one_sentence() -> None:
     [said] = [w.value for w in app.warning if "unicorn" in w.value]
     assert "shown instead" in said
     assert titles(figures(app)[1]) == ["Picture", "espresso"]
+
+
+def test_another_picture_is_asked_anew() -> None:
+    app = start(rather_than="tabby", animated="espresso", clip="95")
+    app.button(key="pick-chelsea").click().run()
+    assert address(healthy(app)) == {"image": ["chelsea"], "clip": ["95"]}
 
 
 def test_nothing_is_animated_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

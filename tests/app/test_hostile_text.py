@@ -15,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import measurements
 from dashboard.text import in_figure, plain
-from tests.support.application import switch
+from tests.support import application
+from tests.support.application import fresh, switch, upload
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("compare", "attention", "gradient_rollout", "activation_maximization")
@@ -83,14 +84,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(page: str, **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
-    app.query_params["cnn"], app.query_params["vit"] = "evil-cnn", "evil-vit"
-    for name, value in query.items():
-        app.query_params[name] = value
-    if page == "compare":
-        return app.run()
-    app.run()
-    return switch(app, page)
+    return application.start(page, image=None, cnn="evil-cnn", vit="evil-vit", **query)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -125,10 +119,8 @@ def test_every_question_of_evidence(query: dict[str, str], monkeypatch: pytest.M
 def test_names_of_files() -> None:
     buffer = io.BytesIO()
     Image.linear_gradient("L").save(buffer, "PNG")
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
-    app.file_uploader(key="screen-upload").set_value(
-        (HOSTILE + ".png", buffer.getvalue(), "image/png")
-    ).run()
+    app = fresh().run()
+    upload(app, HOSTILE + ".png", buffer.getvalue())
     assert check(app) > 1
     mine = app.query_params["image"]
     for tab in ("grid", "several"):
@@ -136,15 +128,14 @@ def test_names_of_files() -> None:
         app.query_params["several"] = mine
         switch(app, "attention")
         assert check(app) > 1
-    app.file_uploader(key="screen-upload").set_value((HOSTILE + ".png", b"none", "image/png"))
-    assert check(app.run()) > 1
+    assert check(upload(app, HOSTILE + ".png", b"none")) > 1
 
 
 @pytest.mark.parametrize(
     "key", ["image", "vit", "query", "several", "classes", "vit_map", "evil@x"]
 )
 def test_the_address(key: str) -> None:
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
+    app = fresh()
     app.query_params[key] = HOSTILE
     check(app.run())
 

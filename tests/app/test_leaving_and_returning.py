@@ -149,6 +149,6 @@ def test_an_own_picture_has_an_address(
         assert numbers(elsewhere) == first
         elsewhere.goto(link.replace("own-", "own-0"))
         settle(elsewhere)
-        assert "not held here any more" in elsewhere.content()
+        assert "no longer held here" in elsewhere.content()
     finally:
         somebody.close()

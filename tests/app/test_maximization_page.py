@@ -19,7 +19,7 @@ import core
 from pages.activation_maximization import run as maximization
 from pages.activation_maximization.run import STILL, Run, Task
 from tests.support import application
-from tests.support.application import healthy, shown_by, switch
+from tests.support.application import address, healthy, shown_by, switch
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"steps": "16", "side": "112"}
@@ -121,7 +121,7 @@ def test_channel_out_of_range_names_the_range_before_anything_starts() -> None:
     said = [w.value.replace("\\", "") for w in app.warning]
     assert any("feature has the channel 4000" in s and "channels 0 to 15" in s for s in said)
     assert len(app.selectbox(key="screen-feature-0-channel").options) == 1 + 16
-    assert app.selectbox(key="screen-feature-0-channel").options[0].startswith("most active: ")
+    assert app.selectbox(key="screen-feature-0-channel").options[0].startswith("most contrast: ")
     assert "Stop" not in labels(app)
 
 
@@ -181,3 +181,14 @@ def test_model_without_classes_says_so_and_the_other_is_made(tmp_path, monkeypat
     assert any("trained without classes" in box.value for box in app.info)
     assert any("1 picture," in c.value for c in app.caption)
     assert not app.button(key="start").disabled
+
+
+def test_a_row_of_the_gallery_chooses_its_settings() -> None:
+    app = start()
+    assert sum((button.key or "").startswith("example-") for button in app.button) == 12
+    app.button(key="example-4").click().run()
+    now = address(healthy(app))
+    assert (now["classes"], now["steps"], now["side"]) == (["goldfish"], ["64"], ["168"])
+    app.button(key="example-10").click().run()
+    now = address(healthy(app))
+    assert (now["objective"], now["image"]) == (["channel"], ["coffee"])

@@ -1,4 +1,4 @@
-"""Networks that are looked at from outside, Swin, and a binary classifier, on pages by AppTest."""
+"""Networks that are explained from outside, Swin, and a binary classifier, on pages by AppTest."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_pages_open_or_say_why_not(name: str, page: str, query: dict[str, str]) 
     assert not app.exception
     said = " ".join([texts(app), *(error.value for error in app.error)])
     if name == "outside" and "tab" in query:
-        assert "looked at from outside, by its pixels and its answers alone" in said
+        assert "explained from outside, by its pixels and answers alone" in said
     elif not (page == "attention" and not query):
         assert not app.error, [error.value for error in app.error]
 

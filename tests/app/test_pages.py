@@ -18,7 +18,15 @@ from dashboard.looks import Look
 from dashboard.registry import pages
 from dashboard.screen import OPENING
 from dashboard.text import plain
-from tests.support.application import address, healthy, png, start, texts, upload
+from tests.support.application import (
+    address,
+    healthy,
+    hold_no_own_pictures,
+    png,
+    start,
+    texts,
+    upload,
+)
 from tests.support.builders import FEW_PASSES
 from tests.support.hub import playing
 
@@ -70,7 +78,7 @@ def test_compare_asks_both_models_the_same_question() -> None:
     assert sum("Egyptian cat · " in title and " %, " in title for title in titles) == 2
     assert [len(table.value) for table in app.dataframe] == [5, 5]
     assert {m.label for m in app.metric} == {"Rank correlation", "Overlap of top 20 %"}
-    assert any("not a difference between architectures" in e.label for e in app.expander)
+    assert any("cannot be attributed to the architectures" in e.label for e in app.expander)
 
 
 def test_what_speaks_against_a_class_is_shown_when_it_is_asked_for() -> None:
@@ -113,7 +121,7 @@ def test_a_map_without_a_zero_keeps_its_own_scale_where_others_are_compared() ->
     assert np.min(cam["z"]) >= 0, "multiples of the mean of what is positive"
     assert np.min(rise["z"]) > 0
     assert rise["zmax"] < 1.5 < np.max(cam["z"])
-    assert any("Its zero means nothing" in c.value for c in app.caption)
+    assert any("Its zero has no meaning" in c.value for c in app.caption)
     assert any("Definition paper" in c.value or "definition paper" in c.value for c in app.caption)
     picked = healthy(app.selectbox(key="screen-look-1").set_value("occlusion").run())
     assert address(picked)["look"] == ["efficientnet-lite0", "dinov2-small:occlusion"]
@@ -228,7 +236,7 @@ def test_display_choices_change_what_is_drawn() -> None:
     [
         ({"cnn": "resnet-5000"}, "resnet-5000"),
         ({"image": "nothing"}, "nothing"),
-        ({"image": "own-0123456789abcdef0123"}, "not held here any more"),
+        ({"image": "own-0123456789abcdef0123"}, "no longer held here"),
         ({"classes": "a unicorn"}, "a unicorn"),
         ({"vit_map": "magic"}, "magic"),
         ({"vit_map__discard": "2"}, "discard"),
@@ -335,6 +343,41 @@ def test_pictures_of_ones_own_are_kept_and_a_bad_file_costs_nothing() -> None:
     assert "Picture: second.png" in texts(healthy(app)), "the same file after another picture"
 
 
+def test_several_pictures_at_once_and_one_of_them_removed() -> None:
+    app = start()
+    files = [
+        ("teal.png", png(Image.new("RGB", (300, 200), "teal")), "image/png"),
+        ("photo.jpg", b"\0\0\0\x18ftypheic" + bytes(40), "image/jpeg"),
+        ("IMG_1 [tiny].png", png(Image.new("RGB", (90, 40), "navy")), "image/png"),
+    ]
+    app.file_uploader(key="screen-upload").set_value(files).run()
+    said = "\n".join(w.value for w in healthy(app).warning)
+    assert "photo.jpg is a HEIC photograph" in said
+    assert "Only 90 × 40 pixels" in said
+    [tiny] = address(app)["image"]
+    remove = app.selectbox(key="screen-remove-own")
+    assert remove.options == ["teal.png", "IMG_1 [tiny].png"], "no Markdown is read there"
+    remove.set_value(tiny).run()
+    assert address(healthy(app))["image"] == [OPENING]
+    assert app.selectbox(key="screen-remove-own").options == ["teal.png"]
+    assert cache.own_pictures().get(tiny) is None
+    assert "no longer held" not in "\n".join(w.value for w in app.warning)
+    app.query_params["image"] = tiny
+    assert "Upload it again" in "\n".join(w.value for w in app.run().warning)
+
+
+def test_pictures_that_newer_ones_pushed_out_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (png(Image.effect_noise((200, 200), sigma)) for sigma in (40, 80))
+    monkeypatch.setattr(cache.own_pictures(), "budget", max(len(one), len(two)) + 1000)
+    hold_no_own_pictures(monkeypatch)
+    app = upload(start(), "one.png", one)
+    upload(app, "two.png", two)
+    [said] = [w.value for w in healthy(app).warning]
+    assert said.startswith("1 of your pictures is no longer held here")
+    assert "Picture: two.png" in texts(app)
+    assert not healthy(app.run()).warning, "it is said once"
+
+
 @pytest.mark.parametrize("page", OF_MODELS)
 def test_transformer_without_classes_on_every_page(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -374,6 +417,12 @@ def test_network_without_classes_on_every_page(
 # -- what is kept, and how it is shown ------------------------------------------------------------
 
 
+def viewers(app: AppTest) -> list[dict[str, Any]]:
+    """What each open full-screen viewer shows."""
+    found = [one.proto for one in app.get("bidi_component")]
+    return [json.loads(one.json) for one in found if one.component_name == "parallax_lightbox"]
+
+
 def test_cached_explanation_holds_no_copy_of_the_picture() -> None:
     healthy(start(image="astronaut"))
     held = [value for value in cache.results().values() if isinstance(value, core.Explanation)]
@@ -381,14 +430,17 @@ def test_cached_explanation_holds_no_copy_of_the_picture() -> None:
     assert {explanation.view.size for explanation in held} == {(1, 1)}
 
 
-def test_one_panel_can_be_enlarged_by_an_address() -> None:
-    every = panels(healthy(start()))
+def test_full_screen_is_opened_by_an_address() -> None:
+    assert not viewers(healthy(start()))
     app = healthy(start(large="compare.2"))
-    [alone] = panels(app)
-    assert alone["z"] == every[1]["z"]
-    app.button(key="compare-all").click().run()
-    assert len(panels(healthy(app))) == 2
-    assert "large" not in address(app)
-    assert len(panels(healthy(start(large="compare.7")))) == 2
+    assert len(panels(app)) == 2, "the page below it stays"
+    [shown] = viewers(app)
+    assert shown["first"] == 2
+    assert [one["title"] for one in shown["panels"]] == [
+        "Picture",
+        "EfficientNet-Lite0",
+        "DINOv2 ViT-S/14",
+    ]
+    assert not viewers(healthy(start(large="compare.7")))
     app = start(large="<script>")
     assert any("large in the address" in w.value for w in app.warning)

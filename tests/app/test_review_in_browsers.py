@@ -137,7 +137,7 @@ def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_
         new.get_by_role("button", name="Open or import").click()
         box.set_input_files(tmp_path / "screen.json")
         new.get_by_role("link", name="Open page").click()
-        seen(new.get_by_text("to the last bit"))
+        seen(new.get_by_text("bit for bit"))
         menu(new)
         again = archive.read_npz(download(new, "Numbers"))
     taken = arrays_of(files["review.zip"])

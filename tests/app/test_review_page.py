@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import archive, cache, export, manifest
+from dashboard import archive, cache, export, manifest, render
 from dashboard.store import Card, Saved, StoreError, summary
-from pages.review import detail, draw
+from pages.review import detail, draw, examples, gallery
 from tests.dashboard.test_archive import HOSTILE, draft
 from tests.support.application import (
     address,
@@ -89,7 +93,7 @@ def test_it_is_said_who_sees_an_own_picture() -> None:
     app = start()
     assert "download the picture" not in texts(app)
     upload(app, "mine.png", png(_image()))
-    assert "everybody who opens this application sees and can download the picture" in texts(app)
+    assert "all users of this application can see and download the picture" in texts(app)
 
 
 def _image() -> Any:
@@ -149,7 +153,7 @@ def cards(app: AppTest) -> list[str]:
 
 def test_an_empty_review_says_so() -> None:
     app = healthy(start("review"))
-    assert "Nothing is saved here yet" in texts(app)
+    assert "No screens have been saved yet" in texts(app)
 
 
 def test_review_from_gallery_to_archive() -> None:
@@ -204,7 +208,7 @@ def test_who_comes_late_is_told() -> None:
     app.text_input(key=f"title-{saved.id}").set_value("Slower")
     press(app, "Rename")
     [warning] = app.warning
-    assert "Somebody else changed" in warning.value
+    assert "Another user has changed" in warning.value
     assert "Faster" in [s.value for s in app.subheader]
 
 
@@ -270,7 +274,7 @@ def test_a_manifest_is_opened_and_told_to_be_the_same() -> None:
     assert "dinov2-small%3Arollout" in link.proto.query_string
     app.query_params["vit_map"] = "rollout"
     switch(app, "compare")
-    assert "to the last bit" in texts(healthy(app))
+    assert "bit for bit" in texts(healthy(app))
     assert cache.store().find(archived=None)[1] == 0, "opening saves nothing"
 
 
@@ -284,7 +288,7 @@ def test_a_manifest_of_other_weights_is_told_so() -> None:
     app.query_params["vit_map"] = "rollout"
     switch(app, "compare")
     [warning] = app.warning
-    assert "had other weights" in warning.value
+    assert "had different weights" in warning.value
 
 
 def test_the_whole_review_goes_into_one_archive() -> None:
@@ -346,7 +350,7 @@ def test_a_manifest_that_is_too_long_costs_a_sentence(monkeypatch: pytest.Monkey
     monkeypatch.setattr(summary, "MOST_MANIFEST", 10)
     app = start("review", first=screen_id)
     assert not app.exception
-    assert any("cannot be read any more" in warning.value for warning in app.warning)
+    assert any("can no longer be read" in warning.value for warning in app.warning)
     assert "Long" in words(healthy(start("review")))
 
 
@@ -416,3 +420,41 @@ def test_an_import_ends_where_its_reader_leaves(monkeypatch: pytest.MonkeyPatch)
     assert store.find()[1] == 0
     monkeypatch.undo()
     assert archive.take_in(cache.store(), archive.write([draft()])) == 1
+
+
+# -- examples and presentation --------------------------------------------------------------------
+
+
+def test_without_saved_screens_three_examples_show_how_the_page_is_used() -> None:
+    app = healthy(start("review"))
+    assert "Save & export" in texts(app)
+    assert [m.value.partition("**  ")[0] for m in app.markdown if "Example" in m.value] == [
+        f"**{example.title}" for example in examples.EXAMPLES
+    ]
+    for example in examples.EXAMPLES:
+        [wanted] = render.read(example.link)
+        assert not wanted.problems
+        assert render.view(wanted).problems == ()
+    save(start("compare"), "Mine")
+    assert not any("Example" in m.value for m in healthy(start("review")).markdown)
+    assert not any("Example" in m.value for m in start("review", search="nothing like it").markdown)
+
+
+def test_found_screens_are_presented_one_by_one() -> None:
+    app = start("compare")
+    save(app, "First <b>", "Ada", "A note\nof two lines")
+    save(app, "Second")
+    assert not start("review").get("bidi_component")
+    app = healthy(start("review").button(key="present").click().run())
+    assert address(app)["presented"] == ["yes"]
+    [shown] = [json.loads(one.proto.json) for one in app.get("bidi_component")]
+    assert shown["presented"]
+    newer, older = shown["panels"]
+    assert (newer["title"], older["title"]) == ("Second", "First <b>")
+    assert older["subtitle"].startswith("Ada · ")
+    assert older["subtitle"].endswith("\nA note of two lines")
+    still = Image.open(io.BytesIO(base64.b64decode(shown["pictures"][1].partition(",")[2])))
+    assert max(still.size) <= gallery.SLIDE
+    assert older["ratio"] == pytest.approx(still.width / still.height)
+    found = start("review", search="First", presented="yes")
+    assert len(json.loads(found.get("bidi_component")[0].proto.json)["panels"]) == 1

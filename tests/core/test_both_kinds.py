@@ -127,7 +127,7 @@ def test_occlusion_of_nothing_is_zero(name: str) -> None:
             built(name).model, flat, "occlusion", 1, framing=GIVEN, patch=PATCH, fill=fill
         )
         assert found.is_blank
-        assert "nothing was taken away" in found.notes[0]
+        assert "nothing was removed" in found.notes[0]
     half = Image.fromarray(
         np.where(np.arange(24)[None, :, None] < 12, 90, np.asarray(picture(4, 6)))
     )

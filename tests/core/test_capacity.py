@@ -147,7 +147,7 @@ def test_who_leaves_the_line_is_gone_at_once(how: str) -> None:
 
 def test_impatience_is_counted_and_takes_no_place() -> None:
     def ask() -> None:
-        with pytest.raises(BusyError, match="taken for 0 s"), core.admitted(patience=0):
+        with pytest.raises(BusyError, match="in use for 0 s"), core.admitted(patience=0):
             pass
 
     with core.admitted():

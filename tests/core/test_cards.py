@@ -68,7 +68,7 @@ def test_nothing_is_known_without_a_card(tmp_path: Path) -> None:
         ({"caveats": "x"}, "expected a list of texts"),
         ({"doubtful": [1, -1], "doubtful_reason": "x"}, "expected a list of class indices"),
         ({"doubtful": [True], "doubtful_reason": "x"}, "expected a list of class indices"),
-        ({"doubtful": [1]}, "say why under 'doubtful_reason'"),
+        ({"doubtful": [1]}, "state why under 'doubtful_reason'"),
         ({"measurements": [3]}, "expected a list of objects"),
         ({"measurements": [{"what": "x", "on": "y"}]}, "measurement 1 has no 'value'"),
         ({"measurements": [{"what": "x", "on": "y", "value": 42}]}, "number from 0 to 1"),

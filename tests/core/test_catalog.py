@@ -74,7 +74,17 @@ def with_noise(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("model_id", SPECS)
+LARGE = 30
+"""Million parameters, beyond which an architecture is built with the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if (spec.parameters or 0) > LARGE else name
+        for name, spec in SPECS.items()
+    ],
+)
 def test_entry_names_an_architecture_that_a_family_knows(model_id: str) -> None:
     spec = SPECS[model_id]
     module = on_paper(spec)

@@ -166,7 +166,7 @@ WAYS: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "class of before": (lambda: {"model": state(), "config": Lost(name="x")}, ["'model'"]),
     "no tensors beside": (
         lambda: {**state(), "epoch": 3, "notes": ["a"]},
-        ["no tensors", "'epoch'", "'notes'"],
+        ["not tensors", "'epoch'", "'notes'"],
     ),
     "criterion": (lambda: {**state(), "criterion.weight": torch.ones(5)}, ["criterion.weight"]),
     "counted operations": (
@@ -266,7 +266,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "page": (lambda path: path.write_text("<!doctype html><p>Log in"), ["page"]),
     "empty": (lambda path: path.write_bytes(b""), ["empty"]),
     "cut": (lambda path: (torch.save(state(), path), cut(path)), ["damaged"]),
-    "list": (lambda path: torch.save([torch.ones(2)], path), ["no state dict", "list"]),
+    "list": (lambda path: torch.save([torch.ones(2)], path), ["not a state dict", "list"]),
     "tensor": (lambda path: torch.save(torch.ones(2), path), ["single tensor"]),
     "numbers": (lambda path: torch.save({"epoch": 3}, path), ["no state dict", "'epoch'"]),
     "two networks": (
@@ -279,7 +279,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     ),
     "deeper": (
         lambda path: torch.save({**state(), "blocks.9.norm1.weight": torch.ones(64)}, path),
-        ["'blocks.9.norm1.weight' is not part of it"],
+        ["'blocks.9.norm1.weight' is unexpected"],
     ),
     "without a classifier": (
         lambda path: torch.save(
@@ -487,7 +487,7 @@ def test_weights_in_several_files_are_one_network(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="model-00002"):
         core.open_model(tmp_path, "cpu")
     told.write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
-    with pytest.raises(WeightsError, match="no files of its folder"):
+    with pytest.raises(WeightsError, match="no files in its folder"):
         core.open_model(tmp_path, "cpu")
 
 
@@ -538,6 +538,18 @@ def test_what_timm_says_of_a_checkpoint_counts(where: str, tmp_path: Path) -> No
     assert (found.crop_fraction, found.origin) == (0.75, "file")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("depth", 100_000), ("img_size", 10**6), ("depth", [1] * 99)]
+)
+def test_numbers_that_no_network_has_are_refused_before_it_is_built(
+    key: str, value: Any, tmp_path: Path
+) -> None:
+    config = {"architecture": "test_vit", "model_args": {key: value}}
+    save_file(state(), tmp_path / "model.safetensors", {"config": json.dumps(config)})
+    with pytest.raises(WeightsError, match=f"the file states {key} = .* more than a network has"):
+        core.propose(tmp_path / "model.safetensors")
+
+
 def test_a_configuration_beside_many_files_is_of_none_of_them(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet"}))
     for name in ("one", "two"):
@@ -581,7 +593,7 @@ def test_a_transformer_of_torchvision_opens_at_its_size(
     same(model, module)
     assert (model.preprocessing.size, model.flexible) == (side, False)
     assert "torchvision's" in " ".join(model.remarks)
-    with pytest.raises(WeightsError, match="takes no others"):
+    with pytest.raises(WeightsError, match="accepts no others"):
         core.open_model(
             tmp_path / "mine.pth", architecture="vit_b_16", labels=LABELS, input_size=64
         )
@@ -716,7 +728,7 @@ def test_all_models_are_checked(own: Path, capsys: pytest.CaptureFixture[str]) -
     (own / "parts.safetensors").write_bytes(b"no")
     assert main(["check"]) == 1
     told = capsys.readouterr().out
-    assert "parts: parts.safetensors is no checkpoint that can be read" in told
+    assert "parts: parts.safetensors is not a readable checkpoint" in told
     assert "0 of 1 models" in told
 
 

@@ -229,7 +229,7 @@ def test_a_damaged_file_in_the_cache_is_told_and_fetched_anew(hub: Hub, cache: P
     content = bytearray(hub.files[PATH])
     content[-5] ^= 1
     stored(cache, bytes(content))
-    with pytest.raises(WeightsError, match=r"damaged.*fetch it anew"):
+    with pytest.raises(WeightsError, match=r"damaged.*fetch it once more"):
         sources.load(TINY)
     assert not TINY.available
     assert Download(TINY).wait(20) == "done"

@@ -98,14 +98,19 @@ def test_cam_and_last_layer_heads_light_up_the_cat_and_not_the_background(
     assert sum(value > 2 for value in heads) >= 5, heads
 
 
+KINDS = ("chelsea", "camera", "rocket", "panda-and-polar-bear", "tiger-lines")
+"""Samples of every kind: one object, without color, a small one, two, lines on white."""
+
+
 @pytest.mark.parametrize(
     "sample",
     [
         pytest.param(one, id=one.id, marks=[] if one.id == "chelsea" else pytest.mark.slow)
         for one in samples()
+        if one.id in KINDS
     ],
 )
-def test_every_method_gives_a_finite_map_on_every_sample(cnn: Model, vit: Model, sample) -> None:
+def test_every_method_gives_a_finite_map_on_every_kind(cnn: Model, vit: Model, sample) -> None:
     image = core.read_image(sample.path)
     for model in (cnn, vit):
         recording = core.record(model, image)
@@ -146,8 +151,8 @@ def test_grad_cam_plus_plus_says_when_rounding_decides(cnn: Model) -> None:
     image, framing = picture("chelsea"), core.Framing("crop", 448)
     early = core.explain(cnn, image, "grad_cam_plus_plus", 281, framing=framing, layer="stage.0")
     late = core.explain(cnn, image, "grad_cam_plus_plus", 281, framing=framing)
-    assert any("rounding decides" in note for note in early.notes)
-    assert not any("rounding decides" in note for note in late.notes)
+    assert any("rounding dominates" in note for note in early.notes)
+    assert not any("rounding dominates" in note for note in late.notes)
 
 
 def test_spikes_are_looked_for_on_the_map_that_is_shown(vit: Model) -> None:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 import core
 from core import heatmaps, probes
-from core.evidence.chance import student
 from core.models.preprocessing import Preprocessing
 from core.recording.batches import ON_CPU
 from tests.core.test_probes import assert_untouched, state
@@ -623,16 +622,19 @@ def test_chance_is_random_order_center_and_edges(
         found.difference = 1.0  # type: ignore[misc]
 
 
-def test_the_interval_holds_what_it_says() -> None:
+@pytest.mark.parametrize(("count", "quantile"), [(5, 2.776445), (10, 2.262157), (20, 2.093024)])
+def test_the_interval_holds_what_it_says(count: int, quantile: float) -> None:
     """Of orders without meaning one in twenty lies outside, whatever their number."""
+    one = measured(built("plain").model, picture(12, 12), noise((4, 4)))
     rng = np.random.default_rng(0)
-    for count in (5, 10, 20):
-        draws = rng.normal(0, 1, (20_000, count + 1))
-        reach = student(0.95, count - 1) * draws[:, 1:].std(axis=1, ddof=1)
-        inside = np.abs(draws[:, 0] - draws[:, 1:].mean(axis=1)) <= reach * np.sqrt(1 + 1 / count)
-        assert inside.mean() == pytest.approx(0.95, abs=0.006)
-    for freedom, wanted in ((4, 2.776445), (9, 2.262157), (19, 2.093024)):
-        assert student(0.95, freedom) == pytest.approx(wanted, abs=1e-3)
+    orders = [with_difference(one, draw) for draw in rng.normal(0, 0.1, count)]
+    spread = np.std([order.difference for order in orders], ddof=1)
+    margin = core.judged(one, {"random": orders}).rivals[0].margin / spread
+    assert margin == pytest.approx(quantile * np.sqrt(1 + 1 / count), abs=1e-5)
+    draws = rng.normal(0, 1, (20_000, count + 1))
+    reach = margin * draws[:, 1:].std(axis=1, ddof=1)
+    inside = np.abs(draws[:, 0] - draws[:, 1:].mean(axis=1)) <= reach
+    assert inside.mean() == pytest.approx(0.95, abs=0.006)
 
 
 def test_judging_refuses_what_cannot_be_compared() -> None:
@@ -800,7 +802,7 @@ def test_bad_changes(kind: str, strength: Any) -> None:
 
 def test_other_bad_requests() -> None:
     model, view = built("timm").model, pictures("timm", 1)[0]
-    with pytest.raises(core.ImageError, match="no picture"):
+    with pytest.raises(core.ImageError, match="No picture"):
         core.faithfulness(model, [], [], framing=GIVEN)
     with pytest.raises(core.ParameterError, match="1 maps were given for 2"):
         core.faithfulness(model, [view, view], [GOOD], framing=GIVEN)

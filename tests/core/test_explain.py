@@ -269,11 +269,11 @@ def test_targets_that_do_not_exist_are_refused(target: Any, match: str, recorded
 def test_requests_that_do_not_fit_are_refused() -> None:
     model, image = built("timm").model, pictures("timm", 1)[0]
     recording = core.record(model, image, GIVEN)
-    with pytest.raises(ParameterError, match="leave framing out"):
+    with pytest.raises(ParameterError, match="omit framing"):
         core.explain(model, recording, "rollout", framing=GIVEN)
     with pytest.raises(ParameterError, match="another model"):
         core.explain(built("timm registers").model, recording, "rollout")
-    with pytest.raises(ImageError, match="no picture"):
+    with pytest.raises(ImageError, match="No picture"):
         core.explain(model, [], "rollout")
     with pytest.raises(UnknownMethod, match=r"'roll-out'.*rollout"):
         core.explain(model, image, "roll-out")

@@ -67,11 +67,11 @@ def assert_read_only(value: Any) -> None:
             with pytest.raises(ValueError, match="read-only"):
                 part[...] = 0
         else:
-            with pytest.raises(TypeError, match=r"finished result"):
+            with pytest.raises(TypeError, match=r"part of a result"):
                 part["new"] = 1
-            with pytest.raises(TypeError, match=r"finished result"):
+            with pytest.raises(TypeError, match=r"part of a result"):
                 part.update(new=1)
-            with pytest.raises(TypeError, match=r"finished result"):
+            with pytest.raises(TypeError, match=r"part of a result"):
                 part.clear()
             assert "new" not in part, path
 

@@ -214,7 +214,7 @@ def test_one_logit_among_classes_is_refused_with_what_to_write(answer: Any) -> N
         as_model(RedAndBlue([[1.0, 1.0]], [0.0]).eval(), "cnn", 1, RAW, "Mine", answer)
     message = sentence(caught)
     assert "Mine answers with one number" in message
-    assert 'write answer = "sigmoid" into its entry' in message
+    assert 'state answer = "sigmoid" (in its entry, or --answer sigmoid)' in message
 
 
 def test_two_logits_are_classes_or_labels() -> None:
@@ -250,7 +250,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_binary_classifier_of_ones_own(own: Path) -> None:
-    with pytest.raises(CatalogError, match='write answer = "sigmoid"'):
+    with pytest.raises(CatalogError, match='state answer = "sigmoid"'):
         core.open_model("mine")
     (own / "models.toml").write_text(ENTRY + 'answer = "sigmoid"\n', "utf-8")
     model = core.open_model("mine")
@@ -283,7 +283,7 @@ def test_occlusion_of_the_opposite_by_hand() -> None:
     close(found.relevance, occluded(model, lambda logits: log_sigmoid(-logits[0])), 1e-5)
     assert found.label == "not class 0"
     assert found.notes == (
-        "It explains not class 0, the negated logit of this label: what speaks against it.",
+        "It explains not class 0, the negated logit of this label: the evidence against it.",
     )
     assert (found.relevance[of_cells(BLUE)] > 0).all()
     assert found.prediction is not None

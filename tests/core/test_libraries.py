@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.alone import alone
 
 TWO_AT_ONCE = """
@@ -32,6 +34,7 @@ assert found in ([True], [False]), found
 """
 
 
+@pytest.mark.slow
 def test_two_threads_that_need_them_first_are_handed_whole_modules() -> None:
     """Python hands out half a package where one thread imports it and another a part of it."""
     alone(TWO_AT_ONCE)

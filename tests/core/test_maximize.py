@@ -276,6 +276,7 @@ def test_what_a_model_does_not_have_is_refused_with_a_sentence(cnn: Model, vit: 
         core.maximize(vit, core.class_logit(1), steps=0, size=56)
 
 
+@pytest.mark.slow
 def test_seam_penalty_takes_the_patch_grid_away(vit: Model) -> None:
     """Measured without random moves, which blur the grid: 0.79 without, 0.07 with the penalty."""
     energies = [

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import core
 from core.errors import UnsupportedMethod
 from core.methods import attention_propagation as flow
-from core.methods.registry import Method, all_methods, find_method
+from core.methods.registry import GRADIENT, Method, all_methods, find_method
 from core.models.preprocessing import Preprocessing
 from core.models.transformer import VisionTransformer
 from core.recording.transformer import TransformerRecording
@@ -209,9 +210,10 @@ CNN_METHODS = [name for name, method in all_methods().items() if "cnn" in method
 @pytest.mark.parametrize("name", builds(CNNS))
 def test_convolutional_method(name: str, method: str, count: int) -> None:
     case = built(name)
-    if method == "cam" and not case.linear:
-        with pytest.raises(UnsupportedMethod, match="one linear layer follows the pooling"):
+    if refusal := all_methods()[method].unsupported(case.model):
+        with pytest.raises(UnsupportedMethod) as caught:
             explain(case, count, method)
+        assert refusal in str(caught.value)
         return
     wanted = oracles.ORACLES[method](case, pixels_of(case, pictures(name, count)), TARGETS[:count])
     # Occlusion is a difference of two logarithms of probabilities, each rounded to 1e-7.
@@ -321,3 +323,71 @@ def test_discard_counts_entries_of_the_whole_matrix() -> None:
     fused = torch.rand(2, 10, 10, generator=torch.Generator().manual_seed(0)) + 0.1
     for ratio, gone in [(0.0, 0), (0.009, 0), (0.01, 1), (0.29, 29), (0.57, 57), (1.0, 100)]:
         assert (flow.discard(fused, ratio, False) == 0).sum(dim=(1, 2)).tolist() == [gone, gone]
+
+
+# -- what a map takes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plain", "timm"])
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("occlusion", {"stride": 2}),
+        ("occlusion", {"stride": 1, "window": 2}),
+        ("rise", {"count": 7}),
+        ("integrated_gradients", {"steps": 5}),
+        ("smooth_grad", {"count": 3}),
+    ],
+)
+def test_passes_are_as_many_as_are_counted_before(
+    name: str, method: str, params: dict[str, Any]
+) -> None:
+    model = built(name).model
+    recording = core.record(model, pictures(name, 1)[0], GIVEN)
+    seen = [0]
+
+    def count(_module: Any, given: tuple[Any, ...]) -> None:
+        seen[0] += len(given[0]) * (GRADIENT if torch.is_grad_enabled() else 1)
+
+    handle = model.module.register_forward_pre_hook(count)
+    try:
+        core.explain(model, recording, method, 1, **params)
+    finally:
+        handle.remove()
+    stated = core.count_passes(recording, method, **params)
+    assert stated <= seen[0] <= stated + GRADIENT, "but for the pass of a baseline"
+
+
+def test_a_map_read_off_its_recording_costs_no_pass() -> None:
+    recording = core.record(built("plain").model, pictures("plain", 1)[0], GIVEN)
+    quick = [method.name for method in core.methods(recording.model) if method.is_quick]
+    assert {"cam", "grad_cam"} <= set(quick)
+    assert {core.count_passes(recording, name) for name in quick} == {0}
+    assert not {"rise", "occlusion", "integrated_gradients", "smooth_grad"} & set(quick)
+
+
+class OneChannel(nn.Module):
+    """The negated mean of the pixels, times a weight."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.layer1 = nn.Conv2d(3, 1, 1, bias=False)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.layer1.weight.zero_()[:, 0] = -1.0
+            self.fc.weight.fill_(weight)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        return self.fc(self.avgpool(self.layer1(pixels)).flatten(1))
+
+
+@pytest.mark.parametrize(("weight", "said"), [(0.5, True), (0.25, False)])
+def test_a_denominator_near_zero_is_said(weight: float, said: bool) -> None:
+    """2 + (Σ A) g, with A = −4 everywhere and g = weight / 16, is 2 − 4 · weight."""
+    raw = Preprocessing(size=4, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+    image = Image.new("RGB", (4, 4), (4, 4, 4))
+    model = as_model(OneChannel(weight), "cnn", classes=1, preprocessing=raw, answer="sigmoid")
+    found = core.explain(model, image, "grad_cam_plus_plus", 0)
+    assert any("rounding dominates this map" in note for note in found.notes) == said

@@ -279,7 +279,7 @@ def test_own_model_in_two_files_opens(own: Path) -> None:
         (lambda own: None, ["top.safetensors", "does not exist"]),
         (
             lambda own: save_file({"other": torch.ones(1)}, own / "top.safetensors"),
-            ["other", "not part of it"],
+            ["other", "is unexpected"],
         ),
         (
             lambda own: (own / "models.toml").write_text(
@@ -440,7 +440,7 @@ def test_pickle_with_code_is_refused_and_not_run(own: Path, zipped: bool) -> Non
         (lambda own: (own / "labels.txt").write_text("a\nb\n"), ["mine", "head", "labels"]),
         (lambda own: (own / "mine.safetensors").write_bytes(b"no"), ["mine", "checkpoint"]),
         (lambda own: (own / "mine.safetensors").unlink(), ["mine", "does not exist"]),
-        (lambda own: (own / "labels.txt").unlink(), ["labels.txt", "one class a line"]),
+        (lambda own: (own / "labels.txt").unlink(), ["labels.txt", "one class per line"]),
         (lambda own: (own / "labels.txt").write_text("\n"), ["labels.txt", "empty"]),
         (lambda own: (own / "labels.txt").write_bytes(b"\xff\xfe"), ["labels.txt", "UTF-8"]),
         (
@@ -516,7 +516,8 @@ def test_sentences_hold_no_words_of_a_library(own: Path, content: str) -> None:
 def test_checkpoint_that_is_no_state_dict(own: Path) -> None:
     torch.save([torch.zeros(2)], own / "mine.pth")
     (own / "models.toml").write_text(ENTRY.replace("safetensors", "pth"))
-    with pytest.raises(WeightsError, match=r"mine\.pth holds no state dict"):
+    said = r"mine\.pth holds a value of type list, not a state dict"
+    with pytest.raises(WeightsError, match=said):
         core.open_model("mine")
 
 

@@ -89,5 +89,5 @@ def test_missing_and_empty_folders_are_refused_with_a_sentence(tmp_path: Path) -
         (tmp_path / folder).mkdir(parents=True)
     fill(tmp_path / "set" / "caltech101" / "101_ObjectCategories", ["BACKGROUND_Google/a.jpg"])
     for name in ("empty", "set"):
-        with pytest.raises(ImageError, match=f"^The folder '{name}' holds no picture; choose"):
+        with pytest.raises(ImageError, match=f"^The folder '{name}' contains no picture; choose"):
             draw(tmp_path / name, 1, 0)

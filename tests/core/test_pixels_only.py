@@ -60,8 +60,8 @@ def test_it_opens_and_says_what_is_not_shown(case: Built) -> None:
     assert isinstance(model, PixelsOnly)
     assert [method.name for method in core.methods(model)] == list(FROM_OUTSIDE)
     assert model.limits == (
-        "Tiny mixer (MlpMixer) is looked at from outside, by its pixels and its answers alone: it "
-        "has no attention."
+        "Tiny mixer (MlpMixer) is explained from outside, by its pixels and answers alone: it has "
+        "no attention."
     )
     for method in ("grad_cam", "cam", "rollout"):
         with pytest.raises(UnsupportedMethod) as caught:
@@ -72,7 +72,7 @@ def test_it_opens_and_says_what_is_not_shown(case: Built) -> None:
     assert "it has no attention; choose a model" in sentence(caught)
     with pytest.raises(ParameterError) as refused:
         core.features(model, picture(4, 4), "stage.0", GIVEN)
-    assert sentence(refused) == f"Layer 'stage.0' cannot be looked at. {model.limits}"
+    assert sentence(refused) == f"Layer 'stage.0' cannot be shown. {model.limits}"
 
 
 @pytest.mark.parametrize("method", FROM_OUTSIDE)
@@ -164,7 +164,7 @@ def test_what_answers_with_something_else_is_refused() -> None:
     headless: Any = shake(mixer())
     with pytest.raises(UnsupportedModel) as caught:
         as_model(headless, classes=0)
-    assert "no classes that could be asked about" in sentence(caught)
+    assert "no classes to explain" in sentence(caught)
 
 
 class ChannelsLast(nn.Module):

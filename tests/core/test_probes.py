@@ -472,7 +472,7 @@ def test_places_are_limited_and_nested() -> None:
             context.run(place.__enter__)
             held.callback(context.run, place.__exit__, None, None, None)
         with (
-            pytest.raises(BusyError, match=r"places for computing.*try again"),
+            pytest.raises(BusyError, match=r"slots for network passes.*try again"),
             core.admitted(patience=0.01),
         ):
             pass

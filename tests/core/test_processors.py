@@ -106,12 +106,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
             "do_flip_channel_order": True,
             "do_center_crop": True,
         },
-        "does something that its fields do not tell",
+        "does something that its fields do not state",
     ),
     "standardized twice": (
         "EfficientNet",
         {"size": SQUARE, "do_center_crop": False, "include_top": True},
-        "does something that its fields do not tell",
+        "does something that its fields do not state",
     ),
     "divides by zero": ("ViT", {"size": SQUARE, "image_std": [0.0, 1.0, 1.0]}, "divides by"),
     "two colors": ("ViT", {"size": SQUARE, "image_mean": [0.5, 0.5]}, "three numbers"),
@@ -212,6 +212,6 @@ def test_what_timm_does_beyond_is_refused(change: dict[str, str]) -> None:
 
     module = timm.create_model("test_vit")
     module.pretrained_cfg |= change  # type: ignore[operator]
-    with pytest.raises(UnsupportedModel, match="not done here") as error:
+    with pytest.raises(UnsupportedModel, match="not supported") as error:
         sources.timm_preprocessing(module, ModelSpec("x", "X", "cnn", "timm", "test_vit"))
     sentence(error)

@@ -501,7 +501,7 @@ def test_recording_of_a_model_without_classes() -> None:
 
 def test_no_picture_and_several_sizes_are_refused() -> None:
     model = built("timm").model
-    with pytest.raises(ImageError, match="no picture"):
+    with pytest.raises(ImageError, match="No picture"):
         core.record(model, [], GIVEN)
     with pytest.raises(ImageError, match="several sizes"):
         core.record(model, [picture(2, 3), picture(3, 2)], GIVEN)

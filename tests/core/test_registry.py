@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 import core
 from core.errors import ParameterError, UnknownMethod, UnsupportedMethod
 from core.methods.registry import all_methods, find_method, supported
 from core.models import Model
-from tests.support.application import switch
+from tests.support.application import fresh, switch
 from tests.support.builders import (
     GIVEN,
     RECIPES,
@@ -270,7 +269,7 @@ def titles_of(options: list[str]) -> list[str]:
 @pytest.mark.usefixtures("new_file")
 def test_new_method_is_offered_and_drawn_on_the_pages() -> None:
     title = find_method("brightness").title
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
+    app = fresh().run()
     for page, keys in PICKERS.items():
         if page != "compare":
             switch(app, page)
@@ -286,7 +285,7 @@ def test_new_method_is_offered_and_drawn_on_the_pages() -> None:
 
 
 def test_pages_offer_every_method_there_is() -> None:
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
+    app = fresh().run()
     for key, kind in (("look-0", "cnn"), ("look-1", "vit")):
         titles = [m.title for m in all_methods().values() if kind in m.serves]
         options = app.selectbox(key=f"screen-{key}").options

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.representations import principal_components
+from core.representations import by_contrast, principal_components
 from core.sweep import projection
 
 Matrix = npt.NDArray[np.float64]
@@ -73,3 +73,14 @@ def test_few_pictures_need_no_matrix_of_channels(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(np.linalg, "eigh", refuse)
     _, axes = projection.principal_axes(pieces)
     np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-9)
+
+
+def test_contrast_is_over_most_places() -> None:
+    generator = np.random.default_rng(1)
+    flat = np.full((12, 12), 90.0)
+    outlier = np.zeros((12, 12))
+    outlier[3, 4] = 500.0
+    halves = np.where(np.arange(12) < 6, -1.0, 1.0) * np.ones((12, 1))
+    noise = 0.1 * generator.standard_normal((12, 12))
+    order = by_contrast(np.stack([flat, outlier, noise, halves]).astype(np.float32))
+    assert order[:2].tolist() == [3, 2]

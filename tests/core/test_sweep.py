@@ -580,7 +580,7 @@ def test_a_full_disk_ends_it_in_a_sentence_and_it_goes_on_later(
         assert main(given) == 2
     *_, sentence = capsys.readouterr().err.splitlines()
     assert "No space left on device" in sentence
-    assert "goes on" in sentence
+    assert "continues" in sentence
     assert sweep.open_sweep(out).written == [0, 1]
     assert main(given) == 0
     assert columns(sweep.open_sweep(out))["index"].to_pylist() == list(range(40))
@@ -904,10 +904,10 @@ def test_the_command_takes_any_models(
         ([".", "--maps", "dog:cam"], "dog"),
         ([".", "--cnn", "tiny-vit"], "tiny-vit"),
         ([".", "--cnn", "resnet-5000"], "resnet-5000"),
-        ([".", "--models", "tiny-vit"], "one way"),
+        ([".", "--models", "tiny-vit"], "one of the two"),
         ([".", "--address", "ray://somewhere:1"], "address"),
         ([".", "--exceptions", "nowhere.toml"], "nowhere.toml"),
-        ([".", "--chunk", "0"], "0 pictures"),
+        ([".", "--chunk", "0"], "pictures per part is 0"),
     ],
 )
 def test_what_the_command_refuses_is_one_sentence(
@@ -956,3 +956,13 @@ def test_a_sweep_that_is_shipped_finds_its_pictures_wherever_both_lie(
     assert found.manifest["pictures"]["source"]["root"] == "../../demo/pictures"
     one = found.items[7]
     assert found.original(7) == (moved / "demo" / "pictures" / one.path).read_bytes()
+
+
+def test_each_component_says_what_it_is() -> None:
+    schema = light_schemas()["answers"]
+    meanings = {name: schema.field(name).metadata[b"meaning"].decode() for name in COMPONENTS}
+    assert meanings["pca_1"] == "principal component 1 of the model's embeddings"
+    assert {meaning.split(" of ")[0] for name, meaning in meanings.items() if "umap" in name} == {
+        "UMAP coordinate 1",
+        "UMAP coordinate 2",
+    }

@@ -363,7 +363,7 @@ def test_a_prediction_knows_one_of_two(name: str) -> None:
     found = core.predict(built(name).model, view_of(name), framing=GIVEN)
     p, q = found.probability(A), found.probability(B)
     assert found.probability(ASKED) == pytest.approx(p / (p + q), rel=1e-5)
-    with pytest.raises(ParameterError, match="rank of one class"):
+    with pytest.raises(ParameterError, match="only single classes have one"):
         found.rank(ASKED)
 
 

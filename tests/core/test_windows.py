@@ -90,7 +90,7 @@ def test_a_swin_opens_with_its_stages_and_windows(name: str) -> None:
     ):
         with pytest.raises(UnsupportedMethod) as caught:
             call()
-        assert "between layers it cannot be followed" in sentence(caught)
+        assert "it cannot be followed across layers" in sentence(caught)
 
 
 @pytest.mark.parametrize("layer", WINDOWS)
@@ -170,9 +170,9 @@ def test_a_head_that_a_layer_lacks_is_refused() -> None:
     model = opened("timm").model
     with pytest.raises(ParameterError, match=r"head is 3, and window.0.attention has 2; choose 0"):
         core.explain(model, picture(8, 8), "window_attention", layer="window.0.attention", head=3)
-    with pytest.raises(UnsupportedMethod, match="holds attention, which is read beside"):
+    with pytest.raises(UnsupportedMethod, match="holds attention, which is computed beside"):
         core.maximize(model, core.conv_channel("window.0.attention", 0), size=SIDE, steps=1)
-    with pytest.raises(ParameterError, match="No gradient can be had"):
+    with pytest.raises(ParameterError, match="No gradient is available"):
         core.record(model, picture(8, 8), needs=core.Needs([], ["window.0.attention"]))
 
 

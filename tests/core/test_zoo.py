@@ -400,9 +400,11 @@ class Turn(nn.Module):
 
 def test_channels_are_where_the_table_says() -> None:
     model = as_model(shake(ChannelsLast(False)), "cnn", preprocessing=Preprocessing(size=32))
-    assert list(model.taps) == ["stage.1", "head.input"]
-    assert model.grid_of("stage.1", (32, 64)) == (8, 16)
-    # With as many channels as rows and columns nothing tells them apart.
+    assert list(model.taps) == ["stage.0", "stage.1", "head.input"]
+    assert {model.grid_of(tap, (32, 64)) for tap in model.taps} == {(8, 16)}
+    # At 32 pixels there are as many channels as rows and columns; another width tells them apart.
+    first = core.record(model, noise(32, 64), GIVEN, core.Needs(["stage.0"]))
+    assert core.features(model, first, "stage.0").shape == (8, 8, 16)
     image = noise(32, 64)
     assert core.explain(model, image, "cam", 1, framing=GIVEN).relevance.shape == (8, 16)
 
@@ -537,7 +539,7 @@ def distilled_huggingface() -> nn.Module:
 
 
 PATCHES = "the mean of the patches"
-POOLED = "the tokens as its attention pooling weighs them"
+POOLED = "the tokens as weighted by its attention pooling"
 SHORT = {"depth": 2, "dynamic_img_size": True}
 SHOWN: dict[str, Shown] = {
     "deit3": Shown(lambda: timm_network("deit3_small_patch16_224", **SHORT), TimmVit, 16, 1),
@@ -768,30 +770,30 @@ class Outside:
 BIAS = "a bias for relative positions inside its attention"
 WITHIN = "attention within windows"
 OUTSIDE: dict[str, Outside] = {
-    "cait_xxs24_224": Outside("layers of class attention at its end", {"depth": 2}),
-    "coat_lite_tiny": Outside("attention in two factors"),
-    "convit_tiny": Outside("gates that mix its attention with one of positions alone"),
-    "crossvit_tiny_240": Outside("two streams of patches that look at each other"),
+    "cait_xxs24_224": Outside("ends with class-attention layers", {"depth": 2}),
+    "coat_lite_tiny": Outside("factorized attention"),
+    "convit_tiny": Outside("gates that mix its attention with positional attention"),
+    "crossvit_tiny_240": Outside("two streams of patches with cross-attention"),
     "hiera_tiny_224": Outside("attention within windows, and pooling between its stages"),
     "levit_128s": Outside(f"{BIAS}, and pooling between its stages"),
     "mixer_s16_224": Outside("no attention"),
     "mvitv2_tiny": Outside("pooling inside its attention and between its stages"),
-    "naflexvit_base_patch16_gap": Outside("sequences of patches of any number", {"depth": 2}),
-    "pvt_v2_b0": Outside("keys that stand for several patches", stages=True),
+    "naflexvit_base_patch16_gap": Outside("patch sequences of any length", {"depth": 2}),
+    "pvt_v2_b0": Outside("keys that represent several patches", stages=True),
     "samvit_base_patch16_224": Outside(WITHIN, {"depth": 2, "embed_dim": 96}, stages=True),
     "swinv2_tiny_window8_256": Outside(WITHIN, {"depths": (1, 1, 1, 1)}, stages=True),
     "tnt_s_legacy_patch16_224": Outside("a small transformer inside every patch", {"depth": 2}),
-    "twins_pcpvt_small": Outside("keys that stand for several patches"),
+    "twins_pcpvt_small": Outside("keys that represent several patches"),
     "vit_base_patch16_xp_224": Outside(
-        "blocks that project attention and MLP as one", {"depth": 2, "embed_dim": 96}
+        "blocks with one projection for attention and MLP", {"depth": 2, "embed_dim": 96}
     ),
     "vit_dwee_patch16_reg1_gap_256": Outside(
         "attention that is a difference of two softmaxes", {"depth": 2}
     ),
     "vit_small_patch16_18x2_224": Outside(
-        "several attentions side by side in a block", {"depth": 2}
+        "several parallel attention layers in a block", {"depth": 2}
     ),
-    "volo_d1_224": Outside("outlook attention, which knows no queries and keys"),
+    "volo_d1_224": Outside("outlook attention, without queries and keys"),
     "xcit_nano_12_p16_224": Outside("attention between channels, not between patches"),
 }
 FROM_OUTSIDE = {"occlusion", "rise", "integrated_gradients", "input_x_gradient", "smooth_grad"}
@@ -831,7 +833,7 @@ def test_what_needs_pixels_alone_serves_every_network(name: str) -> None:
     [
         (lambda transformers: beit(transformers), BIAS),
         (lambda transformers: swin(transformers), WITHIN),
-        (lambda transformers: clip(transformers), "one half of a model of pictures and texts"),
+        (lambda transformers: clip(transformers), "one half of an image-text model"),
     ],
     ids=["beit", "swin", "clip"],
 )
@@ -853,7 +855,7 @@ def test_a_backbone_without_answers_is_refused() -> None:
 
     with pytest.raises(UnsupportedModel) as caught:
         as_model(dinov3(transformers), preprocessing=Preprocessing(size=16))
-    assert "rotates queries and keys by place" in sentence(caught)
+    assert "rotates queries and keys by position" in sentence(caught)
     assert "does not answer a picture with one number for each class" in sentence(caught)
 
 
@@ -960,7 +962,7 @@ def test_blocks_of_one_build_are_proven_once() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"global_pool": "avg", "pool_include_prefix": True}, "something else than the mean of"),
+        ({"global_pool": "avg", "pool_include_prefix": True}, "does not read the mean of"),
         ({"global_pool": "max"}, "its head pools by 'max'"),
         ({"global_pool": "avgmax"}, "its head pools by 'avgmax'"),
         ({"global_pool": "prr"}, "its head pools by 'prr'"),

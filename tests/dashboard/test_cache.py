@@ -18,8 +18,8 @@ import core
 from core import ImageError, Model, sandbox
 from dashboard import availability, cache
 from dashboard.cache import passes
-from dashboard.memo import Memo
 from dashboard.scene import Scene
+from dashboard.shared_cache import SharedCache
 
 
 def test_a_refused_file_is_decoded_once_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +114,9 @@ def test_a_model_of_ones_own_is_tried_again_when_its_file_changes(
         'weights = "retried.safetensors"\n'
     )
     monkeypatch.setenv("PARALLAX_MODELS", str(tmp_path / "models.toml"))
-    with pytest.raises(core.WeightsError, match="no checkpoint"):
+    with pytest.raises(core.WeightsError, match="not a readable checkpoint"):
         cache.model("retried")
-    assert "no checkpoint" in cache.refusal("retried")
+    assert "not a readable checkpoint" in cache.refusal("retried")
     save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
     assert cache.refusal("retried") == ""
     assert cache.model("retried").spec.id == "retried"
@@ -124,7 +124,7 @@ def test_a_model_of_ones_own_is_tried_again_when_its_file_changes(
 
 def test_a_failed_download_refuses_once_whoever_looks_at_it_later() -> None:
     class Failed:
-        model_id, error = "some/model", "its host sends nothing"
+        model_id, error = "some/model", "its host sends no data"
 
     now = [1000.0]
     refusals, download = availability.Refusals(lambda: now[0]), Failed()
@@ -239,8 +239,8 @@ def test_four_classes_share_one_graph(
 
 
 def test_arrays_that_sessions_share_cannot_be_written_to() -> None:
-    memo = Memo(2**20)
-    made = memo.get("x", lambda: {"one": [np.zeros(3)], "two": (np.ones(2), "text")})
+    held = SharedCache(2**20)
+    made = held.get("x", lambda: {"one": [np.zeros(3)], "two": (np.ones(2), "text")})
     for array in (made["one"][0], made["two"][0]):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1

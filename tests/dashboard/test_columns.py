@@ -53,6 +53,15 @@ def test_a_model_goes_with_its_last_column() -> None:
     assert (gone.value("row"), gone.value("maps")) == (("a:cam",), ("a:cam",))
 
 
+def test_a_choice_among_columns_goes_with_a_model() -> None:
+    chosen = CHOSEN.to(top_of=2, of="b:rollout", removed="2x2-80")
+    gone = columns.without(chosen, "b")
+    assert (gone.value("top_of"), gone.value("of")) == (None, None)
+    replaced = columns.instead(chosen, "b", "c", alike=True)
+    assert (replaced.value("top_of"), replaced.value("of")) == (2, None)
+    assert gone.value("removed") == replaced.value("removed") == "2x2-80"
+
+
 @pytest.mark.parametrize(
     ("number", "by", "order"), [(0, 1, "acb"), (2, -1, "bca"), (0, -1, "bac"), (2, 1, "bac")]
 )

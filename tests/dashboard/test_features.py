@@ -77,7 +77,7 @@ def test_single_fields_fall_back_with_a_sentence(told: list[str]) -> None:
     assert within(now, "opacity", 0.0, 0.5, told.append) == 0.5
     assert within(now, "draw", 0, 1000000, told.append) == 1000000
     assert told == [
-        "fusion is 'max', which is not to be had here; shown instead: mean.",
+        "fusion is 'max', which is not available here; shown instead: mean.",
         "layer is 77, expected 0 to 11; shown at the end.",
         "opacity is 0.6, expected 0 to 0.5; shown at the end.",
         "draw is 2147483647, expected 0 to 1000000; shown at the end.",

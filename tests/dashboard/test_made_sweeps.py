@@ -225,7 +225,7 @@ def test_going_on_after_a_stop(made: Made, sweeps: Sweeps) -> None:
     sweeps.pace = 0
     assert following.wait(20)
     assert following.finished
-    with pytest.raises(core.SweepError, match="not held"):
+    with pytest.raises(core.SweepError, match="no longer held"):
         made.go_on("own-nothing", PAIR, "Ada")
 
 

@@ -404,6 +404,14 @@ def test_what_is_saved_has_nothing_of_the_review_page() -> None:
     assert kept.keys() == screen.address().keys() - set(REVIEW)
 
 
+def test_what_belongs_to_a_picture_goes_with_it() -> None:
+    screen = Screen.make(
+        classes=("espresso", "cup"), rather_than="cup", animated="cup", clip=95.0, query="r4c7"
+    )
+    other = screen.mapped(lambda one: one.with_other_picture()).to(image="coffee")
+    assert other == Screen.make(image="coffee", clip=95.0, query="r4c7")
+
+
 def test_the_query_is_a_place() -> None:
     assert Screen.make(query="r4c11").shared.patch == (4, 11)
     assert Screen().shared.patch is None

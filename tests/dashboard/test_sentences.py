@@ -38,16 +38,14 @@ def test_every_page_and_every_field_of_few_values_is_walked() -> None:
         assert query
 
 
-TEXTS = [
-    (place, text)
-    for folder in ("core", "dashboard", "pages")
-    for place, text in sentences.written(folder)
-]
-
-
 def test_nothing_that_the_code_can_say_is_wrong() -> None:
-    assert len(TEXTS) > 500
-    found = {place: problem for place, text in TEXTS if (problem := sentences.problems(text))}
+    texts = [
+        (place, text)
+        for folder in ("core", "dashboard", "pages")
+        for place, text in sentences.written(folder)
+    ]
+    assert len(texts) > 500
+    found = {place: problem for place, text in texts if (problem := sentences.problems(text))}
     assert found == {}
 
 
@@ -130,7 +128,7 @@ def trained(folder: Path) -> Iterator[tuple[str, str]]:
     """What is said of entries that tell more and less."""
     yield own_model(folder, 'pretraining = "our parts"', 'trained_on = "k"').training, "our parts"
     yield own_model(folder, 'trained_on = "parts-2026"').training, "parts-2026"
-    yield own_model(folder).training, "data that its entry does not name"
+    yield own_model(folder).training, "data not named in its entry"
 
 
 def test_data_that_an_entry_does_not_name_are_no_data_of_that_name(tmp_path: Path) -> None:

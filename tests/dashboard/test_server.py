@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 import core
 from core import BusyError
 from dashboard import logs
 from tests.support.alone import alone
+from tests.support.application import fresh
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKER = "Grandma at the hospital"
@@ -49,16 +49,16 @@ def test_a_server_that_is_stopped_during_a_maximization_ends_without_a_crash() -
 
 def test_who_was_refused_a_place_tries_again_by_a_button(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: Any, **options: Any) -> None:
-        raise BusyError("All 2 places for computing were taken for 120 s; try again in a moment.")
+        raise BusyError("All 2 slots for network passes were in use for 120 s; try again shortly.")
 
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
+    app = fresh()
     app.query_params["image"] = "camera"
     app.query_params["fit"] = "stretch"
     with monkeypatch.context() as busy:
         busy.setattr(core, "record", refuse)
         app.run()
     assert not app.exception
-    assert "places for computing were taken" in app.info[0].value
+    assert "slots for network passes were in use" in app.info[0].value
     app.button(key="try-again").click().run()
     assert not app.exception
     assert not app.error

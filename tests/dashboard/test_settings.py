@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 import core
 from core import ParameterError
 from dashboard import application, settings
 from dashboard.settings import PREFIX, Settings
+from tests.support.application import fresh
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,14 +70,14 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARALLAX_PASSES", "abc")
     application.end()  # as on a server that was just started
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600).run()
+    app = fresh().run()
     assert not app.exception
     assert "PASSES is 'abc'" in app.error[0].value.replace("\\", "")
 
 
 def test_a_locked_instance_offers_the_default_models_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARALLAX_LOCKED", "yes")
-    app = AppTest.from_file(str(ROOT / "dashboard" / "Home.py"), default_timeout=600)
+    app = fresh()
     app.query_params["vit"] = "timm/deit_tiny_patch16_224.fb_in1k"
     app.run()
     assert not app.exception

@@ -176,7 +176,7 @@ def test_who_changes_what_somebody_else_has_changed_is_told(store: Store) -> Non
         lambda: store.rename(screen_id, "Second", 1),
         lambda: store.archive(screen_id, True, 1),
     ):
-        with pytest.raises(StoreError, match="Somebody else changed"):
+        with pytest.raises(StoreError, match="Another user has changed"):
             late()
     saved = store.get(screen_id)
     assert saved is not None
@@ -263,7 +263,7 @@ def test_ids_are_checked(store: Store) -> None:
         lambda: store.add_note("0" * 32, "x", "y"),
         lambda: store.draft("0" * 32),
     ):
-        with pytest.raises(StoreError, match="no such saved screen"):
+        with pytest.raises(StoreError, match="saved screen does not exist"):
             act()
 
 
@@ -352,8 +352,12 @@ def test_notes_are_bounded_also_where_an_archive_brings_them(
     saved = store.get(screen_id)
     assert saved is not None
     assert len(saved.notes) == saved.noted == 3
-    with pytest.raises(StoreError, match="takes no more"):
+    with pytest.raises(StoreError, match="which is the limit"):
         store.add_note(screen_id, "Ada", "one more")
+    monkeypatch.setattr(store_module, "MOST_NOTES", 100)
+    held = store.get(screen_id)
+    assert held is not None
+    assert len(held.notes) == 3, "no more are stored than are shown"
 
 
 def test_a_sign_that_postgresql_does_not_take_is_left_out(store: Store) -> None:
@@ -689,7 +693,7 @@ def test_what_is_deleted_is_gone_with_all_that_nobody_else_shows(
     engine.dispose()
     store.delete(second)
     assert store.picture(shared.digest) is None
-    with pytest.raises(StoreError, match="no such saved screen"):
+    with pytest.raises(StoreError, match="saved screen does not exist"):
         store.delete(first)
     assert store.save(draft(number=1, id=first)) == first, "it can be brought again"
 

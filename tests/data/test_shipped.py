@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import core
 from core.paths import DATA, SWEEPS, WEIGHTS
+from dashboard import render
 from data.recipes.describe_files import maps_table
 from data.recipes.head_samples import on_samples
+from pages.activation_maximization import examples, make_examples
 
 PAIR = ("efficientnet-lite0", "dinov2-small")
 
@@ -50,3 +54,19 @@ def test_answers_to_the_samples(details: dict[str, Any]) -> None:
 def test_the_demonstration_sweep(digests: dict[str, str]) -> None:
     text = (SWEEPS / "demonstration" / "manifest.json").read_text(encoding="utf-8")
     assert all(digest in text for digest in digests.values())
+
+
+def test_the_gallery_is_of_the_shipped_weights_and_of_its_links(digests: dict[str, str]) -> None:
+    facts = json.loads((DATA / "maximizations.json").read_text(encoding="utf-8"))
+    assert facts["weights"] == digests
+    assert [row["link"] for row in facts["rows"]] == make_examples.links()
+    side = facts["side"]
+    with Image.open(DATA / "maximizations.jpg") as sheet:
+        assert sheet.size == (3 * side, len(facts["rows"]) * side)
+    found = examples.examples()
+    assert len(found) == 12
+    for one in found:
+        [wanted] = render.read(one.link)
+        assert not wanted.problems
+        assert len(one.titles) == len(one.objectives) == len(one.energies) == 3
+        assert np.asarray(one.strip).std(axis=(0, 1)).min() > 5, "something is in each"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from dashboard import cache, export, render
+import core
+from dashboard import render
 from dashboard.view import View
 from pages.attention.channels import Channels
 from pages.attention.grid import EveryMap
@@ -21,7 +22,6 @@ from pages.attention.layer import Matrix, OneLayer, OneQuery
 from pages.attention.several import Several
 from pages.attention.similarity import Similarity
 from pages.attention.view import AttentionView
-from tests.support.application import shown_by, start
 
 
 def rendered(page: str, **query: Any) -> View:
@@ -34,15 +34,6 @@ def rendered(page: str, **query: Any) -> View:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(make).result()
-
-
-def files(view: View) -> dict[str, Any]:
-    """The files of a view that are the same whenever they are made."""
-    made = {
-        ending: export.FILES[ending].make(view, cache.own_pictures(), "")
-        for ending in ("png", "npz", "py", "json")
-    }
-    return made | {"json": json.loads(made["json"]) | {"created": ""}}
 
 
 # -- Attention ------------------------------------------------------------------------------------
@@ -84,7 +75,6 @@ def test_every_tab_of_attention(query: dict[str, Any], kind: type[Any], figures:
     assert not view.problems
     assert list(view.figures) == figures
     assert view.arrays
-    assert files(view) == files(shown_by(start("attention", **({"image": "coffee"} | query))))
 
 
 def test_what_the_model_answers_is_kept_of_the_models_that_are_asked() -> None:
@@ -143,3 +133,23 @@ def test_pictures_drawn_at_random_that_cannot_be_read_are_told(
     [sentence] = view.tab.pictures.unreadable
     assert "broken" in sentence
     assert len(view.arrays) == 1
+
+
+@pytest.mark.parametrize("head", [None, 2])
+def test_the_matrix_is_that_of_the_chosen_head_or_their_mean(head: int | None) -> None:
+    chosen = {} if head is None else {"head": str(head)}
+    view = attention(tab="layer", matrix="yes", layer="3", **chosen)
+    [shown] = [array for name, array in view.arrays.items() if name.startswith("matrix")]
+    found = core.attention(core.open_model("dinov2-small"), _seen(view), core.Framing("given"))
+    heads = range(found.heads) if head is None else [head]
+    layer = int(shown.code.split("matrix(")[1].split(",")[0])
+    wanted = np.mean([found.matrix(layer, one) for one in heads], axis=0)
+    np.testing.assert_allclose(shown.values, wanted, atol=1e-6)
+    assert shown.values.sum(axis=1) == pytest.approx(np.ones(len(wanted)), abs=1e-5)
+
+
+def _seen(view: View) -> Image.Image:
+    """What both models are given."""
+    assert view.scene is not None
+    models = [core.open_model(model_id) for model_id in view.scene.ids]
+    return core.shared_view(models, view.scene.picture.image, view.scene.framing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
@@ -10,14 +9,13 @@ from urllib.parse import urlencode
 import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from dashboard import cache, export, render
+from dashboard import render
 from dashboard.view import View
 from pages.evidence.curves import Curves
 from pages.evidence.pointing import Pointing
 from pages.evidence.randomization import Randomized
 from pages.evidence.removal import Removal
 from pages.evidence.view import Evidence
-from tests.support.application import shown_by, start
 
 
 def rendered(page: str, **query: Any) -> View:
@@ -30,15 +28,6 @@ def rendered(page: str, **query: Any) -> View:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(make).result()
-
-
-def files(view: View) -> dict[str, Any]:
-    """The files of a view that are the same whenever they are made."""
-    made = {
-        ending: export.FILES[ending].make(view, cache.own_pictures(), "")
-        for ending in ("png", "npz", "py", "json")
-    }
-    return made | {"json": json.loads(made["json"]) | {"created": ""}}
 
 
 # -- Evidence -------------------------------------------------------------------------------------
@@ -65,11 +54,28 @@ def test_every_question_of_evidence(
     assert isinstance(view.found, kind)
     assert not view.problems
     assert list(view.figures) == figures
-    assert files(view) == files(shown_by(start("evidence", **query)))
 
 
 def test_what_evidence_cannot_show_is_told() -> None:
     view = rendered("evidence", image="coffee", change="patches", removed="4x4-ffff")
     assert ["4 × 4 patches" in said for said in view.problems] == [True]
     view = rendered("evidence", image="coffee", question="pointing", four="nothing")
-    assert view.problems == ("four has 'nothing', which is no picture here.",)
+    assert view.problems == ("four has 'nothing', which is not a picture here.",)
+
+
+def test_two_definitions_of_one_method_have_curves_of_their_own_names() -> None:
+    vit = "dinov2-small"
+    looks = [f"{vit}:rollout:fusion=min", f"{vit}:rollout:fusion=max", f"{vit}:grad_cam"]
+    view = rendered("evidence", question="curves", m=vit, look=looks)
+    assert isinstance(view, Evidence)
+    assert isinstance(view.found, Curves)
+    [chosen] = view.found.chosen
+    names = [name for name, _, _ in chosen.maps]
+    assert [name.partition(",")[0] for name in names] == [
+        "Attention rollout",
+        "Attention rollout",
+        "Grad-CAM",
+    ]
+    assert "min" in names[0]
+    assert "max" in names[1]
+    assert names[2] == "Grad-CAM"

@@ -18,6 +18,7 @@ from tests.support.application import healthy, shown_by, start
 SMALL = {"image": "coffee", "steps": "16", "side": "112"}
 
 
+@pytest.mark.slow
 def test_a_link_gives_the_files_of_a_run_that_has_ended() -> None:
     app = start("activation_maximization", **SMALL)
     assert not shown_by(app).figures

@@ -47,7 +47,7 @@ def test_the_recipe_has_all_files() -> None:
 
 
 def test_the_page_has_an_address_and_is_made_of_it(added: registry.Page) -> None:
-    [wanted] = render.read("/your_page?image=coffee&bins=8&look=dinov2-small:legrad")
+    [wanted] = render.read("/your_page?image=coffee&your_page_bins=8&look=dinov2-small:legrad")
     assert not wanted.problems
     assert Screen.from_address("your_page", wanted.screen.address()) == (wanted.screen, [])
     view = render.view(wanted)

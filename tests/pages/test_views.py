@@ -30,6 +30,8 @@ SWEEP = "demonstration"
 SCREENS: dict[str, tuple[str, dict[str, Any]]] = {
     "compare": ("compare", {"image": "coffee", "rather_than": "cup"}),
     "classes": ("gradient_rollout", {"classes": ["espresso", "Egyptian cat"]}),
+    "attention": ("attention", {"image": "coffee", "tab": "similarity", "query": "r4c7"}),
+    "evidence": ("evidence", {"image": "coffee", "change": "shuffle", "seed": "3"}),
     "data set": ("data_set", {"image": "coffee", "sweep": SWEEP, "where": "same_answer=no"}),
 }
 """By name, a page and an address."""
@@ -44,7 +46,13 @@ def files_of(view: View) -> dict[str, Any]:
     return made | {"json": json.loads(made["json"]) | {"created": ""}}
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("compare", "evidence") else pytest.param(name, marks=pytest.mark.slow)
+        for name in SCREENS
+    ],
+)
 def test_a_link_gives_the_files_of_the_buttons(name: str) -> None:
     page, query = SCREENS[name]
     shown = shown_by(start(page, **query))
@@ -127,7 +135,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("link", "said"),
     [
         ("https://example.org/nowhere?image=coffee", "/gradient_rollout"),
-        ("/review", "shows what a server keeps"),
+        ("/review", "shows data stored on a server"),
         (f"/compare?{urlencode({'image': 'own-' + '0' * 64})}", "--picture"),
     ],
 )
@@ -153,5 +161,5 @@ def test_a_file_stands_in_for_a_picture_that_a_server_holds(tmp_path: Path) -> N
 def test_an_address_that_says_nothing_of_use_is_said() -> None:
     [wanted] = render.read("/compare?image=coffee&opacity=7")
     assert "opacity in the address is '7'" in wanted.problems[0]
-    with pytest.raises(RenderError, match="no link to a page"):
+    with pytest.raises(RenderError, match="not a link to a page"):
         render.read("no-such-file.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
 from dashboard import cache
@@ -25,12 +27,32 @@ def start(
     """The application on one page, with an address; without a picture in it for ``None``."""
     if image is not None:
         query["image"] = image
-    app = AppTest.from_file(str(HOME), default_timeout=600)
-    if page != "compare":
-        app.run()
+    app = fresh()
     for name, value in query.items():
         app.query_params[name.replace("__", ".")] = value
-    return switch(app, page) if page != "compare" else app.run()
+    if page == "compare":
+        return app.run()
+    app._registered_pages = _registered()  # as a browser that arrives at a page by its address
+    return switch(app, page)
+
+
+def fresh() -> AppTest:
+    """The application before its first run."""
+    app = AppTest.from_file(str(HOME), default_timeout=600)
+    app._bidi_component_manager = _components()
+    return app
+
+
+@functools.cache
+def _components() -> BidiComponentManager:
+    """No components: each `AppTest` would look for some in all installed packages, for .3 s."""
+    return BidiComponentManager()
+
+
+@functools.cache
+def _registered() -> Any:
+    """The pages by their hashes, which an `AppTest` knows after its first run only."""
+    return fresh().run()._registered_pages
 
 
 def switch(app: AppTest, page: str) -> AppTest:
@@ -83,4 +105,4 @@ def png(image: Image.Image) -> bytes:
 
 
 def upload(app: AppTest, name: str, data: bytes) -> AppTest:
-    return app.file_uploader(key="screen-upload").set_value((name, data, "image/png")).run()
+    return app.file_uploader(key="screen-upload").set_value([(name, data, "image/png")]).run()

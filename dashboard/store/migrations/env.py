@@ -1,4 +1,4 @@
-"""Run by alembic: bring the tables up to date on the connection that the store hands over."""
+"""Run by alembic: upgrade the tables on the connection passed by the store."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""One file a step; what is released is never changed, a further step is added."""
+"""One file per step; released steps are never changed, only new ones added."""

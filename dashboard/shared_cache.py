@@ -1,4 +1,4 @@
-"""Results that sessions share, made once and held within a budget of bytes. Knows no Streamlit."""
+"""Shared results, computed once and held within a budget of bytes. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 def size_of(value: Any) -> int:
-    """Bytes of what a value holds: arrays, pictures, files, models; others count a little."""
+    """Bytes of a value: arrays, pictures, files, models; other objects have a small size."""
     if isinstance(value, np.ndarray | Recording):
         return int(value.nbytes)
     if isinstance(value, Model):
@@ -39,7 +39,7 @@ def size_of(value: Any) -> int:
 
 
 def seal(value: Any) -> None:
-    """Forbid writing into the arrays that a value holds: all sessions are given the same ones."""
+    """Make the arrays of a value read-only, as all sessions share them."""
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
     elif isinstance(value, list | tuple):
@@ -55,25 +55,25 @@ def seal(value: Any) -> None:
 
 @dataclass(eq=False)
 class _Held:
-    """A value with its bytes, and when it was asked for last."""
+    """A value with its bytes and the time of its last use."""
 
     value: Any
     nbytes: int
     used: float
 
 
-class Memo:
+class SharedCache:
     """Values by key, made once however many ask at the same time.
 
-    When they take more than the budget, what has the largest product of its bytes and the time
-    since it was asked for goes first: recordings, pictures and models that nobody looks at, then
-    small things that are old. What is being used is never pulled away: whoever has it keeps it, and
-    who asks for a model that somebody still uses gets that very one.
+    Beyond the budget, the value with the largest product of its bytes and the time since its last
+    use is removed first: unused recordings, pictures and models, then small old values. A removed
+    value stays valid for its users, and a request for a model that is still in use gets the same
+    instance.
 
     Parameters
     ----------
     budget
-        Bytes of values that are held. One that is larger is held as the only one.
+        Most bytes of the held values. A single larger value is held alone.
     """
 
     def __init__(self, budget: int) -> None:
@@ -84,9 +84,9 @@ class Memo:
         self._changed = Condition()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of this key, made if it is not held; a failure is not remembered.
+        """The value of this key, computed if it is not held; failures are not cached.
 
-        Waiting for somebody else who makes it can be left; see `core.watching`.
+        Waiting for another thread that computes it can be stopped; see `core.watching`.
         """
         told = False
         while True:
@@ -125,13 +125,13 @@ class Memo:
         return value  # type: ignore[no-any-return]
 
     def peek(self, key: Hashable) -> Any:
-        """The value of this key if it is held, which is not counted as a use."""
+        """The value of this key if it is held; this does not count as a use."""
         with self._changed:
             held = self._held.get(key)
             return None if held is None else held.value
 
     def settle(self) -> None:
-        """Measure anew what grows after it was made, and keep within the budget."""
+        """Measure growing values again, and enforce the budget."""
         with self._changed:
             growing = [held for held in self._held.values() if isinstance(held.value, Recording)]
         for held in growing:
@@ -139,8 +139,8 @@ class Memo:
         self._shrink()
 
     def _shrink(self, newest: Hashable = None) -> None:
-        """Let go of values until the rest fits; the newest stays."""
-        dropped: list[Any] = []  # what is freed is freed outside of the lock
+        """Remove values until the rest fits; the newest stays."""
+        dropped: list[Any] = []  # freed outside the lock
         with self._changed:
             excess = self.nbytes - self.budget
             if excess <= 0:
@@ -163,12 +163,12 @@ class Memo:
             return key in self._held
 
     def values(self) -> list[Any]:
-        """All that is held now."""
+        """All held values."""
         with self._changed:
             return [held.value for held in self._held.values()]
 
     def drop(self, model: Model) -> None:
-        """Let go of all values that hold a model, which are those with an attribute ``model``."""
+        """Remove all values that hold a model, which are those with an attribute ``model``."""
         with self._changed:
             gone = [
                 self._held.pop(key)

@@ -11,7 +11,7 @@ import pytest
 import core
 from core import Recording
 from core.models import Model
-from dashboard.memo import Memo
+from dashboard.shared_cache import SharedCache
 from tests.support.builders import GIVEN, as_model, picture, shake, timm_vit
 
 
@@ -20,8 +20,8 @@ def fresh() -> Model:
     return as_model(shake(timm_vit()))
 
 
-def recordings(budget: int = 2**28) -> Memo:
-    return Memo(budget)
+def recordings(budget: int = 2**28) -> SharedCache:
+    return SharedCache(budget)
 
 
 def recorded(model: Model) -> Recording:
@@ -100,8 +100,8 @@ def test_dropped_model_is_gone_with_its_recordings_and_gradients() -> None:
 
 def test_of_things_as_old_the_largest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("dashboard.memo.monotonic", lambda: now[0])
-    store = Memo(1_000)
+    monkeypatch.setattr("dashboard.shared_cache.monotonic", lambda: now[0])
+    store = SharedCache(1_000)
     for name, size in (("small", 50), ("large", 500), ("medium", 200)):
         store.get(name, lambda size=size: bytes(size))  # type: ignore[misc]
     now[0] = 60
@@ -118,7 +118,7 @@ def test_a_model_that_is_used_is_not_opened_twice_and_one_that_nobody_uses_is_go
         opened.append(1)
         return fresh()
 
-    store = Memo(1_000)
+    store = SharedCache(1_000)
     used = store.get("model", open_one)
     store.get("other", lambda: bytes(900))
     assert "model" not in store, "it was to make place"
@@ -135,7 +135,7 @@ def test_a_model_that_is_used_is_not_opened_twice_and_one_that_nobody_uses_is_go
 def test_what_grows_is_measured_again() -> None:
     model = fresh()
     one = recorded(model)
-    store = Memo(one.nbytes + 100)
+    store = SharedCache(one.nbytes + 100)
     store.get("small", lambda: bytes(10))
     found = store.get("recording", lambda: one)
     before = store.nbytes
@@ -146,7 +146,7 @@ def test_what_grows_is_measured_again() -> None:
 
 
 def test_who_waits_for_another_can_leave() -> None:
-    store = Memo(1_000)
+    store = SharedCache(1_000)
     begun, release = threading.Event(), threading.Event()
 
     def slow() -> bytes:

@@ -1,4 +1,4 @@
-"""Work in a thread of its own, which a page only looks at. Knows no Streamlit."""
+"""Jobs in separate threads, observed by pages. Independent of Streamlit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _jobs: weakref.WeakSet[Job] = weakref.WeakSet()
 
 
 class Job:
-    """Something long that was begun, and can be stopped and waited for.
+    """A long computation that can be stopped and waited for.
 
     Parameters
     ----------
     work
-        What the thread does. It looks at `stopped` now and then.
+        Function of the thread. It checks `stopped` regularly.
     arguments
-        Of ``work``. The thread lets go of them when it ends, and with them of the models.
+        Arguments of ``work``. The thread releases them, including models, when it ends.
     """
 
     def __init__(self, work: Callable[..., None], *arguments: Any, name: str) -> None:
@@ -29,27 +29,27 @@ class Job:
         )
 
     def start(self) -> Self:
-        """Begin; returns itself."""
+        """Start; returns itself."""
         _jobs.add(self)
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End after the piece of work that is under way; what has been made stays."""
+        """Stop after the current step; finished results are kept."""
         self._stopped = True
 
     @property
     def stopped(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether a stop was requested."""
         return self._stopped
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is going to change any more."""
+        """Whether it has ended."""
         return self._ended.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; whether it has."""
+        """Wait for its end, at most so long; whether it has ended."""
         self._thread.join(seconds)
         return self.ended
 

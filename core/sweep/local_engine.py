@@ -1,4 +1,4 @@
-"""The engine that works in this process."""
+"""The engine that runs in this process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from core.sweep.work import Chunk, Tables, Work
 
 
 def run(work: Work, chunks: Iterable[Chunk]) -> Iterator[tuple[int, Tables]]:
-    """Look at chunks one after another: number and tables of each."""
+    """Process chunks one after another: number and tables of each."""
     for chunk in chunks:
         yield chunk.number, work(chunk)

@@ -1,7 +1,7 @@
-"""Models that a reader wants and that are still on their way.
+"""Models chosen by a user whose download is not finished.
 
-A page never waits for one: it goes on with what was shown before, and the side bar says so. When
-the model is there, it is put in.
+A page never waits for them: it keeps showing the previous models, and the sidebar shows the
+progress. A model is shown as soon as it has arrived.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dashboard.text import plain
 
 
 @dataclass
-class Arriving:
+class Pending:
     """What a session waits for.
 
     Attributes
     ----------
     shown
-        Ids of the models that were shown last.
+        Ids of the models shown last.
     wanted
-        By id of a wanted model, the one that it is to replace; ``""`` if it is to be added.
+        By id of a requested model, the one that it replaces; ``""`` if it is added.
     """
 
     shown: tuple[str, ...] = ()
@@ -35,9 +35,9 @@ class Arriving:
 
 
 def settle() -> None:
-    """Put back to what can be shown what is still to be fetched; called once a run, first."""
+    """Replace models not yet downloaded by available ones; called first in every run."""
     if settings.locked():
-        return  # the pickers refuse what is not embedded
+        return  # the pickers reject models that are not embedded
     specs = {spec.id: spec for spec in core.catalog()}
     found = session.screen()
     for model_id, replaced in _wanted().items():
@@ -65,17 +65,17 @@ def showing(ids: tuple[str, ...]) -> None:
 
 
 def before(now: Screen, place: int, spec: ModelSpec) -> str:
-    """The model that was shown in this place before, else a default one of the same family.
+    """The model previously shown in this place, else a default one of the same family.
 
     Returns
     -------
     str
-        Its id; empty where the others are enough, as the model was to be added.
+        Its id; empty if the model was to be added to others.
     """
     shown = _here().shown
     if len(shown) == len(now.shared.m) and shown[place] not in (*now.shared.m, spec.id):
         return shown[place]
-    specs = {model_id: core.find_spec(model_id) for model_id in core.default_models()}
+    specs = {model_id: cache.spec(model_id) for model_id in core.default_models()}
     usual = [i for i, one in specs.items() if one.family == spec.family and i not in now.shared.m]
     if usual and not (shown and len(now.shared.m) > len(shown)):
         return usual[0]
@@ -87,11 +87,11 @@ def put_back(now: Screen, spec: ModelSpec, other: str) -> Screen:
     one."""
     if not other:
         return columns.without(now, spec.id)
-    return columns.instead(now, spec.id, other, core.find_spec(other).family == spec.family)
+    return columns.instead(now, spec.id, other, cache.spec(other).family == spec.family)
 
 
 def forget(model_id: str) -> None:
-    """Want a model no more."""
+    """Cancel the request for a model."""
     wanted = _wanted()
     if model_id in wanted:
         cache.wishes().leave(model_id, session.current().id)
@@ -99,7 +99,7 @@ def forget(model_id: str) -> None:
 
 
 def show() -> None:
-    """How far they are, each with a way to give up."""
+    """Show the progress of downloads, each with a button to cancel."""
     if _wanted():
         _progress()
 
@@ -119,14 +119,14 @@ def _progress() -> None:
                 cache.failed(download)
                 session.say(_instead(download.error, replaced))
             session.again()
-        title = plain(core.find_spec(wanted).title)
+        title = plain(cache.spec(wanted).title)
         done, total = core.size_text(download.done), download.total
-        text = f"{title}: {done} of {core.size_text(total)}" if total else f"{title}: asking for it"
+        text = f"{title}: {done} of {core.size_text(total)}" if total else f"{title}: requesting it"
         st.progress(min(1.0, download.done / total) if total else 0.0, text=text)
         st.button(
             "Cancel",
             key=f"cancel-{number}",
-            help="The page stays with the models that are shown.",
+            help="The page keeps the models that it shows now.",
             on_click=forget,
             args=(wanted,),
         )
@@ -134,16 +134,16 @@ def _progress() -> None:
 
 def _put_in(wanted: str, replaced: str) -> None:
     """Show a model that has arrived."""
-    now, spec = session.screen(), core.find_spec(wanted)
+    now, spec = session.screen(), cache.spec(wanted)
     if replaced in now.shared.m:
-        alike = core.find_spec(replaced).family == spec.family
+        alike = cache.spec(replaced).family == spec.family
         session.become(columns.instead(now, replaced, wanted, alike))
     elif wanted not in now.shared.m and len(now.shared.m) < MOST:
         session.become(columns.added(now, Look(wanted)))
 
 
-def _here() -> Arriving:
-    return session.kept(Arriving)
+def _here() -> Pending:
+    return session.kept(Pending)
 
 
 def _wanted() -> dict[str, str]:
@@ -155,5 +155,5 @@ def _drop(model_id: str) -> None:
 
 
 def _instead(reason: str, other: str) -> str:
-    said = f" Shown instead: {core.find_spec(other).title}." if other else ""
+    said = f" Shown instead: {cache.spec(other).title}." if other else ""
     return f"{reason}{said} It can be tried again after three minutes."

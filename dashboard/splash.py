@@ -1,4 +1,4 @@
-"""What is seen while a server that was just started imports PyTorch; asks for nothing heavy."""
+"""The page while a new server imports PyTorch; imports nothing heavy itself."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SIDE = 128
 
 _STYLE = """
 <style>
-.opening { display: flex; flex-wrap: wrap; gap: .5rem; padding-top: 1.9rem; }
-.opening img { width: 46px; height: 46px; border-radius: .5rem; }
+.splash { display: flex; flex-wrap: wrap; gap: .5rem; padding-top: 1.9rem; }
+.splash img { width: 46px; height: 46px; border-radius: .5rem; }
 .st-key-ahead { position: absolute; visibility: hidden; }
 </style>
 """
@@ -37,9 +37,9 @@ _NOTHING = {
 
 @contextmanager
 def shown(name: str, pages: Mapping[str, Any]) -> Iterator[None]:
-    """The frame of a page and room for what it shows, until the ``with`` block has imported it."""
-    main = st.empty()  # in every run, so that what follows keeps its place in the page
-    side = st.empty() if name == "review" else st.sidebar.empty()  # review has no side bar
+    """Show the frame of a page and placeholders, until the ``with`` block has imported it."""
+    main = st.empty()  # in every run, so that later elements keep their position
+    side = st.empty() if name == "review" else st.sidebar.empty()  # Review has no sidebar
     if hasattr(sys.modules.get("dashboard.frame"), "run"):
         yield
         return
@@ -61,7 +61,7 @@ def _draw(name: str, pages: Mapping[str, Any]) -> None:
         for other, page in pages.items():
             st.page_link(page, icon=registry.pages()[other].icon)
     st.title(registry.pages()[name].title, anchor=False)
-    st.caption("The server was just started; the models are on their way.")
+    st.caption("The server has just started; the models are loading.")
     st.skeleton(height=420)
     with st.container(key="ahead"):  # so the browser fetches already what is going to draw charts
         startup.import_charts()
@@ -80,4 +80,4 @@ def _thumbnails() -> str:
         small.save(buffer, "JPEG", quality=80)
         encoded = base64.b64encode(buffer.getvalue()).decode()
         found.append(f'<img src="data:image/jpeg;base64,{encoded}" alt="">')
-    return f'<div class="opening">{"".join(found)}</div>'
+    return f'<div class="splash">{"".join(found)}</div>'

@@ -20,40 +20,33 @@ from torch.nn.grad import conv2d_input
 EPSILON = 1e-6
 """Keeps denominators of relevance away from zero."""
 
-TINY = 1e-9
-"""The same where an activation is divided by its input."""
-
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer ``x Wᵀ``, without its bias."""
+    """A linear layer ``x Wᵀ + b``."""
 
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """(..., inputs) to (..., outputs)."""
-        return functional.linear(x, weight)
+        return functional.linear(x, weight, bias)
 
     def transposed(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """(..., outputs) to (..., inputs)."""
         return s @ weight
 
-    def per_output(self, bias: Tensor) -> Tensor:
-        """A bias as it is added to the outputs."""
-        return bias
-
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution in two dimensions, without its bias."""
+    """A convolution in two dimensions."""
 
     stride: Any
     padding: Any
     dilation: Any
     groups: int
 
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """(batch, inputs, height, width) to (batch, outputs, rows, columns)."""
         return functional.conv2d(
-            x, weight, None, self.stride, self.padding, self.dilation, self.groups
+            x, weight, bias, self.stride, self.padding, self.dilation, self.groups
         )
 
     def transposed(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
@@ -64,22 +57,13 @@ class Convolution:
             )
         )
 
-    def per_output(self, bias: Tensor) -> Tensor:
-        """A bias as it is added to the outputs."""
-        return bias.view(-1, 1, 1)
-
 
 Map = Linear | Convolution
 
 
-def stabilized(values: Tensor, least: float = EPSILON) -> Tensor:
-    """Values moved away from zero by ``least``, zero itself upward."""
-    return values + least * _sign(values)
-
-
-def _sign(values: Tensor) -> Tensor:
-    """1 where a value is not negative, else −1."""
-    return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+def stabilized(values: Tensor) -> Tensor:
+    """Values moved away from zero by ε, zero itself upward."""
+    return torch.where(values >= 0, values + EPSILON, values - EPSILON)
 
 
 class _Gamma(Function):
@@ -108,15 +92,20 @@ class _Gamma(Function):
             found = of.transposed(gradient, weight, ctx.shape)
         else:
             # With p the sum of the positive products and n of the negative, the bias among them,
-            # y = p + n and |x| |W| + |b| = p − n, so that both follow from two maps and not four.
-            sign, size = _sign(y), weight.abs()
-            spread = of.forward(x.abs(), size)
-            if bias is not None:
-                spread = spread + of.per_output(bias.abs())
-            share = gradient * y / stabilized(y + gamma / 2 * (y + sign * spread))
-            plain = of.transposed(share, weight, ctx.shape)
-            signed = of.transposed(sign * share, size, ctx.shape)
-            found = plain + gamma / 2 * (plain + x.sign() * signed)
+            # |y| = |p + n| and |x| |W| + |b| = p − n, so the sum with γ is, but for a factor of
+            # 1 + γ / 2 that cancels, |y| + part · (p − n): two maps do for four, and without signs.
+            part = gamma / (2 + gamma)
+            least = EPSILON * 2 / gamma  # becomes ε with the factors of both
+            size, far = weight.abs(), y.abs()
+            if bias is None:
+                beside = weight.new_full((len(weight),), least)
+            else:
+                beside = bias.abs() + least
+            whole = torch.add(far, of.forward(x.abs(), size, beside), alpha=part)
+            share = gradient / whole
+            plain = of.transposed(share * far, weight, ctx.shape)
+            signed = of.transposed(share * y, size, ctx.shape)
+            found = torch.addcmul(plain, x.sign(), signed, value=part)
         return (found * x if to_relevance else found), None, None, None, None, None, None
 
 
@@ -201,7 +190,7 @@ class _Held(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y = ctx.saved_tensors
-        return gradient * y / stabilized(x, TINY), None
+        return (y / x).nan_to_num_(0.0).mul_(gradient), None  # 0 / 0 is 0
 
 
 def identity_rule(x: Tensor, y: Tensor) -> Tensor:

@@ -184,12 +184,6 @@ def look_values(
                     f"shown instead: {value_text(parameter.default)}."
                 )
                 value = parameter.default
-            elif not parameter.shown and value != parameter.default:
-                tell(
-                    f"{name}.{parameter.name} is {text!r}, which pages do not draw; shown instead: "
-                    f"{value_text(parameter.default)}. In Python core.explain gives it."
-                )
-                value = parameter.default
         values[parameter.name] = value
     for text in left:
         tell(f"{method.title} has no parameter {text!r}; {name}.{text} is ignored.")

@@ -272,6 +272,8 @@ class RelevancePass(TorchFunctionMode):
         gamma: float | None,
     ) -> Tensor:
         if gamma is None:
+            if isinstance(of, rules.Convolution) and of.groups > 1:
+                raise NoRule("its first convolution is grouped")
             low, high = self._bounds[x]
             return rules.box_rule(x, y, low, high, weight, of)
         return rules.gamma_rule(x, y, weight, bias, of, gamma, to_relevance=x in self._bounds)

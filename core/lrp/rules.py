@@ -25,6 +25,8 @@ EPSILON = 1e-6
 class Linear:
     """A linear layer ``x Wᵀ + b``."""
 
+    channels = -1
+
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """(..., inputs) to (..., outputs)."""
         return functional.linear(x, weight, bias)
@@ -37,6 +39,8 @@ class Linear:
 @dataclass(frozen=True)
 class Convolution:
     """A convolution in two dimensions."""
+
+    channels = 1
 
     stride: Any
     padding: Any
@@ -51,6 +55,12 @@ class Convolution:
 
     def transposed(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """(batch, outputs, rows, columns) to ``shape``."""
+        if self.groups == len(weight) == shape[1] and set(_pair(self.stride)) == {1}:
+            # Depthwise: a convolution with the mirrored kernels, several times as fast.
+            sides = zip(_pair(self.dilation), weight.shape[2:], _pair(self.padding), strict=True)
+            around = [apart * (side - 1) - padding for apart, side, padding in sides]
+            mirrored = weight.flip(2, 3)
+            return functional.conv2d(s, mirrored, None, 1, around, self.dilation, self.groups)
         return torch.as_tensor(
             conv2d_input(  # type: ignore[no-untyped-call]
                 shape, weight, s, self.stride, self.padding, self.dilation, self.groups
@@ -64,6 +74,11 @@ Map = Linear | Convolution
 def stabilized(values: Tensor) -> Tensor:
     """Values moved away from zero by ε, zero itself upward."""
     return torch.where(values >= 0, values + EPSILON, values - EPSILON)
+
+
+def _pair(value: Any) -> tuple[int, ...]:
+    """A number for both sides, or one for each."""
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 class _Gamma(Function):
@@ -97,10 +112,7 @@ class _Gamma(Function):
             part = gamma / (2 + gamma)
             least = EPSILON * 2 / gamma  # becomes ε with the factors of both
             size, far = weight.abs(), y.abs()
-            if bias is None:
-                beside = weight.new_full((len(weight),), least)
-            else:
-                beside = bias.abs() + least
+            beside = weight.new_full((len(weight),), least) if bias is None else bias.abs() + least
             whole = torch.add(far, of.forward(x.abs(), size, beside), alpha=part)
             share = gradient / whole
             plain = of.transposed(share * far, weight, ctx.shape)
@@ -156,10 +168,11 @@ class _Box(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y, low, high, weight = ctx.saved_tensors
         of: Map = ctx.of
-        bounded = ((x, weight), (-low, weight.clamp(min=0)), (-high, weight.clamp(max=0)))
-        whole = sum(of.forward(values, part) for values, part in bounded)
-        share = gradient * y / stabilized(torch.as_tensor(whole))
-        found = sum(values * of.transposed(share, part, x.shape) for values, part in bounded)
+        # One map of three times as many inputs: the values and either bound.
+        inputs = torch.cat([x, -low, -high], of.channels)
+        parts = torch.cat([weight, weight.clamp(min=0), weight.clamp(max=0)], 1)
+        share = gradient * y / stabilized(of.forward(inputs, parts))
+        found = sum((inputs * of.transposed(share, parts, inputs.shape)).chunk(3, of.channels))
         return torch.as_tensor(found), None, None, None, None, None
 
 

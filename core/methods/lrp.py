@@ -53,7 +53,6 @@ class LrpParameters:
         ("patches", "pixels"),
         "Level",
         "Patches: relevance summed over each cell. Pixels: of each pixel.",
-        shown=False,
     )
 
 

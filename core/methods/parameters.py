@@ -36,8 +36,6 @@ class Parameter:
         Allowed values (choices).
     optional
         Whether a number may be ``None`` as well, which means what the help text says.
-    shown
-        Whether pages offer it; else they leave it at its default.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Parameter:
     step: float = 0.05
     options: tuple[str, ...] = ()
     optional: bool = False
-    shown: bool = True
 
     @property
     def is_whole(self) -> bool:
@@ -81,11 +78,8 @@ def number(
     )
 
 
-def choice(default: Default, options: Choices, label: str, help: str, *, shown: bool = True) -> Any:
-    """Declare one of several names; ``default`` and ``options`` may depend on the model.
-
-    What is not ``shown`` pages leave at its default.
-    """
+def choice(default: Default, options: Choices, label: str, help: str) -> Any:
+    """Declare one of several names; ``default`` and ``options`` may depend on the model."""
     return dataclasses.field(
         default="" if callable(default) else default,
         metadata={
@@ -94,7 +88,6 @@ def choice(default: Default, options: Choices, label: str, help: str, *, shown: 
             "options": options,
             "label": label,
             "help": help,
-            "shown": shown,
         },
     )
 
@@ -144,7 +137,6 @@ def describe(kind: type[Parameters], model: Model, method: str) -> tuple[Paramet
             step=meta.get("step", 1),
             options=tuple(options(model) if callable(options) else options),
             optional=meta.get("optional", False),
-            shown=meta.get("shown", True),
         )
         if entry.name in suits and parameter.accepts(suits[entry.name]):
             parameter = dataclasses.replace(parameter, default=suits[entry.name])

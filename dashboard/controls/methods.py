@@ -43,8 +43,6 @@ def parameter_widgets(choice: Choice) -> None:
         return
     st.markdown(f"**{choice.method.title}**")
     for parameter in choice.method.parameters_for(choice.model):
-        if not parameter.shown:
-            continue
         _widget(choice.slot, parameter, choice.values[parameter.name])
 
 

@@ -81,7 +81,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             pending_downloads.settle()
         finally:
             _link(links, pages)
-        with waiting.told_to_wait(), waiting.bar(), cache.reading_once():
+        with waiting.told_to_wait(), waiting.bar(show.cancel), cache.reading_once():
             if name != "review":
                 with sharing_place:
                     sharing.menu(shown)
@@ -89,7 +89,7 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
                     looked_at = _scene()
                     session.current().scene = looked_at
             page.run()
-        shown.complete = True
+        show.finished(shown)
         with notices:
             sharing.told(shown)
     except BusyError as error:

@@ -27,6 +27,10 @@ STYLE = """
 [data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
 [data-testid="stSidebarContent"] { padding: 0; }
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
+[data-testid="stMain"] [data-stale="true"]:has(.stPlotlyChart, .stDataFrame) {
+  opacity: 1 !important;  /* maps stay readable while others are computed */
+}
+.st-key-progress > :first-child { flex: 1 1 0 !important; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }

@@ -63,7 +63,7 @@ def draw(view: Compare) -> None:
         if view.conclusion:
             st.markdown(f":small[**{plain(view.conclusion)}**]")
         panels.agreement(view.agreement)
-        for choice, note in zip(view.choices, view.notes, strict=True):
+        for choice, note in zip(view.drawn, view.notes, strict=True):
             if note:
                 st.caption(f"**{plain(choice.name)}.** {note}")
         _chance(view)
@@ -172,7 +172,7 @@ def _add(model_id: str | None, method: str | None = "") -> None:
 
 def _chance(view: Compare) -> None:
     """One line per map on whether it is better than chance, computed on request."""
-    for choice, verdict in zip(view.choices, view.verdicts, strict=False):
+    for choice, verdict in zip(view.drawn, view.verdicts, strict=False):
         st.caption(f"**{plain(choice.name)}.** {plain(verdict.rstrip('.'))}.")
     checked = bool(view.verdicts)
     st.button(

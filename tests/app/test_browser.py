@@ -260,6 +260,27 @@ def test_activation_maximization_grows_and_can_be_stopped(browser: Browser, addr
 
 
 @pytest.mark.slow
+def test_a_map_that_takes_long_can_be_canceled_and_the_old_one_stays(
+    browser: Browser, address: str
+) -> None:
+    asked = "image=coffee&look=efficientnet-lite0:rise:count=5000&look=dinov2-small"
+    page = visit(browser, f"{address}/?{asked}")
+    maps = page.locator(".st-key-compare-figure .js-plotly-plot")
+    cam, progress = maps.get_by_text("CAM"), page.get_by_text("of 1250 steps")
+    expect(cam).to_be_visible()
+    page.get_by_role("button", name="Compute RISE").click()
+    expect(progress).to_be_visible()
+    expect(cam).to_be_visible()
+    assert maps.evaluate("e => getComputedStyle(e.closest('[data-stale]')).opacity") == "1"
+    page.get_by_role("button", name="Cancel").click()
+    expect(progress).to_have_count(0)
+    expect(page.get_by_role("button", name="Compute RISE")).to_be_visible()
+    expect(cam).to_be_visible()
+    check(page)
+    page.close()
+
+
+@pytest.mark.slow
 def test_full_screen_shows_all_panels_and_is_led_by_keys(browser: Browser, address: str) -> None:
     page = visit(browser, f"{address}/?image=cat-beside-cup")
     for _ in range(2):  # a corner that was clicked before opens it again

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -230,7 +231,7 @@ class RelevancePass(TorchFunctionMode):
     def _product(first: Any, second: Any) -> Tensor:
         both = [isinstance(one, Tensor) and one.requires_grad for one in (first, second)]
         if all(both):
-            first, second = rules.halved(first), rules.halved(second)
+            first, second = rules.part(first), rules.part(second)
         return torch.mul(first, second)
 
     def _on_pixels(
@@ -351,7 +352,7 @@ class RelevancePass(TorchFunctionMode):
         bias: Tensor | None = None,
         eps: float = 1e-5,
     ) -> Tensor:
-        return rules.layer_norm(input, _last(normalized_shape), weight, bias, eps)
+        return rules.layer_norm(input, normalized_shape, weight, bias, eps)
 
     def _rms_norm(
         self,
@@ -362,7 +363,7 @@ class RelevancePass(TorchFunctionMode):
         eps: float | None = None,
     ) -> Tensor:
         eps = torch.finfo(input.dtype).eps if eps is None else eps
-        return rules.rms_norm(input, _last(normalized_shape), weight, eps)
+        return rules.rms_norm(input, normalized_shape, weight, eps)
 
     def _group_norm(
         self,
@@ -374,7 +375,8 @@ class RelevancePass(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         grouped = input.reshape(len(input), num_groups, -1)
-        normed = rules.layer_norm(grouped, (-1,), None, None, eps).reshape(input.shape)
+        normed = rules.layer_norm(grouped, grouped.shape[-1:], None, None, eps)
+        normed = normed.reshape(input.shape)
         shape = (-1, *[1] * (input.ndim - 2))
         normed = normed if weight is None else normed * weight.view(shape)
         return normed if bias is None else normed + bias.view(shape)
@@ -391,13 +393,10 @@ class RelevancePass(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if dropout_p or is_causal:
-            raise NoRule("its attention is causal or has dropout")
-        if enable_gqa:
-            shared = query.shape[-3] // key.shape[-3]
-            key, value = (one.repeat_interleave(shared, dim=-3) for one in (key, value))
-        factor = query.shape[-1] ** -0.5 if scale is None else scale
-        return rules.attention(query, key, value, factor, attn_mask)
+        if dropout_p or (attn_mask is not None and attn_mask.requires_grad):
+            raise NoRule("its attention has dropout, or a mask that depends on the picture")
+        own = {"is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
+        return rules.attention(query, key, value, partial(func, attn_mask=attn_mask, **own))
 
     def _multi_head_attention_forward(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """Attention of a sequence (tokens, batch, width) to itself, as torchvision has it."""
@@ -424,15 +423,10 @@ class RelevancePass(TorchFunctionMode):
             part.reshape(tokens, batch, heads, width // heads).permute(1, 2, 0, 3)
             for part in joint.chunk(3, dim=-1)
         )
-        gathered = rules.attention(query, key, value, (width // heads) ** -0.5, None)
+        gathered = rules.attention(query, key, value, functional.scaled_dot_product_attention)
         gathered = gathered.permute(2, 0, 1, 3).reshape(tokens, batch, width)
         weight, bias = of["out_proj_weight"], of["out_proj_bias"]
         return self._linear(functional.linear, gathered, weight, bias), None
-
-
-def _last(shape: Any) -> tuple[int, ...]:
-    """The last axes, as many as a normalized shape has."""
-    return tuple(range(-len(tuple(shape)), 0))
 
 
 def _in_numbers(padding: str, weight: Tensor, dilation: Any) -> tuple[int, int]:

@@ -8,6 +8,7 @@ difference of two logits is the difference of their relevances.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,68 +213,88 @@ def identity_rule(x: Tensor, y: Tensor) -> Tensor:
     return found
 
 
-def halved(x: Tensor) -> Tensor:
-    """The same values, with half of what arrives: one factor of two (Achtibat et al. 2024)."""
-    half = x / 2
-    return half + half.detach()
+class _Part(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
+        ctx.share = share
+        return x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.share, None
 
 
-def layer_norm(
-    x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float
-) -> Tensor:
-    """Layer norm over some axes, with its deviation held.
+def part(x: Tensor, share: float = 0.5) -> Tensor:
+    """The same values, with a share of what arrives: of two factors each gets one half.
 
-    Parameters
-    ----------
-    weight, bias
-        Of a shape that can be multiplied with ``x``.
+    Achtibat et al. 2024 (AttnLRP).
     """
-    centered = x - x.mean(dims, keepdim=True)
-    return _scaled(centered, centered, dims, weight, bias, eps)
-
-
-def rms_norm(x: Tensor, dims: tuple[int, ...], weight: Tensor | None, eps: float) -> Tensor:
-    """The norm by the root of the mean square, with that root held."""
-    return _scaled(x, x, dims, weight, None, eps)
-
-
-def _scaled(
-    x: Tensor,
-    deviating: Tensor,
-    dims: tuple[int, ...],
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-) -> Tensor:
-    scale = (deviating.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
-    normed = x * (scale if weight is None else scale * weight)
-    return normed if bias is None else normed + bias
-
-
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None
-) -> Tensor:
-    """``softmax(scale · q kᵀ + mask) v``: products by halves, the softmax by its gradient.
-
-    Achtibat et al. 2024 (AttnLRP); what arrives is so quartered at queries and keys. The softmax's
-    gradient does not conserve relevance.
-
-    Parameters
-    ----------
-    query, key, value : (..., tokens, channels)
-    mask
-        What is added to the scores, or where they count.
-    """
-    scores = product(query, key.transpose(-2, -1)) * scale
-    if mask is not None and mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    elif mask is not None:
-        scores = scores + mask
-    return product(scores.softmax(dim=-1), value)
+    found: Tensor = _Part.apply(x, share)
+    return found
 
 
 def product(first: Tensor, second: Tensor) -> Tensor:
     """A matrix product; by halves where both factors depend on the picture."""
     if first.requires_grad and second.requires_grad:
-        first, second = halved(first), halved(second)
+        first, second = part(first), part(second)
     return first @ second
+
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, run: Attention) -> Tensor:
+    """``softmax(q kᵀ) v``: products by halves, the softmax by its gradient (AttnLRP).
+
+    Half of what arrives goes to the values and half to the weights, and of that each half to
+    queries and keys. Shares are factors of the plain gradient, so fused attention can be used.
+    The softmax's gradient does not conserve relevance.
+
+    Parameters
+    ----------
+    query, key, value : (..., tokens, channels)
+    run
+        Attention itself.
+    """
+    of_scores = 0.25 if query.requires_grad and key.requires_grad else 0.5
+    return run(part(query, of_scores), part(key, of_scores), part(value))
+
+
+class _LayerNorm(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        shape: tuple[int, ...],
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+    ) -> Tensor:
+        y, _, scale = torch.native_layer_norm(x, shape, weight, bias, eps)
+        ctx.save_for_backward(scale, weight)
+        ctx.dims = tuple(range(-len(shape), 0))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        scale, weight = ctx.saved_tensors
+        scaled = gradient * scale
+        scaled = scaled if weight is None else scaled.mul_(weight)
+        return scaled - scaled.mean(ctx.dims, keepdim=True), None, None, None, None
+
+
+def layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Layer norm over the last axes, with its deviation held: the mean alone has a gradient."""
+    found: Tensor = _LayerNorm.apply(x, tuple(shape), weight, bias, eps)
+    return found
+
+
+def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float) -> Tensor:
+    """The norm by the root of the mean square over the last axes, with that root held."""
+    dims = tuple(range(-len(tuple(shape)), 0))
+    normed = x * (x.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
+    return normed if weight is None else normed * weight

@@ -76,9 +76,9 @@ def test_box_rule_of_two_inputs() -> None:
 
 def test_products_are_halved_and_norms_held() -> None:
     x = torch.tensor([[1.0, 2.0, 6.0]], dtype=torch.float64, requires_grad=True)
-    (arrived,) = torch.autograd.grad(rules.halved(x).sum(), x)
+    (arrived,) = torch.autograd.grad(rules.part(x).sum(), x)
     assert arrived.tolist() == [[0.5, 0.5, 0.5]]
-    normed = rules.layer_norm(x, (-1,), None, None, 1e-5)
+    normed = rules.layer_norm(x, (3,), None, None, 1e-5)
     torch.testing.assert_close(normed, torch.nn.functional.layer_norm(x, (3,)))
     (arrived,) = torch.autograd.grad(normed[0, 2], x)
     held = float((torch.tensor([4.0, 1.0, 9.0]).mean() + 1e-5).sqrt())
@@ -100,9 +100,9 @@ def without_biases(name: str) -> Model:
     return model.rebuilt(module)
 
 
-def attention_held(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Any) -> Tensor:
+def attention_held(query: Tensor, key: Tensor, value: Tensor, run: rules.Attention) -> Tensor:
     """Attention whose weights take no relevance."""
-    return (query @ key.transpose(-2, -1) * scale).softmax(-1).detach() @ value
+    return run(query.detach(), key.detach(), value)
 
 
 @pytest.mark.parametrize("name", ["timm average", "torchvision resnet", "timm efficientnet"])

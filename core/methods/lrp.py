@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -83,12 +84,23 @@ def _try(model: Model) -> _Tried:
             twin = copy.copy(model)
             twin.module = without_weights(model.module)
             pixels = torch.zeros((1, 3, *model.shape()), device="meta", dtype=torch.float32)
+            first = 0.0 if isinstance(model, VisionTransformer) else None
             refusal, layers = None, 0
             try:
-                layers = _scored(twin, pixels, lambda step: 0.0, type(model).score)[2]
+                layers = _scored(
+                    twin, pixels, lambda step: first if step.is_first else 0.0, type(model).score
+                )[2]
             except NoRule as error:
                 refusal = str(error)
-            except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError):
+            except (
+                RuntimeError,
+                ArithmeticError,
+                AssertionError,
+                AttributeError,
+                LookupError,
+                TypeError,
+                ValueError,
+            ):
                 refusal = "it cannot be followed operation by operation"
             _tried[model] = _Tried(refusal, layers)
         return _tried[model]
@@ -139,8 +151,10 @@ def _schedule(model: Model, gamma: float | None) -> Callable[[Step], float | Non
 
 def _unsupported(model: Model) -> str | None:
     reason = _try(model).refusal
-    if reason is None:
-        return None
+    return None if reason is None else _refused(model, reason)
+
+
+def _refused(model: Model, reason: object) -> str:
     return (
         f"Relevance needs a rule for every operation, and {model.spec.title} cannot be explained "
         f"by it because {reason}; choose integrated gradients."
@@ -182,7 +196,10 @@ def lrp(recording: Recording, targets: Sequence[Target], parameters: LrpParamete
     for places in portions(model, recording.size, len(recording), gradients=True):
         asked = [targets[place] for place in places.tolist()]
         with capacity.admitted(), own_state(gradients=True):
-            logits, leaf, _ = _scored(model, pixels[places], gamma, _run)
+            try:
+                logits, leaf, _ = _scored(model, pixels[places], gamma, _run)
+            except NoRule as error:  # at another size than that of the try
+                raise UnsupportedMethod(_refused(model, error)) from error
             _check(model, recording, places, logits.detach())
             for side in range(1 + any(target.is_difference for target in asked)):
                 score = sum(_side(*pair, side) for pair in zip(asked, logits, strict=True))
@@ -194,10 +211,11 @@ def lrp(recording: Recording, targets: Sequence[Target], parameters: LrpParamete
     maps = sides[:, 0] - sides[:, 1]
     totals = maps.sum(dim=(1, 2)).tolist()
     answers = of_each(targets, recording.logits.float(), _value).tolist()
+    shares = _in_words(model, parameters.gamma)
     return Relevance(
         maps,
         if_zero="No pixel contributed to this class's logit.",
-        remarks=tuple(map(_sum, targets, totals, answers)),
+        remarks=tuple(map(partial(_sum, shares=shares), targets, totals, answers)),
     )
 
 
@@ -228,11 +246,22 @@ def _check(model: Model, recording: Recording, places: Tensor, logits: Tensor) -
         )
 
 
-def _sum(target: Target, total: float, answer: float) -> str:
-    """What a map sums to, beside the number that it explains."""
+def _sum(target: Target, total: float, answer: float, shares: str) -> str:
+    """What a map sums to, beside the number that it explains, and γ."""
     what = "the logit" if target.is_class else "the negated logit"
     what = "the difference of the logits" if target.is_difference else what
     return (
-        f"The map sums to {total:.3g}; {what} is {answer:.3g}. Biases and what depends on no pixel "
-        "hold the rest."
+        f"The map sums to {total:.3g} where {what} is {answer:.3g}, as biases and what depends on "
+        f"no pixel hold the rest; {shares}."
     )
+
+
+def _in_words(model: Model, gamma: float | None) -> str:
+    """γ of the layers."""
+    if isinstance(model, VisionTransformer):
+        linear = TRANSFORMER_GAMMA if gamma is None else gamma
+        return f"γ is {linear:g} in linear layers and {PATCH_EMBEDDING_GAMMA:g} in convolutions"
+    if gamma is None:
+        first, final = CONVOLUTION_GAMMAS
+        return f"γ falls from {first:g} in early layers to {final:g}"
+    return f"γ is {gamma:g}"

@@ -17,7 +17,6 @@ import core
 from core.errors import ParameterError, UnsupportedMethod
 from core.lrp import rules
 from core.models import Model
-from core.models.preprocessing import Preprocessing
 from core.probes import copied
 from tests.support.builders import (
     CLASSES,
@@ -184,8 +183,17 @@ def test_gamma_is_a_number_or_the_schedule() -> None:
 
 def test_the_sum_is_told_and_is_not_the_logit() -> None:
     found = core.explain(built("timm").model, pictures("timm", 1)[0], "lrp", 1, framing=GIVEN)
-    assert any(f"sums to {found.relevance.sum():.3g}" in note for note in found.notes)
+    told = " ".join(found.notes)
+    assert f"sums to {found.relevance.sum():.3g} where the logit is" in told
+    assert "γ is 0.01 in linear layers and 0.25 in convolutions." in told
     assert found.signed
+
+
+def test_gamma_is_told() -> None:
+    model, image = built("torchvision resnet").model, pictures("torchvision resnet", 1)[0]
+    for gamma, words in ((None, "γ falls from 0.5 in early layers to 0.1."), (0.3, "γ is 0.3.")):
+        told = core.explain(model, image, "lrp", 1, framing=GIVEN, gamma=gamma).notes
+        assert words in " ".join(told)
 
 
 # -- what is refused ------------------------------------------------------------------------------
@@ -232,12 +240,42 @@ def test_other_logits_than_the_models_are_refused(monkeypatch: pytest.MonkeyPatc
         relevance(built("timm").model, pictures("timm", 1)[0])
 
 
-def test_a_network_whose_first_layer_is_no_convolution_is_refused() -> None:
-    class Shifted(Odd):
-        def forward(self, pixels: Tensor) -> Tensor:
-            return super().forward(pixels * 2)
+class Shifted(Odd):
+    """Its first layer is no convolution."""
 
-    plain = Preprocessing(size=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    model = as_model(shake(Shifted(nn.Identity())), "cnn", preprocessing=plain)
-    with pytest.raises(UnsupportedMethod, match="begins with the operation 'mul'"):
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits."""
+        return super().forward(pixels * 2)
+
+
+class Grouped(Odd):
+    """Its first convolution sees each color alone."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
+        self.layer1[0] = nn.Conv2d(3, 6, 3, stride=2, groups=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Shifted(nn.Identity()), "begins with the operation 'mul'"),
+        (Grouped, "its first convolution is grouped"),
+    ],
+)
+def test_a_first_layer_that_is_no_whole_convolution_is_refused(make: Any, reason: str) -> None:
+    model = as_model(shake(make()), "cnn", preprocessing=CNN_PREPROCESSING)
+    with pytest.raises(UnsupportedMethod, match=reason):
         core.explain(model, picture(4, 4), "lrp", 1)
+
+
+def test_what_has_no_rule_at_another_size_is_refused_then() -> None:
+    class Other(Odd):
+        def forward(self, pixels: Tensor) -> Tensor:
+            logits = super().forward(pixels)
+            return logits.cumsum(1) if pixels.shape[-1] > 64 else logits
+
+    model = as_model(shake(Other(nn.Identity())), "cnn", preprocessing=CNN_PREPROCESSING)
+    assert "lrp" in {method.name for method in core.methods(model)}
+    with pytest.raises(UnsupportedMethod, match="its operation 'cumsum' has none"):
+        core.explain(model, picture(4, 4).resize((96, 96)), "lrp", 1, framing=GIVEN)

@@ -251,8 +251,8 @@ def _sum(target: Target, total: float, answer: float, shares: str) -> str:
     what = "the logit" if target.is_class else "the negated logit"
     what = "the difference of the logits" if target.is_difference else what
     return (
-        f"The map sums to {total:.3g} where {what} is {answer:.3g}, as biases and what depends on "
-        f"no pixel hold the rest; {shares}."
+        f"The map sums to {total:.3g} and {what} is {answer:.3g}, which need not be equal; "
+        f"{shares}."
     )
 
 

@@ -29,6 +29,10 @@ TITLE, SUBTITLE, BARS = 27, 17, 52
 """Pixels above the panels of `linked`, for titles and for each line of subtitles, and below,
 for color bars."""
 
+FINE = 64
+"""Rows or columns from which a map is sent as numbers of four bytes, and of which no more can be
+hovered: a text for each of 224 × 224 pixels would be megabytes for each panel."""
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -92,9 +96,10 @@ def linked(
     """
     count, gap = len(panels), 0.012
     span = (1 - gap * (count - 1)) / count
-    rows = max([p.relevance.shape[0] for p in panels if p.relevance is not None], default=1)
-    cols = max([p.relevance.shape[1] for p in panels if p.relevance is not None], default=1)
-    text = _readings(panels, rows, cols)
+    grids = [p.relevance.shape for p in panels if p.relevance is not None] or [(1, 1)]
+    tall, wide = (max(lengths) for lengths in zip(*grids, strict=True))
+    rows, cols = min(tall, FINE), min(wide, FINE)
+    text = _readings(panels, (rows, cols), (tall, wide))
     figure = go.Figure()
     plain = data_uri(view)
     for i, panel in enumerate(panels):
@@ -130,7 +135,9 @@ def linked(
             high, tall = panel.relevance.shape[1], panel.relevance.shape[0]
             figure.add_trace(
                 go.Heatmap(
-                    z=panel.relevance.astype(float).tolist(),
+                    z=panel.relevance.astype(np.float32)
+                    if max(panel.relevance.shape) > FINE
+                    else panel.relevance.astype(float).tolist(),
                     x=centers(view.width, high),
                     y=centers(view.height, tall),
                     zmin=panel.low,
@@ -265,28 +272,41 @@ def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:
     }
 
 
-def _readings(panels: Sequence[Panel], rows: int, cols: int) -> list[list[str]]:
-    """Values of every panel at each place of the finest grid, mostly as shares of its largest."""
+def _readings(
+    panels: Sequence[Panel], grid: tuple[int, int], finest: tuple[int, int]
+) -> list[list[str]]:
+    """Values of every panel at each place of a grid, mostly as shares of its largest.
+
+    Parameters
+    ----------
+    grid
+        Rows and columns of places.
+    finest
+        Rows and columns of the finest map, by which places are named.
+    """
+    middles = [
+        (np.arange(count) * length + length // 2) // count
+        for count, length in zip(grid, finest, strict=True)
+    ]
     lines = []
     for panel in panels:
         if panel.relevance is None:
             continue
         peak = float(np.abs(panel.relevance).max()) or 1.0
-        tall, wide = panel.relevance.shape
-        places = np.ix_(np.arange(rows) * tall // rows, np.arange(cols) * wide // cols)
-        values = panel.relevance[places]
+        own = zip(middles, panel.relevance.shape, finest, strict=True)
+        values = panel.relevance[np.ix_(*(at * length // most for at, length, most in own))]
         form = "{:.2f}" if panel.absolute else "{:.0%} of its largest"
         lines.append((panel.title, values if panel.absolute else values / peak, form))
     return [
         [
             f"row {row}, column {col}"
             + "".join(
-                f"<br>{in_figure(title)}: {form.format(values[row, col])}"
+                f"<br>{in_figure(title)}: {form.format(values[i, j])}"
                 for title, values, form in lines
             )
-            for col in range(cols)
+            for j, col in enumerate(middles[1])
         ]
-        for row in range(rows)
+        for i, row in enumerate(middles[0])
     ]
 
 

@@ -184,7 +184,7 @@ def test_gamma_is_a_number_or_the_schedule() -> None:
 def test_the_sum_is_told_and_is_not_the_logit() -> None:
     found = core.explain(built("timm").model, pictures("timm", 1)[0], "lrp", 1, framing=GIVEN)
     told = " ".join(found.notes)
-    assert f"sums to {found.relevance.sum():.3g} where the logit is" in told
+    assert f"sums to {found.relevance.sum():.3g} and the logit is" in told
     assert "γ is 0.01 in linear layers and 0.25 in convolutions." in told
     assert found.signed
 

@@ -62,11 +62,10 @@ class Convolution:
             around = [apart * (side - 1) - padding for apart, side, padding in sides]
             mirrored = weight.flip(2, 3)
             return functional.conv2d(s, mirrored, None, 1, around, self.dilation, self.groups)
-        return torch.as_tensor(
-            conv2d_input(  # type: ignore[no-untyped-call]
-                shape, weight, s, self.stride, self.padding, self.dilation, self.groups
-            )
+        found: Tensor = conv2d_input(  # type: ignore[no-untyped-call]
+            shape, weight, s, self.stride, self.padding, self.dilation, self.groups
         )
+        return found
 
 
 Map = Linear | Convolution
@@ -173,8 +172,9 @@ class _Box(Function):
         inputs = torch.cat([x, -low, -high], of.channels)
         parts = torch.cat([weight, weight.clamp(min=0), weight.clamp(max=0)], 1)
         share = gradient * y / stabilized(of.forward(inputs, parts))
-        found = sum((inputs * of.transposed(share, parts, inputs.shape)).chunk(3, of.channels))
-        return torch.as_tensor(found), None, None, None, None, None
+        found = inputs * of.transposed(share, parts, inputs.shape)
+        values, low, high = found.chunk(3, of.channels)
+        return values + low + high, None, None, None, None, None
 
 
 def box_rule(x: Tensor, y: Tensor, low: Tensor, high: Tensor, weight: Tensor, of: Map) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from dashboard import session
+from dashboard import opening, session
 from dashboard.choices import Choice
 from dashboard.looks import Look
 from dashboard.screen import Screen
@@ -36,6 +36,12 @@ class Shown:
     again: bool = False
     made: View | None = None
     complete: bool = False
+
+    @property
+    def still(self) -> opening.Still | None:
+        """The page as a still, if it was not drawn before and is the first screen of a sample."""
+        screen = self.maker.asked
+        return None if self.again else opening.still(screen.page, screen.address())
 
     @property
     def view(self) -> View:
@@ -102,6 +108,12 @@ def current() -> Shown | None:
     return session.kept(Last).shown
 
 
+def still() -> opening.Still | None:
+    """The still that stands for the page of this run until it is drawn; see `Shown`."""
+    shown = current()
+    return shown.still if shown is not None else None
+
+
 def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     """Make the view of a page, then draw it.
 
@@ -117,7 +129,7 @@ def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     # What was drawn before stays where it is while another choice is computed.
     with (
         st.container(key="making"),
-        nullcontext() if shown.again else st.skeleton(height=420),
+        nullcontext() if shown.again else opening.ahead(shown.still),
         st.spinner("Running the models …", show_time=True),
     ):
         made = make(shown.maker)

@@ -223,6 +223,42 @@ def test_hovering_a_map_reads_both(browser: Browser, address: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("tab", "panels"), [("similarity", 2), ("layer", 1)])
+def test_maps_follow_the_pointer_without_the_server(
+    browser: Browser, address: str, tab: str, panels: int
+) -> None:
+    page = visit(browser, f"{address}/attention?tab={tab}&image=coffee")
+    box = page.locator(f".st-key-query-{tab} .imagelayer image").first.bounding_box()
+    assert box
+    overlay = page.locator(".js-plotly-plot > canvas")
+    drawn: list[str] = []
+    for across in (0.3, 0.7):
+        page.mouse.move(box["x"] + across * box["width"], box["y"] + 0.3 * box["height"])
+        row, col = int(0.3 * 16), int(across * 16)
+        expect(page.get_by_text(f"Row {row}, column {col}. Click to keep it.")).to_be_visible()
+        expect(overlay).to_have_count(1)
+        drawn.append(overlay.evaluate("canvas => canvas.toDataURL()"))
+    assert drawn[0] != drawn[1]
+    columns = overlay.evaluate(
+        """canvas => {  // shares of columns in which something is drawn
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, height / 2, width, 1);
+            return data.filter((_, i) => i % 4 === 3 && data[i] > 0).length / width;
+        }"""
+    )
+    assert abs(columns - panels / 2) < 0.03
+    page.mouse.move(5, 5)
+    expect(overlay).to_have_count(0)
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
+    expect(overlay).to_have_count(1)
+    page.mouse.down()
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("query=r4c11"))
+    check(page)
+    page.close()
+
+
+@pytest.mark.slow
 def test_selecting_a_row_of_the_table_makes_that_class_the_target(
     browser: Browser, address: str
 ) -> None:

@@ -178,9 +178,7 @@ def _watch(run: Run) -> None:
             source = figures.data_uri(shown, quality=65)
             st.image(source, width="stretch", alt=f"Grows: {result.name}")
             if result.image is None:
-                st.caption(
-                    f"A preview of {shown.width} × {shown.height} pixels; waits for its turn."
-                )
+                st.caption(f"A preview of {shown.width} × {shown.height} pixels.")
             else:
                 st.caption(f"Step {len(result.history)} of {result.planned}")
 

@@ -66,12 +66,15 @@ class Options(BaseModel):
     aside
         What the picture and the models of the side bar are for, where they are not what the page
         shows; empty where they are.
+    tabs
+        The field that says which tab is open; empty where a page has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     looks: ClassVar[tuple[str, ...]] = ()
     is_saved: ClassVar[bool] = True
     aside: ClassVar[str] = ""
+    tabs: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod

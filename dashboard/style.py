@@ -45,6 +45,9 @@ STYLE = """
 [data-testid="stVerticalBlock"]:has(.js-plotly-plot .main-svg) .still.below { display: none; }
 .st-key-progress > :first-child { flex: 1 1 0 !important; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
+[data-testid="stMainBlockContainer"] > * > [data-stale="true"]:has(.stProgress) {
+  display: none;  /* progress of a run that was ended by another choice */
+}
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-picture-"]) {

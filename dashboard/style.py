@@ -45,7 +45,7 @@ STYLE = """
 [data-testid="stVerticalBlock"]:has(.js-plotly-plot .main-svg) .still.below { display: none; }
 .st-key-progress > :first-child { flex: 1 1 0 !important; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
-[data-testid="stMainBlockContainer"] > * > [data-stale="true"]:has(.stProgress) {
+.st-key-progress [data-stale="true"] {
   display: none;  /* progress of a run that was ended by another choice */
 }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }

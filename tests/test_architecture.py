@@ -33,6 +33,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
         "heatmaps",
         "images",
         "labels",
+        "lrp",
         "numerics",
         "paths",
         "pictures",

@@ -36,6 +36,7 @@ NAMES = {
     "transformer_attribution": "Transformer attribution",
     "legrad": "LeGrad",
     "rollout": "Plain rollout, which knows no class",
+    "lrp": "Layer-wise relevance",
     "occlusion": "Occlusion",
     "rise": "RISE",
     "integrated_gradients": "Integrated gradients",

@@ -107,6 +107,22 @@ def test_every_page_at_both_widths_and_in_both_themes(
 
 
 @pytest.mark.slow
+def test_relevance_to_the_pixel_at_both_widths_and_in_both_themes(
+    browser: Browser, address: str
+) -> None:
+    looks = "&".join(f"look={m}:lrp:level%3Dpixels" for m in core.default_models())
+    for width, scheme in ((1440, "light"), (800, "dark")):
+        page = visit(browser, f"{address}/?image=chelsea&{looks}", width, scheme)
+        check(page)
+        no_sideways_scroll(page)
+        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        expect(page.get_by_text("level pixels").first).to_be_visible()
+        if scheme == "light":
+            screenshot(page, "relevance")
+        page.close()
+
+
+@pytest.mark.slow
 def test_compare_answers_at_its_own_name_as_at_the_bare_address(
     browser: Browser, address: str
 ) -> None:

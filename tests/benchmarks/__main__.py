@@ -37,6 +37,7 @@ def groups(rounds: int, threads: int) -> dict[str, Callable[[], list[Row]]]:
     return {
         "maps": lambda: [*speed.maps(rounds), *speed.opening(rounds)],
         "grad-cam": lambda: speed.grad_cams(rounds),
+        "relevance": lambda: speed.relevance(rounds),
         "pages": lambda: speed.pages(rounds),
         "batches": lambda: speed.batches(rounds),
         "evidence": lambda: evidence.rows(rounds),

@@ -41,7 +41,7 @@ from tests.support.builders import (
     spread,
 )
 
-AT_PIXELS = ("integrated_gradients", "input_x_gradient", "smooth_grad")
+AT_PIXELS = ("lrp", "integrated_gradients", "input_x_gradient", "smooth_grad")
 """Methods that ask for gradients at the pixels, which no tap stands for."""
 
 CALLS = spread()

@@ -18,7 +18,7 @@ from dashboard import application, cache, messages
 from dashboard.messages import Verdict
 from tests.support import crowd
 from tests.support.application import figures, healthy, start
-from tests.support.crowd import Screen, Visitor
+from tests.support.crowd import Screen, Seen, Visitor
 from tests.support.hub import until
 
 LOOKED_AT = Screen("compare", "image=camera")
@@ -37,8 +37,8 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
-async def swept(somebody: Visitor) -> tuple[Screen, int]:
-    """Sweep a picture, and look until it is finished; how many figures the page then has."""
+async def swept(somebody: Visitor) -> tuple[Screen, Seen]:
+    """Sweep a picture, and look until it is finished; what the page then shows."""
     await somebody.look(Screen("data_set", ""))
     await somebody.upload("sweep-upload-0", "noise.png", png())
     await somebody.press("Sweep 1 picture")
@@ -49,7 +49,7 @@ async def swept(somebody: Visitor) -> tuple[Screen, int]:
         kinds = [(e.WhichOneof("type"), e) for e in somebody.elements.values()]
         goes_on = any(kind == "button" and e.button.id.endswith("-stop-sweep") for kind, e in kinds)
         if seen.figures and not goes_on:
-            return page, len(seen.figures)
+            return page, seen
         await asyncio.sleep(0.5)
 
 
@@ -60,7 +60,7 @@ async def _emptied(address: str) -> None:
         own = Screen("compare", somebody.query)
         assert "image=own-" in own.query
         before = await somebody.look(own)
-        page, drawn = await swept(somebody)
+        page, finished = await swept(somebody)
         assert "sweep=" in page.query
         served = crowd.health(address)["served"]
         await other.look(LOOKED_AT)
@@ -75,7 +75,8 @@ async def _emptied(address: str) -> None:
             assert (after.errors, after.notes) == (before.errors, before.notes)
             assert crowd.different(before, after) == []
             data_set = await third.look(page)
-            assert len(data_set.figures) == drawn, "the sweep is finished and not begun anew"
+            assert (data_set.errors, data_set.notes) == (finished.errors, finished.notes)
+            assert crowd.different(finished, data_set) == [], "it is there and not begun anew"
         assert crowd.health(address)["served"] == served, "no pass was made again"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -62,10 +62,11 @@ class Convolution:
             around = [apart * (side - 1) - padding for apart, side, padding in sides]
             mirrored = weight.flip(2, 3)
             return functional.conv2d(s, mirrored, None, 1, around, self.dilation, self.groups)
-        return torch.as_tensor(
+        return cast(
+            Tensor,
             conv2d_input(  # type: ignore[no-untyped-call]
                 shape, weight, s, self.stride, self.padding, self.dilation, self.groups
-            )
+            ),
         )
 
 
@@ -174,7 +175,7 @@ class _Box(Function):
         parts = torch.cat([weight, weight.clamp(min=0), weight.clamp(max=0)], 1)
         share = gradient * y / stabilized(of.forward(inputs, parts))
         found = sum((inputs * of.transposed(share, parts, inputs.shape)).chunk(3, of.channels))
-        return torch.as_tensor(found), None, None, None, None, None
+        return cast(Tensor, found), None, None, None, None, None
 
 
 def box_rule(x: Tensor, y: Tensor, low: Tensor, high: Tensor, weight: Tensor, of: Map) -> Tensor:

@@ -41,7 +41,9 @@ STYLE = """
 .still.ahead { margin-top: 5rem; }
 [data-testid="stVerticalBlock"]:has(> * > * > .still.below) { position: relative; }
 [data-testid="stVerticalBlock"]:has(.still.below) [data-testid="stSkeleton"] { visibility: hidden; }
-[data-testid="stElementContainer"]:has(.still.below) { position: absolute; inset: 0; }
+[data-testid="stElementContainer"]:has(.still.below) {
+  position: absolute; inset: 0; pointer-events: none;
+}
 [data-testid="stVerticalBlock"]:has(.js-plotly-plot .main-svg) .still.below { display: none; }
 .st-key-progress > :first-child { flex: 1 1 0 !important; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }

@@ -32,10 +32,6 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 Looks = Annotated[tuple[Text, ...], Field(max_length=MOST)]
 
-OPENING = "panda-and-polar-bear"
-"""Picture of the bare address. Older addresses without a picture mean the default of
-`Screen.image`, so every other address names its picture."""
-
 PATCHES = r"^[1-9]\d{0,2}x[1-9]\d{0,2}-(?:[0-9a-f]{2}){1,3000}$"
 """Rows, columns, and a bit for each patch in reading order, as hexadecimal digits."""
 
@@ -70,12 +66,15 @@ class Options(BaseModel):
     aside
         What the picture and the models of the side bar are for, where they are not what the page
         shows; empty where they are.
+    tabs
+        The field that says which tab is open; empty where a page has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     looks: ClassVar[tuple[str, ...]] = ()
     is_saved: ClassVar[bool] = True
     aside: ClassVar[str] = ""
+    tabs: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,18 +6,21 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
-from dashboard import session
+from dashboard import opening, session
 from dashboard.choices import Choice
 from dashboard.looks import Look
-from dashboard.screen import Screen
+from dashboard.screen import Screen, kind_of
 from dashboard.text import duration, plain
 from dashboard.view import Costly, Maker, View
 
 Made = TypeVar("Made", bound=View)
+
+TAB = "tab-"
+"""Beginning of the keys of containers of tabs."""
 
 
 @dataclass
@@ -26,14 +29,18 @@ class Shown:
 
     Attributes
     ----------
-    again
-        Whether the run before has drawn the same page.
+    there
+        Whether the browser shows the page, as this run or one before has drawn it.
+    still
+        Stands for the page until it is drawn: of the first screen of a sample, if the browser
+        does not show the page yet.
     complete
         Whether the page was drawn to its end.
     """
 
     maker: Maker
-    again: bool = False
+    there: bool = False
+    still: opening.Still | None = None
     made: View | None = None
     complete: bool = False
 
@@ -72,10 +79,11 @@ class Last:
 def begin(title: str, link: str) -> Shown:
     """Called once a run by the frame, before the page is made."""
     screen, before = session.screen(), current()
-    again = before is not None and before.complete and before.maker.screen.page == screen.page
+    there = before is not None and before.there and before.maker.screen.page == screen.page
     last = session.kept(Last)
     maker = Maker(screen, title, link, session.kept(Begun).keys, last.looks)
-    last.shown = found = Shown(maker, again)
+    still = None if there else opening.still(screen.page, screen.address())
+    last.shown = found = Shown(maker, there, still)
     return found
 
 
@@ -102,6 +110,12 @@ def current() -> Shown | None:
     return session.kept(Last).shown
 
 
+def still() -> opening.Still | None:
+    """The still that stands for the page of this run until it is drawn; see `Shown`."""
+    shown = current()
+    return shown.still if shown is not None else None
+
+
 def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     """Make the view of a page, then draw it.
 
@@ -117,16 +131,37 @@ def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     # What was drawn before stays where it is while another choice is computed.
     with (
         st.container(key="making"),
-        nullcontext() if shown.again else st.skeleton(height=420),
+        nullcontext() if shown.there else opening.ahead(shown.still),
         st.spinner("Running the models …", show_time=True),
     ):
+        _hide_other_tabs()
         made = make(shown.maker)
     shown.made = made
     for sentence in made.problems:
         session.problem(sentence)
+    shown.there = True
     if made.costly:
         _offer(made.costly)
     draw(made)
+
+
+def tab() -> Any:
+    """A container for all that belongs to the open tab of a page; see `Options.tabs`."""
+    return st.container(key=_tab())
+
+
+def _tab() -> str:
+    """The key of the open tab; empty where the page has none."""
+    now = session.screen()
+    field = kind_of(now.page).tabs
+    return f"{TAB}{now.value(field)}" if field else ""
+
+
+def _hide_other_tabs() -> None:
+    """While a tab is made, nothing remains of the one that was open before."""
+    if now := _tab():
+        others = f'[class*="st-key-{TAB}"]:not(.st-key-{now})'
+        st.html(f"<style>{others} {{ display: none; }}</style>")
 
 
 def _offer(costly: Sequence[Costly]) -> None:

@@ -30,8 +30,26 @@ STYLE = """
 [data-testid="stMain"] [data-stale="true"]:has(.stPlotlyChart, .stDataFrame) {
   opacity: 1 !important;  /* maps stay readable while others are computed */
 }
+.still { display: flex; gap: 1.2%; pointer-events: none; }
+.still > div { flex: 1 1 0; min-width: 0; }
+.still p {
+  margin: 0; display: flex; flex-direction: column; justify-content: flex-end; padding: 0 0 4px 2px;
+  font-size: 12px; line-height: 1.3; white-space: nowrap; overflow: hidden;
+}
+.still b { font-size: 14px; }
+.still i { display: block; aspect-ratio: 1; }
+.still.ahead { margin-top: 5rem; }
+[data-testid="stVerticalBlock"]:has(> * > * > .still.below) { position: relative; }
+[data-testid="stVerticalBlock"]:has(.still.below) [data-testid="stSkeleton"] { visibility: hidden; }
+[data-testid="stElementContainer"]:has(.still.below) {
+  position: absolute; inset: 0; pointer-events: none;
+}
+[data-testid="stVerticalBlock"]:has(.js-plotly-plot .main-svg) .still.below { display: none; }
 .st-key-progress > :first-child { flex: 1 1 0 !important; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
+.st-key-progress [data-stale="true"] {
+  display: none;  /* progress of a run that was ended by another choice */
+}
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-picture-"]) {

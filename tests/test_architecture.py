@@ -489,6 +489,7 @@ IN_PROCESS = {
     "core/sweep/work.py": {"read_image"},  # sweeps of the operator's own pictures
     "dashboard/cache/pictures.py": {"read_image"},  # samples, and what the operator offers
     "dashboard/cache/sweeps.py": {"read_image"},  # thumbnails that this process made
+    "dashboard/opening.py": {"Image.open"},  # shipped
     "dashboard/splash.py": {"Image.open"},  # samples
     "dashboard/stills.py": {"Image.open"},  # figures that this process made
     "dashboard/sweeping.py": {"read_image"},  # samples

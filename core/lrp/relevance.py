@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -319,10 +319,9 @@ class RelevancePass(TorchFunctionMode):
         """Folded into the convolution before it; else it is a scale and a bias for itself."""
         if training or running_mean is None or running_var is None:
             raise NoRule("its batch norm takes the statistics of the batch")
-        stated = (running_mean, running_var, weight, bias, False, momentum, eps)
-        normed: Tensor = func(input, *stated)
+        normed = func(input, running_mean, running_var, weight, bias, False, momentum, eps)
         if input not in self._convolved:
-            return normed
+            return cast(Tensor, normed)
         x, kernel, before, of, gamma = self._convolved[input]
         scale = (running_var + eps).rsqrt() * (1.0 if weight is None else weight)
         shift = (0.0 if bias is None else bias) - running_mean * scale

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -62,10 +62,12 @@ class Convolution:
             around = [apart * (side - 1) - padding for apart, side, padding in sides]
             mirrored = weight.flip(2, 3)
             return functional.conv2d(s, mirrored, None, 1, around, self.dilation, self.groups)
-        found: Tensor = conv2d_input(  # type: ignore[no-untyped-call]
-            shape, weight, s, self.stride, self.padding, self.dilation, self.groups
+        return cast(
+            Tensor,
+            conv2d_input(  # type: ignore[no-untyped-call]
+                shape, weight, s, self.stride, self.padding, self.dilation, self.groups
+            ),
         )
-        return found
 
 
 Map = Linear | Convolution
@@ -172,9 +174,8 @@ class _Box(Function):
         inputs = torch.cat([x, -low, -high], of.channels)
         parts = torch.cat([weight, weight.clamp(min=0), weight.clamp(max=0)], 1)
         share = gradient * y / stabilized(of.forward(inputs, parts))
-        found = inputs * of.transposed(share, parts, inputs.shape)
-        values, low, high = found.chunk(3, of.channels)
-        return values + low + high, None, None, None, None, None
+        found = sum((inputs * of.transposed(share, parts, inputs.shape)).chunk(3, of.channels))
+        return cast(Tensor, found), None, None, None, None, None
 
 
 def box_rule(x: Tensor, y: Tensor, low: Tensor, high: Tensor, weight: Tensor, of: Map) -> Tensor:

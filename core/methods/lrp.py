@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ _lock = threading.Lock()
 
 def _try(model: Model) -> _Tried:
     """Try the rules on shapes alone, once for each model."""
-    with _lock, own_state():
+    with _lock, own_state(gradients=True):  # what the caller's mode makes may not be derived
         if model not in _tried:
             twin = copy.copy(model)
             twin.module = without_weights(model.module)
@@ -202,9 +203,8 @@ def lrp(recording: Recording, targets: Sequence[Target], parameters: LrpParamete
                 raise UnsupportedMethod(_refused(model, error)) from error
             _check(model, recording, places, logits.detach())
             for side in range(1 + any(target.is_difference for target in asked)):
-                each = [_side(*pair, side) for pair in zip(asked, logits, strict=True)]
-                score = torch.stack(each).sum()
-                (arrived,) = torch.autograd.grad(score, leaf, retain_graph=True)
+                score = sum(_side(*pair, side) for pair in zip(asked, logits, strict=True))
+                (arrived,) = torch.autograd.grad(cast(Tensor, score), leaf, retain_graph=True)
                 sides[places, side] = arrived.detach().sum(dim=1)
     assert recording.logits is not None  # else the method was not offered
     if parameters.level == "patches":

@@ -18,7 +18,7 @@ from dashboard.figures.base import (
     bar,
     centers,
     fading,
-    lay_under,
+    laid_under,
     numbers,
     scale,
 )
@@ -99,8 +99,21 @@ def linked(
     grids = [p.relevance.shape for p in panels if p.relevance is not None] or [(1, 1)]
     tall, wide = (max(lengths) for lengths in zip(*grids, strict=True))
     rows, cols = min(tall, FINE), min(wide, FINE)
-    text = _readings(panels, (rows, cols), (tall, wide))
-    figure = go.Figure()
+    hovered = {
+        "type": "heatmap",
+        "z": np.zeros((rows, cols)).tolist(),
+        "x": centers(view.width, cols),
+        "y": centers(view.height, rows),
+        "text": _readings(panels, (rows, cols), (tall, wide)),
+        "hovertemplate": "%{text}<extra></extra>",
+        "opacity": 0.0,
+        "showscale": False,
+    }
+    # Built as one value: each addition to a figure costs Plotly as much as all of it at once.
+    traces: list[Any] = []
+    images: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {"images": images, "annotations": notes}
     plain = data_uri(view)
     for i, panel in enumerate(panels):
         suffix = "" if i == 0 else str(i + 1)
@@ -109,91 +122,89 @@ def linked(
         lit = brightness and panel.relevance is not None
         below = _below(view, panel, lit)
         source = plain if below is view else data_uri(below)
-        lay_under(figure, source, 0, 0, view.width, view.height, suffix)
-        figure.update_layout(
+        images.append(laid_under(source, 0, 0, view.width, view.height, suffix))
+        layout |= {
+            f"xaxis{suffix}": {
+                "domain": [left, left + span],
+                "range": [0, view.width],
+                "visible": False,
+                "constrain": "domain",
+                "anchor": axes["yaxis"],
+                **({"matches": "x"} if i else {}),
+            },
+            f"yaxis{suffix}": {
+                "range": [view.height, 0],
+                "visible": False,
+                "scaleanchor": axes["xaxis"],
+                "constrain": "domain",
+                "constraintoward": "top",
+                "anchor": axes["xaxis"],
+                **({"matches": "y"} if i else {}),
+            },
+        }
+        if panel.relevance is not None:
+            place = {"x": left + span / 2, "xanchor": "center", "len": span * 0.96}
+            drawn = _map(view, panel, panel.relevance, 0.0 if lit else opacity, colors, smooth)
+            traces.append(drawn | axes | {"colorbar": bar(panel.unit) | place})
+        traces.append(hovered | axes)
+        if corners:
+            traces.append(_corner(view, corners[i], i) | axes)
+        notes.append(
             {
-                f"xaxis{suffix}": {
-                    "domain": [left, left + span],
-                    "range": [0, view.width],
-                    "visible": False,
-                    "constrain": "domain",
-                    "anchor": axes["yaxis"],
-                    **({"matches": "x"} if i else {}),
-                },
-                f"yaxis{suffix}": {
-                    "range": [view.height, 0],
-                    "visible": False,
-                    "scaleanchor": axes["xaxis"],
-                    "constrain": "domain",
-                    "constraintoward": "top",
-                    "anchor": axes["xaxis"],
-                    **({"matches": "y"} if i else {}),
-                },
+                "text": f"<b>{in_figure(panel.title)}</b><br><span style='font-size:12px'>"
+                f"{in_figure(panel.subtitle).replace(chr(10), '<br>')}</span>",
+                "x": left,
+                "xref": "paper",
+                "xanchor": "left",
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "yshift": 4,
+                "align": "left",
+                "showarrow": False,
+                "font": {"size": 14},
             }
         )
-        if panel.relevance is not None:
-            high, tall = panel.relevance.shape[1], panel.relevance.shape[0]
-            figure.add_trace(
-                go.Heatmap(
-                    z=panel.relevance.astype(np.float32)
-                    if max(panel.relevance.shape) > FINE
-                    else panel.relevance.astype(float).tolist(),
-                    x=centers(view.width, high),
-                    y=centers(view.height, tall),
-                    zmin=panel.low,
-                    zmax=_top(panel),
-                    zsmooth="best" if smooth else False,
-                    opacity=0.0 if lit else opacity,
-                    colorscale=_colors(panel, colors),
-                    colorbar=bar(panel.unit)
-                    | {"x": left + span / 2, "xanchor": "center", "len": span * 0.96},
-                    showscale=not lit,
-                    hoverinfo="skip",
-                    **axes,
-                )
-            )
-        figure.add_trace(
-            go.Heatmap(
-                z=np.zeros((rows, cols)).tolist(),
-                x=centers(view.width, cols),
-                y=centers(view.height, rows),
-                text=text,
-                hovertemplate="%{text}<extra></extra>",
-                opacity=0.0,
-                showscale=False,
-                **axes,
-            )
-        )
-        if corners:
-            figure.add_trace(_corner(view, corners[i], i) | axes)
-        figure.add_annotation(
-            text=f"<b>{in_figure(panel.title)}</b><br><span style='font-size:12px'>"
-            f"{in_figure(panel.subtitle).replace(chr(10), '<br>')}</span>",
-            x=left,
-            xref="paper",
-            xanchor="left",
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            yshift=4,
-            align="left",
-            showarrow=False,
-            font={"size": 14},
-        )
-    figure.update_layout(
-        margin={
+    layout |= {
+        "margin": {
             "l": 0,
             "r": 0,
             "t": TITLE + SUBTITLE * max(len(p.subtitle.splitlines()) or 1 for p in panels),
             "b": BARS if bars else 4,
         },
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        dragmode="zoom",
-        showlegend=False,
-        hoverlabel={"font_size": 13, "align": "left"},
-    )
-    return figure
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "dragmode": "zoom",
+        "showlegend": False,
+        "hoverlabel": {"font_size": 13, "align": "left"},
+    }
+    return go.Figure(traces, layout)
+
+
+def _map(
+    view: Image.Image,
+    panel: Panel,
+    relevance: npt.NDArray[np.float32],
+    opacity: float,
+    colors: str,
+    smooth: bool,
+) -> dict[str, Any]:
+    """The trace of a panel's map."""
+    rows, cols = relevance.shape
+    fine = max(rows, cols) > FINE
+    return {
+        "type": "heatmap",
+        "z": relevance.astype(np.float32) if fine else relevance.astype(float).tolist(),
+        "x": centers(view.width, cols),
+        "y": centers(view.height, rows),
+        "zmin": panel.low,
+        "zmax": _top(panel),
+        "zsmooth": "best" if smooth else False,
+        "opacity": opacity,
+        "colorscale": _colors(panel, colors),
+        "showscale": opacity > 0.0,
+        "hoverinfo": "skip",
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import controls, panels, session
+from dashboard import controls, panels, session, show
 from dashboard.text import plain
 from pages.attention.channels import Channels
 from pages.attention.draw_attention import every_map, joint_maps, one_layer
@@ -64,7 +64,8 @@ def draw(view: AttentionView) -> None:
                 "values; “own” gives each map its own range.",
                 overlay=False,
             )
-    _tab(view)
+    with show.tab():
+        _tab(view)
 
 
 def _transformer_picker(view: AttentionView) -> None:

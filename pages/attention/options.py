@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from dashboard.screen import Index, Name, Seed, Share
 
 class Options(screen.Options):
     """Options of Attention."""
+
+    tabs: ClassVar[str] = "tab"
 
     tab: Literal["grid", "layer", "joint", "channels", "similarity", "several"] = "grid"
     layer: Index | None = None

@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 import core
-from dashboard import cache, columns, controls, models, panels, session
+from dashboard import cache, columns, controls, models, panels, session, show
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 from dashboard.text import plain
@@ -56,7 +56,7 @@ def draw(view: Compare) -> None:
     panels.doubt(view.doubt)
     with st.container(key="looks"):
         _heads(view)
-        panels.row(view.row)
+        panels.row(view.row, show.still())
     with st.container(key="answers"):
         figures, *tables = st.columns(1 + len(view.models), gap="medium")
     with figures:

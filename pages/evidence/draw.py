@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core import FILLS
-from dashboard import controls, panels, rows, session
+from dashboard import controls, panels, rows, session, show
 from dashboard.several_pictures import offered_pictures
 from dashboard.text import plain
 from pages.evidence import draw_curves, draw_removal
@@ -14,7 +14,7 @@ from pages.evidence.options import Options
 from pages.evidence.pointing import CORNERS, Pointed, Pointing
 from pages.evidence.randomization import Randomized
 from pages.evidence.removal import Removal
-from pages.evidence.view import Evidence
+from pages.evidence.view import Evidence, Found
 
 QUESTIONS = {
     "removal": "Take it away",
@@ -58,7 +58,11 @@ def draw(view: Evidence) -> None:
         also={"measured": False},  # of another question, nothing was asked to be measured
     )
     _choices(view)
-    found = view.found
+    with show.tab():
+        _found(view.found)
+
+
+def _found(found: Found | None) -> None:
     if found is None:
         st.info("None of the models has classes, so there is no answer to measure.")
     elif isinstance(found, Removal):

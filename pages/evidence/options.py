@@ -17,6 +17,7 @@ class Options(screen.Options):
     """Options of Evidence."""
 
     looks: ClassVar[tuple[str, ...]] = ("maps",)
+    tabs: ClassVar[str] = "question"
 
     question: Literal["removal", "curves", "randomization", "pointing"] = "removal"
     change: Literal["map", "patches", "shuffle", "drop", "blur", "gray"] = "map"

@@ -185,7 +185,8 @@ class RelevancePass(TorchFunctionMode):
         if not any(tensor.requires_grad for tensor in tensors):
             return func(*args, **kwargs)
         name = func.__name__
-        if any(tensor in self._bounds for tensor in tensors) and name != "conv2d":
+        on_pixels = any(tensor in self._bounds for tensor in tensors)
+        if on_pixels and name != "conv2d" and name not in DROPOUTS:
             return self._on_pixels(name, func, args, kwargs)
         if (rule := getattr(self, f"_{name}", None)) is not None:
             return rule(func, *args, **kwargs)

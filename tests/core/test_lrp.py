@@ -240,6 +240,19 @@ def test_other_logits_than_the_models_are_refused(monkeypatch: pytest.MonkeyPatc
         relevance(built("timm").model, pictures("timm", 1)[0])
 
 
+def test_dropout_that_is_off_may_stand_before_the_first_layer() -> None:
+    wanted = as_model(shake(Odd(lambda x: x)), "cnn", preprocessing=CNN_PREPROCESSING)
+
+    class Dropped(Odd):
+        def forward(self, pixels: Tensor) -> Tensor:
+            return super().forward(nn.functional.dropout(pixels, training=self.training))
+
+    other = as_model(shake(Dropped(lambda x: x)), "cnn", preprocessing=CNN_PREPROCESSING)
+    maps = [relevance(one, picture(4, 4), level="pixels") for one in (other, wanted)]
+    assert maps[1].any()
+    np.testing.assert_array_equal(*maps)
+
+
 class Shifted(Odd):
     """Its first layer is no convolution."""
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The application, started as the README says."""
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with serve(log, PARALLAX_PASSES="1") as url:
+    with serve(log, PARALLAX_PASSES="1", PARALLAX_ASK_FROM="86400") as url:
         until(lambda: crowd.health(url)["status"] == "ready", 240)
         yield url
 

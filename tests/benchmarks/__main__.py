@@ -21,7 +21,17 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import application, crowd, dreams, evidence, memory, speed, sweeps, timing
+from tests.benchmarks import (
+    application,
+    crowd,
+    dreams,
+    evidence,
+    first_sight,
+    memory,
+    speed,
+    sweeps,
+    timing,
+)
 from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -44,6 +54,7 @@ def groups(rounds: int, threads: int) -> dict[str, Callable[[], list[Row]]]:
         "maximize": lambda: dreams.rows(rounds),
         "memory": lambda: memory.rows(threads),
         "application": application.rows,
+        "first sight": first_sight.rows,
         "crowd": crowd.rows,
         "sweeps": sweeps.rows,
     }

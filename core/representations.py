@@ -24,12 +24,36 @@ def cosine_map(features: npt.ArrayLike, place: tuple[int, int]) -> Float:
         In [-1, 1]; 1 at the place itself. A place whose features are all zero has cosine 0 with
         every place, itself included.
     """
-    values = np.asarray(features, dtype=np.float64)
-    lengths = np.linalg.norm(values, axis=0)
-    unit = values / np.where(lengths > 0, lengths, 1.0)
+    unit = _unit(features)
     cosines = np.tensordot(unit[:, place[0], place[1]], unit, axes=1)
     found: Float = np.clip(cosines, -1.0, 1.0).astype(np.float32)
     return found
+
+
+def cosine_matrix(features: npt.ArrayLike) -> Float:
+    """Cosines between the features of all places.
+
+    Parameters
+    ----------
+    features : (channels, rows, cols)
+        As from `core.features`.
+
+    Returns
+    -------
+    (rows * cols, rows * cols) float32
+        Each row, reshaped to (rows, cols), is the `cosine_map` of one place.
+    """
+    unit = _unit(features).reshape(np.shape(features)[0], -1)
+    found: Float = np.clip(unit.T @ unit, -1.0, 1.0).astype(np.float32)
+    return found
+
+
+def _unit(features: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Features divided by their length at each place, where that is not zero."""
+    values = np.asarray(features, dtype=np.float64)
+    lengths = np.linalg.norm(values, axis=0)
+    unit: npt.NDArray[np.float64] = values / np.where(lengths > 0, lengths, 1.0)
+    return unit
 
 
 def by_contrast(features: Float) -> npt.NDArray[np.intp]:

@@ -1,8 +1,8 @@
 """Conversion of addresses of earlier versions to the current keys.
 
 Up to version 0.4 a screen had one CNN and one ViT (``cnn=``, ``vit=``), and a method for each kind
-(``cnn_map=``, ``vit_map.fusion=`` …). Links, manifests, saved screens and archives of these
-versions contain such addresses and keep their meaning.
+(``cnn_map=``, ``vit_map.fusion=`` …); ``twin=`` was called ``effect=``. Links, manifests, saved
+screens and archives of these versions contain such addresses and keep their meaning.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ def address(given: Address) -> dict[str, Sequence[str]]:
     features = [_feature(old, kind, models[kind]) for kind in KINDS]
     made["feature"] = [feature.text for feature in features if feature]
     made |= _evidence(found, models)
+    if "effect" in found and "twin" not in found:
+        made["twin"] = list(found.pop("effect"))
     return found | {key: texts for key, texts in made.items() if texts}
 
 
@@ -64,6 +66,8 @@ def fields(given: Mapping[str, Any]) -> dict[str, Any]:
             kept[name] = value
         elif value is not None:
             old[name] = list(map(str, value)) if isinstance(value, tuple | list) else [str(value)]
+    if "effect" in kept:
+        kept.setdefault("twin", kept.pop("effect"))
     return kept | {name: tuple(texts) for name, texts in address(old).items()}
 
 

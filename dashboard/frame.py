@@ -23,6 +23,7 @@ from dashboard import (
     cache,
     controls,
     models,
+    opening,
     pending_downloads,
     registry,
     session,
@@ -32,8 +33,9 @@ from dashboard import (
     style,
     waiting,
 )
+from dashboard.opening import OPENING
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import OPENING, kind_of, link_of
+from dashboard.screen import kind_of, link_of
 from dashboard.text import plain
 from dashboard.uploads import OWN
 
@@ -88,15 +90,15 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             ):
                 _link(dict.fromkeys(pages, st), pages)
             _mark_current(pages)
-        with waiting.told_to_wait(), waiting.bar(), cache.reading_once():
+        with waiting.told_to_wait(), waiting.bar(show.cancel), cache.reading_once():
             if name != "review":
                 with sharing_place:
                     sharing.menu(shown)
-                with st.skeleton(height=420), st.sidebar:  # visible while models are opened
+                with opening.ahead(shown.still), st.sidebar:  # visible while models are opened
                     looked_at = _scene()
                     session.current().scene = looked_at
             page.run()
-        shown.complete = True
+        show.finished(shown)
         with notices:
             sharing.told(shown)
     except BusyError as error:

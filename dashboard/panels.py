@@ -9,6 +9,7 @@ import streamlit as st
 
 from core import MATCHED_PAIR, Model, ModelSpec, Prediction, find_spec
 from dashboard import cache, columns, controls, session
+from dashboard.opening import Still
 from dashboard.rows import Agreement, Row, number
 from dashboard.screen import without_looks
 from dashboard.settings import locked
@@ -36,13 +37,20 @@ def head(title: str, line: str, how: str, sources: str) -> Any:
     return buttons
 
 
-def chart(figure: Figure, act: Callable[[list[Any]], None] | None = None, **options: Any) -> Any:
+def chart(
+    figure: Figure,
+    act: Callable[[list[Any]], None] | None = None,
+    still: Still | None = None,
+    **options: Any,
+) -> Any:
     """Draw a figure.
 
     Parameters
     ----------
     act
         Called with the custom data of a clicked point.
+    still
+        Shown until the browser has drawn a figure with a height.
     options
         Further arguments of `streamlit.plotly_chart`.
     """
@@ -58,7 +66,10 @@ def chart(figure: Figure, act: Callable[[list[Any]], None] | None = None, **opti
     )
     st.html(f"<style>{places} {{ {rule} }}</style>")
     with st.container(key=figure.key, height=400, border=False):
-        return _plot(figure, height="stretch", **options)
+        drawn = _plot(figure, height="stretch", **options)
+        if still is not None:  # last, so that the figure keeps its place in later runs
+            st.html(still.html("below"))
+        return drawn
 
 
 def _plot(figure: Figure, **options: Any) -> Any:
@@ -75,13 +86,19 @@ def _clicked(key: str, act: Callable[[list[Any]], None]) -> Callable[..., None]:
     return session.guarded(call)
 
 
-def row(made: Row) -> None:
-    """Draw a row of panels; a click on a corner, or a button, opens all in full screen."""
+def row(made: Row, still: Still | None = None) -> None:
+    """Draw a row of panels; a click on a corner, or a button, opens all in full screen.
+
+    Parameters
+    ----------
+    still
+        As in `chart`.
+    """
 
     def enlarge(number: int) -> None:
         session.change(large=f"{made.key}.{number}")
 
-    chart(made, lambda data: enlarge(data[0]))
+    chart(made, lambda data: enlarge(data[0]), still)
     # Where the first panel is the picture, which has no color bar, the button takes its place.
     place = "below-picture" if made.panels[0].relevance is None else "below-row"
     with st.container(key=f"{place}-{made.key}"):

@@ -15,9 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 import core
 from core import ParallaxError
 from dashboard import cache, export, manifest, settings
+from dashboard.opening import OPENING
 from dashboard.registry import pages
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import OPENING, Screen, link_of
+from dashboard.screen import Screen, link_of
 from dashboard.uploads import OWN
 from dashboard.view import Maker, View
 

@@ -32,10 +32,6 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST)]
 Text = Annotated[str, Field(max_length=LONGEST)]
 Looks = Annotated[tuple[Text, ...], Field(max_length=MOST)]
 
-OPENING = "panda-and-polar-bear"
-"""Picture of the bare address. Older addresses without a picture mean the default of
-`Screen.image`, so every other address names its picture."""
-
 PATCHES = r"^[1-9]\d{0,2}x[1-9]\d{0,2}-(?:[0-9a-f]{2}){1,3000}$"
 """Rows, columns, and a bit for each patch in reading order, as hexadecimal digits."""
 

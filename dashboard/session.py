@@ -18,8 +18,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core import ParallaxError
+from dashboard.opening import OPENING
 from dashboard.scene import Scene
-from dashboard.screen import OPENING, Screen
+from dashboard.screen import Screen
 
 _log = logging.getLogger(__name__)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import streamlit as st
 
-from dashboard import session
-from dashboard.screen import kind_of
+from dashboard import opening, session
+from dashboard.choices import Choice
+from dashboard.looks import Look
+from dashboard.screen import Screen, kind_of
 from dashboard.text import duration, plain
 from dashboard.view import Costly, Maker, View
 
@@ -28,12 +31,16 @@ class Shown:
     ----------
     there
         Whether the browser shows the page, as this run or one before has drawn it.
+    still
+        Stands for the page until it is drawn: of the first screen of a sample, if the browser
+        does not show the page yet.
     complete
         Whether the page was drawn to its end.
     """
 
     maker: Maker
     there: bool = False
+    still: opening.Still | None = None
     made: View | None = None
     complete: bool = False
 
@@ -52,23 +59,61 @@ class Begun:
 
 @dataclass
 class Last:
-    """The page that a session drew last, or is drawing."""
+    """What a session drew last.
+
+    Attributes
+    ----------
+    shown
+        The page that was drawn last, or is being drawn.
+    finished
+        The screen that was drawn to its end last.
+    looks
+        The looks that were drawn last, by column.
+    """
 
     shown: Shown | None = None
+    finished: Screen | None = None
+    looks: dict[str, Look] = field(default_factory=dict)
 
 
 def begin(title: str, link: str) -> Shown:
     """Called once a run by the frame, before the page is made."""
     screen, before = session.screen(), current()
     there = before is not None and before.there and before.maker.screen.page == screen.page
-    found = Shown(Maker(screen, title, link, session.kept(Begun).keys), there)
-    session.kept(Last).shown = found
+    last = session.kept(Last)
+    maker = Maker(screen, title, link, session.kept(Begun).keys, last.looks)
+    still = None if there else opening.still(screen.page, screen.address())
+    last.shown = found = Shown(maker, there, still)
     return found
+
+
+def finished(shown: Shown) -> None:
+    """Called by the frame once a page is drawn to its end."""
+    shown.complete = True
+    last = session.kept(Last)
+    last.finished = session.screen()
+    last.looks = {**last.looks, **shown.maker.drawn}
+
+
+def cancel() -> None:
+    """Return to the screen that was drawn to its end last; for callbacks.
+
+    Nothing that takes long is computed for it, as it was not asked for again.
+    """
+    session.kept(Begun).keys.clear()
+    if (before := session.kept(Last).finished) is not None:
+        session.become(before)
 
 
 def current() -> Shown | None:
     """The view of this run so far; in a callback, that of the previous run."""
     return session.kept(Last).shown
+
+
+def still() -> opening.Still | None:
+    """The still that stands for the page of this run until it is drawn; see `Shown`."""
+    shown = current()
+    return shown.still if shown is not None else None
 
 
 def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
@@ -86,7 +131,7 @@ def page(make: Callable[[Maker], Made], draw: Callable[[Made], None]) -> None:
     # What was drawn before stays where it is while another choice is computed.
     with (
         st.container(key="making"),
-        nullcontext() if shown.there else st.skeleton(height=420),
+        nullcontext() if shown.there else opening.ahead(shown.still),
         st.spinner("Running the models …", show_time=True),
     ):
         _hide_other_tabs()
@@ -120,9 +165,11 @@ def _hide_other_tabs() -> None:
 
 
 def _offer(costly: Sequence[Costly]) -> None:
-    """A button for each map that waits for a click."""
-    with st.container(horizontal=True, gap="small", key="costly"):
-        for number, one in enumerate(costly):
+    """What each map that waits for a click takes, and its button."""
+    for number, one in enumerate(costly):
+        with st.container(
+            horizontal=True, vertical_alignment="center", gap="small", key=f"costly-{number}"
+        ):
             st.button(
                 f"Compute {plain(one.name)} · {duration(one.cost.seconds)}",
                 icon=":material/play_arrow:",
@@ -133,3 +180,17 @@ def _offer(costly: Sequence[Costly]) -> None:
                 on_click=session.kept(Begun).keys.add,
                 args=(one.cost.key,),
             )
+            if one.instead is None or one.instead.method is None:
+                continue
+            title = plain(one.instead.method.title)
+            st.button(
+                f"Keep {title}",
+                key=f"keep-{number}",
+                type="tertiary",
+                help="Chooses what the column shows now.",
+                on_click=session.guarded(partial(_keep, one.instead)),
+            )
+
+
+def _keep(shown: Choice) -> None:
+    session.become(shown.slot.put(session.screen(), shown.slot.look))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -15,7 +13,7 @@ from typing import Any
 import streamlit as st
 from PIL import Image, ImageOps
 
-from dashboard import registry, startup
+from dashboard import opening, registry, startup
 from dashboard.style import STYLE
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
@@ -62,7 +60,11 @@ def _draw(name: str, pages: Mapping[str, Any]) -> None:
             st.page_link(page, icon=registry.pages()[other].icon)
     st.title(registry.pages()[name].title, anchor=False)
     st.caption("The server has just started; the models are loading.")
-    st.skeleton(height=420)
+    asked = {key: st.query_params.get_all(key) for key in st.query_params}
+    if (still := opening.still(name, asked)) is None:
+        st.skeleton(height=420)
+    else:
+        st.html(still.html("ahead"))
     with st.container(key="ahead"):  # so the browser fetches already what is going to draw charts
         startup.import_charts()
         st.plotly_chart(_NOTHING, key="nothing")
@@ -76,8 +78,5 @@ def _thumbnails() -> str:
         with Image.open(SAMPLES / sample["file"]) as image:
             image.draft("RGB", (2 * SIDE, 2 * SIDE))
             small = ImageOps.fit(image.convert("RGB"), (SIDE, SIDE))
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=80)
-        encoded = base64.b64encode(buffer.getvalue()).decode()
-        found.append(f'<img src="data:image/jpeg;base64,{encoded}" alt="">')
+        found.append(f'<img src="{opening.source(small)}" alt="">')
     return f'<div class="splash">{"".join(found)}</div>'

@@ -20,7 +20,7 @@ STYLE = """
 }
 [data-testid="stMain"]:focus-visible { outline-offset: -2px !important; }
 input[role="combobox"]:focus-visible, canvas:focus-visible { outline: none !important; }
-.st-key-current-page { display: none; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-current-page) { display: none; }
 [class*="st-key-icon-"] button { position: relative; }
 [class*="st-key-icon-"] button [data-testid="stMarkdownContainer"] {
   position: absolute; clip-path: inset(50%); white-space: nowrap;
@@ -38,8 +38,27 @@ input[role="combobox"]:focus-visible, canvas:focus-visible { outline: none !impo
 [data-testid="stSidebarHeader"] { height: 2rem; margin: 0; padding: .5rem; }
 [data-testid="stSidebarContent"] { padding: 0; }
 [data-testid="stSidebarUserContent"] { padding: 0 1rem 1rem !important; }
+[data-testid="stMain"] [data-stale="true"]:has(.stPlotlyChart, .stDataFrame) {
+  opacity: 1 !important;  /* maps stay readable while others are computed */
+}
+.still { display: flex; gap: 1.2%; pointer-events: none; }
+.still > div { flex: 1 1 0; min-width: 0; }
+.still p {
+  margin: 0; display: flex; flex-direction: column; justify-content: flex-end; padding: 0 0 4px 2px;
+  font-size: 12px; line-height: 1.3; white-space: nowrap; overflow: hidden;
+}
+.still b { font-size: 14px; }
+.still i { display: block; aspect-ratio: 1; }
+.still.ahead { margin-top: 5rem; }
+[data-testid="stVerticalBlock"]:has(> * > * > .still.below) { position: relative; }
+[data-testid="stVerticalBlock"]:has(.still.below) [data-testid="stSkeleton"] { visibility: hidden; }
+[data-testid="stElementContainer"]:has(.still.below) {
+  position: absolute; inset: 0; pointer-events: none;
+}
+[data-testid="stVerticalBlock"]:has(.js-plotly-plot .main-svg) .still.below { display: none; }
+.st-key-progress > :first-child { flex: 1 1 0 !important; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-making) { margin-bottom: -1rem; }
-[data-testid="stMainBlockContainer"] > * > [data-stale="true"]:has(.stProgress) {
+.st-key-progress [data-stale="true"] {
   display: none;  /* progress of a run that was ended by another choice */
 }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 import core
-from core import Explanation, MethodError, Model, Prediction, Recording
+from core import Explanation, MethodError, Model, ParameterError, Prediction, Recording
 from dashboard import cache, settings
 from dashboard.choices import (
     Choice,
@@ -29,6 +30,7 @@ from dashboard.choices import (
     target_of,
     told_apart,
 )
+from dashboard.looks import Look
 from dashboard.scene import Picture, Scene
 from dashboard.screen import Screen
 from dashboard.text import duration
@@ -87,11 +89,14 @@ class Costly:
     Attributes
     ----------
     name
-        Method and model.
+        Method, model and class.
+    instead
+        The look that its column shows meanwhile, if the page has columns.
     """
 
     name: str
     cost: cache.Cost
+    instead: Choice | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -158,6 +163,8 @@ class Columns:
         All that are shown, by id.
     choices
         One for each column.
+    drawn
+        The same, but for a map that waits for a click the one that its column showed before.
     recordings
         One pass of each model.
     answers
@@ -168,6 +175,7 @@ class Columns:
 
     models: Mapping[str, Model]
     choices: tuple[Choice, ...]
+    drawn: tuple[Choice, ...]
     recordings: Mapping[Model, Recording]
     answers: Mapping[Model, Prediction]
     classes: Classes
@@ -188,11 +196,15 @@ class Maker:
         As in `View`.
     begun
         Keys of costly maps that a reader has asked for; ``None`` computes all at once.
+    before
+        The looks that were drawn last, by column.
 
     Attributes
     ----------
     screen
         The displayed screen, in which unavailable models are replaced.
+    drawn
+        The looks that are drawn, by column.
     """
 
     def __init__(
@@ -201,10 +213,12 @@ class Maker:
         title: str = "",
         link: str = "",
         begun: Container[Hashable] | None = None,
+        before: Mapping[str, Look] = MappingProxyType({}),
     ) -> None:
         self.asked = self.screen = screen
         self.title, self.link = title, link
-        self.begun = begun
+        self.begun, self.before = begun, before
+        self.drawn: dict[str, Look] = {}
         self.costly: list[Costly] = []
         self.scene: Scene | None = None
         self.figures: dict[str, Figure] = {}
@@ -300,36 +314,74 @@ class Maker:
         MethodError
             There is no such map, or it waits for a click; then it is in `costly`.
         """
-        if self.begun is not None and not at_once:
-            self._ask(model_id, method, targets, params or {})
-        found = cache.explain(model_id, self.looked_at, method, tuple(targets), dict(params or {}))
+        params = dict(params or {})
+        if not at_once and (waiting := self._waits(model_id, method, targets, params)):
+            self._tell(waiting)
+            cost = waiting.cost
+            raise MethodError(
+                f"{waiting.name} takes {cost.passes:,} passes of the network, "
+                f"{duration(cost.seconds)} here; it is computed once you ask for it above."
+            )
+        found = cache.explain(model_id, self.looked_at, method, tuple(targets), params)
         for explanation in found:
-            self.explanation(explanation, params or {})
+            self.explanation(explanation, params)
         return found
 
-    def _ask(
+    def _waits(
         self,
         model_id: str,
         method: str,
         targets: Sequence[core.TargetLike | None],
         params: Mapping[str, Any],
-    ) -> None:
-        """Refuse maps that would take long, unless they have been asked for."""
+    ) -> Costly | None:
+        """Maps that would take long and have not been asked for."""
+        if self.begun is None:
+            return None
         cost = cache.cost(model_id, self.looked_at, method, targets, params)
-        if cost is None or cost.seconds < settings.current().ask_from:
-            return
-        if cost.key in (self.begun or ()):
-            return
+        if cost is None or cost.seconds < settings.current().ask_from or cost.key in self.begun:
+            return None
         model = cache.model(model_id)
         asked = [one for one in model.check_targets(targets, len(targets)) if one is not None]
         classes = ", ".join(one.text(model.labels) for one in asked)
         title = f"{core.find_method(method).title} of {model.spec.title}"
-        name = f"{title}, {classes}" if classes else title
-        self.costly.append(Costly(name, cost))
-        raise MethodError(
-            f"{name} takes {cost.passes:,} passes of the network, {duration(cost.seconds)} "
-            "here; it is computed once you ask for it above."
+        return Costly(f"{title}, {classes}" if classes else title, cost)
+
+    def _tell(self, waiting: Costly) -> None:
+        if all(waiting.cost.key != told.cost.key for told in self.costly):
+            self.costly.append(waiting)
+
+    def _drawn(self, choice: Choice, classes: Sequence[str]) -> Choice:
+        """The look itself or, if its map waits for a click, one that does not."""
+        waiting = self._waits_for(choice, classes)
+        if waiting is None:
+            return choice
+        instead = next(
+            (one for one in self._before(choice) if self._waits_for(one, classes) is None), None
         )
+        self._tell(replace(waiting, instead=instead))
+        return instead or choice
+
+    def _waits_for(self, choice: Choice, classes: Sequence[str]) -> Costly | None:
+        method = choice.method
+        if method is None or method.is_quick:
+            return None
+        try:
+            target = target_of(choice.model, classes) if method.class_specific else None
+            return self._waits(choice.model.spec.id, method.name, (target,), choice.values)
+        except (MethodError, ParameterError):
+            return None  # there is no such map: its panel states why
+
+    def _before(self, asked: Choice) -> list[Choice]:
+        """What can be drawn in the place of a look: what its column showed, and the first map."""
+        if self.begun is None or asked.method is None or asked.method.is_quick:
+            return []
+        model, slot = asked.model, asked.slot
+        looks = [self.before.get(slot.name), Look(model.spec.id)]
+        return [
+            choice(replace(slot, look=look), model, lambda _: None)
+            for look in looks
+            if look is not None and look.model == model.spec.id
+        ]
 
     def map_of(self, choice: Choice, classes: Sequence[str]) -> Explanation | str:
         """The map of a choice for a class, or for one rather than another; or why there is none.
@@ -361,8 +413,9 @@ class Maker:
         scene = self.looked_at
         models = {model_id: cache.model(model_id) for model_id in scene.ids}
         chosen = self.choices()
+        likely = [*chosen, *itertools.chain.from_iterable(map(self._before, chosen))]
         recordings = {
-            model: self.recording(model_id, needs_of(chosen, model))
+            model: self.recording(model_id, needs_of(likely, model))
             for model_id, model in models.items()
         }
         answers = {
@@ -371,7 +424,9 @@ class Maker:
         asked = classes(
             self.screen, scene.picture.classes, [*answers], [*answers.values()], self.problem
         )
-        return Columns(models, chosen, recordings, answers, asked)
+        drawn = [self._drawn(one, asked.target) for one in chosen]
+        self.drawn = {one.slot.name: one.slot.look for one in drawn}
+        return Columns(models, chosen, told_apart(drawn), recordings, answers, asked)
 
     # -- what is kept -----------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -46,29 +48,60 @@ def told_to_wait() -> Iterator[None]:
             place.empty()
 
 
+CANCEL_FROM = 1.0
+"""Seconds of a computation from which it can be canceled."""
+
+
 @contextmanager
-def bar() -> Iterator[None]:
+def bar(cancel: Callable[[], None]) -> Iterator[None]:
     """Show the progress of `watched` computations inside a ``with`` block.
 
     A new choice, or leaving the page, ends the run at its next step.
+
+    Parameters
+    ----------
+    cancel
+        Called if the button is pressed that ends a computation.
     """
-    place = st.empty()
-    begun: dict[str, float] = {}
-
-    def report(what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if not done:
-            begun[what] = now
-        seconds = (now - begun.setdefault(what, now)) / max(1, done) * (total - done)
-        left = f", {duration(seconds)} left" if seconds > 1 else ""
-        place.progress(done / total, f"{what}: {done} of {total} steps{left}")
-
-    token = _report.set(report)
+    progress = _Progress(st.empty(), cancel)
+    token = _report.set(progress.report)
     try:
         yield
     finally:
         _report.reset(token)
-        place.empty()
+        progress.place.empty()
+
+
+@dataclass
+class _Progress:
+    """What is being computed, in one line with a button."""
+
+    place: Any
+    cancel: Callable[[], None]
+    line: Any = None
+    button: Any = None
+    begun: dict[str, float] = field(default_factory=dict)
+
+    def report(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.line is None:
+            with self.place.container(horizontal=True, vertical_alignment="center", key="progress"):
+                self.line, self.button = st.empty(), st.empty()
+        if not done:
+            self.begun[what] = now
+        taken = now - self.begun.setdefault(what, now)
+        seconds = taken / max(1, done) * (total - done)
+        left = f", {duration(seconds)} left" if seconds > 1 else ""
+        self.line.progress(done / total, f"{what}: {done} of {total} steps{left}")
+        if self.button is not None and taken + seconds > CANCEL_FROM:
+            self.button.button(
+                "Cancel",
+                key="cancel",
+                icon=":material/close:",
+                help="Keeps what was shown before.",
+                on_click=self.cancel,
+            )
+            self.button = None
 
 
 @contextmanager

@@ -26,6 +26,13 @@ settings.register_profile("steady", deadline=None, derandomize=True, max_example
 settings.load_profile("steady")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Commands that a test runs set more threads; the tests after it would wait for them."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 def pytest_collection_finish() -> None:
     """What is there before the first test stays: the garbage collector need not look at it."""
     gc.collect()

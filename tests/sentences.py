@@ -39,7 +39,7 @@ OF_PAGE: dict[str, tuple[str, ...]] = {
     ),
     "attention": ("tab", "fusion", "matrix", "several_map", "several_layers"),
     "gradient_rollout": (),
-    "activation_maximization": ("objective", "moves", "effect"),
+    "activation_maximization": ("objective", "moves", "twin"),
     "evidence": ("question", "change", "fill", "curve", "measured"),
     "data_set": ("color", "order"),
     "review": ("archived", "presented"),

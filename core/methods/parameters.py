@@ -34,6 +34,8 @@ class Parameter:
         Range, in the parameter's own unit (numbers, indices, spans).
     options
         Allowed values (choices).
+    optional
+        Whether a number may be ``None`` as well, which means what the help text says.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Parameter:
     high: float = 1.0
     step: float = 0.05
     options: tuple[str, ...] = ()
+    optional: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -60,15 +63,18 @@ class Parameter:
         return True
 
 
-def number(default: Number, low: float, high: float, step: float, label: str, help: str) -> Any:
+def number(
+    default: Number | None, low: float, high: float, step: float, label: str, help: str
+) -> Any:
     """Declare a number in [low, high], an integer if the default is one.
 
-    ``default`` may depend on the model.
+    ``default`` may depend on the model; where it is ``None``, that is allowed as well and means
+    what the help text says.
     """
     return dataclasses.field(
         default=0 if callable(default) else default,
         metadata={"kind": "number", "default": default, "low": low, "high": high, "step": step}
-        | {"label": label, "help": help},
+        | {"label": label, "help": help, "optional": default is None},
     )
 
 
@@ -130,6 +136,7 @@ def describe(kind: type[Parameters], model: Model, method: str) -> tuple[Paramet
             high=high,
             step=meta.get("step", 1),
             options=tuple(options(model) if callable(options) else options),
+            optional=meta.get("optional", False),
         )
         if entry.name in suits and parameter.accepts(suits[entry.name]):
             parameter = dataclasses.replace(parameter, default=suits[entry.name])
@@ -167,6 +174,8 @@ def _checked(parameter: Parameter, value: Any) -> Any:
             raise ParameterError(f"{name} is {value!r}, expected one of: {options}.")
         return value
     if parameter.kind == "number":
+        if parameter.optional and value is None:
+            return None
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)

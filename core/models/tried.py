@@ -35,7 +35,7 @@ class TriedModel(Model):
     def _begin(self) -> None:
         """Make the copy; `_prepare` calls this first."""
         self._lock = threading.Lock()
-        self._twin, self._tried_on = _without_weights(self.module), torch.device("meta")
+        self._twin, self._tried_on = without_weights(self.module), torch.device("meta")
         self._shapes: dict[tuple[int, int], dict[str, Shape]] = {}
         self._costs: _Bytes | None = None
         self._takes_any_size = True
@@ -218,7 +218,7 @@ def logits_of(output: Any) -> Tensor:
     return logits
 
 
-def _without_weights(module: nn.Module) -> nn.Module:
+def without_weights(module: nn.Module) -> nn.Module:
     """A copy that computes shapes only: every parameter and buffer is on the meta device."""
     memo: dict[int, object] = {}
     for parameter in module.parameters():

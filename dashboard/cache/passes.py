@@ -26,8 +26,9 @@ from core import (
 from dashboard.cache.held import results
 from dashboard.cache.models import holder_of, opened_model, spec
 from dashboard.cache.pictures import from_sample
+from dashboard.opening import OPENING
 from dashboard.scene import Picture, Scene, framing_of
-from dashboard.screen import OPENING, Shared
+from dashboard.screen import Shared
 from dashboard.waiting import watched
 
 Mask = npt.NDArray[np.bool_]

@@ -58,6 +58,19 @@ def _widget(slot: Slot, parameter: Parameter, value: Any) -> None:
         tie = session.tied(name, ends, write)
         st.slider(parameter.label, 0, last, help=parameter.help, **tie)
         return
+    if parameter.optional:
+        st.number_input(
+            parameter.label,
+            parameter.low,
+            parameter.high,
+            value=None,
+            step=parameter.step,
+            format="%.3f",
+            placeholder=value_text(None),
+            help=parameter.help,
+            **session.tied(name, value, write),
+        )
+        return
     shown = AUTOMATIC_INDEX if value is None else value
     common: dict[str, Any] = {"help": parameter.help, **session.tied(name, shown, write)}
     if parameter.kind == "number":

@@ -81,7 +81,7 @@ def _color(text: str) -> tuple[float, ...]:
 def canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
     """An empty figure in the coordinates of a view, with the view as its background."""
     figure = go.Figure()
-    lay_under(figure, data_uri(view), 0, 0, view.width, view.height)
+    figure.add_layout_image(laid_under(data_uri(view), 0, 0, view.width, view.height))
     figure.update_xaxes(range=[0, view.width], visible=False, constrain="domain")
     figure.update_yaxes(range=[view.height, 0], visible=False, scaleanchor="x", constrain="domain")
     figure.update_layout(
@@ -97,16 +97,10 @@ def canvas(view: Image.Image, top: int = 4, bottom: int = 4) -> go.Figure:
     return figure
 
 
-def lay_under(
-    figure: go.Figure,
-    source: str,
-    left: float,
-    top: float,
-    width: float,
-    height: float,
-    axes: str = "",
-) -> None:
-    """Put a picture below the traces of a figure, stretched over part of its axes.
+def laid_under(
+    source: str, left: float, top: float, width: float, height: float, axes: str = ""
+) -> dict[str, Any]:
+    """A picture below the traces of a figure, stretched over part of its axes.
 
     Parameters
     ----------
@@ -115,17 +109,17 @@ def lay_under(
     axes
         Suffix of their names: empty for the first, then "2", "3" and so on.
     """
-    figure.add_layout_image(
-        source=source,
-        xref=f"x{axes}",
-        yref=f"y{axes}",
-        x=left,
-        y=top,
-        sizex=width,
-        sizey=height,
-        sizing="stretch",
-        layer="below",
-    )
+    return {
+        "source": source,
+        "xref": f"x{axes}",
+        "yref": f"y{axes}",
+        "x": left,
+        "y": top,
+        "sizex": width,
+        "sizey": height,
+        "sizing": "stretch",
+        "layer": "below",
+    }
 
 
 def centers(length: int, count: int) -> list[float]:

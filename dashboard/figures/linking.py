@@ -18,7 +18,7 @@ from dashboard.figures.base import (
     bar,
     centers,
     fading,
-    lay_under,
+    laid_under,
     numbers,
     scale,
 )
@@ -28,6 +28,10 @@ from dashboard.text import in_figure
 TITLE, SUBTITLE, BARS = 27, 17, 52
 """Pixels above the panels of `linked`, for titles and for each line of subtitles, and below,
 for color bars."""
+
+FINE = 64
+"""Rows or columns from which a map is sent as numbers of four bytes, and of which no more can be
+hovered: a text for each of 224 × 224 pixels would be megabytes for each panel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +96,24 @@ def linked(
     """
     count, gap = len(panels), 0.012
     span = (1 - gap * (count - 1)) / count
-    rows = max([p.relevance.shape[0] for p in panels if p.relevance is not None], default=1)
-    cols = max([p.relevance.shape[1] for p in panels if p.relevance is not None], default=1)
-    text = _readings(panels, rows, cols)
-    figure = go.Figure()
+    grids = [p.relevance.shape for p in panels if p.relevance is not None] or [(1, 1)]
+    tall, wide = (max(lengths) for lengths in zip(*grids, strict=True))
+    rows, cols = min(tall, FINE), min(wide, FINE)
+    hovered = {
+        "type": "heatmap",
+        "z": np.zeros((rows, cols)).tolist(),
+        "x": centers(view.width, cols),
+        "y": centers(view.height, rows),
+        "text": _readings(panels, (rows, cols), (tall, wide)),
+        "hovertemplate": "%{text}<extra></extra>",
+        "opacity": 0.0,
+        "showscale": False,
+    }
+    # Built as one value: each addition to a figure costs Plotly as much as all of it at once.
+    traces: list[Any] = []
+    images: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {"images": images, "annotations": notes}
     plain = data_uri(view)
     for i, panel in enumerate(panels):
         suffix = "" if i == 0 else str(i + 1)
@@ -104,89 +122,89 @@ def linked(
         lit = brightness and panel.relevance is not None
         below = _below(view, panel, lit)
         source = plain if below is view else data_uri(below)
-        lay_under(figure, source, 0, 0, view.width, view.height, suffix)
-        figure.update_layout(
+        images.append(laid_under(source, 0, 0, view.width, view.height, suffix))
+        layout |= {
+            f"xaxis{suffix}": {
+                "domain": [left, left + span],
+                "range": [0, view.width],
+                "visible": False,
+                "constrain": "domain",
+                "anchor": axes["yaxis"],
+                **({"matches": "x"} if i else {}),
+            },
+            f"yaxis{suffix}": {
+                "range": [view.height, 0],
+                "visible": False,
+                "scaleanchor": axes["xaxis"],
+                "constrain": "domain",
+                "constraintoward": "top",
+                "anchor": axes["xaxis"],
+                **({"matches": "y"} if i else {}),
+            },
+        }
+        if panel.relevance is not None:
+            place = {"x": left + span / 2, "xanchor": "center", "len": span * 0.96}
+            drawn = _map(view, panel, panel.relevance, 0.0 if lit else opacity, colors, smooth)
+            traces.append(drawn | axes | {"colorbar": bar(panel.unit) | place})
+        traces.append(hovered | axes)
+        if corners:
+            traces.append(_corner(view, corners[i], i) | axes)
+        notes.append(
             {
-                f"xaxis{suffix}": {
-                    "domain": [left, left + span],
-                    "range": [0, view.width],
-                    "visible": False,
-                    "constrain": "domain",
-                    "anchor": axes["yaxis"],
-                    **({"matches": "x"} if i else {}),
-                },
-                f"yaxis{suffix}": {
-                    "range": [view.height, 0],
-                    "visible": False,
-                    "scaleanchor": axes["xaxis"],
-                    "constrain": "domain",
-                    "constraintoward": "top",
-                    "anchor": axes["xaxis"],
-                    **({"matches": "y"} if i else {}),
-                },
+                "text": f"<b>{in_figure(panel.title)}</b><br><span style='font-size:12px'>"
+                f"{in_figure(panel.subtitle).replace(chr(10), '<br>')}</span>",
+                "x": left,
+                "xref": "paper",
+                "xanchor": "left",
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "yshift": 4,
+                "align": "left",
+                "showarrow": False,
+                "font": {"size": 14},
             }
         )
-        if panel.relevance is not None:
-            high, tall = panel.relevance.shape[1], panel.relevance.shape[0]
-            figure.add_trace(
-                go.Heatmap(
-                    z=panel.relevance.astype(float).tolist(),
-                    x=centers(view.width, high),
-                    y=centers(view.height, tall),
-                    zmin=panel.low,
-                    zmax=_top(panel),
-                    zsmooth="best" if smooth else False,
-                    opacity=0.0 if lit else opacity,
-                    colorscale=_colors(panel, colors),
-                    colorbar=bar(panel.unit)
-                    | {"x": left + span / 2, "xanchor": "center", "len": span * 0.96},
-                    showscale=not lit,
-                    hoverinfo="skip",
-                    **axes,
-                )
-            )
-        figure.add_trace(
-            go.Heatmap(
-                z=np.zeros((rows, cols)).tolist(),
-                x=centers(view.width, cols),
-                y=centers(view.height, rows),
-                text=text,
-                hovertemplate="%{text}<extra></extra>",
-                opacity=0.0,
-                showscale=False,
-                **axes,
-            )
-        )
-        if corners:
-            figure.add_trace(_corner(view, corners[i], i) | axes)
-        figure.add_annotation(
-            text=f"<b>{in_figure(panel.title)}</b><br><span style='font-size:12px'>"
-            f"{in_figure(panel.subtitle).replace(chr(10), '<br>')}</span>",
-            x=left,
-            xref="paper",
-            xanchor="left",
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            yshift=4,
-            align="left",
-            showarrow=False,
-            font={"size": 14},
-        )
-    figure.update_layout(
-        margin={
+    layout |= {
+        "margin": {
             "l": 0,
             "r": 0,
             "t": TITLE + SUBTITLE * max(len(p.subtitle.splitlines()) or 1 for p in panels),
             "b": BARS if bars else 4,
         },
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        dragmode="zoom",
-        showlegend=False,
-        hoverlabel={"font_size": 13, "align": "left"},
-    )
-    return figure
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "dragmode": "zoom",
+        "showlegend": False,
+        "hoverlabel": {"font_size": 13, "align": "left"},
+    }
+    return go.Figure(traces, layout)
+
+
+def _map(
+    view: Image.Image,
+    panel: Panel,
+    relevance: npt.NDArray[np.float32],
+    opacity: float,
+    colors: str,
+    smooth: bool,
+) -> dict[str, Any]:
+    """The trace of a panel's map."""
+    rows, cols = relevance.shape
+    fine = max(rows, cols) > FINE
+    return {
+        "type": "heatmap",
+        "z": relevance.astype(np.float32) if fine else relevance.astype(float).tolist(),
+        "x": centers(view.width, cols),
+        "y": centers(view.height, rows),
+        "zmin": panel.low,
+        "zmax": _top(panel),
+        "zsmooth": "best" if smooth else False,
+        "opacity": opacity,
+        "colorscale": _colors(panel, colors),
+        "showscale": opacity > 0.0,
+        "hoverinfo": "skip",
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,28 +283,41 @@ def _corner(view: Image.Image, text: str, number: int) -> dict[str, Any]:
     }
 
 
-def _readings(panels: Sequence[Panel], rows: int, cols: int) -> list[list[str]]:
-    """Values of every panel at each place of the finest grid, mostly as shares of its largest."""
+def _readings(
+    panels: Sequence[Panel], grid: tuple[int, int], finest: tuple[int, int]
+) -> list[list[str]]:
+    """Values of every panel at each place of a grid, mostly as shares of its largest.
+
+    Parameters
+    ----------
+    grid
+        Rows and columns of places.
+    finest
+        Rows and columns of the finest map, by which places are named.
+    """
+    middles = [
+        (np.arange(count) * length + length // 2) // count
+        for count, length in zip(grid, finest, strict=True)
+    ]
     lines = []
     for panel in panels:
         if panel.relevance is None:
             continue
         peak = float(np.abs(panel.relevance).max()) or 1.0
-        tall, wide = panel.relevance.shape
-        places = np.ix_(np.arange(rows) * tall // rows, np.arange(cols) * wide // cols)
-        values = panel.relevance[places]
+        own = zip(middles, panel.relevance.shape, finest, strict=True)
+        values = panel.relevance[np.ix_(*(at * length // most for at, length, most in own))]
         form = "{:.2f}" if panel.absolute else "{:.0%} of its largest"
         lines.append((panel.title, values if panel.absolute else values / peak, form))
     return [
         [
             f"row {row}, column {col}"
             + "".join(
-                f"<br>{in_figure(title)}: {form.format(values[row, col])}"
+                f"<br>{in_figure(title)}: {form.format(values[i, j])}"
                 for title, values, form in lines
             )
-            for col in range(cols)
+            for j, col in enumerate(middles[1])
         ]
-        for row in range(rows)
+        for i, row in enumerate(middles[0])
     ]
 
 

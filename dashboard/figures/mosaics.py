@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from core import heatmaps
-from dashboard.figures.base import CLEAR, lay_under, scale
+from dashboard.figures.base import CLEAR, laid_under, scale
 from dashboard.figures.pictures import data_uri, thumbnail
 
 
@@ -103,10 +103,13 @@ def mosaic(
         constrain="domain",
         constraintoward="top",
     )
-    for (i, j), image in zip(np.ndindex(lines, columns), under, strict=False):
-        if image is not None:
-            left, top = j * (cols + gap) - 0.5, i * (rows + gap) - 0.5
-            lay_under(figure, data_uri(thumbnail(image)), left, top, cols, rows)
+    images = [
+        laid_under(
+            data_uri(thumbnail(image)), j * (cols + gap) - 0.5, i * (rows + gap) - 0.5, cols, rows
+        )
+        for (i, j), image in zip(np.ndindex(lines, columns), under, strict=False)
+        if image is not None
+    ]
     tall = 18 * max([name.count("<br>") for name in column_names], default=0)
     figure.update_layout(
         margin={"l": 0, "r": 0, "t": 22 if names else 30 + tall, "b": 4},
@@ -115,6 +118,7 @@ def mosaic(
         dragmode=False,
         xaxis_fixedrange=True,
         yaxis_fixedrange=True,
+        images=images,
         annotations=[
             {
                 "text": name,

@@ -36,6 +36,7 @@ NAMES = {
     "transformer_attribution": "Transformer attribution",
     "legrad": "LeGrad",
     "rollout": "Plain rollout, which knows no class",
+    "lrp": "Layer-wise relevance",
     "occlusion": "Occlusion",
     "rise": "RISE",
     "integrated_gradients": "Integrated gradients",
@@ -72,6 +73,12 @@ SOURCES = {
         LICENSE,
     ),
     "maximizations.json": ("written by `pages/activation_maximization/make_examples.py`", LICENSE),
+    "opening.jpg": (
+        "made by `pages/compare/make_stills.py` of the samples, which are scaled; their sources "
+        "and licenses are below",
+        "those of the samples",
+    ),
+    "opening.json": ("written by `pages/compare/make_stills.py`", LICENSE),
     "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
     "reliability.svg": ("drawn by `recipes/fit_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),

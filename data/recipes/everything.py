@@ -119,6 +119,12 @@ STEPS = (
         "data/maximizations.jpg and .json, the gallery of Activation maximization",
     ),
     Step(
+        "stills",
+        "pages.compare.make_stills",
+        (),
+        "data/opening.jpg and .json, the first screen of each sample",
+    ),
+    Step(
         "shapes",
         "data.recipes.weight_shapes",
         (),

@@ -52,7 +52,7 @@ METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     *(
         (family, name, MANY_PASSES.get(name, {}))
         for family in ("cnn", "vit")
-        for name in (*MANY_PASSES, "input_x_gradient")
+        for name in ("lrp", *MANY_PASSES, "input_x_gradient")
     ),
 )
 

@@ -93,10 +93,10 @@ def _settings(chosen: Settings) -> None:
             "the patch grid of a transformer is most visible.",
         )
     controls.toggle(
-        "effect",
-        "Show the seam penalty's effect",
+        "twin",
+        "Also without seam penalty",
         help="Makes the picture of each model with patches twice, without and with the penalty, "
-        "from the same seed.",
+        "from the same seed, so that its effect can be seen.",
     )
 
 
@@ -170,13 +170,17 @@ def _watch(run: Run) -> None:
     for column, result in zip(st.columns(max(2, len(run.results))), run.results, strict=False):
         with column:
             _heading(result)
-            if result.image is None:
+            shown = result.preview if result.image is None else result.image
+            if shown is None:
                 st.caption("Waiting for its turn.")
                 continue
             # As a data URI: a file would be removed before the next picture arrives.
-            preview = figures.data_uri(result.image, quality=65)
-            st.image(preview, width="stretch", alt=f"Grows: {result.name}")
-            st.caption(f"Step {len(result.history)} of {result.planned}")
+            source = figures.data_uri(shown, quality=65)
+            st.image(source, width="stretch", alt=f"Grows: {result.name}")
+            if result.image is None:
+                st.caption(f"A preview of {shown.width} × {shown.height} pixels.")
+            else:
+                st.caption(f"Step {len(result.history)} of {result.planned}")
 
 
 def _status(run: Run) -> str:

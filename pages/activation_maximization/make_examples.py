@@ -41,7 +41,7 @@ CHANNELS = ("panda-and-polar-bear", "chelsea", "coffee", "rocket")
 
 def links() -> list[str]:
     """The links of all rows."""
-    usual = {"steps": STEPS, "side": SIDE}
+    usual = {"steps": STEPS, "side": SIDE, "twin": "yes"}
     of_class = [{"classes": name} | usual for name in CLASSES]
     of_channel = [{"image": name, "objective": "channel"} | usual for name in CHANNELS]
     return [f"/activation_maximization?{urlencode(query)}" for query in [*of_class, *of_channel]]

@@ -19,4 +19,4 @@ class Options(screen.Options):
     gray: Annotated[float, Field(ge=0, le=1)] | None = None
     seam: Annotated[float, Field(ge=0, le=1)] | None = None
     moves: bool = True
-    effect: bool = True
+    twin: bool = False

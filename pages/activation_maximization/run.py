@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
@@ -19,6 +19,12 @@ from dashboard.jobs import Job
 
 PATIENCE = 300.0
 """Seconds after which a run that no page shows stops."""
+
+PREVIEW = 4.0
+"""Seconds for the previews of all pictures of a run."""
+
+PREVIEW_STEPS = 24
+"""Most steps of a preview."""
 
 TRIAL = 3
 """Steps from which the time of a run is estimated, without the first."""
@@ -40,6 +46,8 @@ class Task:
         Of the picture in pixels.
     patch
         Patch side for measuring and penalizing seams.
+    preview
+        Side of the preview in pixels; 0 makes none.
     """
 
     title: str
@@ -51,6 +59,7 @@ class Task:
     seed: int
     patch: int
     transforms: Transforms
+    preview: int = 0
 
     @property
     def key(self) -> tuple[str, int]:
@@ -75,7 +84,13 @@ class Task:
 
 @dataclass(eq=False)
 class Result:
-    """The current state of a picture, with its description."""
+    """The current state of a picture, with its description.
+
+    Attributes
+    ----------
+    preview
+        A small picture of a few steps, shown until the first step of the large one.
+    """
 
     title: str
     objective: str
@@ -86,6 +101,7 @@ class Result:
     patch: int
     moves: bool
     code: str
+    preview: Image.Image | None = None
     image: Image.Image | None = None
     history: list[float] = field(default_factory=list)
 
@@ -175,6 +191,7 @@ class Run(Job):
     def _work(self, tasks: list[Task]) -> None:
         try:
             with core.watching(None, lambda before: self._goes_on()):
+                self._preview(tasks)
                 self._measure(tasks)
                 for task, result in zip(tasks, self.results, strict=True):
                     if not self.stopped:
@@ -187,6 +204,26 @@ class Run(Job):
         if time.monotonic() - self._watched > PATIENCE:
             self.stop()
         return not self.stopped
+
+    def _preview(self, tasks: Sequence[Task]) -> None:
+        """Show early what each picture is going to be: the largest structures, in small."""
+        for number, (task, result) in enumerate(zip(tasks, self.results, strict=True)):
+            until = time.monotonic() + PREVIEW / len(tasks)
+            alike = next((i for i in range(number) if tasks[i].model is task.model), None)
+            if not task.preview:
+                continue
+            if alike is not None:  # with another penalty, which a preview does not show
+                result.preview = self.results[alike].preview
+                continue
+
+            def on_step(step: int, loss: float, image: Image.Image) -> bool:
+                result.preview = image  # noqa: B023
+                return self._goes_on() and time.monotonic() < until  # noqa: B023
+
+            try:
+                _maximize(task, PREVIEW_STEPS, task.preview, on_step)
+            except ParallaxError:
+                continue  # reported later, when the picture is due
 
     def _measure(self, tasks: Sequence[Task]) -> None:
         """Run a few steps of untimed tasks, to estimate the total time."""
@@ -220,17 +257,23 @@ class Run(Job):
                 result.history.append(loss)
             return self._goes_on()
 
-        core.maximize(
-            task.model,
-            task.objective,
-            steps=steps,
-            size=task.side,
-            seed=task.seed,
-            on_step=on_step,
-            regularization=task.regularization,
-            transforms=task.transforms,
-            patch=task.patch,
-        )
+        _maximize(task, steps, task.side, on_step)
+
+
+def _maximize(
+    task: Task, steps: int, side: int, on_step: Callable[[int, float, Image.Image], bool]
+) -> None:
+    core.maximize(
+        task.model,
+        task.objective,
+        steps=steps,
+        size=side,
+        seed=task.seed,
+        on_step=on_step,
+        regularization=task.regularization,
+        transforms=task.transforms,
+        patch=task.patch,
+    )
 
 
 # -- results --------------------------------------------------------------------------------------

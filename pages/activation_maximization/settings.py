@@ -90,6 +90,11 @@ class Size:
     offered: tuple[int, ...] = ()
     whole: int = 1
 
+    @property
+    def smallest(self) -> int:
+        """The smallest side offered."""
+        return min((*self.offered, self.side))
+
 
 @dataclass(frozen=True, eq=False)
 class Settings:
@@ -117,7 +122,7 @@ class Settings:
     seed: int
     regularization: Regularization
     moves: bool
-    effect: bool
+    twin: bool
     tasks: tuple[Task, ...]
 
 
@@ -154,8 +159,9 @@ def settings(make: Maker, models: Sequence[Model]) -> Settings:
             seed=seed,
             patch=model.patch if isinstance(model, VisionTransformer) else patch,
             transforms=Transforms() if own.moves else STILL,
+            preview=size.smallest if model.flexible and size.smallest < size.side else 0,
         )
-        for model, title, charged in _wanted(objectives, regularization, own.effect)
+        for model, title, charged in _wanted(objectives, regularization, own.twin)
     )
     return Settings(
         models=tuple(models),
@@ -168,20 +174,20 @@ def settings(make: Maker, models: Sequence[Model]) -> Settings:
         seed=seed,
         regularization=regularization,
         moves=own.moves,
-        effect=own.effect,
+        twin=own.twin,
         tasks=tasks,
     )
 
 
 def _wanted(
-    objectives: Mapping[Model, Objective], regularization: Regularization, effect: bool
+    objectives: Mapping[Model, Objective], regularization: Regularization, twin: bool
 ) -> list[tuple[Model, str, Regularization]]:
     """Model, title and regularization of each picture."""
     without = replace(regularization, seam=0.0)
     wanted: list[tuple[Model, str, Regularization]] = []
     for model in objectives:
         seams = isinstance(model, VisionTransformer) and bool(regularization.seam)
-        if not seams or effect:
+        if not seams or twin:
             wanted.append((model, f"{model.spec.title} · no seam penalty", without))
         if seams:
             penalty = f"{model.spec.title} · seam penalty {regularization.seam:g}"

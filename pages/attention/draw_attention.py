@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import controls, panels, session
 from pages.attention.draw_parts import layer_slider, mosaic, opacity, query_picker, small_print
+from pages.attention.following import follow
 from pages.attention.grid import EveryMap
 from pages.attention.joint import FUSIONS, MOST_DISCARDED, JointMaps
 from pages.attention.layer import Matrix, OneLayer, OneQuery
@@ -62,6 +63,7 @@ def one_layer(shown: OneLayer) -> None:
         if isinstance(shown.shown, Matrix):
             pointed_patches(shown.view, shown.query.grid, shown.prefix, "attention-matrix")
         else:
+            follow(shown.shown.followed)
             controls.slider(
                 "mass",
                 "Attention in the mask",

@@ -11,6 +11,7 @@ from dashboard import controls, panels, session
 from dashboard.text import plain
 from pages.attention.channels import Channel, Channels
 from pages.attention.draw_parts import mosaic, opacity, query_picker, small_print
+from pages.attention.following import follow
 from pages.attention.sides import Side, TwoSides
 from pages.attention.similarity import Similarity
 
@@ -94,6 +95,8 @@ def similarity(shown: Similarity) -> None:
     left, right = st.columns([1, 3], gap="medium")
     with left:
         query_picker(shown.query)
+        if shown.cosines is not None:
+            follow(shown.followed)
         opacity()
     with right:
         places = st.columns(len(shown.sides), gap="medium")

@@ -13,9 +13,11 @@ from dashboard.choices import within
 from dashboard.display import Display
 from dashboard.text import ordinal
 from dashboard.view import Figure, Maker
+from pages.attention.every_patch import EveryPatch, PanelMaps, small_enough
 from pages.attention.options import Options
 from pages.attention.parts import (
     THREE_QUARTERS,
+    Float,
     Mosaic,
     Query,
     attention_of,
@@ -33,6 +35,9 @@ from pages.attention.words import (
     reader,
 )
 
+LARGE = "large-map"
+"""Key of the enlarged map."""
+
 MOST_TOKENS = 1500
 """Most tokens for which a full attention matrix is sent to the browser."""
 
@@ -49,6 +54,8 @@ class OneQuery:
         Attention outside the map; empty if there is none.
     mass
         Share of the attention in each mask, as text.
+    followed
+        Attention of all patches; ``None`` if that is too much for a browser.
     """
 
     large: Figure
@@ -56,6 +63,7 @@ class OneQuery:
     maps: Mosaic
     mass: str
     masks: Mosaic
+    followed: EveryPatch | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +121,7 @@ def one_layer(make: Maker, model: VisionTransformer, display: Display) -> OneLay
     if matrix:
         shown = _matrix(make, attention, model, layer, head, asked.patch, display)
     else:
-        shown = _one_query(make, attention, model, layer, head, asked.patch, display)
+        shown = _one_query(make, attention, model, layer, head, asked, display)
     return OneLayer(
         query=asked,
         view=attention.view,
@@ -150,9 +158,10 @@ def _one_query(
     model: VisionTransformer,
     layer: int,
     head: int | None,
-    patch: Patch,
+    asked: Query,
     display: Display,
 ) -> OneQuery:
+    patch = asked.patch
     mass, opacity = make.screen.of(Options).mass, make.screen.shared.opacity
     maps = attention.maps(layer, patch)
     make.array(f"attention layer {layer}", maps, f"attention.maps({layer}, {patch!r})")
@@ -195,7 +204,7 @@ def _one_query(
             figures.mark_patch(figure, attention.view, attention.grid, patch, panel)
     alt = f"{what}: attention over the picture, and its mask"
     return OneQuery(
-        large=fitted(make, "large-map", figure, alt, attention.view, 2, THREE_QUARTERS),
+        large=fitted(make, LARGE, figure, alt, attention.view, 2, THREE_QUARTERS),
         outside=outside(model, 1.0 - float(chosen.sum()), what),
         maps=mosaic(
             make,
@@ -221,7 +230,25 @@ def _one_query(
             shade=True,
             unit="dark: not in the set",
         ),
+        followed=_followed(attention, layer, head, asked),
     )
+
+
+def _followed(
+    attention: Attention, layer: int, head: int | None, asked: Query
+) -> EveryPatch | None:
+    if asked.figure is None or not small_enough(attention.grid):
+        return None
+    patches = _mean_matrix(attention, layer, head)[attention.prefix :, attention.prefix :]
+    panels = {0: PanelMaps(attention.grid, patches)}
+    return EveryPatch(LARGE, asked.figure.key, attention.grid, panels)
+
+
+def _mean_matrix(attention: Attention, layer: int, head: int | None) -> Float:
+    """Attention from every token to every token, of a head or of the mean over them."""
+    heads = range(attention.heads) if head is None else [head]
+    found: Float = np.mean([attention.matrix(layer, one) for one in heads], axis=0)
+    return found
 
 
 def _matrix(
@@ -243,7 +270,7 @@ def _matrix(
         )
         return Matrix(title, tokens, None, note)
     heads = range(attention.heads) if head is None else [head]
-    values = np.mean([attention.matrix(layer, one) for one in heads], axis=0)
+    values = _mean_matrix(attention, layer, head)
     make.array(
         f"matrix layer {layer}",
         values,

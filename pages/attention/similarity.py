@@ -12,6 +12,7 @@ from dashboard import cache, figures, measurements
 from dashboard.display import Display
 from dashboard.features import tap_title
 from dashboard.view import Figure, Maker
+from pages.attention.every_patch import EveryPatch, PanelMaps, small_enough
 from pages.attention.parts import THREE_QUARTERS, Float, Grid, Query, fitted, query
 from pages.attention.sides import Features, TwoSides, chosen_sides, coarse, side, titles
 from pages.attention.words import percent
@@ -26,11 +27,14 @@ class Similarity(TwoSides):
     cosines, components
         Similarity to the chosen patch, and principal components as colors; ``None`` if no model
         has features.
+    followed
+        Similarity to all patches; ``None`` if that is too much for a browser.
     """
 
     query: Query
     cosines: Figure | None
     components: Figure | None
+    followed: EveryPatch | None
 
 
 def similarity(make: Maker, display: Display) -> Similarity:
@@ -54,8 +58,23 @@ def similarity(make: Maker, display: Display) -> Similarity:
         cosines = _cosines(make, found, places, panels, view, display)
         components = _colors(make, colored, view)
     return Similarity(
-        titles=titles(make), sides=sides, query=asked, cosines=cosines, components=components
+        titles=titles(make),
+        sides=sides,
+        query=asked,
+        cosines=cosines,
+        components=components,
+        followed=_followed(asked, cosines, found),
     )
+
+
+def _followed(asked: Query, cosines: Figure | None, found: Sequence[Features]) -> EveryPatch | None:
+    if cosines is None or asked.figure is None or not small_enough(*(one.grid for one in found)):
+        return None
+    panels = {
+        number: PanelMaps(one.grid, representations.cosine_matrix(one.values))
+        for number, one in enumerate(found)
+    }
+    return EveryPatch(cosines.key, asked.figure.key, asked.grid, panels)
 
 
 def _cosine(

@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 import core
-from dashboard import cache, columns, controls, models, panels, session
+from dashboard import cache, columns, controls, models, panels, session, show
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
 from dashboard.text import plain
@@ -56,14 +56,14 @@ def draw(view: Compare) -> None:
     panels.doubt(view.doubt)
     with st.container(key="looks"):
         _heads(view)
-        panels.row(view.row)
+        panels.row(view.row, show.still())
     with st.container(key="answers"):
         figures, *tables = st.columns(1 + len(view.models), gap="medium")
     with figures:
         if view.conclusion:
             st.markdown(f":small[**{plain(view.conclusion)}**]")
         panels.agreement(view.agreement)
-        for choice, note in zip(view.choices, view.notes, strict=True):
+        for choice, note in zip(view.drawn, view.notes, strict=True):
             if note:
                 st.caption(f"**{plain(choice.name)}.** {note}")
         _chance(view)
@@ -180,7 +180,7 @@ def _add(model_id: str | None, method: str | None = "") -> None:
 
 def _chance(view: Compare) -> None:
     """One line per map on whether it is better than chance, computed on request."""
-    for choice, verdict in zip(view.choices, view.verdicts, strict=False):
+    for choice, verdict in zip(view.drawn, view.verdicts, strict=False):
         st.caption(f"**{plain(choice.name)}.** {plain(verdict.rstrip('.'))}.")
     checked = bool(view.verdicts)
     st.button(

@@ -31,6 +31,8 @@ class Compare(View):
         The models shown, by id.
     choices
         One for each column.
+    drawn
+        The looks that are drawn in the columns; see `dashboard.view.Columns`.
     predictions
         By model, for those with classes.
     row
@@ -49,6 +51,7 @@ class Compare(View):
 
     models: Mapping[str, Model]
     choices: tuple[Choice, ...]
+    drawn: tuple[Choice, ...]
     classes: Classes
     predictions: Mapping[str, Prediction]
     row: Row
@@ -63,9 +66,9 @@ class Compare(View):
 def view(make: Maker) -> Compare:
     """Run every model once, and read all maps off these passes."""
     now, scene, found = make.screen, make.looked_at, make.columns()
-    chosen, answers, asked = found.choices, found.answers, found.classes
+    drawn, answers, asked = found.drawn, found.answers, found.classes
     maps: list[tuple[str, Explanation | str]] = [
-        (one.model.spec.title, make.map_of(one, asked.target)) for one in chosen
+        (one.model.spec.title, make.map_of(one, asked.target)) for one in drawn
     ]
     row, notes = rows.looks(
         make,
@@ -74,14 +77,15 @@ def view(make: Maker) -> Compare:
         maps,
         Display.of(now),
         artifacts=cache.all_artifacts(scene),
-        details=[one.own for one in chosen],
-        least=least(len(chosen)),
+        details=[one.own for one in drawn],
+        least=least(len(drawn)),
     )
-    agreed = rows.agreement([(one.name, made) for one, (_, made) in zip(chosen, maps, strict=True)])
+    agreed = rows.agreement([(one.name, made) for one, (_, made) in zip(drawn, maps, strict=True)])
     return make.view(
         Compare,
         models=found.models,
-        choices=chosen,
+        choices=found.choices,
+        drawn=drawn,
         classes=asked,
         predictions={model.spec.id: answer for model, answer in answers.items()},
         row=row,
@@ -92,8 +96,8 @@ def view(make: Maker) -> Compare:
         else rows.doubt(scene.picture, answers, *asked.target),
         agreement=agreed,
         conclusion=rows.conclusion(agreed),
-        verdicts=_verdicts(make, chosen, asked.target) if now.of(Options).checked else (),
-        times=rows.times(chosen, maps, found.recordings),
+        verdicts=_verdicts(make, drawn, asked.target) if now.of(Options).checked else (),
+        times=rows.times(drawn, maps, found.recordings),
     )
 
 

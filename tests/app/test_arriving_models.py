@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -15,19 +14,21 @@ from tests.support.serving import patient, serve, settle
 pytestmark = pytest.mark.slow
 
 WANTED = "timm/deit_tiny_patch16_224.fb_in1k"
+OTHER = "timm/deit_small_patch16_224.fb_in1k"
 TITLE, SHOWN = "DeiT-Ti/16", "DINOv2 ViT-S/14"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     with playing() as found:
         yield found
 
 
-@pytest.fixture
-def address(hub: Hub, tmp_path: Path) -> Iterator[str]:
-    variables = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
-    with serve(tmp_path / "server.log", **variables) as found:
+@pytest.fixture(scope="module")
+def address(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    place = tmp_path_factory.mktemp("hub")
+    variables = {"HF_ENDPOINT": hub.address, "HF_HOME": str(place)}
+    with serve(place / "server.log", **variables) as found:
         yield found
 
 
@@ -43,13 +44,14 @@ def test_a_silent_hub_is_told_while_the_page_goes_on(
 ) -> None:
     """How soon it is refused is tested without a browser, in `tests/core/test_downloads.py`."""
     hub.manner = "silent"
-    hub.files[f"{WANTED}/model.safetensors"] = b"x"
+    hub.files[f"{OTHER}/model.safetensors"] = b"x"
     page = visit(browser, address)
-    page.goto(f"{address}/?vit={WANTED}")
+    page.goto(f"{address}/?vit={OTHER}")
     until(lambda: hub.asked, 20)
-    expect(page.get_by_text(f"{TITLE} cannot be downloaded")).to_be_visible()
+    expect(page.get_by_text("DeiT-S/16 cannot be downloaded")).to_be_visible()
     assert "timm" not in page.url
     assert SHOWN in page.get_by_test_id("stSidebar").inner_html()
+    page.context.close()
 
 
 def test_a_model_arrives_while_others_work_and_give_up(
@@ -57,6 +59,7 @@ def test_a_model_arrives_while_others_work_and_give_up(
 ) -> None:
     import timm
 
+    hub.manner, hub.asked = "well", []
     module = timm.create_model("deit_tiny_patch16_224")
     content = hub.files[f"{WANTED}/model.safetensors"] = save(module.state_dict())
     hub.pause, hub.pieces = 1.5, 200

@@ -5,8 +5,11 @@ With ``PARALLAX_SCREENSHOTS`` set to a folder the pictures of the documents are 
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 import core
 from dashboard.registry import pages
-from tests.support.crowd import health
-from tests.support.serving import patient, serve, settle
+from tests.support.serving import patient, running, settle
 
 WANTED = os.environ.get("PARALLAX_SCREENSHOTS")
 PAGES = tuple(pages())
@@ -85,6 +87,19 @@ def no_sideways_scroll(page: Page) -> None:
     assert overflow <= 1, f"the page is {overflow} px wider than the window"
 
 
+def nothing_grave(page: Page) -> None:
+    """Fail where axe finds something serious or critical for people who use other means."""
+    found = Axe().run(page).response["violations"]
+    grave = [
+        f"{violation['id']}: {node['html'][:160]}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+        if violation["id"] not in STREAMLITS_OWN
+    ]
+    assert not grave, "\n".join(grave)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_at_both_widths_and_in_both_themes(
@@ -97,12 +112,32 @@ def test_every_page_at_both_widths_and_in_both_themes(
         no_sideways_scroll(page)
         if name not in WITHOUT_FIGURES:
             expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        if width != 1440:
+            page.set_viewport_size({"width": 1440, "height": 900})
+            settle(page)
+        nothing_grave(page)
         if name not in WITHOUT_FIGURES and scheme == "light":
             if WANTED and name == "evidence":  # docs/pages.md shows curves
                 asked = "question=curves&measured=yes&classes=espresso&vit_maps=gradient_rollout"
                 page.goto(f"{address}/evidence?{asked}&vit_maps=rollout")
                 settle(page)
             screenshot(page, name)
+        page.close()
+
+
+@pytest.mark.slow
+def test_relevance_to_the_pixel_at_both_widths_and_in_both_themes(
+    browser: Browser, address: str
+) -> None:
+    looks = "&".join(f"look={m}:lrp:level%3Dpixels" for m in core.default_models())
+    for width, scheme in ((1440, "light"), (800, "dark")):
+        page = visit(browser, f"{address}/?image=chelsea&{looks}", width, scheme)
+        check(page)
+        no_sideways_scroll(page)
+        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        expect(page.get_by_text("level pixels").first).to_be_visible()
+        if scheme == "light":
+            screenshot(page, "relevance")
         page.close()
 
 
@@ -123,26 +158,6 @@ def test_compare_answers_at_its_own_name_as_at_the_bare_address(
     page.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_serious_for_people_who_use_other_means(
-    browser: Browser, address: str, name: str, scheme: str
-) -> None:
-    """axe finds nothing serious or critical that is ours."""
-    page = visit(browser, f"{address}/{path_of(name)}", scheme=scheme)
-    found = Axe().run(page).response["violations"]
-    grave = [
-        f"{violation['id']}: {node['html'][:160]}"
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-        if violation["id"] not in STREAMLITS_OWN
-    ]
-    page.close()
-    assert not grave, "\n".join(grave)
-
-
 def test_first_screen_answers_the_question(browser: Browser, address: str) -> None:
     """Picture, both maps, both top fives and two figures of agreement without scrolling."""
     page = visit(browser, address)
@@ -157,16 +172,6 @@ def test_first_screen_answers_the_question(browser: Browser, address: str) -> No
         assert box
         assert box["y"] + box["height"] <= 900, thing
     page.close()
-
-
-@pytest.mark.slow
-def test_server_works_from_any_folder(browser: Browser, tmp_path: Path) -> None:
-    with serve(tmp_path / "server.log", cwd=tmp_path) as url:
-        page = visit(browser, url)
-        assert page.locator('[data-testid="stException"]').count() == 0
-        expect(page.get_by_role("heading", name="Compare")).to_be_visible()
-        expect(page.locator(".js-plotly-plot")).to_have_count(1)
-        page.close()
 
 
 HELD = """
@@ -186,12 +191,14 @@ sys.addaudithook(hold)
 def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
     browser: Browser, tmp_path: Path
 ) -> None:
+    """Of a server that was started in another folder and is below another path."""
     seen, first = tmp_path / "seen", tmp_path / "first"
     first.mkdir()
     (first / "sitecustomize.py").write_text(HELD.format(seen=str(seen)), encoding="utf-8")
-    with serve(tmp_path / "server.log", PYTHONPATH=str(first)) as url:
+    log = tmp_path / "server.log"
+    with running(log, tmp_path, base="/lab", PYTHONPATH=str(first)) as (url, _):
         page = patient(browser.new_page(viewport={"width": 1440, "height": 900}))
-        page.goto(url)
+        page.goto(f"{url}/lab")
         opening = page.locator(".splash img")
         page.wait_for_function(
             """count => document.querySelectorAll('.splash img').length === count
@@ -199,11 +206,18 @@ def test_the_first_visitor_sees_the_frame_before_the_models_are_there(
                 && !document.querySelector('.st-key-compare-figure')""",
             arg=len(core.samples()),
         )
-        assert health(url)["status"] == "starting"
+        for path in ("/healthz", "/lab/healthz"):
+            with urllib.request.urlopen(url + path, timeout=60) as answer:
+                assert answer.headers.get_content_type() == "application/json", path
+                assert json.load(answer)["status"] == "starting"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{url}/other/healthz", timeout=60)
         seen.touch()
         page.locator(".st-key-compare-figure .main-svg").first.wait_for()
         settle(page)
         assert opening.count() == 0
+        assert page.locator('[data-testid="stException"]').count() == 0
+        expect(page.get_by_role("heading", name="Compare")).to_be_visible()
         expect(page.locator(".js-plotly-plot")).to_have_count(1)
         page.close()
 
@@ -219,6 +233,42 @@ def test_hovering_a_map_reads_both(browser: Browser, address: str) -> None:
         reading = page.locator(".hovertext").first
         expect(reading).to_be_visible(timeout=10_000)
         assert str(reading.text_content()).count("of its largest") == 2
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tab", "panels"), [("similarity", 2), ("layer", 1)])
+def test_maps_follow_the_pointer_without_the_server(
+    browser: Browser, address: str, tab: str, panels: int
+) -> None:
+    page = visit(browser, f"{address}/attention?tab={tab}&image=coffee")
+    box = page.locator(f".st-key-query-{tab} .imagelayer image").first.bounding_box()
+    assert box
+    overlay = page.locator(".js-plotly-plot > canvas")
+    drawn: list[str] = []
+    for across in (0.3, 0.7):
+        page.mouse.move(box["x"] + across * box["width"], box["y"] + 0.3 * box["height"])
+        row, col = int(0.3 * 16), int(across * 16)
+        expect(page.get_by_text(f"Row {row}, column {col}. Click to keep it.")).to_be_visible()
+        expect(overlay).to_have_count(1)
+        drawn.append(overlay.evaluate("canvas => canvas.toDataURL()"))
+    assert drawn[0] != drawn[1]
+    columns = overlay.evaluate(
+        """canvas => {  // shares of columns in which something is drawn
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, height / 2, width, 1);
+            return data.filter((_, i) => i % 4 === 3 && data[i] > 0).length / width;
+        }"""
+    )
+    assert abs(columns - panels / 2) < 0.03
+    page.mouse.move(5, 5)
+    expect(overlay).to_have_count(0)
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
+    expect(overlay).to_have_count(1)
+    page.mouse.down()
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("query=r4c11"))
+    check(page)
     page.close()
 
 
@@ -256,6 +306,27 @@ def test_activation_maximization_grows_and_can_be_stopped(browser: Browser, addr
         expect(stop).to_be_hidden(timeout=280_000)
         settle(page)
         screenshot(page, "activation_maximization")
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_map_that_takes_long_can_be_canceled_and_the_old_one_stays(
+    browser: Browser, address: str
+) -> None:
+    asked = "image=coffee&look=efficientnet-lite0:rise:count=5000&look=dinov2-small"
+    page = visit(browser, f"{address}/?{asked}")
+    maps = page.locator(".st-key-compare-figure .js-plotly-plot")
+    cam, progress = maps.get_by_text("CAM"), page.get_by_text("of 1250 steps")
+    expect(cam).to_be_visible()
+    page.get_by_role("button", name="Compute RISE").click()
+    expect(progress).to_be_visible()
+    expect(cam).to_be_visible()
+    assert maps.evaluate("e => getComputedStyle(e.closest('[data-stale]')).opacity") == "1"
+    page.get_by_role("button", name="Cancel").click()
+    expect(progress).to_have_count(0)
+    expect(page.get_by_role("button", name="Compute RISE")).to_be_visible()
+    expect(cam).to_be_visible()
+    check(page)
     page.close()
 
 

@@ -140,15 +140,22 @@ def test_a_class_rather_than_another_as_the_picture_is_changed() -> None:
 
 @pytest.mark.usefixtures("few_steps")
 def test_curves_of_a_class_rather_than_another() -> None:
-    app = start(question="curves", measured="yes", rather_than="tabby")
+    app = start(
+        question="curves",
+        measured="yes",
+        m=["dinov2-small"],
+        classes="Egyptian cat",
+        rather_than="tabby",
+    )
     vit = core.open_model("dinov2-small")
-    view, framing = given(vit)
+    image = core.read_image(ROOT / "data" / "samples" / "cat-beside-cup.jpg")
+    view, framing = core.shared_view((vit,), image, core.Framing("crop")), core.Framing("given")
     target = core.rather_than(*map(vit.labels.index, ("Egyptian cat", "tabby")))
     found = core.explain(vit, view, "gradient_rollout", target, framing=framing).relevance
     wanted = core.faithfulness(vit, view, found, target, framing=framing, steps=2)
-    line = next(t for t in figures(app)[1]["data"] if t.get("name") == "Gradient rollout")
+    line = next(t for t in figures(app)[0]["data"] if t.get("name") == "Gradient rollout")
     assert line["y"] == pytest.approx(wanted.deletion.tolist(), abs=1e-5)
-    areas = app.dataframe[1].value.set_index("map")
+    areas = app.dataframe[0].value.set_index("map")
     assert areas.loc["Gradient rollout", "difference"] == pytest.approx(wanted.difference, abs=1e-3)
     assert app.metric[0].label.startswith("Egyptian cat rather than tabby, ")
     assert any("step is 4, expected 0 to 2" in w.value for w in app.warning)
@@ -269,7 +276,6 @@ def test_randomization_of_a_method_that_draws_says_how_much_two_draws_agree() ->
         measured="yes",
         cnn_map="smooth_grad",
         **{"cnn_map.count": "1", "cnn_map.seed": "7"},
-        vit_map="rollout",
     )
     said = [c.value for c in app.caption if "uses random draws" in c.value]
     assert len(said) == 1

@@ -6,6 +6,7 @@ import gc
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_start_stands_above_the_settings_and_no_two_widgets_share_a_label() -> N
 
 
 def test_run_survives_touched_settings_leaving_and_returning() -> None:
-    app = start(**SMALL)
+    app = start(twin="yes", **SMALL)
     app.button(key="start").click().run()
     assert "Stop" in labels(healthy(app))
     app.slider(key="screen-steps").set_value(32).run()
@@ -99,7 +100,7 @@ def test_time_is_said_before_and_while_it_runs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         maximization, "_paces", {("efficientnet-lite0", 112): 0.1, ("dinov2-small", 112): 0.2}
     )
-    app = start(steps="48", side="112")
+    app = start(steps="48", side="112", twin="yes")
     assert any("3 pictures, 48 steps: about 24 s" in c.value for c in app.caption)
     app.button(key="start").click().run()
     app.button(key="stop").click().run()
@@ -144,6 +145,52 @@ def test_an_objective_that_does_not_exist_is_refused_before_a_thread_starts() ->
     model = core.open_model("efficientnet-lite0")
     with pytest.raises(core.ParameterError, match="0 to 15"):
         Run([task(model, core.conv_channel("stage.0", 4000))])
+
+
+def test_small_previews_come_before_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, int, int]] = []
+    real = maximization._maximize
+
+    def noted(task: Task, steps: int, side: int, on_step: Any) -> None:
+        made.append((task.title, steps, side))
+        real(task, steps, side, on_step)
+
+    monkeypatch.setattr(maximization, "_maximize", noted)
+    monkeypatch.setattr(maximization, "_paces", {})
+    cnn, vit = (core.open_model(name) for name in ("efficientnet-lite0", "dinov2-small"))
+    one = task(cnn, core.class_logit(285))
+    other = replace(one, title="other", model=vit, preview=28)
+    twin = replace(other, title="twin", regularization=core.Regularization(seam=0.0))
+    run = Run([one, other, twin])
+    run.start()
+    assert run.wait(100)
+    steps = maximization.PREVIEW_STEPS
+    assert made[0] == ("other", steps, 28), "one for each model, and none where none is smaller"
+    assert [side for _, _, side in made[1:]] == [56] * len(made[1:])
+    first, second, third = (result.preview for result in run.results)
+    assert first is None
+    assert second is third
+    assert second.size == (28, 28)
+    assert [len(result.history) for result in run.results] == [4, 4, 4]
+
+
+def test_a_preview_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maximization, "PREVIEW", 0.0)
+    model = core.open_model("efficientnet-lite0")
+    seen: list[int] = []
+    real = core.maximize
+
+    def counted(*given: Any, on_step: Any, size: int, **options: Any) -> Any:
+        def step(number: int, *state: Any) -> bool:
+            seen.append(size)
+            return bool(on_step(number, *state))
+
+        return real(*given, on_step=step, size=size, **options)
+
+    monkeypatch.setattr(core, "maximize", counted)
+    run = Run([replace(task(model, core.class_logit(285)), preview=32)]).start()
+    assert run.wait(100)
+    assert seen.count(32) == 1
 
 
 def test_finished_run_keeps_no_model_alive() -> None:

@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 import core
 from dashboard import cache
 from dashboard.looks import Look
+from dashboard.opening import OPENING
 from dashboard.registry import pages
-from dashboard.screen import OPENING
 from dashboard.text import plain
 from tests.support.application import (
     address,

@@ -116,23 +116,25 @@ def test_what_one_saves_and_another_notes_outlives_the_server(
         assert {values.shape for values in arrays.values()} == {(7, 7), (16, 16)}
 
 
-def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_path: Path) -> None:
-    with running(tmp_path / "here.log", data=tmp_path / "here") as (address, _):
-        page = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
-        menu(page)
-        files = {
-            "screen.json": download(page, "Reopen later"),
-            "review.zip": download(page, "Everything"),
-        }
+def test_a_zip_and_a_manifest_open_in_another_data_folder(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    page = visit(browser, f"{address}/?image=coffee&vit_map=rollout")
+    menu(page)
+    files = {
+        "screen.json": download(page, "Reopen later"),
+        "review.zip": download(page, "Everything"),
+    }
+    page.context.close()
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    with running(tmp_path / "there.log", data=tmp_path / "there") as (address, _):
-        new = visit(browser, f"{address}/review")
+    with running(tmp_path / "there.log", data=tmp_path / "there") as (there, _):
+        new = visit(browser, f"{there}/review")
         box = new.locator('[data-testid="stFileUploader"] input[type=file]')
         new.get_by_role("button", name="Open or import").click()
         box.set_input_files(tmp_path / "review.zip")
         seen(new.get_by_text("1 saved screen").first)
-        new.goto(f"{address}/review")
+        new.goto(f"{there}/review")
         settle(new)
         new.get_by_role("button", name="Open or import").click()
         box.set_input_files(tmp_path / "screen.json")
@@ -145,12 +147,12 @@ def test_a_zip_and_a_manifest_open_in_another_data_folder(browser: Browser, tmp_
     assert all(np.array_equal(taken[name], again[name]) for name in again)
 
 
-def test_a_report_needs_no_network(browser: Browser, tmp_path: Path) -> None:
-    with running(tmp_path / "server.log") as (address, _):
-        page = visit(browser, f"{address}/attention?tab=layer")
-        menu(page)
-        (tmp_path / "report.html").write_bytes(download(page, "Report to send"))
-        figures = page.locator(".js-plotly-plot").count()
+def test_a_report_needs_no_network(browser: Browser, address: str, tmp_path: Path) -> None:
+    page = visit(browser, f"{address}/attention?tab=layer")
+    menu(page)
+    (tmp_path / "report.html").write_bytes(download(page, "Report to send"))
+    figures = page.locator(".js-plotly-plot").count()
+    page.context.close()
     report = patient(browser.new_context(offline=True)).new_page()
     complaints: list[str] = []
     report.on("pageerror", lambda error: complaints.append(str(error)))

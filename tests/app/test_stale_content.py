@@ -40,6 +40,7 @@ def begin_to_measure(browser: Browser, address: str, seed: int) -> Page:
     page = visit(browser, f"{address}/{CURVES}&seed={seed}")
     page.get_by_role("button", name="Measure").click()
     expect(page.locator(".stProgress")).to_be_visible()
+    expect(page.locator(".st-key-making .stSpinner")).to_be_visible()  # it comes a little later
     return page
 
 

@@ -21,7 +21,17 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import application, crowd, dreams, evidence, memory, speed, sweeps, timing
+from tests.benchmarks import (
+    application,
+    crowd,
+    dreams,
+    evidence,
+    first_sight,
+    memory,
+    speed,
+    sweeps,
+    timing,
+)
 from tests.benchmarks.timing import Row
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -37,12 +47,14 @@ def groups(rounds: int, threads: int) -> dict[str, Callable[[], list[Row]]]:
     return {
         "maps": lambda: [*speed.maps(rounds), *speed.opening(rounds)],
         "grad-cam": lambda: speed.grad_cams(rounds),
+        "relevance": lambda: speed.relevance(rounds),
         "pages": lambda: speed.pages(rounds),
         "batches": lambda: speed.batches(rounds),
         "evidence": lambda: evidence.rows(rounds),
         "maximize": lambda: dreams.rows(rounds),
         "memory": lambda: memory.rows(threads),
         "application": application.rows,
+        "first sight": first_sight.rows,
         "crowd": crowd.rows,
         "sweeps": sweeps.rows,
     }

@@ -34,7 +34,7 @@ WITHOUT_CHARTS = ("activation_maximization", "review")
 
 def rows() -> list[Row]:
     """All figures of the application."""
-    return [imports(), *visits(), *first_pictures(), *reruns()]
+    return [imports(), *visits(), *reruns()]
 
 
 def imports() -> Row:
@@ -158,118 +158,6 @@ def visits() -> list[Row]:
             f"{max(client.values()):.1f} MB more on the first visit",
         ),
     ]
-
-
-TRIVIAL = Path(__file__).with_name("trivial_page.py")
-VISITS = 5
-
-
-def visit(opened: Browser, address: str, script: str) -> float:
-    """Seconds from entering the address, in a browser that knows nothing, to the first pictures."""
-    context = opened.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    started = time.perf_counter()
-    page.goto(address)
-    page.wait_for_function(script, timeout=120_000)
-    taken = time.perf_counter() - started
-    context.close()
-    return taken
-
-
-def first_pictures() -> list[Row]:
-    """The first pictures against those of a trivial page, and what a choice takes afterwards."""
-    three = f"document.querySelectorAll('{PICTURES}').length >= 3"
-    times: dict[str, list[float]] = {"trivial": [], "warm": [], "just started": []}
-    with chromium() as opened, tempfile.TemporaryDirectory() as folder:
-        logs = (Path(folder) / f"{number}.log" for number in range(100))
-        for _ in range(3):
-            with running(next(logs)) as (address, _):
-                times["just started"].append(visit(opened, address, MAPS))
-        with (
-            running(next(logs)) as (address, _),
-            running(next(logs), script=TRIVIAL) as (trivial, _),
-        ):
-            for _ in range(VISITS + 1):  # in turn; the first of each warms its server
-                times["trivial"].append(visit(opened, trivial, three))
-                times["warm"].append(visit(opened, address, MAPS))
-            choices = changes(opened, address)
-    trivial_time = statistics.median(times["trivial"][1:])
-    against = "a trivial page with three charts in a fresh browser"
-    rows = [
-        Row(
-            f"first pictures, {state}",
-            against,
-            statistics.median(found) / trivial_time,
-            reach=reach,
-            repeats=len(found),
-            details={"trivial s": round(trivial_time, 2), f"{state} s": statistics.median(found)},
-            reason="the browser takes most of it: more widgets, larger pictures",
-        )
-        for state, found, reach in (
-            ("warm server", times["warm"][1:], 1.2),
-            ("server just started", times["just started"], 2.0),
-        )
-    ]
-    for what, taken in choices.items():
-        reach = 1.2 if what == "another sample" else 0.5
-        rows.append(
-            Row(
-                f"{what}: from the click to the new picture",
-                "absolute",
-                taken,
-                "s",
-                reach=reach,
-                repeats=3,
-                reason="a rerun, the figure on the wire and its drawing in the browser",
-            )
-        )
-    return rows
-
-
-def changes(opened: Browser, address: str) -> dict[str, float]:
-    """Seconds from a choice in the browser to the picture that it asks for."""
-    page = opened.new_page(viewport={"width": 1440, "height": 900})
-    page.goto(address)
-    drawn(page)
-    settle(page)
-    figure = "document.querySelector('.st-key-compare-figure .js-plotly-plot')"
-
-    def timed(act: Any, done: str) -> float:
-        started = time.perf_counter()
-        act()
-        page.wait_for_function(done, timeout=60_000, polling=20)
-        taken = time.perf_counter() - started
-        settle(page)
-        return taken
-
-    found: dict[str, list[float]] = {"a class": [], "a method": [], "another sample": []}
-    for name, sample in (("tabby", "coffee"), ("cup", "astronaut"), ("tiger cat", "chelsea")):
-        page.get_by_role("combobox", name="Class").first.fill(name)
-        found["a class"].append(
-            timed(
-                lambda: page.keyboard.press("Enter"),
-                f"[...({figure}?.layout?.annotations ?? [])].some(a => a.text.includes('{name}'))",
-            )
-        )
-        page.get_by_role("combobox", name="ViT map").first.fill("LeGrad")
-        found["a method"].append(
-            timed(
-                lambda: page.keyboard.press("Enter"),
-                f"[...({figure}?.layout?.annotations ?? [])].some(a => a.text.includes('LeGrad'))",
-            )
-        )
-        before = page.evaluate(f"{figure}.layout.images[0].source")
-        found["another sample"].append(
-            timed(
-                lambda: page.locator(f".st-key-pick-{sample} button").first.click(),  # noqa: B023
-                f"({figure}?.layout?.images?.[0]?.source ?? {before!r}) !== {before!r}",
-            )
-        )
-        page.goto(address)
-        drawn(page)
-        settle(page)
-    page.close()
-    return {what: statistics.median(times) for what, times in found.items()}
 
 
 def run_to_the_end(page: Page) -> None:

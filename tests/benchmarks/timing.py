@@ -64,16 +64,23 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
+Clock = Callable[[], float]
+
+
+def seconds(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    """Time of one call, by default wall time."""
     synchronize()
-    started = time.perf_counter()
+    started = clock()
     call()
     synchronize()
-    return time.perf_counter() - started
+    return clock() - started
 
 
-def medians(calls: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+def medians(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int = ROUNDS,
+    clock: Clock = time.perf_counter,
+) -> dict[str, float]:
     """Median seconds of each call; the calls take turns, so that a busy moment hits all alike."""
     for call in calls.values():
         for _ in range(WARM_UP):
@@ -81,7 +88,7 @@ def medians(calls: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> 
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            times[name].append(seconds(call))
+            times[name].append(seconds(call, clock))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from captum.attr import InputXGradient, Occlusion
 from PIL import Image
 from torch import Tensor
 
@@ -273,6 +272,8 @@ def log_probability(case: Built) -> Callable[[Tensor], Tensor]:
 @pytest.mark.parametrize("fill", ["blur", "mean", "black", "noise"])
 @pytest.mark.parametrize("name", BOTH)
 def test_captum_occlusion(name: str, fill: str, window: int, stride: int) -> None:
+    from captum.attr import Occlusion
+
     case, view = built(name), picture(4, 6)
     pixels, baseline = (case.model.normalize(one) for one in (view, filled(view, fill)))
     attributed = Occlusion(log_probability(case)).attribute(
@@ -291,6 +292,8 @@ def test_captum_occlusion(name: str, fill: str, window: int, stride: int) -> Non
 
 @pytest.mark.parametrize("name", BOTH)
 def test_captum_input_x_gradient(name: str) -> None:
+    from captum.attr import InputXGradient
+
     case, view = built(name), picture(4, 6)
     pixels = case.model.normalize(view).requires_grad_()
     attributed = InputXGradient(lambda p: answer(case.bare, p)).attribute(pixels, target=3)

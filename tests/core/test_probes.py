@@ -41,7 +41,7 @@ from tests.support.builders import (
     spread,
 )
 
-AT_PIXELS = ("integrated_gradients", "input_x_gradient", "smooth_grad")
+AT_PIXELS = ("lrp", "integrated_gradients", "input_x_gradient", "smooth_grad")
 """Methods that ask for gradients at the pixels, which no tap stands for."""
 
 CALLS = spread()
@@ -181,7 +181,7 @@ def within_the_network(model: Model, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parts[-1], "forward", stop)
 
 
-def within_the_backward_pass(patch: pytest.MonkeyPatch) -> None:
+def within_the_backward_pass(_model: Model, patch: pytest.MonkeyPatch) -> None:
     """Autograd fails, by either of its ways in."""
     patch.setattr(torch.autograd, "grad", stop)
     patch.setattr(torch.autograd, "backward", stop)
@@ -205,42 +205,27 @@ def takes_gradients(name: str, method: str) -> bool:
     return bool(core.needs(built(name).model, method).gradients) or method in AT_PIXELS
 
 
-@pytest.mark.parametrize("failure", [within_the_network, within_the_arithmetic])
 @pytest.mark.parametrize(("name", "method"), CALLS)
 def test_failure_midway_leaves_nothing_behind(
-    name: str, method: str, failure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, image = built(name).model, pictures(name, 1)[0]
-    wanted = core.explain(model, image, method, 1, framing=GIVEN).relevance
-    before = state(model.module)
-    with monkeypatch.context() as patch:
-        failure(model, patch)
-        with pytest.raises(Midway):
-            core.explain(model, image, method, 1, framing=GIVEN)
-    assert_untouched(built(name), before)
-    again = core.explain(model, image, method, 1, framing=GIVEN).relevance
-    np.testing.assert_array_equal(again, wanted)
-
-
-@pytest.mark.parametrize(("name", "method"), CALLS)
-def test_failure_in_the_backward_pass_leaves_nothing_behind(
     name: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a method that states no gradients gives its map where none can be had."""
     model, image = built(name).model, pictures(name, 1)[0]
-    wanted = core.explain(model, image, method, 1, framing=GIVEN).relevance
-    before = state(model.module)
-    with monkeypatch.context() as patch:
-        within_the_backward_pass(patch)
-        if takes_gradients(name, method):
-            with pytest.raises(Midway):
-                core.explain(model, image, method, 1, framing=GIVEN)
-        else:
-            without = core.explain(model, image, method, 1, framing=GIVEN).relevance
-            np.testing.assert_array_equal(without, wanted)
-    assert_untouched(built(name), before)
-    again = core.explain(model, image, method, 1, framing=GIVEN).relevance
-    np.testing.assert_array_equal(again, wanted)
+
+    def found() -> np.ndarray:
+        return core.explain(model, image, method, 1, framing=GIVEN).relevance
+
+    wanted, before = found(), state(model.module)
+    for failure in (within_the_network, within_the_backward_pass, within_the_arithmetic):
+        with monkeypatch.context() as patch:
+            failure(model, patch)
+            if failure is not within_the_backward_pass or takes_gradients(name, method):
+                with pytest.raises(Midway):
+                    found()
+            else:
+                np.testing.assert_array_equal(found(), wanted)
+        assert_untouched(built(name), before)
+        np.testing.assert_array_equal(found(), wanted, failure.__name__)
 
 
 def test_both_kinds_of_method_meet_a_failing_backward_pass() -> None:

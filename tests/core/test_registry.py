@@ -40,9 +40,10 @@ FIELD_ORDER = {
         "gradient_rollout",
         "transformer_attribution",
         "legrad",
+        "lrp",
         *BOTH_KINDS,
     ],
-    "cnn": ["cam", "grad_cam", "grad_cam_plus_plus", "hirescam", "layer_cam", *BOTH_KINDS],
+    "cnn": ["cam", "grad_cam", "grad_cam_plus_plus", "hirescam", "layer_cam", "lrp", *BOTH_KINDS],
 }
 
 

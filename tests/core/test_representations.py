@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.representations import by_contrast, principal_components
+from core.representations import by_contrast, cosine_map, cosine_matrix, principal_components
 from core.sweep import projection
 
 Matrix = npt.NDArray[np.float64]
@@ -84,3 +84,14 @@ def test_contrast_is_over_most_places() -> None:
     noise = 0.1 * generator.standard_normal((12, 12))
     order = by_contrast(np.stack([flat, outlier, noise, halves]).astype(np.float32))
     assert order[:2].tolist() == [3, 2]
+
+
+def test_the_cosine_matrix_has_the_map_of_each_place_in_its_rows() -> None:
+    features = np.random.default_rng(2).standard_normal((5, 3, 4)).astype(np.float32)
+    features[:, 1, 2] = 0.0
+    matrix = cosine_matrix(features)
+    assert matrix.shape == (12, 12)
+    for place in range(12):
+        expected = cosine_map(features, divmod(place, 4))
+        np.testing.assert_allclose(matrix[place].reshape(3, 4), expected, atol=1e-6)
+    assert not matrix[6].any(), "no direction, no similarity"

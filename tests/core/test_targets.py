@@ -37,7 +37,7 @@ from tests.support.builders import (
 A, B = 3, 1
 BOTH = ("timm", "plain")
 ASKED = core.rather_than(A, B)
-LINEAR = ("cam", "hirescam", "input_x_gradient", "integrated_gradients", "occlusion")
+LINEAR = ("cam", "hirescam", "input_x_gradient", "integrated_gradients", "lrp", "occlusion")
 """Methods that are linear in what is asked; occlusion because ``log p_a − log p_b = y_a − y_b``."""
 
 SPECIFIC = [

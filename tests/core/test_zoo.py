@@ -728,6 +728,25 @@ def test_attention_is_what_the_network_uses(name: str, wide: bool) -> None:
         assert np.isfinite(explanation.relevance).all()
 
 
+@pytest.mark.parametrize("name", sorted({*SHOWN, *CONVOLUTIONAL} - {"efficientvit"}))
+def test_every_operation_of_a_network_has_a_rule_for_relevance(name: str) -> None:
+    if name in SHOWN:
+        model, side = shown(name).model, SHOWN[name].side
+    else:
+        model, side = convolutional(name).model, CONVOLUTIONAL[name].side
+    image = noise(side, side)
+    found = core.explain(model, image, "lrp", TARGET, framing=GIVEN, level="pixels").relevance
+    assert found.shape == (side, side)
+    assert np.isfinite(found).all()
+    assert found.any()
+
+
+def test_attention_that_divides_has_no_rule_for_relevance() -> None:
+    reason = core.find_method("lrp").why_not(convolutional("efficientvit").model)
+    assert reason is not None
+    assert "because it divides by values that depend on the picture" in reason
+
+
 @pytest.mark.parametrize("name", SHOWN)
 def test_logits_are_the_bare_ones(name: str) -> None:
     known, pair = SHOWN[name], shown(name)

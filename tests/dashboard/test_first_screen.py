@@ -6,7 +6,8 @@ import pytest
 
 import core
 from core.heatmaps import share_right
-from dashboard.screen import OPENING, Screen
+from dashboard.opening import OPENING
+from dashboard.screen import Screen
 
 SCREEN = Screen.make(image=OPENING)
 

@@ -367,14 +367,14 @@ def foreign(folder: Path, key: str) -> sweep.Sweep:
 
 
 def every_question(found: SweepTable) -> None:
-    """Ask all that the page asks."""
+    """Ask all that the page asks, with each axis in one color and each color on one axis."""
     found.figures()
     found.classes()
     for name in found.orders():
         found.gallery(name, (), 0, 12)
-    for name in found.numbers:
-        for color in found.colors():
-            found.scatter(name, found.numbers[0], color)
+    axes, colors = found.numbers, [*found.colors()]
+    for place in range(max(len(axes), len(colors))):
+        found.scatter(axes[place % len(axes)], axes[0], colors[place % len(colors)])
     for name in found.columns:
         with suppress(Unfit):
             found.figures((f"{name}=1",))

@@ -289,7 +289,7 @@ def test_card_states_where_class_specific_maps_fall() -> None:
     assert 0 < measured["pictures_known"] <= measured["pictures"]
     of_vit = [row for row in measured["methods"] if row["model"] == "vit"]
     found = {(row["method"], *row["parameters"].values()): row for row in of_vit}
-    both = {*MANY_PASSES, "input_x_gradient"}
+    both = {*MANY_PASSES, "lrp", "input_x_gradient"}
     wanted = both | {
         "gradient_rollout",
         "grad_cam",

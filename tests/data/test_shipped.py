@@ -11,10 +11,11 @@ from PIL import Image
 
 import core
 from core.paths import DATA, SWEEPS, WEIGHTS
-from dashboard import render
+from dashboard import opening, render
 from data.recipes.describe_files import maps_table
 from data.recipes.head_samples import on_samples
 from pages.activation_maximization import examples, make_examples
+from pages.compare import make_stills
 
 PAIR = ("efficientnet-lite0", "dinov2-small")
 
@@ -70,3 +71,26 @@ def test_the_gallery_is_of_the_shipped_weights_and_of_its_links(digests: dict[st
         assert not wanted.problems
         assert len(one.titles) == len(one.objectives) == len(one.energies) == 3
         assert np.asarray(one.strip).std(axis=(0, 1)).min() > 5, "something is in each"
+
+
+def test_the_stills_are_of_the_shipped_weights_and_of_all_samples(digests: dict[str, str]) -> None:
+    facts = json.loads(opening.FACTS.read_text(encoding="utf-8"))
+    assert facts["weights"] == digests
+    assert list(facts["samples"]) == [sample.id for sample in core.samples()]
+    with Image.open(opening.SHEET) as sheet:
+        assert sheet.size == (3 * facts["side"], len(facts["samples"]) * facts["side"])
+
+
+@pytest.mark.parametrize("sample", [opening.OPENING, "raccoon"])
+def test_a_still_shows_what_the_page_makes(sample: str) -> None:
+    view = make_stills.made(sample)
+    facts = json.loads(opening.FACTS.read_text(encoding="utf-8"))
+    titles = [[panel.title, panel.subtitle] for panel in view.row.panels]
+    assert facts["samples"][sample] == titles
+    row, side = list(facts["samples"]).index(sample), make_stills.SIDE
+    with Image.open(opening.SHEET) as sheet:
+        shipped = np.asarray(sheet.crop((0, row * side, 3 * side, (row + 1) * side)), np.float32)
+    made = np.asarray(make_stills.strip(view), np.float32)
+    assert np.abs(shipped - made).mean() < 4
+    others = made[:, np.r_[side : 2 * side, 2 * side : 3 * side, :side]]
+    assert np.abs(shipped - others).mean() > 8, "panels in another order would be seen"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import core
 from dashboard import render
 from dashboard.view import View
 from pages.attention.channels import Channels
+from pages.attention.every_patch import PanelMaps, small_enough
 from pages.attention.grid import EveryMap
 from pages.attention.joint import JointMaps
 from pages.attention.layer import Matrix, OneLayer, OneQuery
@@ -97,6 +99,50 @@ def test_what_attention_cannot_show_is_told() -> None:
     assert isinstance(view.tab, OneLayer)
     assert (view.tab.layer, view.tab.head, view.tab.query.patch) == (11, None, None)
     assert isinstance(view.tab.shown, OneQuery)
+
+
+def unpacked(panel: PanelMaps) -> np.ndarray:
+    """The maps as a browser reads them."""
+    packed = panel.packed
+    values = np.frombuffer(base64.b64decode(packed["values"]), "<i2") * packed["step"]
+    places = packed["rows"] * packed["cols"]
+    return values.reshape(places, packed["rows"], packed["cols"])
+
+
+def test_maps_that_follow_the_pointer_are_those_of_a_click() -> None:
+    view = attention(tab="similarity", query="r4c7")
+    assert isinstance(view.tab, Similarity)
+    followed = view.tab.followed
+    assert followed is not None
+    assert (followed.chart, followed.query) == ("cosines", "query-similarity")
+    clicked = [found.values for name, found in view.arrays.items() if name.endswith("cosine")]
+    assert len(clicked) == len(followed.panels) == 2
+    for values, panel in zip(clicked, followed.panels.values(), strict=True):
+        rows, cols = panel.grid
+        place = int(4.5 / 16 * rows) * cols + int(7.5 / 16 * cols)
+        np.testing.assert_allclose(unpacked(panel)[place], values, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", [{}, {"head": "2"}])
+def test_attention_that_follows_the_pointer_is_that_of_a_click(head: dict[str, str]) -> None:
+    view = attention(tab="layer", layer="3", query="r4c7", **head)
+    assert isinstance(view.tab, OneLayer)
+    assert isinstance(view.tab.shown, OneQuery)
+    followed = view.tab.shown.followed
+    assert followed is not None
+    maps = view.arrays["attention-layer-3"].values
+    expected = maps[2] if head else maps.mean(axis=0)
+    found = unpacked(followed.panels[0])[4 * 16 + 7]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_many_patches_follow_a_click_only() -> None:
+    assert small_enough((16, 16), (26, 26))
+    assert not small_enough((16, 16), (27, 27))
+    for tab in ("similarity", "layer"):
+        shown = attention(tab=tab, size="518").tab
+        shown = shown.shown if isinstance(shown, OneLayer) else shown
+        assert shown.followed is None
 
 
 def test_a_matrix_of_more_cells_than_a_browser_shows_is_not_made() -> None:

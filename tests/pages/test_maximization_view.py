@@ -38,7 +38,7 @@ def test_a_link_gives_the_files_of_a_run_that_has_ended() -> None:
     assert [one.result.title for one in made.results] == [
         task.title for task in made.settings.tasks
     ]
-    assert len(made.made) == len(made.arrays) == 3
+    assert len(made.made) == len(made.arrays) == 2
     assert list(made.figures) == ["maximization-loss"]
     found = files_of(made)
     for ending, content in files_of(shown).items():

@@ -94,9 +94,11 @@ class Visitor:
         self.page, self.query, self.files = screen.page, screen.query, []
         await self._run([])
 
-    async def press(self, key: str) -> Seen:
+    async def press(self, label: str) -> Seen:
         """Press a button."""
-        await self._run([WidgetState(id=self.widget("button", key), trigger_value=True)])
+        buttons = [e.button for e in self.elements.values() if e.WhichOneof("type") == "button"]
+        pressed = next(button.id for button in buttons if button.label.endswith(label))
+        await self._run([WidgetState(id=pressed, trigger_value=True)])
         return await self.end()
 
     async def upload(self, key: str, name: str, data: bytes) -> Seen:

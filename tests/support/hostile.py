@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -43,9 +44,15 @@ def png(width: int, height: int, depth: int, color: int, extra: bytes = b"") -> 
     )
 
 
+@cache
+def progressive(side: int) -> bytes:
+    """A black progressive JPEG."""
+    return encoded(Image.new("RGB", (side, side)), "JPEG", progressive=True)
+
+
 def many_scans(side: int, scans: int) -> bytes:
     """A progressive JPEG whose last scan is repeated."""
-    content = encoded(Image.new("RGB", (side, side)), "JPEG", progressive=True)
+    content = progressive(side)
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * scans + content[-2:]
 

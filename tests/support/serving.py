@@ -162,10 +162,10 @@ def settle(page: Page, patience: float = PATIENCE) -> None:
     )
     busy = page.locator(", ".join(working))
     deadline, quiet = time.monotonic() + patience, 0
-    while quiet < 4:
+    while quiet < 5:
         assert time.monotonic() < deadline, "the page never came to rest"
         quiet = 0 if busy.count() else quiet + 1
-        page.wait_for_timeout(250)
+        page.wait_for_timeout(100)
     page.wait_for_function(
         "[...document.querySelectorAll('.stPlotlyChart')].every(e => e.querySelector('.main-svg'))",
         timeout=patience * 1000,

@@ -75,20 +75,23 @@ def _map(block: Any, normed: Tensor) -> Array:
             joint = tokens @ attention.qkv.weight.T + attention.qkv.bias
             query, key, _ = joint.chunk(3, dim=1)
             channels = query.shape[1] // heads
+            offsets = [
+                [
+                    (asks[0] - asked[0] + high - 1) * (2 * wide - 1) + asks[1] - asked[1] + wide - 1
+                    for asked in slots
+                ]
+                for asks in slots
+            ]
+            pieces = [region(slot, padded, (high, wide), (down, across)) for slot in slots]
+            apart = torch.tensor([[one != other for other in pieces] for one in pieces])
+            added = (
+                attention.relative_position_bias_table[torch.tensor(offsets)]
+                - 100 * apart[..., None]
+            )
             for number in range(heads):
                 own = slice(number * channels, (number + 1) * channels)
                 scores = query[:, own] @ key[:, own].T / math.sqrt(channels)
-                added = torch.zeros_like(scores)
-                for i, asks in enumerate(slots):
-                    for j, asked in enumerate(slots):
-                        offset = (asks[0] - asked[0] + high - 1) * (2 * wide - 1)
-                        offset += asks[1] - asked[1] + wide - 1
-                        added[i, j] = attention.relative_position_bias_table[offset, number]
-                        if region(asks, padded, (high, wide), (down, across)) != region(
-                            asked, padded, (high, wide), (down, across)
-                        ):
-                            added[i, j] -= 100
-                received = (scores + added).softmax(dim=1).mean(dim=0)
+                received = (scores + added[..., number]).softmax(dim=1).mean(dim=0)
                 for place, value in zip(places, received.tolist(), strict=True):
                     if place is not None:
                         found[number][place] = value

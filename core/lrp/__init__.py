@@ -1,0 +1,1 @@
+"""Layer-wise relevance propagation: a rule for each operation, and the pass that applies them."""

@@ -58,6 +58,11 @@ class Refusals:
         with self._lock:
             self._reasons[model_id] = reason, state
 
+    def drop(self, model_id: str) -> None:
+        """Let a model be tried again at once."""
+        with self._lock:
+            self._reasons.pop(model_id, None)
+
     def failed(self, download: core.Download) -> None:
         """Remember why a download failed, once for all sessions.
 

@@ -130,7 +130,8 @@ def opened(specs: list[ModelSpec]) -> list[Model]:
             if other == spec.id:
                 raise
             shown = f" Shown instead: {cache.spec(other).title}." if other else ""
-            session.say(f"{error}{shown} It is tried again after three minutes.")
+            pending_downloads.miss(spec.id, other)
+            session.say(f"{error}{shown} “Retry” below the models tries it again.")
             session.become(pending_downloads.put_back(now, spec, other))
             session.again()
     pending_downloads.showing(tuple(spec.id for spec in specs))

@@ -7,6 +7,7 @@ progress. A model is shown as soon as it has arrived.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import streamlit as st
 
@@ -28,10 +29,13 @@ class Pending:
         Ids of the models shown last.
     wanted
         By id of a requested model, the one that it replaces; ``""`` if it is added.
+    missed
+        Models that could not be fetched and were not tried again, likewise.
     """
 
     shown: tuple[str, ...] = ()
     wanted: dict[str, str] = field(default_factory=dict)
+    missed: dict[str, str] = field(default_factory=dict)
 
 
 def settle() -> None:
@@ -52,9 +56,11 @@ def settle() -> None:
         reason = cache.refusal(model_id)
         if reason:
             session.problem(_instead(reason, other))
+            miss(model_id, other)
         else:
             cache.wishes().begin(model_id)
             _here().wanted[model_id] = other
+            _here().missed.pop(model_id, None)
     if found != session.screen():
         session.become(found)
 
@@ -98,10 +104,34 @@ def forget(model_id: str) -> None:
         _drop(model_id)
 
 
+def miss(model_id: str, replaced: str) -> None:
+    """Offer to try a model again that could not be opened."""
+    _here().missed[model_id] = replaced
+
+
 def show() -> None:
-    """Show the progress of downloads, each with a button to cancel."""
+    """Show the progress of downloads, each with a button to cancel, and what can be retried."""
     if _wanted():
         _progress()
+    shown = session.screen().shared.m
+    for model_id, replaced in list(_here().missed.items()):
+        if model_id in shown:
+            del _here().missed[model_id]
+            continue
+        st.button(
+            f"Retry {plain(cache.spec(model_id).title)}",
+            key=f"retry-{model_id}",
+            icon=":material/refresh:",
+            help="It could not be fetched or opened. Models not marked “download” need no network.",
+            width="stretch",
+            on_click=session.guarded(partial(_retry, model_id, replaced)),
+        )
+
+
+def _retry(model_id: str, replaced: str) -> None:
+    cache.retry(model_id)
+    _here().missed.pop(model_id, None)
+    _put_in(model_id, replaced)
 
 
 @st.fragment(run_every=1)
@@ -118,6 +148,7 @@ def _progress() -> None:
             if download.error:
                 cache.failed(download)
                 session.say(_instead(download.error, replaced))
+                miss(wanted, replaced)
             session.again()
         title = plain(cache.spec(wanted).title)
         done, total = core.size_text(download.done), download.total
@@ -156,4 +187,4 @@ def _drop(model_id: str) -> None:
 
 def _instead(reason: str, other: str) -> str:
     said = f" Shown instead: {cache.spec(other).title}." if other else ""
-    return f"{reason}{said} It can be tried again after three minutes."
+    return f"{reason}{said} “Retry” below the models tries it again."

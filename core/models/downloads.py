@@ -274,7 +274,7 @@ class Download:
                 logger.warning("cannot download %s: %s", self.model_id, reason)
                 self.error = (
                     f"{self._spec.title} cannot be downloaded: {reason}; check this machine's "
-                    "network or choose a model marked as ready, such as the embedded pair."
+                    "network. Models that are already on it, such as the embedded pair, need none."
                 )
             self._state = state
             self._ended.set()

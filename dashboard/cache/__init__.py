@@ -18,6 +18,7 @@ from dashboard.cache.models import (
     own_models,
     ready,
     refusal,
+    retry,
     spec,
     wishes,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "ready",
     "recording",
     "refusal",
+    "retry",
     "results",
     "sample",
     "seen",

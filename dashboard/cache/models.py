@@ -25,6 +25,11 @@ def refuse(model_id: str, reason: str) -> None:
     shared().refusals.put(model_id, reason, _state(model_id))
 
 
+def retry(model_id: str) -> None:
+    """Let an unavailable model be tried again at once."""
+    shared().refusals.drop(model_id)
+
+
 def _state(model_id: str) -> object:
     """Changes with the entry and the files of a model of one's own; ``None`` for all others."""
     own = shared().own_model(model_id)

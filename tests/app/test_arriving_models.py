@@ -51,6 +51,9 @@ def test_a_silent_hub_is_told_while_the_page_goes_on(
     expect(page.get_by_text("DeiT-S/16 cannot be downloaded")).to_be_visible()
     assert "timm" not in page.url
     assert SHOWN in page.get_by_test_id("stSidebar").inner_html()
+    asked, hub.manner = len(hub.asked), "hangs up"
+    page.get_by_role("button", name="Retry DeiT-S/16").click()
+    until(lambda: len(hub.asked) > asked, 20)
     page.context.close()
 
 

@@ -295,6 +295,36 @@ def test_model_without_network_leaves_the_page_as_it_was() -> None:
 
 
 @pytest.mark.usefixtures("no_network")
+def test_a_model_that_could_not_be_fetched_is_tried_again_by_a_click(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = healthy(start(cnn="torchvision/resnet50"))
+    told(app)
+    begun: list[str] = []
+    really = core.download
+
+    def begin(model_id: str) -> core.Download:
+        begun.append(model_id)
+        return really(model_id)
+
+    monkeypatch.setattr(core, "download", begin)
+    app.run()
+    assert not begun, "a rerun does not try again"
+    assert retries(app) == ["Retry ResNet-50 (torchvision)"]
+    app.button(key="retry-torchvision/resnet50").click()
+    healthy(app.run())
+    assert begun == ["torchvision/resnet50"]
+    told(app)
+    assert retries(app) == ["Retry ResNet-50 (torchvision)"]
+    assert len(panels(healthy(app))) == 2
+
+
+def retries(app: AppTest) -> list[str]:
+    labels = [button.label.replace("\\", "") for button in app.button]
+    return [label for label in labels if label.startswith("Retry")]
+
+
+@pytest.mark.usefixtures("no_network")
 def test_matched_pair_is_one_click_away() -> None:
     app = healthy(start())
     next(b for b in app.button if b.label == "Use a matched pair").click().run()

@@ -16,16 +16,10 @@ from tests.support.serving import patient, settle
 pytestmark = pytest.mark.slow
 
 TABS = (
-    "attention?tab=layer",
     "attention?tab=layer&matrix=yes",
-    "attention?tab=joint",
-    "attention?tab=channels",
     "attention?tab=similarity",
     "attention?tab=several",
     "evidence?question=curves",
-    "evidence?question=randomization",
-    "evidence?question=pointing",
-    "evidence?change=patches",
     "gradient_rollout?fit=whole",
 )
 

@@ -1,4 +1,4 @@
-"""What the tests in browsers share: a browser, and one server for those that only look."""
+"""What the tests of pages share: small models, a browser, one server for those that only look."""
 
 from __future__ import annotations
 
@@ -10,6 +10,43 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.serving import chromium, serve
+
+SMALL = {
+    "net-a": ("cnn", "test_resnet"),
+    "net-b": ("cnn", "test_efficientnet"),
+    "vit-a": ("vit", "test_vit"),
+    "vit-b": ("vit", "test_vit2"),
+}
+
+
+SURENESS = 20
+"""What their last layers are multiplied by; else all probabilities would be about one thousandth,
+and curves flat."""
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small random models of one's own: two of each family, with the classes of ImageNet."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("models")
+    entries = []
+    for seed, (name, (family, architecture)) in enumerate(SMALL.items()):
+        torch.manual_seed(seed)
+        module = timm.create_model(architecture, num_classes=1000)
+        with torch.no_grad():
+            module.get_classifier().weight.mul_(SURENESS)
+        save_file(module.state_dict(), folder / f"{name}.safetensors")
+        entries.append(
+            f'[[model]]\nid = "{name}"\nfamily = "{family}"\narchitecture = "{architecture}"\n'
+            f'weights = "{name}.safetensors"\nlabels = "imagenet1k"\ntitle = "{name.upper()}"\n'
+            + ('trained_on = "noise"\n' if name.endswith("a") else "")
+        )
+    path = folder / "models.toml"
+    path.write_text("\n".join(entries))
+    return path
 
 
 @pytest.fixture(scope="session")

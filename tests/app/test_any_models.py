@@ -14,12 +14,6 @@ import core
 from tests.support.application import address, figures, healthy, start, texts
 
 LABELS = Path(core.__file__).resolve().parents[1] / "data" / "labels"
-SMALL = {
-    "net-a": ("cnn", "test_resnet"),
-    "net-b": ("cnn", "test_efficientnet"),
-    "vit-a": ("vit", "test_vit"),
-    "vit-b": ("vit", "test_vit2"),
-}
 SETS = {
     "one network": ["net-a"],
     "one transformer": ["vit-a"],
@@ -27,29 +21,6 @@ SETS = {
     "two transformers": ["vit-a", "vit-b"],
     "four": ["net-a", "vit-a", "net-b", "vit-b"],
 }
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small random models of one's own: two of each family, with the classes of ImageNet."""
-    import timm
-    import torch
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("models")
-    entries = []
-    for seed, (name, (family, architecture)) in enumerate(SMALL.items()):
-        torch.manual_seed(seed)
-        module = timm.create_model(architecture, num_classes=1000)
-        save_file(module.state_dict(), folder / f"{name}.safetensors")
-        entries.append(
-            f'[[model]]\nid = "{name}"\nfamily = "{family}"\narchitecture = "{architecture}"\n'
-            f'weights = "{name}.safetensors"\nlabels = "imagenet1k"\ntitle = "{name.upper()}"\n'
-            + ('trained_on = "noise"\n' if name.endswith("a") else "")
-        )
-    path = folder / "models.toml"
-    path.write_text("\n".join(entries))
-    return path
 
 
 @pytest.fixture(autouse=True)

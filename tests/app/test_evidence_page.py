@@ -1,4 +1,4 @@
-"""The Evidence page, by AppTest, on the embedded pair."""
+"""The Evidence page, by AppTest, on the embedded pair, and on small models what takes long."""
 
 from __future__ import annotations
 
@@ -25,11 +25,17 @@ def start(**query: Any) -> AppTest:
     return healthy(application.start("evidence", **query))
 
 
-def given(vit: core.Model) -> tuple[Any, core.Framing]:
-    """What the default screen shows to both models."""
+def given(*models: core.Model) -> tuple[Any, core.Framing]:
+    """What the default screen shows to models, if not others are named to the embedded pair."""
     image = core.read_image(ROOT / "data" / "samples" / "cat-beside-cup.jpg")
-    cnn = core.open_model("efficientnet-lite0")
-    return core.shared_view((vit, cnn), image, core.Framing("crop")), core.Framing("given")
+    models = models or tuple(map(core.open_model, ("dinov2-small", "efficientnet-lite0")))
+    return core.shared_view(models, image, core.Framing("crop")), core.Framing("given")
+
+
+@pytest.fixture
+def few_passes(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small models of one's own can be chosen; the pages compute the same of all models."""
+    monkeypatch.setenv("PARALLAX_MODELS", str(small))
 
 
 # -- take it away ---------------------------------------------------------------------------------
@@ -41,7 +47,7 @@ def test_taking_the_cat_away_changes_both_answers_as_core_says() -> None:
     app = start(change="patches", removed=text_of_mask(mask))
     for place, model_id in enumerate(("efficientnet-lite0", "dinov2-small")):
         model = core.open_model(model_id)
-        view, framing = given(core.open_model("dinov2-small"))
+        view, framing = given()
         after = core.what_if(model, view, mask, framing=framing)
         index = model.labels.index("Egyptian cat")
         assert app.metric[place].value == f"{after.probability(index):.1%}"
@@ -106,7 +112,7 @@ def test_a_class_rather_than_another_before_and_after() -> None:
     """The map is of the difference of both logits, and so is the probability."""
     app = start(rather_than="tabby", top_of="0")
     vit = core.open_model("dinov2-small")
-    view, framing = given(vit)
+    view, framing = given()
     cnn = core.open_model("efficientnet-lite0")
     cat, tabby = cnn.labels.index("Egyptian cat"), cnn.labels.index("tabby")
     target = core.rather_than(cat, tabby)
@@ -131,25 +137,24 @@ def test_a_class_rather_than_another_as_the_picture_is_changed() -> None:
     app = start(change="gray", rather_than="tabby")
     [curve] = figures(app)
     vit = core.open_model("dinov2-small")
-    view, framing = given(vit)
+    view, framing = given()
     target = core.rather_than(*map(vit.labels.index, ("Egyptian cat", "tabby")))
     wanted = core.robustness(vit, view, "gray", target=target, framing=framing)
     assert curve["data"][1]["y"] == pytest.approx(wanted.probabilities.tolist(), abs=1e-5)
     assert curve["layout"]["yaxis"]["title"]["text"] == "Egyptian cat rather than tabby"
 
 
-@pytest.mark.usefixtures("few_steps")
+@pytest.mark.usefixtures("few_steps", "few_passes")
 def test_curves_of_a_class_rather_than_another() -> None:
     app = start(
         question="curves",
         measured="yes",
-        m=["dinov2-small"],
+        m=["vit-a"],
         classes="Egyptian cat",
         rather_than="tabby",
     )
-    vit = core.open_model("dinov2-small")
-    image = core.read_image(ROOT / "data" / "samples" / "cat-beside-cup.jpg")
-    view, framing = core.shared_view((vit,), image, core.Framing("crop")), core.Framing("given")
+    vit = core.open_model("vit-a")
+    view, framing = given(vit)
     target = core.rather_than(*map(vit.labels.index, ("Egyptian cat", "tabby")))
     found = core.explain(vit, view, "gradient_rollout", target, framing=framing).relevance
     wanted = core.faithfulness(vit, view, found, target, framing=framing, steps=2)
@@ -159,27 +164,27 @@ def test_curves_of_a_class_rather_than_another() -> None:
     assert areas.loc["Gradient rollout", "difference"] == pytest.approx(wanted.difference, abs=1e-3)
     assert app.metric[0].label.startswith("Egyptian cat rather than tabby, ")
     assert any("step is 4, expected 0 to 2" in w.value for w in app.warning)
-    kept = application.shown_by(app).arrays["curves-gradient-rollout-dinov2-small"]
+    kept = application.shown_by(app).arrays["curves-gradient-rollout-vit-a"]
     assert repr(target) in kept.code
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_randomization_of_a_class_rather_than_another() -> None:
     app = start(
         question="randomization",
         measured="yes",
-        look=["efficientnet-lite0:cam"],
-        m=["efficientnet-lite0"],
+        look=["net-a:cam"],
+        m=["net-a"],
         rather_than="tabby",
     )
-    cnn = core.open_model("efficientnet-lite0")
-    image = core.read_image(ROOT / "data" / "samples" / "cat-beside-cup.jpg")
-    view = core.shared_view((cnn,), image, core.Framing("crop"))
+    cnn = core.open_model("net-a")
+    view, framing = given(cnn)
     target = core.rather_than(*map(cnn.labels.index, ("Egyptian cat", "tabby")))
-    wanted = core.randomization(cnn, view, "cam", target, framing=core.Framing("given"))
+    wanted = core.randomization(cnn, view, "cam", target, framing=framing)
     [trace] = figures(app)[0]["data"]
     assert trace["y"] == pytest.approx([1.0, *wanted.rank_correlation.tolist()], abs=1e-6)
     assert np.array_equal(
-        application.shown_by(app).arrays["randomized-cam-efficientnet-lite0"].values,
+        application.shown_by(app).arrays["randomized-cam-net-a"].values,
         wanted.relevance,
     )
 
@@ -222,17 +227,25 @@ def test_measuring_ends_with_a_second_click_although_the_button_is_still_the_old
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_draws")
+@pytest.mark.usefixtures("few_draws", "few_passes")
 def test_curves_are_those_of_core_and_chance_is_beside_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(measurements, "STEPS", 4)
-    app = start(question="curves", measured="yes", vit_maps=["rollout"], fill="mean")
+    cnn, vit = map(core.open_model, ("net-a", "vit-a"))
+    view, framing = given(vit, cnn)
+    answer = core.predict(vit, view, framing=framing).labels[0]
+    app = start(
+        question="curves",
+        measured="yes",
+        m=["net-a", "vit-a"],
+        classes=answer,
+        maps=["vit-a:rollout"],
+        fill="mean",
+    )
     cnn_curves, vit_curves = figures(app)[:2]
-    vit = core.open_model("dinov2-small")
-    view, framing = given(vit)
     rollout = core.explain(vit, view, "rollout", framing=framing).relevance
-    target = vit.labels.index("Egyptian cat")
+    target = vit.labels.index(answer)
     wanted = core.faithfulness(vit, view, rollout, target, framing=framing, fill="mean", steps=4)
     lines = {t["name"]: t for t in vit_curves["data"] if t.get("name") and t.get("showlegend")}
     assert set(lines) == {"random, mean of 5", "center", "edges", "Attention rollout"}
@@ -269,13 +282,14 @@ def test_randomization_begins_with_the_intact_map() -> None:
     assert sum("from its minimum to its 99th percentile" in c.value for c in app.caption) == 2
 
 
+@pytest.mark.usefixtures("few_passes")
 def test_randomization_of_a_method_that_draws_says_how_much_two_draws_agree() -> None:
     """Its own seed is another one than that of the weights."""
     app = start(
         question="randomization",
         measured="yes",
-        cnn_map="smooth_grad",
-        **{"cnn_map.count": "1", "cnn_map.seed": "7"},
+        m=["net-a", "vit-a"],
+        look=["net-a:smooth_grad:count=1,seed=7", "vit-a"],
     )
     said = [c.value for c in app.caption if "uses random draws" in c.value]
     assert len(said) == 1

@@ -32,6 +32,9 @@ from tests.support.application import hold_no_own_pictures, png, shown_by, start
 
 ROOT = Path(__file__).resolve().parents[2]
 
+TWO = ["net-a", "vit-a"]
+"""Small models, for what takes many passes."""
+
 SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     "compare": ("compare", {}),
     "parameters": (
@@ -49,18 +52,26 @@ SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     "taken away": ("evidence", {"fill": "noise", "seed": "3"}),
     "patches": ("evidence", {"change": "patches", "removed": "16x16-" + "00ff" * 16}),
     "shuffled": ("evidence", {"change": "shuffle", "strength": "4", "seed": "2"}),
-    "curves": ("evidence", {"question": "curves", "measured": "yes", "vit_maps": ["rollout"]}),
+    "curves": (
+        "evidence",
+        {"question": "curves", "measured": "yes", "m": TWO, "maps": ["vit-a:rollout"]},
+    ),
     "randomized": (
         "evidence",
-        {"question": "randomization", "measured": "yes", "vit_map": "rollout"},
+        {
+            "question": "randomization",
+            "measured": "yes",
+            "m": TWO,
+            "look": ["net-a", "vit-a:rollout"],
+        },
     ),
     "rather than": (
         "evidence",
         {
             "question": "curves",
             "measured": "yes",
-            "m": ["efficientnet-lite0"],
-            "look": ["efficientnet-lite0"],
+            "m": ["net-a"],
+            "look": ["net-a"],
             "rather_than": "tabby",
         },
     ),
@@ -73,6 +84,11 @@ USUAL = ("compare", "classes", "layers and heads", "shuffled", "four in one")
 """One of each page that shows models; the others are slow tests."""
 
 NAMES = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in SCREENS]
+
+
+@pytest.fixture(autouse=True)
+def _own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLAX_MODELS", str(small))
 
 
 class Drawn(dict[str, View]):
@@ -205,10 +221,10 @@ def test_notes_name_method_parameters_and_caveats(
     [
         ("taken away", {"taken-away", "what-if-efficientnet-lite0", "what-if-dinov2-small"}),
         ("shuffled", {"changed-picture", "shuffle-dinov2-small", "what-if-dinov2-small"}),
-        ("curves", {"curves-rollout-dinov2-small", "curves-random-efficientnet-lite0"}),
+        ("curves", {"curves-rollout-vit-a", "curves-random-net-a"}),
         (
             "randomized",
-            {"randomized-rollout-dinov2-small", "rank-correlation-cam-efficientnet-lite0"},
+            {"randomized-rollout-vit-a", "rank-correlation-cam-net-a"},
         ),
         ("four in one", {"four-in-one-dinov2-small", "quarter-4-cam-efficientnet-lite0"}),
     ],

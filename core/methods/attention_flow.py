@@ -27,7 +27,7 @@ MOST_CELLS = 400
 UNIT = 10**8
 """Integer capacity of a share of 1; SciPy computes in 32-bit integers."""
 
-FLOWS = 160.0
+FLOWS = 190.0
 """Flows that take as long as a pass, times tokens over squared width; measured on a CPU."""
 
 Array = npt.NDArray[np.float64]

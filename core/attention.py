@@ -15,7 +15,7 @@ from core.errors import ParameterError, UnsupportedMethod
 from core.frozen import read_only
 from core.heatmaps import mass_mask, spikes
 from core.images import Framing
-from core.methods import attention_propagation as flow
+from core.methods import attention_propagation as propagation
 from core.models import Model, VisionTransformer
 from core.models.taps import Projection
 from core.models.transformer import softmax_attention
@@ -145,10 +145,10 @@ class Attention:
         protect = recording.model.reads_class_token
         with capacity.admitted(), own_state():
             for layer in reversed(range(self.layers)):
-                fused = flow.discard(
-                    flow.fuse(recording.attention_in_turn(layer), fusion), discard, protect
+                fused = propagation.discard(
+                    propagation.fuse(recording.attention_in_turn(layer), fusion), discard, protect
                 )
-                rows = flow.propagate(torch.cat([start, rows], dim=1), fused, "rows")
+                rows = propagation.propagate(torch.cat([start, rows], dim=1), fused, "rows")
         return self._to_grid(_numpy(rows[0]))
 
     def joint(self, layer: int, fusion: str = "mean", discard: float = 0.0) -> Float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.methods import attention_propagation as flow
+from core.methods import attention_propagation as propagation
 from core.methods.parameters import choice, layers_of, number, span
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
@@ -80,21 +80,23 @@ def gradient_rollout(
     """``E_l = ReLU(mean_heads(A_l ⊙ ∂y_c/∂A_l))``, discard, then the product of rollout."""
     model, published = recording.model, parameters.published
     layers = _gradient_layers(model, parameters)
-    gradients = flow.refuse_all_zero(recording.context_gradients(layers, targets))
+    gradients = propagation.refuse_all_zero(recording.context_gradients(layers, targets))
     protect = not published and model.reads_class_token
 
     def matrix(layer: int, queries: slice) -> Tensor:
         if not published:
-            weighted = flow.weighted_attention(recording, layer, gradients, queries)
-            return flow.fuse(weighted, "mean").relu_()
+            weighted = propagation.weighted_attention(recording, layer, gradients, queries)
+            return propagation.fuse(weighted, "mean").relu_()
         scores = _score_gradients(recording, model.depth - 1 - layer, gradients)
-        return flow.fuse(map(torch.mul, recording.attention_in_turn(layer), scores), "mean").relu_()
+        return propagation.fuse(
+            map(torch.mul, recording.attention_in_turn(layer), scores), "mean"
+        ).relu_()
 
-    normalization: flow.Normalization = "vit-explain" if published else "rows"
-    rolled = flow.roll(
+    normalization: propagation.Normalization = "vit-explain" if published else "rows"
+    rolled = propagation.roll(
         recording, parameters.layers, matrix, normalization, parameters.discard, protect
     )
-    return flow.by_maximum(rolled) if published else rolled
+    return propagation.by_maximum(rolled) if published else rolled
 
 
 def _score_gradients(
@@ -103,7 +105,7 @@ def _score_gradients(
     """Gradient with respect to the scores *before* the softmax: ``A ⊙ (dA − Σ_j A·dA)``."""
     pairs = zip(
         recording.attention_in_turn(layer),
-        flow.attention_gradient(recording, layer, gradients),
+        propagation.attention_gradient(recording, layer, gradients),
         strict=True,
     )
     for attention, gradient in pairs:

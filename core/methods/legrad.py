@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from core.methods import attention_propagation as flow
+from core.methods import attention_propagation as propagation
 from core.methods.parameters import layers_of, span
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
@@ -57,13 +57,13 @@ def legrad(
 
     The score of a layer is ``s_l = head(norm(mean token of z_l))_c``.
     """
-    gradients = flow.refuse_all_zero(recording.layer_score_gradients(targets))
+    gradients = propagation.refuse_all_zero(recording.layer_score_gradients(targets))
     received = []
     with own_state():
-        for layer in flow.chosen_layers(recording, parameters.layers):
-            positive = map(torch.relu_, flow.attention_gradient(recording, layer, gradients))
-            received.append(flow.fuse(positive, "mean").mean(dim=1))
-    return flow.on_patches(
+        for layer in propagation.chosen_layers(recording, parameters.layers):
+            positive = map(torch.relu_, propagation.attention_gradient(recording, layer, gradients))
+            received.append(propagation.fuse(positive, "mean").mean(dim=1))
+    return propagation.on_patches(
         recording,
         torch.stack(received).mean(dim=0),
         "No attention to any patch would raise the class's score in the chosen layers.",

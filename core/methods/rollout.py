@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from core.methods import attention_propagation as flow
+from core.methods import attention_propagation as propagation
 from core.methods.parameters import choice, layers_of, number, span
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
@@ -15,7 +15,7 @@ from core.recording.run import Needs
 from core.recording.transformer import TransformerRecording, attention_needs
 from core.targets import Target
 
-NORMALIZATION: dict[str, flow.Normalization] = {
+NORMALIZATION: dict[str, propagation.Normalization] = {
     "paper": "rows",
     "columns": "columns",
     "vit-explain": "vit-explain",
@@ -77,10 +77,10 @@ def rollout(
     protect = published or recording.model.reads_class_token
 
     def matrix(layer: int, queries: slice) -> Tensor:
-        return flow.fuse(recording.attention_in_turn(layer, queries), parameters.fusion)
+        return propagation.fuse(recording.attention_in_turn(layer, queries), parameters.fusion)
 
     normalization = NORMALIZATION[parameters.definition]
-    rolled = flow.roll(
+    rolled = propagation.roll(
         recording, parameters.layers, matrix, normalization, parameters.discard, protect
     )
-    return flow.by_maximum(rolled) if published else rolled
+    return propagation.by_maximum(rolled) if published else rolled

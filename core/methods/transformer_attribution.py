@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.methods import attention_propagation as flow
+from core.methods import attention_propagation as propagation
 from core.methods.parameters import layers_of, span
 from core.methods.registry import Relevance, method
 from core.models import VisionTransformer
@@ -49,11 +49,11 @@ def transformer_attribution(
     recording: TransformerRecording, targets: Sequence[Target], parameters: AttributionParameters
 ) -> Relevance:
     """``E_l = mean_heads ReLU(A_l ⊙ ∂y_c/∂A_l)``, ``R = Π (I + E_l)``, row of the class token."""
-    layers = flow.chosen_layers(recording, parameters.layers)
-    gradients = flow.refuse_all_zero(recording.context_gradients(layers, targets))
+    layers = propagation.chosen_layers(recording, parameters.layers)
+    gradients = propagation.refuse_all_zero(recording.context_gradients(layers, targets))
 
     def matrix(layer: int, queries: slice) -> Tensor:
-        weighted = flow.weighted_attention(recording, layer, gradients, queries)
-        return flow.fuse(map(torch.relu_, weighted), "mean")
+        weighted = propagation.weighted_attention(recording, layer, gradients, queries)
+        return propagation.fuse(map(torch.relu_, weighted), "mean")
 
-    return flow.roll(recording, parameters.layers, matrix, "none")
+    return propagation.roll(recording, parameters.layers, matrix, "none")

@@ -13,7 +13,7 @@ from torch import nn
 
 import core
 from core.errors import UnsupportedMethod
-from core.methods import attention_propagation as flow
+from core.methods import attention_propagation as propagation
 from core.methods.registry import GRADIENT, Method, all_methods, find_method
 from core.models.preprocessing import Preprocessing
 from core.models.transformer import VisionTransformer
@@ -274,9 +274,9 @@ def test_of_equal_entries_the_first_are_discarded(dtype: torch.dtype) -> None:
     wanted = fused.clone()
     wanted[0, 0, 1] = wanted[0, 0, 2] = wanted[0, 2, 0] = 0
     wanted[1, 0, 0] = wanted[1, 1, 0] = wanted[1, 1, 1] = 0
-    assert torch.equal(flow.discard(fused, 0.34, False), wanted)
+    assert torch.equal(propagation.discard(fused, 0.34, False), wanted)
     wanted[1, 0, 0] = 0.125
-    assert torch.equal(flow.discard(fused, 0.34, True), wanted)
+    assert torch.equal(propagation.discard(fused, 0.34, True), wanted)
 
 
 def test_one_layer_of_attention() -> None:
@@ -290,39 +290,45 @@ def test_one_layer_of_attention() -> None:
         ]
     )
     each = heads.split(1, dim=2)  # a row at a time
-    mean = flow.fuse(each, "mean")
+    mean = propagation.fuse(each, "mean")
     close(mean[0], [[0.3, 0.2, 0.5], [0.15, 0.5, 0.35], [0.45, 0.25, 0.3]])
-    close(flow.fuse(each, "max")[0, 0], [0.5, 0.3, 0.8])
-    close(flow.fuse(each, "min")[0, 0], [0.1, 0.1, 0.2])
+    close(propagation.fuse(each, "max")[0, 0], [0.5, 0.3, 0.8])
+    close(propagation.fuse(each, "min")[0, 0], [0.1, 0.1, 0.2])
     # ⌊0.34 · 9⌋ = 3 entries go: .15, .2 and .25; of [.3, …] none is the class token's own.
-    close(flow.discard(mean, 0.34, True)[0], [[0.3, 0.0, 0.5], [0.0, 0.5, 0.35], [0.45, 0.0, 0.3]])
+    close(
+        propagation.discard(mean, 0.34, True)[0],
+        [[0.3, 0.0, 0.5], [0.0, 0.5, 0.35], [0.45, 0.0, 0.3]],
+    )
     first = torch.tensor([[[1.0, 0.0, 0.0]]])
     # Row 0 of (M + I) / 2, for every row of M sums to one.
-    close(flow.propagate(first, mean, "rows")[0, 0], [0.65, 0.1, 0.25])
-    close(flow.propagate(first, mean, "none")[0, 0], [1.3, 0.2, 0.5])
+    close(propagation.propagate(first, mean, "rows")[0, 0], [0.65, 0.1, 0.25])
+    close(propagation.propagate(first, mean, "none")[0, 0], [1.3, 0.2, 0.5])
     third = torch.tensor([[[0.0, 0.0, 1.0]]])
-    kept = flow.discard(mean, 0.34, True)
+    kept = propagation.discard(mean, 0.34, True)
     # Row sums of kept + I: 1.8, 1.85, 1.75; column sums: 1.75, 1.5, 2.15. By rows the last row is
     # divided by its own sum, by columns each entry by its column's, and vit-explain divides each
     # by the sum of the row that has the column's number.
-    close(flow.propagate(third, kept, "rows")[0, 0], [0.45 / 1.75, 0.0, 1.3 / 1.75])
-    close(flow.propagate(third, kept, "columns")[0, 0], [0.45 / 1.75, 0.0, 1.3 / 2.15])
-    close(flow.propagate(third, kept, "vit-explain")[0, 0], [0.45 / 1.8, 0.0, 1.3 / 1.75])
+    close(propagation.propagate(third, kept, "rows")[0, 0], [0.45 / 1.75, 0.0, 1.3 / 1.75])
+    close(propagation.propagate(third, kept, "columns")[0, 0], [0.45 / 1.75, 0.0, 1.3 / 2.15])
+    close(propagation.propagate(third, kept, "vit-explain")[0, 0], [0.45 / 1.8, 0.0, 1.3 / 1.75])
 
 
 @pytest.mark.parametrize(("protect", "kept"), [(True, 0.01), (False, 0.0)])
 def test_discard_keeps_the_class_tokens_own_entry(protect: bool, kept: float) -> None:
     fused = torch.tensor([[[0.01, 0.99], [0.4, 0.6]], [[0.01, 0.99], [0.7, 0.3]]])
-    result = flow.discard(fused, 0.5, protect)
+    result = propagation.discard(fused, 0.5, protect)
     close(result, [[[kept, 0.99], [0.0, 0.6]], [[kept, 0.99], [0.7, 0.0]]])
-    everything = flow.discard(fused, 1.0, protect)
+    everything = propagation.discard(fused, 1.0, protect)
     assert int((everything != 0).sum()) == (2 if protect else 0)
 
 
 def test_discard_counts_entries_of_the_whole_matrix() -> None:
     fused = torch.rand(2, 10, 10, generator=torch.Generator().manual_seed(0)) + 0.1
     for ratio, gone in [(0.0, 0), (0.009, 0), (0.01, 1), (0.29, 29), (0.57, 57), (1.0, 100)]:
-        assert (flow.discard(fused, ratio, False) == 0).sum(dim=(1, 2)).tolist() == [gone, gone]
+        assert (propagation.discard(fused, ratio, False) == 0).sum(dim=(1, 2)).tolist() == [
+            gone,
+            gone,
+        ]
 
 
 # -- what a map takes -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import core
-from core.methods import attention_propagation as flow
+from core.methods import attention_propagation as propagation
 from core.methods.registry import all_methods
 from core.pictures import samples
 from tests.support.builders import (
@@ -56,8 +56,10 @@ def stacks(draw: st.DrawFn) -> Tensor:
 def products(stack: Tensor, fusion: Any, ratio: float, rows: Tensor) -> Tensor:
     """Rows of the rollout product, (rows, tokens), as the application multiplies them."""
     for layer in reversed(range(len(stack))):
-        fused = flow.discard(flow.fuse(stack[layer, None].split(2, dim=2), fusion), ratio, True)
-        rows = flow.propagate(rows, fused, "rows")
+        fused = propagation.discard(
+            propagation.fuse(stack[layer, None].split(2, dim=2), fusion), ratio, True
+        )
+        rows = propagation.propagate(rows, fused, "rows")
     return rows[0]
 
 
@@ -77,7 +79,7 @@ def test_class_row_by_vectors_is_the_row_of_the_full_product(
     identity = torch.eye(tokens, dtype=stack.dtype)
     full = identity
     for attention in stack:
-        fused = flow.discard(flow.fuse([attention[None]], fusion), ratio, True)[0]  # type: ignore[arg-type]
+        fused = propagation.discard(propagation.fuse([attention[None]], fusion), ratio, True)[0]  # type: ignore[arg-type]
         step = fused + identity
         full = step / step.sum(dim=-1, keepdim=True) @ full
     row = products(stack, fusion, ratio, identity[None, :1])
@@ -104,16 +106,16 @@ def test_order_of_heads_changes_nothing(
 
 @given(stacks(), FUSIONS, st.booleans())
 def test_discarding_nothing_changes_nothing(stack: Tensor, fusion: Any, protected: bool) -> None:
-    fused = flow.fuse([stack], fusion)
-    assert torch.equal(flow.discard(fused, 0.0, protected), fused)
+    fused = propagation.fuse([stack], fusion)
+    assert torch.equal(propagation.discard(fused, 0.0, protected), fused)
 
 
 @given(stacks(), FUSIONS, RATIOS, st.booleans())
 def test_what_is_discarded_is_the_smallest_share(
     stack: Tensor, fusion: Any, ratio: float, protected: bool
 ) -> None:
-    fused = flow.fuse([stack], fusion)
-    kept = flow.discard(fused, ratio, protected)
+    fused = propagation.fuse([stack], fusion)
+    kept = propagation.discard(fused, ratio, protected)
     count = int(ratio * fused[0].numel() + 1e-9)
     for before, after in zip(fused.flatten(1), kept.flatten(1), strict=True):
         gone = after != before

@@ -36,6 +36,7 @@ FIELD_ORDER = {
     "vit": [
         "grad_cam",
         "rollout",
+        "attention_flow",
         "attention",
         "gradient_rollout",
         "transformer_attribution",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tests.support import lrp_oracle, pixel_oracles, window_oracles
+from tests.support import flow_oracle, lrp_oracle, pixel_oracles, window_oracles
 from tests.support.builders import CLASSES, DEPTH, PATCH, VITS, Built
 from tests.support.reference_transformer import Trace, traces
 
@@ -392,6 +392,7 @@ PER_PLACE: dict[str, Callable[..., Array]] = {
     "grad_cam_plus_plus": _of_activations(_grad_cam_plus_plus),
     "hirescam": _of_activations(_hirescam),
     "layer_cam": _of_activations(_layer_cam),
+    "attention_flow": flow_oracle.attention_flow,
     "lrp": lrp_oracle.lrp,
     **pixel_oracles.ORACLES,
 }

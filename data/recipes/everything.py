@@ -115,7 +115,7 @@ STEPS = (
     Step(
         "maximizations",
         "pages.activation_maximization.make_examples",
-        (),
+        ("--work", "{work}/maximizations"),
         "data/maximizations.jpg and .json, the gallery of Activation maximization",
     ),
     Step(

@@ -119,6 +119,12 @@ STEPS = (
         "data/maximizations.jpg and .json, the gallery of Activation maximization",
     ),
     Step(
+        "maximizations-measured",
+        "data.recipes.measure_maximizations",
+        ("--work", "{work}/maximizations-measured", "--table"),
+        "data/maximization_measures.json and its table",
+    ),
+    Step(
         "stills",
         "pages.compare.make_stills",
         (),

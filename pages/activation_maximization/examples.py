@@ -53,7 +53,7 @@ def examples() -> tuple[Example, ...]:
             tuple(row["titles"]),
             tuple(row["objectives"]),
             tuple(row["energies"]),
-            _wanted(row.get("opinions", [{}])),
+            _wanted(row["opinions"]),
             sheet.crop((0, y * side, len(row["titles"]) * side, (y + 1) * side)),
         )
         for y, row in enumerate(facts["rows"])

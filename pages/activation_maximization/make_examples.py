@@ -26,6 +26,7 @@ from urllib.parse import urlencode
 
 from PIL import Image
 
+import core
 from dashboard import render, settings
 from pages.activation_maximization.examples import FACTS, SHEET
 from pages.activation_maximization.run import Opinion
@@ -111,7 +112,7 @@ def make(link: str, work: Path, number: int) -> None:
 def write(work: Path, count: int) -> None:
     """Write the sheet and its facts from all rows."""
     rows = [json.loads((work / f"{n}.json").read_text(encoding="utf-8")) for n in range(count)]
-    strips = [Image.open(work / f"{number}.png") for number in range(count)]
+    strips = [core.read_image(work / f"{number}.png") for number in range(count)]
     sheet = Image.new("RGB", (max(one.width for one in strips), count * SIDE))
     for y, one in enumerate(strips):
         sheet.paste(one, (0, y * SIDE))

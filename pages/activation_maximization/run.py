@@ -275,7 +275,7 @@ class Run(Job):
                 return self._goes_on() and time.monotonic() < until  # noqa: B023
 
             try:
-                _maximize(task, PREVIEW_STEPS, task.preview, on_step)
+                _maximize(_small(task), PREVIEW_STEPS, task.preview, on_step)
             except ParallaxError:
                 continue  # reported later, when the picture is due
 
@@ -324,6 +324,14 @@ class Run(Job):
         made = _maximize(task, steps, task.side, on_step)
         if result is not None and task.parameterization == "phase":
             result.on_white = made.on_white()
+
+
+def _small(task: Task) -> Task:
+    """The task with looks as small as its preview: many steps count more there than fine detail."""
+    if not isinstance(task.transforms, Crops):
+        return task
+    looks = replace(task.transforms, count=min(2, task.transforms.count), side=task.preview)
+    return replace(task, transforms=looks)
 
 
 def opinions(models: Iterable[Model], image: Image.Image, wanted: str) -> tuple[Opinion, ...]:

@@ -190,6 +190,25 @@ def test_small_previews_come_before_the_pictures(monkeypatch: pytest.MonkeyPatch
     assert [len(result.history) for result in run.results] == [4, 4, 4]
 
 
+def test_a_preview_of_the_phase_is_looked_at_in_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of the network's own size would leave time for a few steps only."""
+    looks: list[tuple[int, Any]] = []
+    real = core.maximize
+
+    def noted(*given: Any, size: int, transforms: Any, **options: Any) -> Any:
+        looks.append((size, transforms))
+        return real(*given, size=size, transforms=transforms, **options)
+
+    monkeypatch.setattr(core, "maximize", noted)
+    monkeypatch.setattr(maximization, "PREVIEW_STEPS", 1)
+    model, crops = core.open_model("efficientnet-lite0"), core.Crops(count=3)
+    phase = {"parameterization": "phase", "transforms": crops, "preview": 32}
+    run = Run([replace(task(model, core.class_logit(285), steps=1), **phase)]).start()
+    assert run.wait(100)
+    assert looks[0] == (32, replace(crops, count=2, side=32))
+    assert looks[-1] == (56, crops)
+
+
 def test_a_preview_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maximization, "PREVIEW", 0.0)
     model = core.open_model("efficientnet-lite0")

@@ -54,9 +54,9 @@ from core.maximize.objectives import (
     head_channel,
     mlp_channel,
 )
-from core.maximize.optimize import Maximization, maximize
+from core.maximize.optimize import Maximization, maximize, maximize_several
 from core.maximize.regularize import Regularization, seam_energy_of
-from core.maximize.transforms import Transforms
+from core.maximize.transforms import Crops, Transforms
 from core.methods.parameters import Parameter
 from core.methods.registry import Method, changed_methods, find_method, methods
 from core.models import Model, best_device, open_model
@@ -98,6 +98,7 @@ __all__ = [
     "CatalogError",
     "Change",
     "ConvNet",
+    "Crops",
     "Download",
     "Explanation",
     "Faithfulness",
@@ -178,6 +179,7 @@ __all__ = [
     "judged",
     "load",
     "maximize",
+    "maximize_several",
     "methods",
     "mlp_channel",
     "needs",

@@ -126,7 +126,9 @@ def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
     """Links to all pages that keep the choices."""
     for name, place in places.items():
         place.page_link(
-            pages[name], icon=registry.pages()[name].icon, query_params=session.screen().address()
+            pages[name],
+            icon=registry.pages()[name].icon,
+            query_params=session.screen().to(name).address(),
         )
 
 

@@ -84,8 +84,9 @@ def _of_link(text: str) -> Wanted:
             "with the choices after a question mark, or the path of a manifest or of a file of "
             "links."
         )
-    given = parse_qs(parts.query, keep_blank_values=True) or {"image": [OPENING]}
-    screen, problems = Screen.from_address(name, given)
+    given = parse_qs(parts.query, keep_blank_values=True)
+    opening = Screen.make(name, image=OPENING).address()
+    screen, problems = Screen.from_address(name, given or opening)
     base = text.partition("?")[0] if parts.netloc else ""
     return Wanted(screen, link_of(base, screen), tuple(problems))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -68,6 +69,9 @@ class Options(BaseModel):
         shows; empty where they are.
     tabs
         The field that says which tab is open; empty where a page has none.
+    earlier
+        By field whose default has changed, the default of before, as in an address. Every address
+        of the page names such a field; one that does not is of before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +79,7 @@ class Options(BaseModel):
     is_saved: ClassVar[bool] = True
     aside: ClassVar[str] = ""
     tabs: ClassVar[str] = ""
+    earlier: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @model_validator(mode="before")
     @classmethod
@@ -289,7 +294,8 @@ class Screen:
         values: dict[str, Any] = {}
         problems: list[str] = []
         owners = fields()
-        for key, texts in earlier.address(given).items():
+        before = {key: [text] for key, text in kind_of(page).earlier.items()}
+        for key, texts in (before | earlier.address(given)).items():
             owner = owners.get(key)
             if owner is None:
                 problems.append(
@@ -312,12 +318,17 @@ class Screen:
         return cls.make(page, **values), problems
 
     def address(self) -> dict[str, list[str]]:
-        """The picture and all values that differ from defaults, as keys and values."""
+        """The picture and all values that differ from defaults, as keys and values.
+
+        Fields of the page whose default has changed are named as well; see `Options.earlier`.
+        """
         found: dict[str, list[str]] = {}
-        for one in (self.shared, *self.options):
+        always = {"image", *kind_of(self.page).earlier}
+        parts = dict.fromkeys((self.shared, *self.options, self.of(kind_of(self.page))))
+        for one in parts:
             for name, known in type(one).model_fields.items():
                 value = getattr(one, name)
-                if value != known.default or name == "image":
+                if value != known.default or name in always:
                     listed = value if isinstance(value, tuple) else [value]
                     found[name] = [_text(v) for v in listed]
         return found

@@ -25,6 +25,7 @@ from data.recipes.build_samples import FITTED
 from data.recipes.head_card import TRUE, read_details
 
 EVIDENCE = DATA / "evidence.json"
+MAXIMIZATIONS = DATA / "maximization_measures.json"
 MEASUREMENTS = ROOT / "docs" / "measurements.md"
 PAIR = {"cnn": "efficientnet-lite0", "vit": "dinov2-small"}
 LICENSE = "Apache-2.0"
@@ -73,6 +74,7 @@ SOURCES = {
         LICENSE,
     ),
     "maximizations.json": ("written by `pages/activation_maximization/make_examples.py`", LICENSE),
+    "maximization_measures.json": ("measured by `recipes/measure_maximizations.py`", LICENSE),
     "opening.jpg": (
         "made by `pages/compare/make_stills.py` of the samples, which are scaled; their sources "
         "and licenses are below",
@@ -349,11 +351,51 @@ def evidence_markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def maximizations_table() -> str:
+    """What networks make of maximized pictures, from ``data/maximization_measures.json``."""
+    return maximizations_markdown(json.loads(MAXIMIZATIONS.read_text(encoding="utf-8")))
+
+
+def maximizations_markdown(result: Mapping[str, Any]) -> str:
+    """The table of the results of `measure_maximizations.measure`: by class, then means."""
+    found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in result["rows"]:
+        found.setdefault((row["model"], row["class"]), {})[row["parameterization"]] = row
+    columns = ("own", "other", "seam", "seconds")
+    cells = {"own": "{:.2f}", "other": "{:.2f}", "seam": "{:+.2f}", "seconds": "{:.0f}"}
+    kinds = ("phase", "fourier")
+    lines = [
+        f"{result['looks']} looks at each picture: with the phase {result['crops']} crops a step. "
+        f"{result['side']} × {result['side']} pixels, seed 0, defaults of `core.maximize`; seconds "
+        "are those of the processor.",
+        "",
+        "| Made for | Class | Phase: own probability | the other model's | seam energy | seconds "
+        "| Fourier: own probability | the other model's | seam energy | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model in dict.fromkeys(model for model, _ in found):
+        rows = {name: row for (of, name), row in found.items() if of == model}
+        of_all = {
+            kind: {
+                column: sum(row[kind][column] for row in rows.values()) / len(rows)
+                for column in columns
+            }
+            for kind in kinds
+        }
+        for name, row in (rows | {"**mean**": of_all}).items():
+            values = [
+                cells[column].format(row[kind][column]) for kind in kinds for column in columns
+            ]
+            lines.append(f"| {model} | {name} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DATA / "README.md", "files", file_table),
     (DATA / "README.md", "head", head_table),
     (MEASUREMENTS, "maps", maps_table),
     (MEASUREMENTS, "evidence", evidence_table),
+    (MEASUREMENTS, "maximizations", maximizations_table),
 )
 """Document, name of its markers, and the content between them."""
 

@@ -115,8 +115,14 @@ STEPS = (
     Step(
         "maximizations",
         "pages.activation_maximization.make_examples",
-        (),
+        ("--work", "{work}/maximizations"),
         "data/maximizations.jpg and .json, the gallery of Activation maximization",
+    ),
+    Step(
+        "maximizations-measured",
+        "data.recipes.measure_maximizations",
+        ("--work", "{work}/maximizations-measured", "--table"),
+        "data/maximization_measures.json and its table",
     ),
     Step(
         "stills",

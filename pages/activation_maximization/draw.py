@@ -12,17 +12,21 @@ from dashboard.text import duration, plain
 from pages.activation_maximization import examples
 from pages.activation_maximization.run import Making, Result, Run, expected
 from pages.activation_maximization.settings import (
-    DEFAULT,
     STEPS,
+    USUAL_STEPS,
     Channel,
     Settings,
     Size,
+    usual_weight,
     weight_limit,
 )
 from pages.activation_maximization.view import Maximization, Picture
 
 EVERY = 1.5
 """Seconds between two updates of the growing pictures."""
+
+KINDS = {"phase": "phase", "fourier": "Fourier coefficients"}
+"""Parameterizations, in a sentence."""
 
 STYLE = """
 <style>
@@ -45,9 +49,14 @@ def draw(view: Maximization) -> None:
         "possible.",
         "All models get the same number of steps and the same seed. A picture shows what excites "
         "**one class or channel** most, not what it needs in photographs, and depends on the "
-        "regularizers. **Seam energy** measures the visible patch grid of a transformer: 0 means "
+        "parameterization and the regularizers. With **phase**, every frequency is as strong as in "
+        "photographs and only its phase is optimized; what the class does not depend on fades to "
+        "white. With **Fourier**, frequencies are free. What all models make of the result is "
+        "stated below it: one that convinces another model as well is no mere adversarial "
+        "texture. **Seam energy** measures the visible patch grid of a transformer: 0 means "
         "that steps across patch borders are no larger than steps inside patches.",
-        "Olah 2017 (Feature Visualization, Distill), Lucid; the seam penalty is this project's own",
+        "Fel 2023 (MACO), Olah 2017 (Feature Visualization, Distill), Lucid; the seam penalty is "
+        "this project's own",
     )
     st.html(STYLE)
     left, right = st.columns([2, 5], gap="medium")
@@ -71,7 +80,14 @@ def _settings(chosen: Settings) -> None:
         controls.class_picker(chosen.classes, *labeled)
     for channel in chosen.channels:
         _channel(channel)
-    controls.slider("steps", "Steps", *STEPS, 16)
+    controls.segments(
+        "parameterization",
+        "Parameterization",
+        ("phase", "fourier"),
+        help="Phase: the magnitudes are those of photographs, and only the phase is optimized. "
+        "Fourier: all coefficients are optimized.",
+    )
+    controls.slider("steps", "Steps", *STEPS, 16, USUAL_STEPS[chosen.parameterization])
     for fixed in (model for model in chosen.models if not model.flexible):
         pixels = fixed.preprocessing.size
         st.caption(f"{plain(fixed.spec.title)} takes only {pixels} × {pixels} pixels.")
@@ -89,8 +105,18 @@ def _settings(chosen: Settings) -> None:
         controls.toggle(
             "moves",
             "Random moves",
-            help="Shifts, rotates and scales the picture slightly before each step. Without them "
-            "the patch grid of a transformer is most visible.",
+            help="Shifts, rotates and scales the picture slightly before each step; with phase, "
+            "looks at random crops of it. Without them the patch grid of a transformer is most "
+            "visible.",
+        )
+    if chosen.parameterization == "phase":
+        controls.segments(
+            "transparency",
+            "Shown",
+            ("white", "bare"),
+            titles={"white": "On white", "bare": "Bare"}.__getitem__,
+            help="On white, places fade that the objective depended on little while the picture "
+            "was made.",
         )
     controls.toggle(
         "twin",
@@ -123,8 +149,8 @@ def _size(chosen: Size) -> None:
 
 
 def _weight(field: str, label: str, help: str) -> None:
-    start = float(getattr(DEFAULT, field))
-    controls.slider(field, label, 0.0, weight_limit(field), start / 10, start, help=help)
+    most, start = weight_limit(field), usual_weight(session.screen(), field)
+    controls.slider(field, label, 0.0, most, most / 40, start, help=help)
 
 
 # -- the run --------------------------------------------------------------------------------------
@@ -242,19 +268,33 @@ def _picture(made: Picture, place: int) -> None:
         key=f"download-{place}",
         on_click="ignore",
     )
+    _opinions(result)
     st.metric(
         "Seam energy",
         f"{round(made.energy, 2) + 0.0:+.2f}",
-        help=f"For patches of {result.patch} pixels, on the picture as shown: 0 means that no "
-        "patch grid is visible; below 0 the steps across borders are the smaller ones.",
+        help=f"For patches of {result.patch} pixels, on the bare picture: 0 means that no patch "
+        "grid is visible; below 0 the steps across borders are the smaller ones.",
     )
     stopped = "" if made.steps >= result.planned else f", stopped at {made.steps}"
     objective = result.objective[:1].upper() + result.objective[1:]
     st.caption(
         f"{plain(objective)}. {result.planned} steps{stopped}, {result.side} × {result.side} "
-        f"pixels, seed {result.seed}, {'with' if result.moves else 'without'} random moves. "
+        f"pixels, {KINDS[result.parameterization]}, seed {result.seed}, "
+        f"{'with' if result.moves else 'without'} random moves. "
         f"Trained on: {result.pretraining}."
     )
+
+
+def _opinions(result: Result) -> None:
+    """What each model calls the picture."""
+    for one in result.opinions:
+        first = f"**{plain(one.label)}** {one.probability:.2f}"
+        also = (
+            ""
+            if one.wanted is None or one.label == result.wanted
+            else (f", {plain(result.wanted)} {one.wanted:.2f}")
+        )
+        st.markdown(f"{plain(one.name)} calls it {first}{also}")
 
 
 def _file_name(result: Result) -> str:

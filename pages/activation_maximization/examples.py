@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import streamlit as st
 from PIL import Image
@@ -28,12 +29,15 @@ class Example:
     ----------
     titles, objectives, energies
         Of each picture.
+    wanted
+        By model, the probability of the class in each picture; empty for channels.
     """
 
     link: str
     titles: tuple[str, ...]
     objectives: tuple[str, ...]
     energies: tuple[float, ...]
+    wanted: dict[str, tuple[float, ...]]
     strip: Image.Image
 
 
@@ -49,10 +53,17 @@ def examples() -> tuple[Example, ...]:
             tuple(row["titles"]),
             tuple(row["objectives"]),
             tuple(row["energies"]),
+            _wanted(row["opinions"]),
             sheet.crop((0, y * side, len(row["titles"]) * side, (y + 1) * side)),
         )
         for y, row in enumerate(facts["rows"])
     )
+
+
+def _wanted(opinions: list[dict[str, Any]]) -> dict[str, tuple[float, ...]]:
+    """By model, the probability of the class in each picture, where there is one."""
+    found = {name: tuple(one[name]["wanted"] for one in opinions) for name in opinions[0]}
+    return {name: values for name, values in found.items() if None not in values}
 
 
 def draw() -> None:
@@ -69,9 +80,13 @@ def draw() -> None:
 def _one(number: int, example: Example) -> None:
     what = " · ".join(dict.fromkeys(example.objectives))
     energies = ", ".join(f"{round(energy, 2) + 0.0:+.2f}" for energy in example.energies)
+    lines = [f"**{plain(what)}**"]
+    for name, values in example.wanted.items():
+        lines.append(f"{plain(name)} gives it {', '.join(f'{value:.2f}' for value in values)}")
+    lines.append(f"Seam energies {energies}")
     st.image(example.strip, width="stretch", alt=f"{what}: {', '.join(example.titles)}")
     with st.container(horizontal=True, vertical_alignment="top", gap="small"):
-        st.caption(f"**{plain(what)}**  \nSeam energies {energies}", width="content")
+        st.caption("  \n".join(lines), width="content")
         st.button(
             "Choose",
             key=f"example-{number}",

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from PIL import Image
 
 import core
-from core import MethodError, Model, Objective, ParallaxError, Regularization, Transforms
+from core import (
+    Crops,
+    Maximization,
+    MethodError,
+    Model,
+    Objective,
+    ParallaxError,
+    Regularization,
+    Transforms,
+)
 from dashboard.jobs import Job
 
 PATIENCE = 300.0
@@ -32,8 +42,13 @@ TRIAL = 3
 STILL = Transforms(0.0, 0.0, 0.0, 0.0)
 """No random transforms."""
 
+WHOLE = Crops(count=1, smallest=1.0, largest=1.0, spread=0.0, noise=0.0)
+"""One look at the whole picture."""
+
+Parameterization = Literal["fourier", "phase"]
+
 _log = logging.getLogger(__name__)
-_paces: dict[tuple[str, int], float] = {}
+_paces: dict[tuple[str, int, str], float] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +63,8 @@ class Task:
         Patch side for measuring and penalizing seams.
     preview
         Side of the preview in pixels; 0 makes none.
+    wanted
+        The class that is maximized; empty for a channel.
     """
 
     title: str
@@ -58,28 +75,51 @@ class Task:
     side: int
     seed: int
     patch: int
-    transforms: Transforms
+    transforms: Transforms | Crops
     preview: int = 0
+    parameterization: Parameterization = "fourier"
+    wanted: str = ""
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> tuple[str, int, str]:
         """Key of the time of a step."""
-        return self.model.spec.id, self.side
+        return self.model.spec.id, self.side, self.parameterization
 
     @property
     def code(self) -> str:
-        """The expression for the picture; see `dashboard.python_lines`."""
+        """The expression for the result; see `dashboard.python_lines`."""
         regularization = f"core.{self.regularization!r}"
         return (
-            f"np.asarray(core.maximize(models[{self.model.spec.id!r}], {self.objective!r}, "
+            f"core.maximize(models[{self.model.spec.id!r}], {self.objective!r}, "
             f"steps={self.steps}, size={self.side}, seed={self.seed}, "
+            f"parameterization={self.parameterization!r}, "
             f"regularization={regularization}, transforms=core.{self.transforms!r}, "
-            f"patch={self.patch}).image)"
+            f"patch={self.patch})"
         )
 
     def check(self) -> None:
         """Raise `MethodError` if the class, layer or channel does not exist."""
         self.objective.needs(self.model)
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a model calls a finished picture.
+
+    Attributes
+    ----------
+    name
+        Of the model.
+    label, probability
+        Its first class.
+    wanted
+        Probability of the class that was maximized; ``None`` for a channel, or without that class.
+    """
+
+    name: str
+    label: str
+    probability: float
+    wanted: float | None
 
 
 @dataclass(eq=False)
@@ -88,8 +128,14 @@ class Result:
 
     Attributes
     ----------
+    wanted
+        The class; empty for a channel.
     preview
         A small picture of a few steps, shown until the first step of the large one.
+    on_white
+        The finished picture by its transparency; only where the phase was optimized.
+    opinions
+        Of all models of the run that have classes, on the finished picture as a whole.
     """
 
     title: str
@@ -100,9 +146,13 @@ class Result:
     seed: int
     patch: int
     moves: bool
+    parameterization: str
     code: str
+    wanted: str = ""
     preview: Image.Image | None = None
     image: Image.Image | None = None
+    on_white: Image.Image | None = None
+    opinions: tuple[Opinion, ...] = ()
     history: list[float] = field(default_factory=list)
 
     @property
@@ -121,8 +171,10 @@ class Result:
             side=task.side,
             seed=task.seed,
             patch=task.patch,
-            moves=task.transforms != STILL,
+            moves=task.transforms not in (STILL, WHOLE),
+            parameterization=task.parameterization,
             code=task.code,
+            wanted=task.wanted,
         )
 
 
@@ -196,6 +248,8 @@ class Run(Job):
                 for task, result in zip(tasks, self.results, strict=True):
                     if not self.stopped:
                         self._make(task, result)
+                with core.watching(None, lambda before: True):
+                    self._judge(tasks)
         except Exception:
             _log.exception("a maximization failed")
             self.problems.append("The run was ended by an internal error; the log has the details.")
@@ -221,7 +275,7 @@ class Run(Job):
                 return self._goes_on() and time.monotonic() < until  # noqa: B023
 
             try:
-                _maximize(task, PREVIEW_STEPS, task.preview, on_step)
+                _maximize(_small(task), PREVIEW_STEPS, task.preview, on_step)
             except ParallaxError:
                 continue  # reported later, when the picture is due
 
@@ -242,6 +296,16 @@ class Run(Job):
         except ParallaxError as error:
             self.problems.append(f"{task.title}: {error}")
 
+    def _judge(self, tasks: Sequence[Task]) -> None:
+        """Ask every model what it sees in what has been made, also after a stop."""
+        models = {task.model.spec.id: task.model for task in tasks if task.model.classes}
+        for result in self.results:
+            if result.image is not None:
+                try:
+                    result.opinions = opinions(models.values(), result.image, result.wanted)
+                except ParallaxError as error:
+                    self.problems.append(f"{result.title}: {error}")
+
     def _steps(self, task: Task, steps: int, result: Result | None) -> None:
         last: float | None = None
 
@@ -257,19 +321,43 @@ class Run(Job):
                 result.history.append(loss)
             return self._goes_on()
 
-        _maximize(task, steps, task.side, on_step)
+        made = _maximize(task, steps, task.side, on_step)
+        if result is not None and task.parameterization == "phase":
+            result.on_white = made.on_white()
+
+
+def _small(task: Task) -> Task:
+    """The task with looks as small as its preview: many steps count more there than fine detail."""
+    if not isinstance(task.transforms, Crops):
+        return task
+    looks = replace(task.transforms, count=min(2, task.transforms.count), side=task.preview)
+    return replace(task, transforms=looks)
+
+
+def opinions(models: Iterable[Model], image: Image.Image, wanted: str) -> tuple[Opinion, ...]:
+    """What models call a picture, with the probability of a class."""
+    found = []
+    for model in models:
+        answer = core.predict(model, image)
+        has_it = bool(wanted) and wanted in model.labels
+        asked = answer.probability(model.labels.index(wanted)) if has_it else None
+        found.append(
+            Opinion(model.spec.title, answer.labels[0], float(answer.probabilities[0]), asked)
+        )
+    return tuple(found)
 
 
 def _maximize(
     task: Task, steps: int, side: int, on_step: Callable[[int, float, Image.Image], bool]
-) -> None:
-    core.maximize(
+) -> Maximization:
+    return core.maximize(
         task.model,
         task.objective,
         steps=steps,
         size=side,
         seed=task.seed,
         on_step=on_step,
+        parameterization=task.parameterization,
         regularization=task.regularization,
         transforms=task.transforms,
         patch=task.patch,

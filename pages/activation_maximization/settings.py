@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import core
 from core import (
+    Crops,
     Model,
     Objective,
     Regularization,
@@ -22,12 +23,24 @@ from dashboard.features import Feature, channel_of, feature_of, tap_of
 from dashboard.screen import Screen
 from dashboard.view import Maker
 from pages.activation_maximization.options import Options
-from pages.activation_maximization.run import STILL, Task
+from pages.activation_maximization.run import STILL, WHOLE, Task
 
 STEPS = (16, 512)
 """Fewest and most steps offered."""
 
-DEFAULT = Regularization()
+USUAL_STEPS = {"fourier": 48, "phase": 96}
+"""Steps by parameterization, where none are chosen."""
+
+DEFAULT = {
+    "fourier": Regularization(),
+    "phase": Regularization(0.0, 0.0, Regularization().seam),
+}
+"""Weights by parameterization, where none are chosen. Fixed magnitudes leave little to the first
+two."""
+
+CROPS = Crops(count=3)
+"""Looks at a picture whose phase is optimized: one less than by default, for the time."""
+
 SIDES = (112, 168, 224, 336)
 """Approximate sides offered, in pixels; rounded to whole patches."""
 
@@ -120,6 +133,7 @@ class Settings:
     steps: int
     size: Size
     seed: int
+    parameterization: str
     regularization: Regularization
     moves: bool
     twin: bool
@@ -143,7 +157,8 @@ def settings(make: Maker, models: Sequence[Model]) -> Settings:
         channels = tuple(_channel(make, number, model) for number, model in inner)
         refusals = [model.limits for model in models if not model.taps]
         objectives = {one.feature.model: one.objective for one in channels}
-    steps = int(within(now, "steps", *STEPS, tell))
+    kind = own.parameterization
+    steps = int(within(now, "steps", *STEPS, tell, USUAL_STEPS[kind]))
     patch = _patch(models)
     size = _size(now, models, patch, tell)
     weights = {name: _weight(now, name, tell) for name in WEIGHTS}
@@ -158,7 +173,9 @@ def settings(make: Maker, models: Sequence[Model]) -> Settings:
             side=size.side if model.flexible else model.preprocessing.size,
             seed=seed,
             patch=model.patch if isinstance(model, VisionTransformer) else patch,
-            transforms=Transforms() if own.moves else STILL,
+            parameterization=kind,
+            wanted=asked.shown[0] if asked.shown else "",
+            transforms=_looks(kind, own.moves),
             preview=size.smallest if model.flexible and size.smallest < size.side else 0,
         )
         for model, title, charged in _wanted(objectives, regularization, own.twin)
@@ -172,11 +189,19 @@ def settings(make: Maker, models: Sequence[Model]) -> Settings:
         steps=steps,
         size=size,
         seed=seed,
+        parameterization=kind,
         regularization=regularization,
         moves=own.moves,
         twin=own.twin,
         tasks=tasks,
     )
+
+
+def _looks(parameterization: str, moves: bool) -> Transforms | Crops:
+    """How a picture is looked at before each pass."""
+    if parameterization == "phase":
+        return CROPS if moves else WHOLE
+    return Transforms() if moves else STILL
 
 
 def _wanted(
@@ -218,12 +243,16 @@ def _size(now: Screen, models: Sequence[Model], patch: int, tell: Tell) -> Size:
 
 def weight_limit(name: str) -> float:
     """The largest weight offered."""
-    return 4 * float(getattr(DEFAULT, name))
+    return 4 * float(getattr(Regularization(), name))
+
+
+def usual_weight(now: Screen, name: str) -> float:
+    """The weight where none is chosen."""
+    return float(getattr(DEFAULT[now.of(Options).parameterization], name))
 
 
 def _weight(now: Screen, name: str, tell: Tell) -> float:
-    start = float(getattr(DEFAULT, name))
-    return float(within(now, name, 0.0, weight_limit(name), tell, start))
+    return float(within(now, name, 0.0, weight_limit(name), tell, usual_weight(now, name)))
 
 
 # -- objectives -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from PIL import Image
 from core import seam_energy_of
 from dashboard import cache, figures
 from dashboard.view import Figure, Maker, View
+from pages.activation_maximization.options import Options
 from pages.activation_maximization.run import Made, Result, Run, made_of
 from pages.activation_maximization.settings import Settings, settings
 
@@ -20,13 +21,15 @@ class Picture:
     Attributes
     ----------
     image
-        The picture at the time of the view.
+        The picture at the time of the view, on white if that is chosen.
+    faded
+        Whether it is on white.
     name
         Title with the objective.
     steps
         Number of steps done.
     energy
-        Seam energy of the picture as shown.
+        Seam energy of the picture without transparency.
     """
 
     result: Result
@@ -34,6 +37,7 @@ class Picture:
     name: str
     steps: int
     energy: float
+    faded: bool
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,9 +89,12 @@ def view(make: Maker, made: Made | None = None) -> Maximization:
 
 def _picture(make: Maker, result: Result) -> Picture:
     assert result.image is not None, "only what has grown is a result"
-    make.picture(result.name, result.image, result.code)
     energy = seam_energy_of(result.image, result.patch)
-    return Picture(result, result.image, result.name, len(result.history), energy)
+    white = result.on_white if make.screen.of(Options).transparency == "white" else None
+    image = white or result.image
+    shown = ".on_white()" if white else ".image"
+    make.picture(result.name, image, f"np.asarray({result.code}{shown})")
+    return Picture(result, image, result.name, len(result.history), energy, white is not None)
 
 
 def _losses(make: Maker, made: Made) -> Figure | None:

@@ -17,13 +17,14 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
 import core
+from dashboard import render
 from pages.activation_maximization import run as maximization
-from pages.activation_maximization.run import STILL, Run, Task
+from pages.activation_maximization.run import STILL, WHOLE, Run, Task
 from tests.support import application
 from tests.support.application import address, healthy, shown_by, switch
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {"steps": "16", "side": "112"}
+SMALL = {"parameterization": "phase", "steps": "16", "side": "112"}
 
 
 def start(**query: Any) -> AppTest:
@@ -77,7 +78,10 @@ def test_run_survives_touched_settings_leaving_and_returning() -> None:
     switch(app, "activation_maximization")
     finish(healthy(app))
     assert len(energies(app)) == 3
-    assert sum("16 steps, 112 × 112" in c.value for c in app.caption) == 3
+    assert sum("16 steps, 112 × 112 pixels, phase" in c.value for c in app.caption) == 3
+    said = [m.value for m in app.markdown if " calls it " in m.value]
+    assert len(said) == 3 * 2, "both models about each picture"
+    assert all("Egyptian cat" in text for text in said)
     downloads = [b for b in app.get("download_button") if b.key.startswith("download-")]
     assert len(downloads) == 3
     shown = shown_by(app)
@@ -86,6 +90,12 @@ def test_run_survives_touched_settings_leaving_and_returning() -> None:
     models = {name: core.open_model(name) for name in shown.weights}
     again = eval(made.code, {"core": core, "np": np, "models": models})
     assert np.array_equal(again, made.values), "the lines of Python make the same picture"
+    assert made.code.endswith(".on_white())")
+    app.segmented_control(key="screen-transparency").set_value("bare").run()
+    bare = next(iter(shown_by(healthy(app)).arrays.values()))
+    assert bare.code.endswith(".image)")
+    assert bare.values.mean() < made.values.mean(), "what fades does so to white"
+    app.segmented_control(key="screen-transparency").set_value("white").run()
     switch(app, "compare")
     switch(app, "activation_maximization")
     assert len(energies(healthy(app))) == 3
@@ -98,9 +108,15 @@ def test_run_survives_touched_settings_leaving_and_returning() -> None:
 
 def test_time_is_said_before_and_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        maximization, "_paces", {("efficientnet-lite0", 112): 0.1, ("dinov2-small", 112): 0.2}
+        maximization,
+        "_paces",
+        {
+            ("efficientnet-lite0", 112, "phase"): 0.1,
+            ("dinov2-small", 112, "phase"): 0.2,
+            ("dinov2-small", 112, "fourier"): 9.0,
+        },
     )
-    app = start(steps="48", side="112", twin="yes")
+    app = start(parameterization="phase", steps="48", side="112", twin="yes")
     assert any("3 pictures, 48 steps: about 24 s" in c.value for c in app.caption)
     app.button(key="start").click().run()
     app.button(key="stop").click().run()
@@ -151,9 +167,9 @@ def test_small_previews_come_before_the_pictures(monkeypatch: pytest.MonkeyPatch
     made: list[tuple[str, int, int]] = []
     real = maximization._maximize
 
-    def noted(task: Task, steps: int, side: int, on_step: Any) -> None:
+    def noted(task: Task, steps: int, side: int, on_step: Any) -> core.Maximization:
         made.append((task.title, steps, side))
-        real(task, steps, side, on_step)
+        return real(task, steps, side, on_step)
 
     monkeypatch.setattr(maximization, "_maximize", noted)
     monkeypatch.setattr(maximization, "_paces", {})
@@ -172,6 +188,25 @@ def test_small_previews_come_before_the_pictures(monkeypatch: pytest.MonkeyPatch
     assert second is third
     assert second.size == (28, 28)
     assert [len(result.history) for result in run.results] == [4, 4, 4]
+
+
+def test_a_preview_of_the_phase_is_looked_at_in_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of the network's own size would leave time for a few steps only."""
+    looks: list[tuple[int, Any]] = []
+    real = core.maximize
+
+    def noted(*given: Any, size: int, transforms: Any, **options: Any) -> Any:
+        looks.append((size, transforms))
+        return real(*given, size=size, transforms=transforms, **options)
+
+    monkeypatch.setattr(core, "maximize", noted)
+    monkeypatch.setattr(maximization, "PREVIEW_STEPS", 1)
+    model, crops = core.open_model("efficientnet-lite0"), core.Crops(count=3)
+    phase = {"parameterization": "phase", "transforms": crops, "preview": 32}
+    run = Run([replace(task(model, core.class_logit(285), steps=1), **phase)]).start()
+    assert run.wait(100)
+    assert looks[0] == (32, replace(crops, count=2, side=32))
+    assert looks[-1] == (56, crops)
 
 
 def test_a_preview_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +249,51 @@ def test_run_that_nobody_looks_at_stops(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(run.results[0].history) < 400
 
 
+@pytest.mark.parametrize("query", [{}, {"parameterization": "phase"}], ids=str)
+def test_an_address_of_before_shows_fourier_coefficients(query: dict[str, str]) -> None:
+    """Without one the page opens on the phase; an address of before named no parameterization."""
+    app = start(image="coffee", **query)
+    assert app.segmented_control(key="screen-parameterization").value == query.get(
+        "parameterization", "fourier"
+    )
+    shown = "screen-transparency" in [group.key for group in app.segmented_control]
+    assert shown == bool(query), "only the phase has a transparency"
+    [steps] = [slider.value for slider in app.slider if slider.label == "Steps"]
+    assert steps == (96 if query else 48)
+
+
+def test_the_bare_address_opens_on_the_phase() -> None:
+    app = switch(healthy(application.fresh().run()), "activation_maximization")
+    assert healthy(app).segmented_control(key="screen-parameterization").value == "phase"
+    [wanted] = render.read("/activation_maximization")
+    assert wanted.screen.value("parameterization") == "phase"
+    assert "parameterization=phase" in wanted.link
+
+
+@pytest.mark.parametrize("moves", [STILL, WHOLE], ids=["fourier", "phase"])
+def test_a_stopped_run_is_judged_as_well(moves: Any) -> None:
+    model = core.open_model("efficientnet-lite0")
+    kind = "phase" if moves is WHOLE else "fourier"
+    asked = replace(
+        task(model, core.class_logit(285), steps=400),
+        transforms=moves,
+        parameterization=kind,
+        wanted="Egyptian cat",
+    )
+    run = Run([asked]).start()
+    while not run.results[0].history:
+        time.sleep(0.01)
+    run.stop()
+    assert run.wait(100)
+    [result] = run.results
+    assert len(result.history) < 400
+    [said] = result.opinions
+    answer = core.predict(model, result.image)
+    assert said.label == answer.labels[0]
+    assert said.wanted == pytest.approx(answer.probability(285), abs=1e-6)
+    assert (result.on_white is not None) == (kind == "phase")
+
+
 def test_model_without_classes_says_so_and_the_other_is_made(tmp_path, monkeypatch) -> None:
     import timm
     from safetensors.torch import save_file
@@ -235,7 +315,8 @@ def test_a_row_of_the_gallery_chooses_its_settings() -> None:
     assert sum((button.key or "").startswith("example-") for button in app.button) == 12
     app.button(key="example-4").click().run()
     now = address(healthy(app))
-    assert (now["classes"], now["steps"], now["side"]) == (["goldfish"], ["64"], ["168"])
+    assert (now["classes"], now["steps"], now["side"]) == (["goldfish"], ["80"], ["168"])
+    assert now["parameterization"] == ["phase"]
     app.button(key="example-10").click().run()
     now = address(healthy(app))
     assert (now["objective"], now["image"]) == (["channel"], ["coffee"])

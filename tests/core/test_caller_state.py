@@ -99,7 +99,11 @@ def numbers(value: Any) -> dict[str, Any]:
     if isinstance(value, core.Randomization):
         return {"maps": value.relevance, "correlation": value.rank_correlation}
     if isinstance(value, core.Maximization):
-        return {"image": np.asarray(value.image), "history": value.history}
+        return {
+            "image": np.asarray(value.image),
+            "history": value.history,
+            "transparency": value.transparency,
+        }
     if isinstance(value, core.Answer):
         found = {f"of {name}": numbers(one) for name, one in value.explanations.items()}
         found["answer"] = numbers(value.prediction)
@@ -186,6 +190,9 @@ def calls_for(model: Model, images: list[Image.Image]) -> dict[str, Callable[[],
         "what_if": lambda: core.what_if(model, image, relevance > 2, framing=GIVEN),
         "robustness": lambda: core.robustness(model, image, "blur", (0, 0.1), framing=GIVEN),
         "maximize": lambda: core.maximize(model, objective, steps=3, size=(16, 16)),
+        "maximize the phase": lambda: core.maximize(
+            model, objective, steps=3, size=(16, 16), parameterization="phase"
+        ),
     }
     channel = (
         core.block_channel(1, 2)

@@ -38,6 +38,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "robustness": lambda: of("robustness", "blur", (0, 0.1)),
     "randomization": lambda: of("randomization", "rollout", depths=["classifier"]),
     "maximize": lambda: core.maximize(built(NAME).model, core.class_logit(1), 2, 16),
+    "maximize_several": lambda: core.maximize_several(
+        built(NAME).model, core.class_logit(1), 2, 2, 16
+    )[1],
     "what_if": lambda: of("what_if", RELEVANCE > 2),
     "spec": lambda: core.find_spec("dinov2-small"),
 }

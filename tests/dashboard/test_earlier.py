@@ -51,8 +51,16 @@ STORED: list[tuple[str, dict[str, list[str]], dict[str, list[str]]]] = [
         {"vit_tap": ["block.7.key"], "vit_channel": ["11"]},
         {"feature": [f"{VIT}:block.7.key:channel=11"]},
     ),
-    ("activation_maximization", {"effect": ["yes"]}, {"twin": ["yes"]}),
-    ("activation_maximization", {"effect": ["no"], "steps": ["64"]}, {"steps": ["64"]}),
+    (
+        "activation_maximization",
+        {"effect": ["yes"]},
+        {"twin": ["yes"], "parameterization": ["fourier"]},
+    ),
+    (
+        "activation_maximization",
+        {"effect": ["no"], "steps": ["64"]},
+        {"steps": ["64"], "parameterization": ["fourier"]},
+    ),
     ("evidence", {"change": ["cnn"]}, {"top_of": ["0"]}),
     ("evidence", {"change": ["vit"], "top": ["0.5"]}, {"top": ["0.5"], "top_of": ["1"]}),
     ("evidence", {"change": ["shuffle"]}, {"change": ["shuffle"]}),

@@ -324,6 +324,25 @@ def test_what_is_chosen_now_is_told_apart_from_it(field: str) -> None:
     assert Screen.make(**{field: ("a:occlusion",)}).address() == PICTURE | {field: ["a:occlusion"]}
 
 
+def test_a_maximization_of_before_is_one_of_fourier_coefficients() -> None:
+    """Its addresses name no parameterization; those of today always do, on the page itself."""
+    page = "activation_maximization"
+    for address in ({"image": ["coffee"]}, {"classes": ["espresso"], "steps": ["64"]}, {}):
+        before, problems = Screen.from_address(page, address)
+        assert not problems
+        assert before.value("parameterization") == "fourier"
+        again, _ = Screen.from_address(page, before.to(seed=3).address())
+        assert again.value("parameterization") == "fourier"
+    now = Screen.make(page)
+    assert now.value("parameterization") == "phase"
+    assert now.address() == PICTURE | {"parameterization": ["phase"]}
+    assert Screen.from_address(page, now.address()) == (now, [])
+    elsewhere, _ = Screen.from_address("compare", {"image": ["coffee"], "steps": ["64"]})
+    assert "parameterization" not in elsewhere.address()
+    assert elsewhere.to(page).value("parameterization") == "phase"
+    assert before.to("compare").address()["parameterization"] == ["fourier"]
+
+
 def test_a_list_of_maps_of_before_means_the_definition_of_then() -> None:
     screen, problems = Screen.from_address("evidence", {"cnn_maps": ["cam", "rise"]})
     assert not problems

@@ -57,6 +57,12 @@ def test_the_demonstration_sweep(digests: dict[str, str]) -> None:
     assert all(digest in text for digest in digests.values())
 
 
+def test_maximized_pictures_were_measured_on_the_shipped_weights(digests: dict[str, str]) -> None:
+    found = json.loads((DATA / "maximization_measures.json").read_text(encoding="utf-8"))
+    assert found["weights"] == digests
+    assert len(found["rows"]) == 2 * 2 * len({row["class"] for row in found["rows"]})
+
+
 def test_the_gallery_is_of_the_shipped_weights_and_of_its_links(digests: dict[str, str]) -> None:
     facts = json.loads((DATA / "maximizations.json").read_text(encoding="utf-8"))
     assert facts["weights"] == digests
@@ -70,6 +76,8 @@ def test_the_gallery_is_of_the_shipped_weights_and_of_its_links(digests: dict[st
         [wanted] = render.read(one.link)
         assert not wanted.problems
         assert len(one.titles) == len(one.objectives) == len(one.energies) == 3
+        of_class = "objective=channel" not in one.link
+        assert [len(values) for values in one.wanted.values()] == ([3, 3] if of_class else [])
         assert np.asarray(one.strip).std(axis=(0, 1)).min() > 5, "something is in each"
 
 

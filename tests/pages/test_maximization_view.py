@@ -15,7 +15,7 @@ from pages.activation_maximization.view import Maximization
 from tests.pages.test_views import files_of
 from tests.support.application import healthy, shown_by, start
 
-SMALL = {"image": "coffee", "steps": "16", "side": "112"}
+SMALL = {"image": "coffee", "parameterization": "phase", "steps": "16", "side": "112"}
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ def test_crops_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         {"start": "cat.jpg", "parameterization": "phase"},
         {"transforms": 3},
     ],
-    ids=str,
+    ids=["parameterization", "start without phase", "start", "transforms"],
 )
 def test_wrong_requests_are_refused(model: Model, wrong: dict[str, object]) -> None:
     with pytest.raises(ParameterError) as error:

@@ -46,6 +46,13 @@ from core.explain import (
 from core.fills import FILLS, filled, on_pixels
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
+from core.layerwise.ablation import ABLATIONS, Ablation, ablate
+from core.layerwise.attention_distance import AttentionDistance, attention_distance
+from core.layerwise.cka import LayerSimilarity, cka
+from core.layerwise.logit_lens import LogitLens, logit_lens
+from core.layerwise.neighbors import Neighbors, neighbors
+from core.layerwise.receptive_field import ReceptiveField, receptive_field, receptive_fields
+from core.layerwise.token_norms import TokenNorms, token_norms
 from core.maximize.objectives import (
     Objective,
     block_channel,
@@ -85,14 +92,17 @@ from core.sandbox import UntrustedPictures, read_untrusted_image, read_untrusted
 from core.targets import Target, TargetLike, not_label, rather_than, read_target
 
 __all__ = [
+    "ABLATIONS",
     "CHANGES",
     "FILLS",
     "FITS",
     "MATCHED_PAIR",
     "POLL",
     "PROJECTIONS",
+    "Ablation",
     "Answer",
     "Attention",
+    "AttentionDistance",
     "Batch",
     "BusyError",
     "CatalogError",
@@ -107,6 +117,8 @@ __all__ = [
     "ImageTimeout",
     "Judgment",
     "Layer",
+    "LayerSimilarity",
+    "LogitLens",
     "Maximization",
     "Method",
     "MethodError",
@@ -114,6 +126,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "Needs",
+    "Neighbors",
     "NoZero",
     "Objective",
     "ParallaxError",
@@ -125,6 +138,7 @@ __all__ = [
     "Proposal",
     "Randomization",
     "Readout",
+    "ReceptiveField",
     "Recording",
     "Regularization",
     "Rival",
@@ -135,6 +149,7 @@ __all__ = [
     "Tap",
     "Target",
     "TargetLike",
+    "TokenNorms",
     "Transforms",
     "UnknownModel",
     "UnsupportedMethod",
@@ -143,9 +158,11 @@ __all__ = [
     "VisionTransformer",
     "WeightsError",
     "ZeroGradient",
+    "ablate",
     "add_model",
     "admitted",
     "attention",
+    "attention_distance",
     "baseline_maps",
     "best_device",
     "block_channel",
@@ -154,6 +171,7 @@ __all__ = [
     "changed",
     "changed_methods",
     "check_zero",
+    "cka",
     "class_logit",
     "configure",
     "conv_channel",
@@ -177,10 +195,12 @@ __all__ = [
     "heatmaps",
     "judged",
     "load",
+    "logit_lens",
     "maximize",
     "methods",
     "mlp_channel",
     "needs",
+    "neighbors",
     "not_label",
     "on_pixels",
     "open_model",
@@ -196,6 +216,8 @@ __all__ = [
     "read_target",
     "read_untrusted_image",
     "read_untrusted_images",
+    "receptive_field",
+    "receptive_fields",
     "record",
     "record_stream",
     "removal_grid",
@@ -208,6 +230,7 @@ __all__ = [
     "shared_view",
     "size_text",
     "sweep",
+    "token_norms",
     "usual_needs",
     "versions",
     "waiting",

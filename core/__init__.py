@@ -49,6 +49,7 @@ from core.labels import read_labels, search_labels
 from core.layerwise.ablation import ABLATIONS, Ablation, ablate
 from core.layerwise.attention_distance import AttentionDistance, attention_distance
 from core.layerwise.cka import LayerSimilarity, cka
+from core.layerwise.layers import depth_taps
 from core.layerwise.logit_lens import LogitLens, logit_lens
 from core.layerwise.neighbors import Neighbors, neighbors
 from core.layerwise.receptive_field import ReceptiveField, receptive_field, receptive_fields
@@ -177,6 +178,7 @@ __all__ = [
     "conv_channel",
     "count_passes",
     "default_models",
+    "depth_taps",
     "depths_of",
     "digest",
     "download",

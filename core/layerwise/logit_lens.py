@@ -37,8 +37,6 @@ class LogitLens(Frozen):
         Most probable class; the last row is the model's answer.
     probabilities : (layers, pictures) float32
         Its probability, in [0, 1].
-    labels : tuple of str
-        Names of the model's classes.
     """
 
     model_id: str
@@ -46,7 +44,6 @@ class LogitLens(Frozen):
     layers: tuple[str, ...]
     answers: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
-    labels: tuple[str, ...]
 
     @property
     def agreement(self) -> npt.NDArray[np.float32]:
@@ -91,7 +88,6 @@ def logit_lens(
         layers=taps,
         answers=by_place(answers).numpy().T,
         probabilities=by_place(shares).numpy().T,
-        labels=model.labels,
     )
 
 

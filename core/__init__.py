@@ -46,6 +46,14 @@ from core.explain import (
 from core.fills import FILLS, filled, on_pixels
 from core.images import FITS, Fit, Framing, digest, fit_image, read_image
 from core.labels import read_labels, search_labels
+from core.layerwise.ablation import ABLATIONS, Ablation, ablate
+from core.layerwise.attention_distance import AttentionDistance, attention_distance
+from core.layerwise.cka import LayerSimilarity, cka
+from core.layerwise.layers import depth_taps
+from core.layerwise.logit_lens import LogitLens, logit_lens
+from core.layerwise.neighbors import Neighbors, neighbors
+from core.layerwise.receptive_field import ReceptiveField, receptive_field, receptive_fields
+from core.layerwise.token_norms import TokenNorms, token_norms
 from core.maximize.objectives import (
     Objective,
     block_channel,
@@ -85,14 +93,17 @@ from core.sandbox import UntrustedPictures, read_untrusted_image, read_untrusted
 from core.targets import Target, TargetLike, not_label, rather_than, read_target
 
 __all__ = [
+    "ABLATIONS",
     "CHANGES",
     "FILLS",
     "FITS",
     "MATCHED_PAIR",
     "POLL",
     "PROJECTIONS",
+    "Ablation",
     "Answer",
     "Attention",
+    "AttentionDistance",
     "Batch",
     "BusyError",
     "CatalogError",
@@ -108,6 +119,8 @@ __all__ = [
     "ImageTimeout",
     "Judgment",
     "Layer",
+    "LayerSimilarity",
+    "LogitLens",
     "Maximization",
     "Method",
     "MethodError",
@@ -115,6 +128,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "Needs",
+    "Neighbors",
     "NoZero",
     "Objective",
     "ParallaxError",
@@ -126,6 +140,7 @@ __all__ = [
     "Proposal",
     "Randomization",
     "Readout",
+    "ReceptiveField",
     "Recording",
     "Regularization",
     "Rival",
@@ -136,6 +151,7 @@ __all__ = [
     "Tap",
     "Target",
     "TargetLike",
+    "TokenNorms",
     "Transforms",
     "UnknownModel",
     "UnsupportedMethod",
@@ -144,9 +160,11 @@ __all__ = [
     "VisionTransformer",
     "WeightsError",
     "ZeroGradient",
+    "ablate",
     "add_model",
     "admitted",
     "attention",
+    "attention_distance",
     "baseline_maps",
     "best_device",
     "block_channel",
@@ -155,11 +173,13 @@ __all__ = [
     "changed",
     "changed_methods",
     "check_zero",
+    "cka",
     "class_logit",
     "configure",
     "conv_channel",
     "count_passes",
     "default_models",
+    "depth_taps",
     "depths_of",
     "digest",
     "download",
@@ -178,11 +198,13 @@ __all__ = [
     "heatmaps",
     "judged",
     "load",
+    "logit_lens",
     "maximize",
     "maximize_several",
     "methods",
     "mlp_channel",
     "needs",
+    "neighbors",
     "not_label",
     "on_pixels",
     "open_model",
@@ -198,6 +220,8 @@ __all__ = [
     "read_target",
     "read_untrusted_image",
     "read_untrusted_images",
+    "receptive_field",
+    "receptive_fields",
     "record",
     "record_stream",
     "removal_grid",
@@ -210,6 +234,7 @@ __all__ = [
     "shared_view",
     "size_text",
     "sweep",
+    "token_norms",
     "usual_needs",
     "versions",
     "waiting",

@@ -31,7 +31,7 @@ class ReadOnly(dict[Key, Value]):
 
 
 def read_only(value: Any) -> Any:
-    """A read-only version of an array or mapping, at any depth; anything else unchanged.
+    """A read-only version of an array, mapping or tuple of them, at any depth; else unchanged.
 
     An array becomes a view, so that the caller's own array stays writable.
     """
@@ -41,6 +41,9 @@ def read_only(value: Any) -> Any:
         return view
     if isinstance(value, Mapping) and not isinstance(value, ReadOnly):
         return ReadOnly({name: read_only(part) for name, part in value.items()})
+    if type(value) is tuple:
+        sealed = tuple(map(read_only, value))
+        return sealed if any(a is not b for a, b in zip(sealed, value, strict=True)) else value
     return value
 
 

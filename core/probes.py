@@ -8,15 +8,18 @@ threads may run the same model at once. With no recorder active a probe returns 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
 
 from torch import Tensor, nn
 
 from core.numerics import own_state
+
+Edit = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
 COPIED_FROM = 4 * 2**20
 """Bytes of a tensor above which a copy of the needed channels pays off."""
@@ -38,6 +41,9 @@ class Recorder:
         Name of the probe where the gradient graph begins: its tensor is detached from
         everything before and requires a gradient, so that neither the earlier layers nor the
         parameters take part in the backward pass.
+    edits
+        By name of a probe, a function of its tensor and of what was recorded so far; the network
+        continues with what it returns.
 
     Attributes
     ----------
@@ -45,9 +51,15 @@ class Recorder:
         Filled during the pass.
     """
 
-    def __init__(self, keep: Collection[str], leaf: str | None = None) -> None:
+    def __init__(
+        self,
+        keep: Collection[str],
+        leaf: str | None = None,
+        edits: Mapping[str, Edit] = MappingProxyType({}),
+    ) -> None:
         self.keep = frozenset(keep)
         self.leaf = leaf
+        self.edits = edits
         self.tensors: dict[str, Tensor] = {}
 
     def record(self, name: str, tensor: Tensor, first: int | None = None) -> Tensor:
@@ -56,6 +68,8 @@ class Recorder:
         With ``first`` only so many leading channels (last axis) are kept; for a large tensor as a
         copy, which frees the rest.
         """
+        if (edit := self.edits.get(name)) is not None:
+            tensor = edit(tensor, self.tensors)
         if name == self.leaf:
             tensor = tensor.detach().requires_grad_()
         if name in self.keep:

@@ -11,6 +11,7 @@ register(
             ("gradient_rollout", "Gradient rollout", "call_split"),
             ("activation_maximization", "Activation maximization", "auto_awesome"),
             ("evidence", "Evidence", "science"),
+            ("representation", "Representation", "layers"),
             ("data_set", "Data set", "dataset"),
             ("review", "Review", "collections_bookmark"),
         )

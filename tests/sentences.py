@@ -47,6 +47,7 @@ OF_PAGE: dict[str, tuple[str, ...]] = {
         "twin",
     ),
     "evidence": ("question", "change", "fill", "curve", "measured"),
+    "representation": ("represents", "layers_measured", "ablated", "ablated_by"),
     "data_set": ("color", "order"),
     "review": ("archived", "presented"),
 }
@@ -75,6 +76,9 @@ MORE: tuple[tuple[str, Query], ...] = (
     ("evidence", {"question": "pointing", "four": ["a", "b", "c", "d"]}),
     ("evidence", {"change": "patches", "removed": "4x4-ff00"}),
     ("evidence", {"change": "shuffle", "strength": "3"}),
+    ("representation", {"represented": "none", "near_picture": "none", "picture_set": "gone"}),
+    ("representation", {"represents": "ablation", "fit": "whole", "ablated": "blocks"}),
+    ("representation", {"represents": "distance", "receptive_layer": "1"}),
     ("data_set", {"sweep": "none"}),
     ("review", {"search": "no such thing"}),
 )

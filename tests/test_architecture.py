@@ -48,7 +48,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("recording",),
     ("methods",),
     ("attention", "explain", "maximize"),
-    ("evidence",),
+    ("evidence", "layerwise"),
     ("sweep",),
 )
 """Files and folders of core from the ground up; each may import those of its own and of lower

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import get_args
 
 import torch
@@ -103,13 +104,20 @@ class Pass:
         }
 
 
-def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
+def run(
+    model: Model,
+    pixels: Tensor,
+    needs: Needs,
+    edits: Mapping[str, probes.Edit] = MappingProxyType({}),
+) -> Pass:
     """Run a model once on its input and record what is needed.
 
     Parameters
     ----------
     pixels
         (batch, 3, height, width), standardized. If it requires a gradient, so does the output.
+    edits
+        Changes of tensors at probes; see `core.probes.Recorder`.
 
     Raises
     ------
@@ -120,7 +128,7 @@ def run(model: Model, pixels: Tensor, needs: Needs) -> Pass:
     """
     size = (pixels.shape[2], pixels.shape[3])
     leaf = leaf_of(model, needs)
-    recorder = probes.Recorder(model.probes_for(needs.keep) | needs.gradients, leaf)
+    recorder = probes.Recorder(model.probes_for(needs.keep) | needs.gradients, leaf, edits)
     with_graph = leaf is not None or pixels.requires_grad
     _check_footprint(model, size, len(pixels), with_graph, None if pixels.requires_grad else leaf)
     with (

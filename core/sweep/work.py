@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from scipy.special import rel_entr
 from torch import Tensor
@@ -22,10 +21,9 @@ from core.evidence.faithfulness import faithfulness
 from core.explain import Explanation, explain
 from core.heatmaps import agreement, spikes
 from core.images import Framing, digest, read_image
+from core.layerwise.layers import embedding_taps, embeddings
 from core.models import Model, VisionTransformer, open_model
 from core.models.model import shared_view
-from core.models.taps import HEAD_INPUT
-from core.numerics import own_state
 from core.recording.batches import record_stream
 from core.recording.recording import Prediction, Recording
 from core.recording.run import Needs
@@ -249,7 +247,7 @@ class Work:
     ) -> list[Seen]:
         model = self.models[number]
         maps = {place: one for place, one in enumerate(self.asked) if one.model == number}
-        needs = Needs(_embedding_taps(model))
+        needs = Needs(embedding_taps(model))
         if isinstance(model, VisionTransformer):
             needs |= attention_needs(model)
         for one in maps.values():
@@ -355,10 +353,6 @@ def _index(model: Model, name: str) -> int | None:
     return model.labels.index(name) if name in model.labels else None
 
 
-def _embedding_taps(model: Model) -> tuple[str, ...]:
-    return (HEAD_INPUT,) if HEAD_INPUT in model.taps else model.usual_taps[:1]
-
-
 def _read_off(
     model: Model, recording: Recording, maps: Mapping[int, Asked], targets: Sequence[int | None]
 ) -> list[Seen]:
@@ -373,23 +367,13 @@ def _read_off(
     if recording.logits is not None:
         predictions = recording.predictions(TOP)
     artifacts: list[int | None] = [None] * len(recording)
-    with own_state():
-        tensor = None
-        for tap in _embedding_taps(model):
-            tensor = recording.tensor(tap)
-        if tensor is None:  # a network without taps
-            assert recording.logits is not None
-            embeddings = recording.logits
-        elif isinstance(recording, TransformerRecording):
-            embeddings = torch.einsum("bqt,btc->bc", recording.readout_row(), tensor)
-            artifacts = [int(spikes(grid).sum()) for grid in _numpy(recording.received())]
-        else:
-            embeddings = tensor.mean(dim=(2, 3))
+    if isinstance(recording, TransformerRecording):
+        artifacts = [int(spikes(grid).sum()) for grid in _numpy(recording.received())]
     return [
         Seen(
             predictions[i], {key: each[i] for key, each in explained.items()}, vector, artifacts[i]
         )
-        for i, vector in enumerate(_numpy(embeddings))
+        for i, vector in enumerate(_numpy(embeddings(recording)))
     ]
 
 

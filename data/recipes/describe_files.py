@@ -81,6 +81,10 @@ SOURCES = {
         "those of the samples",
     ),
     "opening.json": ("written by `pages/compare/make_stills.py`", LICENSE),
+    "representation.npz": (
+        "measured on the samples by `pages/representation/make_results.py`",
+        LICENSE,
+    ),
     "evidence.json": ("measured by `recipes/measure_evidence.py`", LICENSE),
     "reliability.svg": ("drawn by `recipes/fit_head.py`", LICENSE),
     "weights/SHA256SUMS": ("written by `recipes/build_weights.py`", LICENSE),

@@ -131,6 +131,12 @@ STEPS = (
         "data/opening.jpg and .json, the first screen of each sample",
     ),
     Step(
+        "representation",
+        "pages.representation.make_results",
+        (),
+        "data/representation.npz, what Representation opens on",
+    ),
+    Step(
         "shapes",
         "data.recipes.weight_shapes",
         (),

@@ -51,6 +51,9 @@ PAGES: list[tuple[str, dict[str, Any]]] = [
     ("evidence", {"question": "curves"}),
     ("evidence", {"question": "randomization", "measured": "yes"}),
     ("evidence", {"question": "pointing", "four": ["chelsea", "coffee", "camera", "rocket"]}),
+    ("representation", {}),
+    ("representation", {"represents": "distance"}),
+    ("representation", {"represents": "ablation"}),
     ("data_set", {}),
 ]
 

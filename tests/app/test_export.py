@@ -35,6 +35,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TWO = ["net-a", "vit-a"]
 """Small models, for what takes many passes."""
 
+SIX = [sample.id for sample in core.samples()[:6]]
+"""A set of pictures for which nothing is shipped."""
+
 SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     "compare": ("compare", {}),
     "parameters": (
@@ -75,12 +78,25 @@ SCREENS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
             "rather_than": "tabby",
         },
     ),
+    "layers": (
+        "representation",
+        {"picture_set": SIX, "represents": "layers", "layers_measured": "yes"},
+    ),
+    "far": ("representation", {"picture_set": SIX, "represents": "distance", "fit": "whole"}),
+    "norms": (
+        "representation",
+        {"picture_set": SIX, "represents": "norms", "layers_measured": "yes"},
+    ),
+    "near": (
+        "representation",
+        {"picture_set": SIX, "represents": "neighbors", "layers_measured": "yes"},
+    ),
     "four in one": ("evidence", {"question": "pointing", "vit_map": "legrad"}),
 }
 """By name, a page and an address."""
 
 
-USUAL = ("compare", "classes", "layers and heads", "shuffled", "four in one")
+USUAL = ("compare", "classes", "layers and heads", "shuffled", "norms", "four in one")
 """One of each page that shows models; the others are slow tests."""
 
 NAMES = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in SCREENS]

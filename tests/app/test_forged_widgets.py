@@ -46,6 +46,7 @@ SCREENS: dict[str, dict[str, str]] = {
     "gradient_rollout": {},
     "activation_maximization": {},
     "evidence": {"change": "patches"},
+    "representation": {"represents": "ablation"},
     "data_set": {},
     "review": {},
 }

@@ -25,6 +25,7 @@ CHANGED = {
     "&class_map=transformer_attribution",
     "activation_maximization": "classes=espresso&steps=16&seed=3",
     "evidence": "image=coffee&classes=cup&change=shuffle&strength=8&seed=3&fill=mean",
+    "representation": "image=coffee&represents=neighbors&near_picture=rocket",
     "data_set": "x=artifacts&y=vit_pca_1&where=artifacts%3E%3D0&order=listed&leaf=2&picked=3",
 }
 """By page, a screen that differs from the default in many ways."""

@@ -56,6 +56,9 @@ def _own(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("activation_maximization", {"objective": "channel"}),
         ("evidence", {"question": "randomization", "measured": "yes"}),
         ("attention", {"tab": "similarity"}),
+        ("representation", {}),
+        ("representation", {"represents": "distance"}),
+        ("representation", {"represents": "norms", "layers_measured": "yes"}),
     ],
 )
 def test_pages_open_or_say_why_not(name: str, page: str, query: dict[str, str]) -> None:

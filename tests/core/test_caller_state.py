@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -81,6 +82,11 @@ def fresh(name: str) -> Model:
     )
 
 
+def _of_text(value: Any) -> bool:
+    inner = value[0] if isinstance(value, tuple) and value else value
+    return isinstance(inner, str) or (isinstance(inner, tuple) and _of_text(inner))
+
+
 def numbers(value: Any) -> dict[str, Any]:
     """Everything in a result that can be compared, by a path to it."""
     if isinstance(value, core.Explanation):
@@ -108,6 +114,10 @@ def numbers(value: Any) -> dict[str, Any]:
         found = {f"of {name}": numbers(one) for name, one in value.explanations.items()}
         found["answer"] = numbers(value.prediction)
         return {f"{a} {b}": part for a, parts in found.items() for b, part in parts.items()}
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        arrays = {k: v for k, v in fields.items() if isinstance(v, np.ndarray | tuple | float)}
+        return numbers({k: v for k, v in arrays.items() if not _of_text(v)})
     if isinstance(value, list | tuple):
         return {f"{i} {k}": v for i, one in enumerate(value) for k, v in numbers(one).items()}
     if isinstance(value, Mapping):
@@ -206,6 +216,26 @@ def calls_for(model: Model, images: list[Image.Image]) -> dict[str, Callable[[],
     )
     if "attention" in offered:
         found["attention"] = lambda: attention_of(model, image)
+    return found | layerwise_calls(model, images)
+
+
+def layerwise_calls(model: Model, images: list[Image.Image]) -> dict[str, Callable[[], Any]]:
+    """The calls that look at all layers, with four pictures."""
+    four = [*images, *(image.transpose(Image.Transpose.ROTATE_180) for image in images)]
+    found: dict[str, Callable[[], Any]] = {
+        "cka": lambda: core.cka(model, four, GIVEN),
+        "token_norms": lambda: core.token_norms(model, images, GIVEN),
+        "neighbors": lambda: core.neighbors(model, four, 1, GIVEN),
+        "receptive_field": lambda: core.receptive_field(model, model.layers[1].name, images, GIVEN),
+        "receptive_field of noise": lambda: core.receptive_field(
+            model, model.layers[1].name, framing=core.Framing("crop", 32), noise=1
+        ),
+    }
+    if isinstance(model, core.VisionTransformer):
+        found["attention_distance"] = lambda: core.attention_distance(model, images, GIVEN)
+        found["ablate"] = lambda: core.ablate(model, images, "heads", "mean", GIVEN)
+        if model.reads_class_token:
+            found["logit_lens"] = lambda: core.logit_lens(model, images, GIVEN)
     return found
 
 

@@ -42,6 +42,15 @@ RESULTS: dict[str, Callable[[], Any]] = {
         built(NAME).model, core.class_logit(1), 2, 2, 16
     )[1],
     "what_if": lambda: of("what_if", RELEVANCE > 2),
+    "cka": lambda: core.cka(built(NAME).model, pictures(NAME, 4), GIVEN),
+    "attention_distance": lambda: of("attention_distance"),
+    "receptive_field": lambda: core.receptive_field(
+        built(NAME).model, "block.1", pictures(NAME, 1), GIVEN
+    ),
+    "token_norms": lambda: of("token_norms"),
+    "neighbors": lambda: core.neighbors(built(NAME).model, pictures(NAME, 3), 1, GIVEN),
+    "ablate": lambda: of("ablate", "blocks"),
+    "logit_lens": lambda: of("logit_lens"),
     "spec": lambda: core.find_spec("dinov2-small"),
 }
 

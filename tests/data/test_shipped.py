@@ -16,6 +16,8 @@ from data.recipes.describe_files import maps_table
 from data.recipes.head_samples import on_samples
 from pages.activation_maximization import examples, make_examples
 from pages.compare import make_stills
+from pages.representation import make_results, shipped
+from pages.representation.view import Representation
 
 PAIR = ("efficientnet-lite0", "dinov2-small")
 
@@ -102,3 +104,24 @@ def test_a_still_shows_what_the_page_makes(sample: str) -> None:
     assert np.abs(shipped - made).mean() < 4
     others = made[:, np.r_[side : 2 * side, 2 * side : 3 * side, :side]]
     assert np.abs(shipped - others).mean() > 8, "panels in another order would be seen"
+
+
+def test_the_results_of_representation_are_of_the_shipped_weights(
+    digests: dict[str, str],
+) -> None:
+    """Whoever opens the page waits for nothing, and one that is quick is measured again."""
+    with np.load(shipped.FILE) as held:
+        facts = json.loads(held[shipped.FACTS].tobytes())
+    assert facts["weights"] == digests
+    for link in make_results.LINKS:
+        [wanted] = render.read(link.replace("&layers_measured=yes", ""))
+        view = render.view(wanted)
+        assert isinstance(view, Representation)
+        assert not view.waits, link
+        assert view.arrays
+    model = core.open_model("efficientnet-lite0")
+    views = view.asked.views()
+    again = core.token_norms(model, views, core.Framing("given"))
+    [wanted] = render.read("/representation?represents=norms")
+    kept = render.view(wanted).arrays["norms-of-patches-efficientnet-lite0"]
+    np.testing.assert_allclose(kept.values, again.quantiles, rtol=1e-3)

@@ -32,6 +32,7 @@ SCREENS: dict[str, tuple[str, dict[str, Any]]] = {
     "classes": ("gradient_rollout", {"classes": ["espresso", "Egyptian cat"]}),
     "attention": ("attention", {"image": "coffee", "tab": "similarity", "query": "r4c7"}),
     "evidence": ("evidence", {"image": "coffee", "change": "shuffle", "seed": "3"}),
+    "representation": ("representation", {"image": "coffee", "represents": "distance"}),
     "data set": ("data_set", {"image": "coffee", "sweep": SWEEP, "where": "same_answer=no"}),
 }
 """By name, a page and an address."""

@@ -1,0 +1,1 @@
+"""What each layer of a network represents, over a set of pictures."""

@@ -35,8 +35,6 @@ COSTS = {
     "lens": "one pass over each picture",
     "ablation": "one pass over each picture for each head or block",
 }
-ABREAST = 3
-"""Pictures beside each other in a narrow list."""
 
 
 def draw(view: Representation) -> None:
@@ -308,18 +306,17 @@ def _ablation_choices() -> None:
 
 def _removed(one: Removed) -> None:
     panels.chart(one.figure, lambda data: session.change(ablated_part=int(data[0])))
+    st.caption("Colors are the share of the first answers that change.")
     count = len(one.changed)
     what = {0: "no answer changes", 1: "1 answer changes"}.get(count, f"{count} answers change")
     st.markdown(
         f"Without **{plain(one.name)}**: {what}; the first answer loses {percent(one.lost, 1)} on "
         "average. Click a cell for another."
     )
-    for start in range(0, count, ABREAST):
-        for column, changed in zip(
-            st.columns(ABREAST), one.changed[start : start + ABREAST], strict=False
-        ):
-            with column:
-                st.image(cache.thumbnail_of(changed.picture), width=112)
+    with st.container(horizontal=True, gap="small", key=f"changed-{one.figure.key}"):
+        for changed in one.changed:
+            with st.container(width=132):
+                st.image(cache.thumbnail_of(changed.picture), width=128)
                 st.caption(f"{plain(changed.before)} → **{plain(changed.after)}**")
 
 

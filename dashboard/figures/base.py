@@ -144,6 +144,7 @@ def overlay(
     opacity: float = 0.6,
     colors: str = "Inferno",
     smooth: bool = True,
+    fades: bool = False,
 ) -> go.Figure:
     """A map over the view it explains; hovering shows the raw value.
 
@@ -159,6 +160,8 @@ def overlay(
         Title of the color bar: what the values are and how they are scaled.
     opacity
         Of the map over the picture, in [0, 1].
+    fades
+        Whether the picture is left as it is where the value is zero.
     """
     figure = canvas(view, bottom=44)
     rows, cols = relevance.shape
@@ -171,7 +174,7 @@ def overlay(
             zmax=high if high > low else low + 1e-9,
             zsmooth="best" if smooth else False,
             opacity=opacity,
-            colorscale=scale(colors),
+            colorscale=fading(colors) if fades else scale(colors),
             colorbar=bar(unit),
             hovertemplate="%{z:.4g}<extra></extra>",
         )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from core import TokenNorms
+from core import Model, TokenNorms
 from dashboard.figures import scale
 from dashboard.text import in_figure
 
@@ -224,7 +224,7 @@ def distances(
     figure.update_xaxes(
         title="depth, first layer to last", tickformat=".0%", range=[-0.03, 1.03], fixedrange=True
     )
-    return _laid_out(figure, legend={"orientation": "h", "y": -0.24, "yanchor": "top"})
+    return _laid_out(figure, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
 
 
 def _depth(count: int) -> npt.NDArray[np.float64]:
@@ -298,15 +298,22 @@ def places(shares: Float, high: float) -> go.Figure:
     return _laid_out(figure)
 
 
-def agreement(found: Mapping[str, tuple[Sequence[str], Float]]) -> go.Figure:
+def colors(models: Sequence[Model]) -> dict[str, str]:
+    """The color of each model, by its title."""
+    return {model.spec.title: COLORS[i % 4] for i, model in enumerate(models)}
+
+
+def agreement(
+    found: Mapping[str, tuple[Sequence[str], Float]], colors: Mapping[str, str]
+) -> go.Figure:
     """Share of pictures with the final answer over layers, one line per model."""
     figure = go.Figure()
-    for number, (title, (names, values)) in enumerate(found.items()):
+    for title, (names, values) in found.items():
         figure.add_scatter(
             x=list(names),
             y=values.tolist(),
             mode="lines+markers",
-            line={"color": COLORS[number % 4], "width": 2.5},
+            line={"color": colors[title], "width": 2.5},
             name=in_figure(title),
             hovertemplate="%{x}: %{y:.0%}<extra></extra>",
         )
@@ -314,4 +321,4 @@ def agreement(found: Mapping[str, tuple[Sequence[str], Float]]) -> go.Figure:
         title="pictures with the final answer", tickformat=".0%", range=[0, 1.04], fixedrange=True
     )
     figure.update_xaxes(fixedrange=True)
-    return _laid_out(figure, legend={"orientation": "h", "y": -0.2, "yanchor": "top"})
+    return _laid_out(figure, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})

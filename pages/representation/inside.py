@@ -173,7 +173,8 @@ def early(make: Maker, of: Asked) -> Found:
     chart = None
     if lines:
         alt = "Share of pictures with the final answer over layers"
-        chart = make.show(Figure("agreement", charts.agreement(lines), alt, "320px"))
+        figure = charts.agreement(lines, charts.colors(of.models))
+        chart = make.show(Figure("agreement", figure, alt, "320px"))
     return Found(tuple(sides), tuple(without), asks, chart)
 
 

@@ -108,8 +108,7 @@ def _distances(make: Maker, of: Asked, without: list[str]) -> Figure | None:
             )
     if not heads and not reached:
         return None
-    colors = {model.spec.title: charts.COLORS[i % 4] for i, model in enumerate(of.models)}
-    figure = charts.distances(heads, reached, colors)
+    figure = charts.distances(heads, reached, charts.colors(of.models))
     alt = "Mean distance in pixels over depth: heads of attention and receptive fields"
     return make.show(Figure("distances", figure, alt, "440px"))
 
@@ -132,7 +131,13 @@ def _field(make: Maker, of: Asked, number: int, model: Model) -> Field:
     )
     high = float(np.percentile(found.values, 99.5)) or float(found.values.max())
     figure = figures.overlay(
-        view, found.values, low=0.0, high=high, unit="|∂ central unit / ∂ pixel|", opacity=0.6
+        view,
+        found.values,
+        low=0.0,
+        high=high,
+        unit="|∂ central unit / ∂ pixel|",
+        opacity=0.9,
+        fades=True,
     )
     title = model.spec.title
     alt = f"Effective receptive field of {short(tap)} of {title}, over the picture"

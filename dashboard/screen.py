@@ -44,8 +44,8 @@ FORMS = {
 }
 """Descriptions of the patterns, for messages."""
 
-READ = 64
-"""Most values of one key read from an address."""
+READ = 65
+"""Most values of one key read from an address: more than any field takes."""
 
 QUOTED = 60
 """Most characters quoted of an invalid value."""

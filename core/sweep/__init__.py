@@ -7,23 +7,30 @@ matched to classes.
 
 from core.paths import SWEEPS
 from core.sweep.classes import read_exceptions
+from core.sweep.measures import Difference, Interval, ModelMeasures, SweepMeasures, drops, measures
 from core.sweep.plan import FITS, MOST_MODELS, Plan
 from core.sweep.run import run
 from core.sweep.schema import NUMBERED, light_schemas, schemas
 from core.sweep.store import MapOf, Stored, Sweep, find_sweeps, list_sweeps, open_sweep
 
 __all__ = [
+    "Difference",
     "FITS",
+    "Interval",
     "MOST_MODELS",
     "MapOf",
+    "ModelMeasures",
     "NUMBERED",
     "Plan",
     "SWEEPS",
     "Stored",
     "Sweep",
+    "SweepMeasures",
+    "drops",
     "find_sweeps",
     "light_schemas",
     "list_sweeps",
+    "measures",
     "open_sweep",
     "read_exceptions",
     "run",

@@ -13,6 +13,7 @@ from typing import get_args
 from core.errors import ParallaxError, ParameterError
 from core.images import Framing
 from core.models.spec import find_spec
+from core.sweep import check
 from core.sweep.classes import read_exceptions
 from core.sweep.plan import DEFAULT, FITS, MOST_MODELS, Plan, Target
 from core.sweep.run import Engine, run
@@ -20,7 +21,9 @@ from core.sweep.store import CHUNK
 
 DESCRIPTION = (
     "Run several models on many pictures, and store answers, maps and their agreement as "
-    "Parquet. Started again with the same arguments, an interrupted sweep continues."
+    "Parquet. Started again with the same arguments, an interrupted sweep continues. "
+    "“check FOLDER” as arguments states how well the models of a sweep answer (see check --help); "
+    "a folder of pictures of that name is ./check."
 )
 
 
@@ -64,8 +67,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sweep; returns the exit status."""
-    given = parser().parse_args(arguments)
+    """Run a sweep, or check one; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["check"]:
+        return check.main(words[1:])
+    given = parser().parse_args(words)
     started = time.monotonic()
     first: list[int] = []
 
@@ -85,7 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             evidence=given.evidence,
             exceptions=read_exceptions(given.exceptions) if given.exceptions else (),
         )
-        words = arguments if arguments is not None else sys.argv[1:]
         run(
             plan,
             given.out,

@@ -62,6 +62,7 @@ input[role="combobox"]:focus-visible, canvas:focus-visible { outline: none !impo
   display: none;  /* progress of a run that was ended by another choice */
 }
 .st-key-links { column-gap: .25rem !important; }
+.st-key-links a { gap: .35rem; padding: 0 .4rem; }
 .st-key-links [data-testid="stPopover"] button { height: 1.5rem; min-height: 0; padding: 0 .6rem; }
 [data-testid="stMetricValue"] { font-size: 1.4rem; }
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-below-picture-"]) {

@@ -21,6 +21,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
+import numpy as np
 
 from core import MethodError, ParallaxError, SweepError, find_method, find_spec, sweep
 
@@ -716,6 +717,34 @@ class SweepTable:
         every = self.tables.ask("SELECT count(*) FROM pictures").fetchone()
         assert every is not None
         return Figures(found[0], every[0], *found[1:])
+
+    def measures(self, filters: Sequence[str] = ()) -> sweep.SweepMeasures:
+        """Accuracy, likelihood and calibration of the compared models on labeled pictures."""
+        ask = _Question()
+        where, values = self._condition(ask, filters)
+        names = ("probability", "right", "label_log_probability", "label_rank")
+        asked = [
+            f'{ask(self._answer(name, number))}::DOUBLE AS "{name}_{place}"'
+            for place, number in enumerate(self.compared)
+            for name in names
+        ]
+        found = self._ask(
+            ask, f'SELECT "index", {", ".join(asked)} FROM {ask.rows} WHERE {where}', values
+        ).fetchnumpy()
+        columns = {
+            name: np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
+            for name, column in found.items()
+        }
+        return sweep.measures_of(
+            [self.sweep.models[number] for number in self.compared],
+            [
+                sweep.Answers.read(
+                    {"index": columns["index"]}
+                    | {name: columns[f"{name}_{place}"] for name in names}
+                )
+                for place in range(len(self.compared))
+            ],
+        )
 
     def colors(self) -> list[str]:
         """Available options of `COLORS`."""

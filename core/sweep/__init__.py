@@ -7,13 +7,23 @@ matched to classes.
 
 from core.paths import SWEEPS
 from core.sweep.classes import read_exceptions
-from core.sweep.measures import Difference, Interval, ModelMeasures, SweepMeasures, drops, measures
+from core.sweep.measures import (
+    Answers,
+    Difference,
+    Interval,
+    ModelMeasures,
+    SweepMeasures,
+    drops,
+    measures,
+    measures_of,
+)
 from core.sweep.plan import FITS, MOST_MODELS, Plan
 from core.sweep.run import run
 from core.sweep.schema import NUMBERED, light_schemas, schemas
 from core.sweep.store import MapOf, Stored, Sweep, find_sweeps, list_sweeps, open_sweep
 
 __all__ = [
+    "Answers",
     "Difference",
     "FITS",
     "Interval",
@@ -31,6 +41,7 @@ __all__ = [
     "light_schemas",
     "list_sweeps",
     "measures",
+    "measures_of",
     "open_sweep",
     "read_exceptions",
     "run",

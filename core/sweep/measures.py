@@ -7,7 +7,7 @@ of the same kind, not for other training runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -31,7 +31,8 @@ BINS = 15
 FIRST = 5
 """Answers among which the label counts as found."""
 
-COLUMNS = ("index", "model", "probability", "right", "label_log_probability", "label_rank")
+COLUMNS = ("index", "probability", "right", "label_log_probability", "label_rank")
+"""Columns of ``answers`` that are read."""
 
 Real = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -50,6 +51,9 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -162,14 +166,32 @@ class SweepMeasures:
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
-    """What one model answered to labeled pictures, in the order of the sweep."""
+class Answers:
+    """What one model answered to labeled pictures, in the order of the sweep.
+
+    Attributes
+    ----------
+    index : (pictures,) int64
+    probability : (pictures,)
+        Of the first answer.
+    right : (pictures,) bool
+    log_probability, rank : (pictures,)
+        Of the label; ``nan`` in a sweep of an earlier version.
+    """
 
     index: Whole
     probability: Real
     right: npt.NDArray[np.bool_]
     log_probability: Real
-    rank: Whole
+    rank: Real
+
+    @classmethod
+    def read(cls, columns: Mapping[str, Real]) -> Answers:
+        """Of `COLUMNS` in double precision; pictures without a label are left out."""
+        kept = np.flatnonzero(~np.isnan(columns["right"]))
+        kept = kept[np.argsort(columns["index"][kept], kind="stable")]
+        index, probability, right, log_probability, rank = (columns[one][kept] for one in COLUMNS)
+        return cls(index.astype(np.int64), probability, right > 0, log_probability, rank)
 
 
 def measures(sweep: Sweep, seed: int = 0) -> SweepMeasures:
@@ -194,14 +216,22 @@ def measures(sweep: Sweep, seed: int = 0) -> SweepMeasures:
             "nothing can be right or wrong; sweep pictures in folders named as classes, or with a "
             "column of labels."
         )
+    return measures_of(sweep.models, answers, seed)
+
+
+def measures_of(models: Sequence[str], answers: Sequence[Answers], seed: int = 0) -> SweepMeasures:
+    """`measures` of answers that were read elsewhere.
+
+    Parameters
+    ----------
+    models
+        Ids, one for each of ``answers``.
+    """
     generator = np.random.default_rng(seed)
-    of_models = tuple(
-        _of_model(name, one, generator) for name, one in zip(sweep.models, answers, strict=True)
-    )
-    pairs = combinations(zip(sweep.models, answers, strict=True), 2)
+    named = list(zip(models, answers, strict=True))
     return SweepMeasures(
-        of_models,
-        tuple(_difference(*first, *second, generator) for first, second in pairs),
+        tuple(_of_model(name, one, generator) for name, one in named),
+        tuple(_difference(*first, *second, generator) for first, second in combinations(named, 2)),
     )
 
 
@@ -231,7 +261,7 @@ def drops(before: Sweep, after: Sweep, seed: int = 0) -> tuple[Difference, ...]:
         new = _answers(after)[after.models.index(name)]
         kept = np.array([index in places for index in new.index.tolist()], dtype=bool)
         renamed = np.array([places[index] for index in new.index[kept].tolist()], dtype=np.int64)
-        matched = _Answers(
+        matched = Answers(
             renamed,
             new.probability[kept],
             new.right[kept],
@@ -247,28 +277,17 @@ def drops(before: Sweep, after: Sweep, seed: int = 0) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-def _answers(sweep: Sweep) -> list[_Answers]:
-    parts = [sweep.table(number, "answers", COLUMNS) for number in sweep.written]
+def _answers(sweep: Sweep) -> list[Answers]:
+    """Of each model."""
+    parts = [sweep.table(number, "answers", (*COLUMNS, "model")) for number in sweep.written]
     every = {
-        name: np.concatenate([_column(part, name) for part in parts]) if parts else np.empty(0)
-        for name in COLUMNS
+        name: np.concatenate([np.empty(0), *(_column(part, name) for part in parts)])
+        for name in (*COLUMNS, "model")
     }
-    labeled = ~np.isnan(every["right"])
     found = []
     for number in range(len(sweep.models)):
-        chosen = {
-            name: values[labeled & (every["model"] == number)] for name, values in every.items()
-        }
-        order = np.argsort(chosen["index"], kind="stable")
-        found.append(
-            _Answers(
-                chosen["index"][order].astype(np.int64),
-                chosen["probability"][order],
-                chosen["right"][order] > 0,
-                chosen["label_log_probability"][order],
-                chosen["label_rank"][order].astype(np.int64),
-            )
-        )
+        own = every["model"] == number
+        found.append(Answers.read({name: values[own] for name, values in every.items()}))
     return found
 
 
@@ -280,7 +299,7 @@ def _column(part: Any, name: str) -> Real:
     return found
 
 
-def _of_model(name: str, of: _Answers, generator: np.random.Generator) -> ModelMeasures:
+def _of_model(name: str, of: Answers, generator: np.random.Generator) -> ModelMeasures:
     wrong = of.probability[~of.right]
     bins = _reliability(of)
     gaps = [one.count * abs(one.accuracy - one.confidence) for one in bins]
@@ -288,7 +307,7 @@ def _of_model(name: str, of: _Answers, generator: np.random.Generator) -> ModelM
         name,
         len(of.index),
         _share(of.right, generator),
-        _share(of.rank < FIRST, generator),
+        _share(of.rank < FIRST, generator) if not np.isnan(of.rank).any() else UNKNOWN,
         _mean(-of.log_probability),
         sum(gaps) / len(of.index) if len(of.index) else math.nan,
         float(wrong.mean()) if len(wrong) else math.nan,
@@ -296,7 +315,7 @@ def _of_model(name: str, of: _Answers, generator: np.random.Generator) -> ModelM
     )
 
 
-def _reliability(of: _Answers) -> tuple[Bin, ...]:
+def _reliability(of: Answers) -> tuple[Bin, ...]:
     edges = np.linspace(0.0, 1.0, BINS + 1)
     places = np.clip(np.digitize(of.probability, edges, right=True) - 1, 0, BINS - 1)
     found = []
@@ -316,7 +335,7 @@ def _reliability(of: _Answers) -> tuple[Bin, ...]:
 
 
 def _difference(
-    first: str, a: _Answers, second: str, b: _Answers, generator: np.random.Generator
+    first: str, a: Answers, second: str, b: Answers, generator: np.random.Generator
 ) -> Difference:
     _, of_a, of_b = np.intersect1d(a.index, b.index, return_indices=True)
     right_a, right_b = a.right[of_a], b.right[of_b]
@@ -359,7 +378,7 @@ def _interval(value: float, drawn: Real) -> Interval:
 
 def _mean(values: Real) -> Interval:
     if len(values) == 0:
-        return Interval(math.nan, math.nan, math.nan)
+        return UNKNOWN
     mean = float(values.mean())
     if len(values) == 1:
         return Interval(mean, math.nan, math.nan)

@@ -11,6 +11,7 @@ from dashboard import panels, session
 from dashboard.sweeps import MOST_CSV, SweepTable
 from dashboard.text import plain
 from pages.data_set import chosen, gallery, making
+from pages.data_set.better import Better
 from pages.data_set.chosen import Filters
 from pages.data_set.options import Options
 from pages.data_set.view import Classes, Contents, DataSet, Limits, Number, Scatter
@@ -25,8 +26,10 @@ STYLE = """
 .sweep-text { font-size: .8rem; line-height: 1.35; margin-top: .25rem; }
 .sweep-text div { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
 @media (max-width: 1000px) {
-  .st-key-data-set-charts > div, .st-key-data-set-gallery > div { flex-wrap: wrap; }
-  .st-key-data-set-charts > div > [data-testid="stColumn"] { min-width: 100%; }
+  :is(.st-key-data-set-charts, .st-key-data-set-better, .st-key-data-set-gallery)
+    > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+  :is(.st-key-data-set-charts, .st-key-data-set-better)
+    > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
   .st-key-data-set-gallery [data-testid="stColumn"] { min-width: 45%; }
   .st-key-picked [data-testid="stColumn"] { min-width: 30%; }
 }
@@ -85,6 +88,8 @@ def _contents(contents: Contents) -> None:
         _scatter(table, contents.scatter)
     with right:
         _classes(table, contents.classes, contents.filters)
+    if contents.better is not None:
+        _better(contents.better)
     if contents.picked is not None:
         gallery.picked(contents.picked)
     gallery.gallery(contents.gallery)
@@ -228,6 +233,38 @@ def _classes(table: SweepTable, made: Classes, filters: Filters) -> None:
             **percent,
         },
     )
+
+
+def _better(made: Better) -> None:
+    """Accuracy, likelihood and calibration, with the paired difference."""
+    st.markdown("**Which is better?**")
+    with st.container(key="data-set-better"):
+        left, right = st.columns([3, 2], gap="medium")
+    with left:
+        if made.sentence:
+            st.markdown(made.sentence)
+        number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+        st.dataframe(
+            made.frame,
+            key="better",
+            alt="Accuracy, likelihood and calibration of each model",
+            hide_index=True,
+            row_height=28,
+            column_config={
+                "Pictures": number(width="small"),
+                "First five": text(help="Share whose label is among the first five answers."),
+                "Negative log-likelihood": text("−log p", help="Mean negative log-likelihood."),
+                "Calibration error": number("Calibration", format="%.3f", width="small"),
+                "Confidence of errors": number(format="%.3f", width="small"),
+            },
+        )
+        st.caption(
+            "Of labeled pictures that pass the filters; intervals of 95 % over pictures. "
+            "Calibration error: how far probability and share of right answers are apart, mean "
+            "over 15 bins."
+        )
+    with right:
+        panels.chart(made.reliability, theme="streamlit")
 
 
 # -- the end of the page --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from dashboard.sweeps import SweepTable, accounts_for
 from dashboard.text import plain
 from dashboard.view import Figure, Maker, View
 from pages.data_set import chosen, pictures, sources
+from pages.data_set.better import Better, better
 from pages.data_set.chosen import Filters
 from pages.data_set.options import Options
 from pages.data_set.pictures import Gallery, Picked
@@ -128,6 +129,7 @@ class Contents:
     numbers: tuple[Number, ...]
     scatter: Scatter
     classes: Classes
+    better: Better | None
     picked: Picked | None
     gallery: Gallery
     limits: Limits
@@ -190,6 +192,7 @@ def _contents(make: Maker, table: SweepTable) -> Contents:
         numbers=_numbers(table, filters),
         scatter=_scatter(make, table, filters, asked),
         classes=_classes(table, filters),
+        better=better(make, table, filters),
         picked=pictures.picked(table, now, make.problem),
         gallery=pictures.gallery(table, filters, now, make.problem),
         limits=_limits(table, filters),

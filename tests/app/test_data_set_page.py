@@ -76,6 +76,21 @@ def test_figures_scatter_classes_and_gallery(made_up: AppTest) -> None:
     assert not made_up.warning
 
 
+def test_which_model_is_better_is_a_sentence_with_an_interval(made_up: AppTest) -> None:
+    def said() -> str:
+        [sentence] = [m.value for m in made_up.markdown if " points (95 % interval " in m.value]
+        return str(sentence).replace("\\", "")
+
+    before = said()
+    assert before.startswith(f"**{VIT} is right ")
+    [table] = [d.value for d in made_up.dataframe if "Calibration error" in d.value]
+    assert table["Model"].tolist() == [CNN, VIT]
+    assert table["Right"].str.fullmatch(r"[\d.]+% \([\d.]+% to [\d.]+%\)").all()
+    assert table["Calibration error"].between(0, 1).all()
+    healthy(made_up.multiselect(key="screen-where").set_value(["same_answer=no"]).run())
+    assert said() != before
+
+
 def test_a_filter_counts_everywhere_and_stands_in_the_address(made_up: AppTest) -> None:
     before = cards(made_up)
     made_up.multiselect(key="screen-where").set_value(["same_answer=no"]).run()

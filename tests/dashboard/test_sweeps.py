@@ -113,6 +113,27 @@ def test_figures_are_those_of_the_rows_that_are_left(
         assert share == (pytest.approx(known.mean()) if len(known) else None)
 
 
+@pytest.mark.parametrize("filters", [(), ("divergence>0.5",), (f"right:{CNN}=yes",)])
+def test_accuracy_and_likelihood_are_those_of_the_labeled_rows_that_are_left(
+    filters: tuple[str, ...], rows: SweepTable, frame: pd.DataFrame
+) -> None:
+    chosen = {**FILTERS, (f"right:{CNN}=yes",): lambda f: f["first_right"].eq(True)}[filters]
+    left = frame[chosen(frame).fillna(False).astype(bool)]
+    found = rows.measures(filters)
+    for place, one in zip(("first", "second"), found.models, strict=True):
+        known = left[left[f"{place}_right"].notna()]
+        assert one.count == len(known) > 0
+        assert one.accuracy.value == pytest.approx(known[f"{place}_right"].astype(float).mean())
+        likelihood = -known[f"{place}_label_log_probability"].mean()
+        assert one.negative_log_likelihood.value == pytest.approx(likelihood, rel=1e-5)
+        assert one.first_five.value == (known[f"{place}_label_rank"] < 5).mean()
+    [difference] = found.differences
+    both = left[left["first_right"].notna() & left["second_right"].notna()]
+    pairs = both["second_right"].astype(float) - both["first_right"].astype(float)
+    assert difference.count == len(both)
+    assert difference.accuracy.value == pytest.approx(pairs.mean())
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "nothing>1", "divergence", "divergence>high", "same_answer=perhaps", "label>3", "x;DROP"],

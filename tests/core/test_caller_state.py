@@ -136,7 +136,7 @@ def same(found: Any, wanted: Any, tolerance: float = 1e-6) -> None:
         if isinstance(values, str):
             assert one[key] == values
             continue
-        scale = max(1.0, float(np.nanmax(np.abs(np.asarray(values, dtype=np.float64)))))
+        scale = float(np.nanmax(np.abs(np.asarray(values, dtype=np.float64)), initial=1.0))
         np.testing.assert_allclose(
             np.asarray(one[key], dtype=np.float64),
             np.asarray(values, dtype=np.float64),

@@ -27,6 +27,7 @@ from core.errors import (
     UnsupportedMethod,
     UnsupportedModel,
 )
+from core.methods.attention_flow import MOST_CELLS
 from core.methods.registry import all_methods
 from core.models.biased_vit import BiasedVit
 from core.models.huggingface_vit import HuggingFaceVit
@@ -723,8 +724,9 @@ def test_attention_is_what_the_network_uses(name: str, wide: bool) -> None:
         if "cnn" not in method.serves
     }
     assert explanations.keys() >= {"attention", "rollout", "gradient_rollout", "legrad"}
-    for explanation in explanations.values():
-        assert explanation.relevance.shape == (rows, cols)
+    for name_of, explanation in explanations.items():
+        merged = name_of == "attention_flow" and rows * cols > MOST_CELLS
+        assert (explanation.relevance.shape == (rows, cols)) is not merged
         assert np.isfinite(explanation.relevance).all()
 
 

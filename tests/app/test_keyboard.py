@@ -68,7 +68,7 @@ def focusable(page: Page) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(
     ("scheme", "names"),
-    [("light", ("attention", "activation_maximization", "review")), ("dark", ("compare",))],
+    [("light", ("attention", "review")), ("dark", ("compare",))],
 )
 def test_what_has_the_focus_has_a_ring_and_a_name(
     browser: Browser, address: str, scheme: str, names: Iterable[str]

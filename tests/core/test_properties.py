@@ -212,7 +212,7 @@ def test_maps_of_extreme_attention_are_finite(name: str, scale: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (124, 116, 104), (255, 0, 255)])
+@pytest.mark.parametrize("color", [(0, 0, 0), (124, 116, 104)])
 @pytest.mark.parametrize("model_id", ["efficientnet-lite0", "dinov2-small"])
 def test_embedded_models_on_a_picture_of_one_color(
     model_id: str, color: tuple[int, int, int]

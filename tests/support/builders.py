@@ -42,7 +42,7 @@ BRIEF: dict[str, dict[str, Any]] = {
 """Parameters of methods that run the network many times, small enough for tests; the entries of
 tiny models have them as defaults."""
 
-FEW_PASSES = BRIEF | {"occlusion": {"window": 8, "stride": 8}}
+FEW_PASSES = BRIEF | {"occlusion": {"window": 8, "stride": 8}, "attention_flow": {"pool": 4}}
 """The same for real models, whose grids are larger."""
 
 DIGITS_LOST = {"occlusion": 5, "grad_cam_plus_plus": 50, "integrated_gradients": 50}

@@ -108,7 +108,7 @@ def test_cam_and_last_layer_heads_light_up_the_cat_and_not_the_background(
 
 
 KINDS = ("chelsea", "camera", "panda-and-polar-bear", "tiger-lines")
-"""Samples of every kind: one object, without color, a small one, two, lines on white."""
+"""Samples of every kind: one object, without color, two objects, lines on white."""
 
 
 @pytest.mark.parametrize(

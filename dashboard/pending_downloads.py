@@ -12,7 +12,7 @@ from functools import partial
 import streamlit as st
 
 import core
-from core import ModelSpec
+from core import ModelSpec, UnknownModel
 from dashboard import cache, columns, session, settings
 from dashboard.looks import MOST, Look
 from dashboard.screen import Screen
@@ -115,11 +115,15 @@ def show() -> None:
         _progress()
     shown = session.screen().shared.m
     for model_id, replaced in list(_here().missed.items()):
-        if model_id in shown:
+        try:
+            title = cache.spec(model_id).title
+        except UnknownModel:  # a model of one's own that is no longer held
+            title = ""
+        if not title or model_id in shown:
             del _here().missed[model_id]
             continue
         st.button(
-            f"Retry {plain(cache.spec(model_id).title)}",
+            f"Retry {plain(title)}",
             key=f"retry-{model_id}",
             icon=":material/refresh:",
             help="It could not be fetched or opened. Models not marked “download” need no network.",

@@ -319,6 +319,19 @@ def test_a_model_that_could_not_be_fetched_is_tried_again_by_a_click(
     assert len(panels(healthy(app))) == 2
 
 
+@pytest.mark.usefixtures("no_network")
+def test_a_model_that_is_known_no_longer_is_not_offered_again() -> None:
+    app = healthy(start(cnn="torchvision/resnet50"))
+    told(app)
+    assert len(retries(app)) == 1
+    from dashboard.pending_downloads import Pending
+
+    pending = app.session_state["_session"].kept[Pending]
+    pending.missed = {"own-gone": "", **pending.missed}
+    assert retries(healthy(app.run())) == ["Retry ResNet-50 (torchvision)"]
+    assert list(pending.missed) == ["torchvision/resnet50"]
+
+
 def retries(app: AppTest) -> list[str]:
     labels = [button.label.replace("\\", "") for button in app.button]
     return [label for label in labels if label.startswith("Retry")]

@@ -31,6 +31,7 @@ from dashboard import (
     sharing,
     show,
     style,
+    taking,
     waiting,
 )
 from dashboard.opening import OPENING
@@ -83,12 +84,13 @@ def run(name: str, page: Any, pages: Mapping[str, Any]) -> None:
             usable = True
             pending_downloads.settle()
         finally:
-            _link(links, pages)
+            addresses = {other: session.screen().to(other).address() for other in pages}
+            _link(links, pages, addresses)
             with (
                 folded.container(),
                 st.popover(page.title, icon=":material/menu:", key=f"folded-{name}"),
             ):
-                _link(dict.fromkeys(pages, st), pages)
+                _link(dict.fromkeys(pages, st), pages, addresses)
             _mark_current(pages)
         with waiting.told_to_wait(), waiting.bar(show.cancel), cache.reading_once():
             if name != "review":
@@ -122,14 +124,12 @@ def failed(error: Exception) -> bool:
     return True
 
 
-def _link(places: Mapping[str, Any], pages: Mapping[str, Any]) -> None:
+def _link(
+    places: Mapping[str, Any], pages: Mapping[str, Any], addresses: Mapping[str, Any]
+) -> None:
     """Links to all pages that keep the choices."""
     for name, place in places.items():
-        place.page_link(
-            pages[name],
-            icon=registry.pages()[name].icon,
-            query_params=session.screen().to(name).address(),
-        )
+        place.page_link(pages[name], icon=registry.pages()[name].icon, query_params=addresses[name])
 
 
 def _mark_current(pages: Mapping[str, Any]) -> None:
@@ -297,13 +297,9 @@ def _take(given: Any) -> None:
         if isinstance(given, list):
             session.let_go(file)
         try:
-            picture = cache.from_bytes(data, file.name)
+            last = taking.take(file.name, data).id
         except ImageError as error:
             session.say(str(error))
-            continue
-        cache.own_pictures().put(file.name, data)
-        session.remember_own(picture.id)
-        last = picture.id
     if last is not None:
         _look_at(last)
 

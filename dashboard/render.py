@@ -85,8 +85,7 @@ def _of_link(text: str) -> Wanted:
             "links."
         )
     given = parse_qs(parts.query, keep_blank_values=True)
-    opening = Screen.make(name, image=OPENING).address()
-    screen, problems = Screen.from_address(name, given or opening)
+    screen, problems = Screen.from_address(name, given, OPENING)
     base = text.partition("?")[0] if parts.netloc else ""
     return Wanted(screen, link_of(base, screen), tuple(problems))
 

@@ -276,13 +276,17 @@ class Screen:
     # -- the address ------------------------------------------------------------------------
 
     @classmethod
-    def from_address(cls, page: str, given: Mapping[str, Sequence[str]]) -> tuple[Self, list[str]]:
+    def from_address(
+        cls, page: str, given: Mapping[str, Sequence[str]], opening: str = ""
+    ) -> tuple[Self, list[str]]:
         """Read a screen from an address.
 
         Parameters
         ----------
         given
             All values of every key of the address; untrusted.
+        opening
+            Picture of an address without any key, which is none of before.
 
         Returns
         -------
@@ -291,6 +295,8 @@ class Screen:
         problems : list of str
             One sentence for each unused key, with what is shown instead.
         """
+        if opening and not given:
+            return cls.make(page, image=opening), []
         values: dict[str, Any] = {}
         problems: list[str] = []
         owners = fields()

@@ -82,8 +82,7 @@ def enter(page: str) -> Screen:
     """Read the screen of this run from the address; called once per run, before drawing."""
     given = {key: st.query_params.get_all(key) for key in st.query_params}
     here = current()
-    opening = Screen.make(page, image=OPENING).address()
-    here.screen, problems = Screen.from_address(page, given or opening)
+    here.screen, problems = Screen.from_address(page, given, OPENING)
     here.problems = list(dict.fromkeys([*problems, *here.said]))
     here.said = []
     return here.screen

@@ -7,8 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from core import ImageError, ImageTimeout
-from dashboard import cache, controls, panels, session
+from dashboard import controls, panels, session, taking
 from dashboard.cache import Summary
 from dashboard.scene import Picture
 from dashboard.several_pictures import offered_pictures
@@ -102,20 +101,7 @@ def _upload(chosen: list[str]) -> None:
     """Upload files; readable ones are added to the list, and the box is emptied."""
 
     def take(given: Any) -> None:
-        added = []
-        for file in session.uploaded(given):
-            data = file.getvalue()
-            try:
-                picture = cache.from_bytes(data, file.name)
-            except ImageTimeout as error:  # the others would take as long
-                session.say(str(error))
-                break
-            except ImageError as error:
-                session.say(str(error))
-                continue
-            cache.own_pictures().put(file.name, data)
-            session.remember_own(picture.id)
-            added.append(picture.id)
+        added = taking.take_several(given)
         every = list(dict.fromkeys([*chosen, *added]))
         if len(every) > MOST:
             session.say(f"Up to {MOST} pictures are shown at a time; new ones replace the oldest.")

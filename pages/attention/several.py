@@ -15,9 +15,8 @@ from dashboard.cache import Summary
 from dashboard.display import Display
 from dashboard.scales import ends_text, shared_limits
 from dashboard.scene import Picture, Scene
-from dashboard.several_pictures import offered_pictures
+from dashboard.several_pictures import named_pictures, offered_pictures
 from dashboard.text import in_figure
-from dashboard.uploads import OWN
 from dashboard.view import Figure, Maker
 from pages.attention.joint import default_fusion
 from pages.attention.options import Options
@@ -136,17 +135,8 @@ def _pictures(make: Maker) -> Pictures:
 def _chosen(make: Maker) -> tuple[Picture, ...]:
     """Samples and uploaded pictures named in the address."""
     wanted = make.screen.of(Options).several
-    offered = offered_pictures(wanted)
-    for picture_id in wanted:
-        if picture_id not in offered:
-            gone = (
-                "an uploaded picture that is no longer held here"
-                if picture_id.startswith(OWN)
-                else f"the picture {picture_id!r}, which is unknown here"
-            )
-            make.problem(f"several in the address names {gone}; it is left out.")
-    chosen = [picture_id for picture_id in dict.fromkeys(wanted) if picture_id in offered]
-    return tuple(offered[picture_id] for picture_id in chosen or list(offered)[:FIRST])
+    chosen = named_pictures("several", wanted, make.problem)
+    return tuple(chosen.values()) or tuple(offered_pictures().values())[:FIRST]
 
 
 def _drawn(folder: Path, count: int, seed: int) -> Pictures:

@@ -15,8 +15,7 @@ from core import ImageError, Model, ParallaxError
 from dashboard import cache, python_lines, waiting
 from dashboard.cache import results
 from dashboard.scene import Picture, Scene
-from dashboard.several_pictures import offered_pictures
-from dashboard.uploads import OWN
+from dashboard.several_pictures import named_pictures, offered_pictures
 from dashboard.view import Maker
 from pages.representation import shipped
 from pages.representation.options import Options
@@ -152,23 +151,14 @@ def asked(make: Maker) -> Asked:
 def _pictures(make: Maker) -> tuple[Picture, ...]:
     """The pictures that the address names and that are held, by default all samples."""
     wanted = make.screen.of(Options).picture_set
-    offered = offered_pictures(wanted)
-    for picture_id in wanted:
-        if picture_id not in offered:
-            gone = (
-                "an uploaded picture that is no longer held here"
-                if picture_id.startswith(OWN)
-                else f"the picture {picture_id!r}, which is unknown here"
-            )
-            make.problem(f"picture_set in the address names {gone}; it is left out.")
     readable = []
-    for picture_id in dict.fromkeys(one for one in wanted if one in offered):
+    for picture in named_pictures("picture_set", wanted, make.problem).values():
         try:
-            cache.thumbnail_of(offered[picture_id])
+            cache.thumbnail_of(picture)
         except ImageError as error:
             make.problem(str(error))
         else:
-            readable.append(offered[picture_id])
+            readable.append(picture)
     if readable and len(readable) < FEWEST:
         make.problem(
             f"The set has {len(readable)} pictures, and at least {FEWEST} are needed; shown "
@@ -176,7 +166,7 @@ def _pictures(make: Maker) -> tuple[Picture, ...]:
         )
     if len(readable) >= FEWEST:
         return tuple(readable)
-    return tuple(offered[sample.id] for sample in core.samples())
+    return tuple(offered_pictures().values())
 
 
 def focus(make: Maker, of: Asked) -> int:

@@ -6,8 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from core import ImageError, ImageTimeout
-from dashboard import cache, controls, panels, session, show
+from dashboard import cache, controls, panels, session, show, taking
 from dashboard.several_pictures import offered_pictures
 from dashboard.text import plain
 from pages.representation.asked import FEWEST, MOST, NEIGHBORS, Asked, percent
@@ -189,20 +188,7 @@ def _take(pictures: tuple[str, ...]) -> None:
 
 
 def _upload(given: Any, chosen: list[str]) -> None:
-    added = []
-    for file in session.uploaded(given):
-        data = file.getvalue()
-        try:
-            picture = cache.from_bytes(data, file.name)
-        except ImageTimeout as error:  # the others would take as long
-            session.say(str(error))
-            break
-        except ImageError as error:
-            session.say(str(error))
-            continue
-        cache.own_pictures().put(file.name, data)
-        session.remember_own(picture.id)
-        added.append(picture.id)
+    added = taking.take_several(given)
     every = list(dict.fromkeys([*chosen, *added]))
     if len(every) > MOST:
         session.say(f"Up to {MOST} pictures make a set; the first ones are left out.")

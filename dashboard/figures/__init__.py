@@ -4,6 +4,9 @@ Positions are in pixels of the view, so that every map is aligned with the model
 """
 
 from dashboard.figures.base import (
+    CLEAR,
+    COLORS,
+    GRAY,
     SEQUENTIAL,
     fading,
     numbers,
@@ -41,6 +44,9 @@ from dashboard.figures.pictures import (
 )
 
 __all__ = [
+    "CLEAR",
+    "COLORS",
+    "GRAY",
     "Layers",
     "Panel",
     "SEQUENTIAL",

@@ -24,6 +24,12 @@ DIVERGING = "RdBu_r"
 
 CLEAR = "rgba(0,0,0,0)"
 
+COLORS = ("#0f8278", "#e07a1f", "#7c5cd6", "#c2417f", "#3b82c4", "#8a8f2a", "#b4532a", "#5b6472")
+"""Colors of lines, of models or maps in their order; readable on light and dark backgrounds."""
+
+GRAY = "#8b909a"
+"""What lines are compared with."""
+
 
 @cache
 def scale(name: str) -> list[list[Any]]:

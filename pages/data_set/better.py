@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from core import sweep
 from dashboard import cache
+from dashboard.figures import CLEAR, COLORS, GRAY
 from dashboard.sweeps import SweepTable
 from dashboard.text import in_figure, plain
 from dashboard.view import Figure, Maker
@@ -17,11 +18,6 @@ from pages.data_set.chosen import Filters
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLORS = ("#0d9488", "#d97706")
-"""Of the first and the second model."""
-
-GRAY, CLEAR = "#8a8f98", "rgba(0,0,0,0)"
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from dashboard.figures import CLEAR
 from dashboard.sweeps import OTHER, Points
 
-_CLEAR = "rgba(0,0,0,0)"
 _COLORS = ("#0d9488", "#d97706", "#7c6ee0", "#db2777", "#65a30d", "#0284c7", "#b45309", "#9f1239")
 """Colors that can be distinguished on light and dark backgrounds."""
 
@@ -56,8 +56,8 @@ def scatter(points: Points, x_title: str, y_title: str) -> go.Figure:
     figure.update_layout(
         height=400,
         margin={"l": 0, "r": 0, "t": 8, "b": 0},
-        paper_bgcolor=_CLEAR,
-        plot_bgcolor=_CLEAR,
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         dragmode="select",
         legend={"orientation": "h", "y": 1.08, "x": 0},
         xaxis_title=x_title,

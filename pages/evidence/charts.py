@@ -10,22 +10,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core import Faithfulness, Randomization, Robustness
+from dashboard.figures import CLEAR, COLORS, GRAY
 from dashboard.text import in_figure
 
-COLORS = ("#0f8278", "#e07a1f", "#7c5cd6", "#c2417f", "#3b82c4", "#8a8f2a", "#b4532a", "#5b6472")
-"""Colors of maps, in order; readable on light and dark backgrounds."""
-
-GRAY = "#8b909a"
 BAND = "rgba(139,144,154,.25)"
-_CLEAR = "rgba(0,0,0,0)"
 
 
 def _laid_out(figure: go.Figure, height: int) -> go.Figure:
     figure.update_layout(
         height=height,
         margin={"l": 0, "r": 0, "t": 28, "b": 0},
-        paper_bgcolor=_CLEAR,
-        plot_bgcolor=_CLEAR,
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         legend={"orientation": "h", "y": -0.16, "yanchor": "top"},
         hoverlabel={"font_size": 13},
         dragmode=False,

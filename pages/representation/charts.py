@@ -10,15 +10,10 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from core import Model, TokenNorms
-from dashboard.figures import scale
+from dashboard.figures import CLEAR, COLORS, scale
 from dashboard.text import in_figure
 
 Float = npt.NDArray[np.float32]
-
-COLORS = ("#0f8278", "#e07a1f", "#7c5cd6", "#c2417f")
-"""Colors of models, in order; readable on light and dark backgrounds."""
-
-GRAY, CLEAR = "#8b909a", "rgba(0,0,0,0)"
 
 
 def _laid_out(figure: go.Figure, **more: Any) -> go.Figure:

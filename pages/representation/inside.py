@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -56,24 +57,49 @@ class Found:
     chart: Figure | None = None
 
 
-def lengths(make: Maker, of: Asked) -> Found:
-    """Token norms of each model."""
+def _of_each(
+    of: Asked,
+    what: tuple[Any, ...],
+    title: str,
+    compute: Callable[..., Any],
+    shown: Callable[[int, Any, Any], Any],
+    refused: Callable[[Model], str] = lambda model: "",
+) -> Found:
+    """A result of each model, in turn.
+
+    Parameters
+    ----------
+    what
+        Which result, as a key.
+    title
+        Of the progress, with the model's title to be filled in.
+    compute
+        ``compute(model, views, framing=…)``.
+    shown
+        ``shown(number, model, result)``: what is shown of it.
+    refused
+        Why a model has no such result; empty if it has.
+    """
     sides, without, asks = [], [], False
     for number, model in enumerate(of.models):
-        title = model.spec.title
-        found = of.found(
-            [model],
-            ("token norms",),
-            f"Lengths of tokens in {title}",
-            partial(core.token_norms, model, framing=GIVEN),
-        )
-        if isinstance(found, core.TokenNorms):
-            sides.append(_lengths(make, of, number, model, found))
-        elif found is None:
+        if reason := refused(model):
+            without.append(reason)
+            continue
+        progress = title.format(model.spec.title)
+        found = of.found([model], what, progress, partial(compute, model, framing=GIVEN))
+        if found is None:
             asks = True
-        else:
+        elif isinstance(found, str):
             without.append(found)
+        else:
+            sides.append(shown(number, model, found))
     return Found(tuple(sides), tuple(without), asks)
+
+
+def lengths(make: Maker, of: Asked) -> Found:
+    """Token norms of each model."""
+    shown = partial(_lengths, make, of)
+    return _of_each(of, ("token norms",), "Lengths of tokens in {}", core.token_norms, shown)
 
 
 def _lengths(make: Maker, of: Asked, number: int, model: Model, found: TokenNorms) -> Lengths:
@@ -83,7 +109,7 @@ def _lengths(make: Maker, of: Asked, number: int, model: Model, found: TokenNorm
     if found.prefix.size:
         make.array(f"norms of prefix {model.spec.id}", found.prefix, f"{code}.prefix")
     prefix = prefix_names(model)
-    figure = charts.norms(found, names, prefix, charts.COLORS[number % 4])
+    figure = charts.norms(found, names, prefix, charts.colors(of.models)[model.spec.title])
     alt = f"Lengths of the tokens of {model.spec.title} over its layers"
     kept = make.show(Figure(f"norms-{number}", figure, alt, "420px"))
     layer = int(found.outliers.argmax())
@@ -143,42 +169,31 @@ class Early:
 
 def early(make: Maker, of: Asked) -> Found:
     """The logit lens of each model."""
-    sides, without, asks = [], [], False
     lines = {}
     at = focus(make, of)
-    for model in of.models:
-        title = model.spec.title
-        if not isinstance(model, VisionTransformer):
-            without.append(_no_class_token(model))
-            continue
-        found = of.found(
-            [model],
-            ("logit lens",),
-            f"Answers of the layers of {title}",
-            partial(core.logit_lens, model, framing=GIVEN),
+
+    def shown(number: int, model: VisionTransformer, found: LogitLens) -> Early:
+        names = [short(tap) for tap in found.layers]
+        lines[model.spec.title] = (names, found.agreement)
+        make.array(
+            f"early answers {model.spec.id}",
+            found.answers,
+            f"core.logit_lens(models[{model.spec.id!r}], {of.code()}, given).answers",
         )
-        if isinstance(found, core.LogitLens):
-            names = [short(tap) for tap in found.layers]
-            lines[title] = (names, found.agreement)
-            make.array(
-                f"early answers {model.spec.id}",
-                found.answers,
-                f"core.logit_lens(models[{model.spec.id!r}], {of.code()}, given).answers",
-            )
-            sides.append(_early(model, found, names, at))
-        elif found is None:
-            asks = True
-        else:
-            without.append(found)
-    chart = None
-    if lines:
-        alt = "Share of pictures with the final answer over layers"
-        figure = charts.agreement(lines, charts.colors(of.models))
-        chart = make.show(Figure("agreement", figure, alt, "320px"))
-    return Found(tuple(sides), tuple(without), asks, chart)
+        return _early(model, found, names, at)
+
+    title = "Answers of the layers of {}"
+    found = _of_each(of, ("logit lens",), title, core.logit_lens, shown, _no_class_token)
+    if not lines:
+        return found
+    alt = "Share of pictures with the final answer over layers"
+    figure = charts.agreement(lines, charts.colors(of.models))
+    return replace(found, chart=make.show(Figure("agreement", figure, alt, "320px")))
 
 
 def _no_class_token(model: Model) -> str:
+    if isinstance(model, VisionTransformer):
+        return ""
     return model.limits or (
         f"{model.spec.title} is a convolutional network: its stages have other channels than its "
         "classifier reads, so only a classifier fitted to each stage could read them."
@@ -243,31 +258,25 @@ class Removed:
 
 def removed(make: Maker, of: Asked) -> Found:
     """Every head, or every block, taken away in turn."""
-    sides, without, asks = [], [], False
     options = make.screen.of(Options)
     parts, fill = options.ablated, options.ablated_by
-    for number, model in enumerate(of.models):
-        title = model.spec.title
-        if not isinstance(model, VisionTransformer):
-            without.append(
-                model.limits
-                or f"{title} is a convolutional network: it has no heads, and a stage changes the "
-                "shape of what passes, so that none can be left out."
-            )
-            continue
-        found = of.found(
-            [model],
-            ("ablation", parts, fill),
-            f"{title} without each of its {parts}",
-            partial(core.ablate, model, parts=parts, fill=fill, framing=GIVEN),
-        )
-        if isinstance(found, core.Ablation):
-            sides.append(_removed(make, of, number, model, found))
-        elif found is None:
-            asks = True
-        else:
-            without.append(found)
-    return Found(tuple(sides), tuple(without), asks)
+    return _of_each(
+        of,
+        ("ablation", parts, fill),
+        f"{{}} without each of its {parts}",
+        partial(core.ablate, parts=parts, fill=fill),
+        partial(_removed, make, of),
+        _no_heads,
+    )
+
+
+def _no_heads(model: Model) -> str:
+    if isinstance(model, VisionTransformer):
+        return ""
+    return model.limits or (
+        f"{model.spec.title} is a convolutional network: it has no heads, and a stage changes the "
+        "shape of what passes, so that none can be left out."
+    )
 
 
 def _removed(make: Maker, of: Asked, number: int, model: Model, found: Ablation) -> Removed:

@@ -112,24 +112,17 @@ class Crops:
     side: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("side", 1)):
+        for name in ("count", *(["side"] if self.side is not None else [])):
             value = getattr(self, name)
-            if name == "side" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-                raise ParameterError(f"{name} is {value!r}, expected a whole number from {least}.")
-        for name, most in (
-            ("smallest", 1.0),
-            ("largest", 1.0),
-            ("spread", math.inf),
-            ("noise", math.inf),
-        ):
-            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise ParameterError(f"{name} is {value!r}, expected a whole number from 1.")
+        for name in ("smallest", "largest", "spread", "noise"):
+            value, share = getattr(self, name), name in ("smallest", "largest")
             is_number = isinstance(value, Real) and not isinstance(value, bool)
-            if not is_number or not 0 <= value <= most or not value < math.inf:
+            if not is_number or not 0 <= value < math.inf or (share and value > 1):
                 raise ParameterError(
                     f"{name} is {value!r}, expected a number of at least 0"
-                    + (" and at most 1." if most == 1 else ".")
+                    + (" and at most 1." if share else ".")
                 )
         if not 0 < self.smallest <= self.largest:
             raise ParameterError(

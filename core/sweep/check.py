@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,47 +90,41 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _limits(texts: Sequence[str], known: Sequence[str], option: str) -> dict[str, float]:
+    """The stated figures and their limits."""
     found = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
-            found[name.strip()] = float(value)
+            limit = float(value)
         except ValueError:
-            found[""] = 0.0
-        if not found.keys() <= set(known):
+            limit = math.nan
+        if name.strip() not in known or math.isnan(limit):
             raise ParameterError(
                 f"{option} is {text!r}, expected FIGURE=VALUE with one of {', '.join(known)}, such "
                 f"as {known[0]}=0.8."
             )
+        found[name.strip()] = limit
     return found
 
 
 def _missed(found: SweepMeasures, least: dict[str, float], most: dict[str, float]) -> list[str]:
     """What does not hold; a figure that could not be counted holds nowhere."""
+    asked = [(name, "at least", limit) for name, limit in least.items()]
+    asked += [(name, "at most", limit) for name, limit in most.items()]
     missed = []
     for model in found.models:
-        for name, limit in least.items():
-            if not _value(model, name) >= limit:
-                missed.append(
-                    f"{_named(name)} of {model.model} is {_value(model, name):.3f}, at least "
-                    f"{limit} was asked"
-                )
-        for name, limit in most.items():
-            if not _value(model, name) <= limit:
-                missed.append(
-                    f"{_named(name)} of {model.model} is {_value(model, name):.3f}, at most "
-                    f"{limit} was asked"
-                )
+        for name, bound, limit in asked:
+            value = _value(model, name)
+            holds = value >= limit if bound == "at least" else value <= limit
+            if not holds:
+                what = name.replace("_", " ")
+                missed.append(f"{what} of {model.model} is {value:.3f}, {bound} {limit} was asked")
     return missed
 
 
 def _value(model: ModelMeasures, name: str) -> float:
     found = getattr(model, name)
     return found.value if isinstance(found, Interval) else float(found)
-
-
-def _named(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _lines(found: SweepMeasures, lost: Sequence[Difference]) -> list[str]:

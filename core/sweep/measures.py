@@ -255,10 +255,10 @@ def drops(before: Sweep, after: Sweep, seed: int = 0) -> tuple[Difference, ...]:
     shared = sorted(paths[0].keys() & paths[1].keys())
     places = {paths[1][path]: paths[0][path] for path in shared}
     generator = np.random.default_rng(seed)
+    olds, news = (dict(zip(one.models, _answers(one), strict=True)) for one in (before, after))
     found = []
     for name in common:
-        old = _answers(before)[before.models.index(name)]
-        new = _answers(after)[after.models.index(name)]
+        old, new = olds[name], news[name]
         kept = np.array([index in places for index in new.index.tolist()], dtype=bool)
         renamed = np.array([places[index] for index in new.index[kept].tolist()], dtype=np.int64)
         matched = Answers(

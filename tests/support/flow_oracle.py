@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from tests.support.builders import PATCH, Built
-from tests.support.reference_transformer import Trace, traces
+from tests.support.reference_transformer import Trace, readout, traces
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +43,8 @@ def _flows(case: Built, trace: Trace, grid: tuple[int, int], cells: tuple[int, i
                 share = sum(matrix[query, key] for query in queries for key in keys) / len(queries)
                 capacity = 0.5 * share + 0.5 * (i == k)
                 graph.add_edge((layer + 1, i), (layer, k), capacity=capacity)
-    for i, share in enumerate(_read(case, trace, groups)):
+    read = readout(case, trace, np.eye(sum(map(len, groups))))
+    for i, share in enumerate(sum(read[token] for token in group) for group in groups):
         if share:
             graph.add_edge("source", (len(trace.attention), i), capacity=share)
     found = [
@@ -57,22 +58,3 @@ def _part(length: int, parts: int, part: int) -> range:
     """Where a part of a side begins and ends, halves rounded up."""
     first, last = (int(one * length / parts + 0.5) for one in (part, part + 1))
     return range(first, last)
-
-
-def _read(case: Built, trace: Trace, groups: Sequence[Sequence[int]]) -> list[float]:
-    """The share of each group in what the classifier reads."""
-    tokens = sum(map(len, groups))
-    patches = 1 / (tokens - case.prefix)
-    shares = {
-        "class": [1.0],
-        "class and distillation": [0.5, 0.5],
-        "class and patches": [0.5],
-        "patches": [],
-    }
-    if trace.pooling is not None:
-        each = trace.pooling.detach().numpy().tolist()
-    else:
-        first = shares[case.reads]
-        rest = {"class and patches": patches / 2, "patches": patches}.get(case.reads, 0.0)
-        each = [*first, *[0.0] * (case.prefix - len(first)), *[rest] * (tokens - case.prefix)]
-    return [sum(each[token] for token in group) for group in groups]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tests.support import flow_oracle, lrp_oracle, pixel_oracles, window_oracles
 from tests.support.builders import CLASSES, DEPTH, PATCH, VITS, Built
-from tests.support.reference_transformer import Trace, traces
+from tests.support.reference_transformer import Trace, readout, traces
 
 Array = npt.NDArray[np.float64]
 
@@ -37,24 +37,6 @@ def derivatives(score: Tensor, tensors: Sequence[Tensor]) -> Array:
 
 
 # -- transformer methods: each gives one number per token, (batch, tokens) ------------------------
-
-
-def readout(case: Built, trace: Trace, product: Array) -> Array:
-    """The row of a (tokens, tokens) matrix that the classifier reads."""
-    patches = np.asarray(product[case.prefix :].mean(axis=0))
-    if case.reads == "class":
-        return product[0]
-    if case.reads == "class and distillation":
-        return (product[0] + product[1]) / 2
-    if case.reads == "class and patches":
-        return (product[0] + patches) / 2
-    if case.reads == "patches":
-        return patches
-    assert trace.pooling is not None
-    total = np.zeros(len(product))
-    for weight, row in zip(trace.pooling.detach().numpy(), product, strict=True):
-        total += weight * row
-    return total
 
 
 def attention(

@@ -11,10 +11,14 @@ import copy
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from tests.support.builders import HEADS, PATCH, Built
+
+Array = npt.NDArray[np.float64]
 
 Matrix = tuple[Tensor, Tensor | None]
 """Weight (channels out, channels in) and bias."""
@@ -337,3 +341,21 @@ def traces(case: Built, pixels: Tensor) -> list[tuple[ReferenceTransformer, Trac
             _runs[key] = (network, network.run(one.double().unsqueeze(0)))
         found.append(_runs[key])
     return found
+
+
+def readout(case: Built, trace: Trace, product: Array) -> Array:
+    """The row of a (tokens, tokens) matrix that the classifier reads."""
+    patches = np.asarray(product[case.prefix :].mean(axis=0))
+    if case.reads == "class":
+        return product[0]
+    if case.reads == "class and distillation":
+        return (product[0] + product[1]) / 2
+    if case.reads == "class and patches":
+        return (product[0] + patches) / 2
+    if case.reads == "patches":
+        return patches
+    assert trace.pooling is not None
+    total = np.zeros(len(product))
+    for weight, row in zip(trace.pooling.detach().numpy(), product, strict=True):
+        total += weight * row
+    return total

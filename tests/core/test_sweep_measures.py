@@ -16,7 +16,7 @@ from scipy import stats
 
 from core import SweepError
 from core.paths import ROOT
-from core.sweep import SweepMeasures, command, drops, measures, open_sweep
+from core.sweep import Answers, SweepMeasures, command, drops, measures, measures_of, open_sweep
 from core.sweep.measures import BINS
 
 DEMONSTRATION = ROOT / "data/sweeps/demonstration"
@@ -85,6 +85,30 @@ def test_the_difference_is_paired(found: SweepMeasures, answers: dict[str, pd.Da
     assert one.is_real is bool(wanted.high < 0)
     likelier = both.label_log_probability - both.label_log_probability_vit
     assert one.negative_log_likelihood.value == pytest.approx(likelier.mean(), abs=1e-6)
+
+
+def answered(index: list[int], right: list[float]) -> Answers:
+    """Of a model that gives each label a tenth per place of the picture in the list."""
+    count = len(index)
+    columns = {
+        "index": np.array(index, dtype=float),
+        "probability": np.full(count, 0.5),
+        "right": np.array(right),
+        "label_log_probability": np.log(np.array(index) / 10),
+        "label_rank": 1.0 - np.array(right),
+    }
+    return Answers.read(columns)
+
+
+def test_a_difference_is_of_the_pictures_that_both_know() -> None:
+    first = answered([4, 1, 2, 3], [1.0, math.nan, 1.0, 0.0])  # knows 2, 3 and 4
+    second = answered([5, 3, 2, 1], [1.0, 1.0, 0.0, 1.0])
+    found = measures_of(["a", "b"], [first, second])
+    assert [one.count for one in found.models] == [3, 4]
+    [one] = found.differences
+    assert (one.count, one.only_first, one.only_second) == (2, 1, 1)
+    assert one.accuracy.value == 0
+    assert one.negative_log_likelihood.value == 0
 
 
 def test_a_drop_is_of_the_same_pictures(tmp_path: Path, answers: dict[str, pd.DataFrame]) -> None:

@@ -132,6 +132,8 @@ def ablate(
     if fill not in ABLATIONS:
         raise ParameterError(f"The fill is {fill!r}, expected {' or '.join(ABLATIONS)}.")
     pictures = [images] if isinstance(images, Image.Image) else list(images)
+    if not pictures:
+        raise ImageError("No picture was given; choose at least one.")
     experiments, shape = _experiments(transformer, parts)
     means = _Means(transformer) if fill == "mean" else None
     if means is not None:
@@ -152,8 +154,6 @@ def ablate(
             output = run(model, recording.pixels, needs, edits).output
             answers[1 + i, places], found[1 + i, places] = _read(output, model, answers[0, places])
             done += len(places)
-    if not pictures:
-        raise ImageError("No picture was given; choose at least one.")
     progress.step(total, total)
     return Ablation(
         model_id=model.spec.id,

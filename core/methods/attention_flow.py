@@ -74,11 +74,11 @@ def _passes(recording: TransformerRecording, parameters: AttentionFlowParameters
     serves=("vit",),
     class_specific=False,
     has_zero=lambda parameters: False,
-    meaning="How much attention could reach each patch at most, if the layers were pipes as wide "
-    "as their attention and half of each were the residual connection.",
-    caveat="Each patch is computed alone, so the values do not add up to one and end at 1. Where "
-    "no earlier layer is narrower, a value is half of one plus half of the attention that the "
-    "patch receives in the first layer. The map ignores the class, the value vectors and the MLPs.",
+    meaning="The maximum flow from the class token to each patch through the graph of all layers, "
+    "whose edges have half the attention plus half the residual connection as capacity.",
+    caveat="Each patch is computed alone, so the values do not sum to 1. Where no later layer "
+    "limits the flow, a value is one half plus half of the attention that the patch receives in "
+    "the first layer, at most 1. The map ignores the class, the value vectors and the MLPs.",
     source="Abnar & Zuidema 2020, arXiv 2005.00928",
     parameters=AttentionFlowParameters,
     needs=lambda model, parameters: attention_needs(model, None),

@@ -325,7 +325,7 @@ def _nearby(of: Asked, found: Nearby) -> None:
         st.image(cache.thumbnail_of(of.pictures[found.at]), width=128)
         if found.overlap is not None:
             st.metric(
-                "In both models",
+                "In both",
                 percent(found.overlap),
                 help=f"Share of the {NEIGHBORS} nearest pictures that both models have, mean over "
                 "all pictures of the set, in what the classifiers read.",
